@@ -1,14 +1,13 @@
-"""The exceptions that jaxface raises on purpose.
-
-Every one of them derives from `JaxfaceError`, and each subsystem defines its own kinds next to
-the code that raises them (`ImageError` in `images`, `WeightsError` in `weights`). The command
-line prints a `JaxfaceError` as one line; anything else is a defect and keeps its traceback.
-"""
+"""The product's exceptions: each says what, where, got, expected and what to do."""
 
 
 class JaxfaceError(Exception):
-    """Something the caller can put right. The message says what, where, got, expected."""
+    """A problem with an input, a file or a call; its message is one line for the user."""
 
 
-class UsageError(JaxfaceError):
-    """The call itself was wrong: a bad option, an input that does not exist, a folder in use."""
+class WeightsError(JaxfaceError):
+    """A weights file, or a set of named arrays, does not describe the network it claims to."""
+
+
+class SuiteError(JaxfaceError):
+    """A suite cannot be found, or lacks a network."""

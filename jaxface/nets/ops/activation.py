@@ -1,0 +1,42 @@
+"""Bias, activation, gain and clamp in one expression, as StyleGAN2 uses them."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+Activation = Literal["linear", "lrelu"]
+
+# Default gains of stylegan2-ada-pytorch torch_utils/ops/bias_act.py: sqrt(2) keeps the variance
+# of a leaky ReLU of slope 0.2.
+ACTIVATION_GAIN = {"linear": 1.0, "lrelu": 2.0**0.5}
+
+
+def bias_act(
+    x: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    activation: Activation = "linear",
+    gain: float = 1.0,
+    clamp: float | None = None,
+) -> jax.Array:
+    """Add a bias over the last axis, activate, scale and clamp.
+
+    Args:
+        x: [..., C].
+        bias: [C] or None.
+        activation: ``linear`` or ``lrelu`` (slope 0.2).
+        gain: factor on top of the activation's own gain (1 and sqrt(2)).
+        clamp: bound on the output's magnitude; it is scaled by ``gain``, as in the reference.
+
+    Returns:
+        [..., C] in the dtype of ``x``.
+    """
+    if bias is not None:
+        x = x + bias.astype(x.dtype)
+    if activation == "lrelu":
+        x = jnp.where(x >= 0, x, x * jnp.asarray(0.2, x.dtype))
+    x = x * jnp.asarray(ACTIVATION_GAIN[activation] * gain, x.dtype)
+    if clamp is not None:
+        x = jnp.clip(x, -clamp * gain, clamp * gain)
+    return x

@@ -1,0 +1,16 @@
+"""StyleGAN2 (Karras et al. 2020a; adaptive augmentation's reference code, Karras et al. 2020b)."""
+
+from jaxface.nets.stylegan2.config import DiscriminatorConfig, GeneratorConfig
+from jaxface.nets.stylegan2.discriminator import Discriminator
+from jaxface.nets.stylegan2.generator import Generator
+from jaxface.nets.stylegan2.mapping import MappingNetwork
+from jaxface.nets.stylegan2.synthesis import SynthesisNetwork
+
+__all__ = [
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Generator",
+    "GeneratorConfig",
+    "MappingNetwork",
+    "SynthesisNetwork",
+]

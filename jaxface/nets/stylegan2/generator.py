@@ -1,0 +1,59 @@
+"""The generator: mapping and synthesis together."""
+
+import jax
+from flax import nnx
+
+from jaxface.nets.stylegan2.config import GeneratorConfig
+from jaxface.nets.stylegan2.mapping import MappingNetwork
+from jaxface.nets.stylegan2.synthesis import Noise, SynthesisNetwork
+
+
+class Generator(nnx.Module):
+    """StyleGAN2's generator.
+
+    ``generator.mapping(z, truncation=1.0) -> w_plus``,
+    ``generator.synthesis(w_plus, noise="const") -> images``.
+    """
+
+    def __init__(self, config: GeneratorConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        self.mapping = MappingNetwork(
+            z_dim=config.z_dim,
+            c_dim=config.c_dim,
+            w_dim=config.w_dim,
+            num_ws=config.num_ws,
+            num_layers=config.mapping_layers,
+            lr_multiplier=config.mapping_lr_multiplier,
+            w_mean_decay=config.w_mean_decay,
+            rngs=rngs,
+        )
+        self.synthesis = SynthesisNetwork(config, rngs=rngs)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images in pixels."""
+        return self.config.resolution
+
+    @property
+    def num_ws(self) -> int:
+        """Rows of W+."""
+        return self.config.num_ws
+
+    @property
+    def w_mean(self) -> jax.Array:
+        """Running mean of W, [w_dim]."""
+        if self.mapping.w_mean is None:
+            raise ValueError("generator: its mapping network keeps no mean of W")
+        return self.mapping.w_mean[...]
+
+    def __call__(
+        self,
+        z: jax.Array,
+        c: jax.Array | None = None,
+        truncation: float = 1.0,
+        truncation_cutoff: int | None = None,
+        noise: Noise = "const",
+    ) -> jax.Array:
+        """[N, z_dim] to images [N, R, R, 3]; see the two parts for the arguments."""
+        w_plus = self.mapping(z, c, truncation, truncation_cutoff)
+        return self.synthesis(w_plus, noise)

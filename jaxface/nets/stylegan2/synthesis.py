@@ -1,0 +1,215 @@
+"""The synthesis network: W+ to images (Karras et al. 2020a, figures 2 and 7)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxface.nets.layers import Buffer, Conv, Dense
+from jaxface.nets.ops import bias_act, modulated_conv, upsample
+from jaxface.nets.stylegan2.config import GeneratorConfig
+
+# Noise is "const" (the stored maps), "none", one typed key, or [N] typed keys, one per image.
+Noise = str | jax.Array
+
+# A residual branch and its skip each carry half the variance.
+RESIDUAL_GAIN = 0.5**0.5
+
+
+class SynthesisLayer(nnx.Module):
+    """Modulated 3 x 3 convolution, noise, bias and leaky ReLU."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        resolution: int,
+        up: int,
+        config: GeneratorConfig,
+        rngs: nnx.Rngs,
+    ):
+        self.resolution, self.up = resolution, up
+        self.taps, self.clamp = config.taps, config.conv_clamp
+        self.affine = Dense(config.w_dim, in_channels, bias_init=1.0, rngs=rngs)
+        shape = (3, 3, in_channels, out_channels)
+        self.weight = nnx.Param(jax.random.normal(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros((out_channels,)))
+        self.noise_const = Buffer(jax.random.normal(rngs.params(), (resolution, resolution)))
+        self.noise_strength = nnx.Param(jnp.zeros(()))
+
+    def __call__(
+        self, x: jax.Array, w: jax.Array, *, noise: Noise, layer: int, gain: float = 1.0
+    ) -> jax.Array:
+        """[N, H, W, in] and w [N, w_dim] to [N, H * up, W * up, out]."""
+        styles = self.affine(w)
+        taps = np.asarray(self.taps)
+        x = modulated_conv(x, self.weight[...], styles, taps=taps, up=self.up)
+        maps = self._noise(noise, layer, x.shape[0])
+        if maps is not None:
+            # Noise enters before bias and activation.
+            x = x + (maps * self.noise_strength[...]).astype(x.dtype)[..., None]
+        return bias_act(x, self.bias[...], activation="lrelu", gain=gain, clamp=self.clamp)
+
+    def _noise(self, noise: Noise, layer: int, count: int) -> jax.Array | None:
+        """Noise maps, broadcastable to [N, H, W]; every layer draws from its own key."""
+        if isinstance(noise, str):
+            if noise not in ("const", "none"):
+                raise ValueError(f"noise: expected 'const', 'none' or a key, got {noise!r}")
+            return self.noise_const[...] if noise == "const" else None
+        shape = (self.resolution, self.resolution)
+        if noise.ndim == 0:
+            return jax.random.normal(jax.random.fold_in(noise, layer), (count, *shape))
+        if noise.shape != (count,):
+            raise ValueError(f"noise: expected one key or [{count}] keys, got {noise.shape}")
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, layer), shape))(noise)
+
+
+class ToRGB(nnx.Module):
+    """Modulated 1 x 1 convolution to the image, without demodulation."""
+
+    def __init__(self, in_channels: int, *, config: GeneratorConfig, rngs: nnx.Rngs):
+        self.taps, self.clamp = config.taps, config.conv_clamp
+        # The reference folds the equalised learning rate of the 1 x 1 kernel into the styles.
+        self.weight_gain = in_channels**-0.5
+        self.affine = Dense(config.w_dim, in_channels, bias_init=1.0, rngs=rngs)
+        shape = (1, 1, in_channels, config.image_channels)
+        self.weight = nnx.Param(jax.random.normal(rngs.params(), shape))
+        self.bias = nnx.Param(jnp.zeros((config.image_channels,)))
+
+    def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
+        """[N, H, W, in] and w [N, w_dim] to [N, H, W, image_channels]."""
+        styles = self.affine(w) * self.weight_gain
+        taps = np.asarray(self.taps)
+        y = modulated_conv(x, self.weight[...], styles, taps=taps, demodulate=False)
+        return bias_act(y, self.bias[...], clamp=self.clamp)
+
+
+class SynthesisBlock(nnx.Module):
+    """All layers at one resolution."""
+
+    def __init__(
+        self, in_channels: int, *, resolution: int, config: GeneratorConfig, rngs: nnx.Rngs
+    ):
+        channels = config.channels(resolution)
+        self.resolution, self.architecture = resolution, config.architecture
+        self.dtype, self.taps = config.dtype(resolution), config.taps
+        first = in_channels == 0
+        shape = (resolution, resolution, channels)
+        self.const = nnx.Param(jax.random.normal(rngs.params(), shape)) if first else None
+        self.conv0 = (
+            None
+            if first
+            else SynthesisLayer(
+                in_channels, channels, resolution=resolution, up=2, config=config, rngs=rngs
+            )
+        )
+        residual = config.architecture == "resnet" and not first
+        self.skip = (
+            Conv(
+                in_channels, channels, kernel_size=1, bias=False, up=2, taps=config.taps, rngs=rngs
+            )
+            if residual
+            else None
+        )
+        self.conv1 = SynthesisLayer(
+            channels, channels, resolution=resolution, up=1, config=config, rngs=rngs
+        )
+        with_rgb = config.architecture == "skip" or resolution == config.resolution
+        self.to_rgb = ToRGB(channels, config=config, rngs=rngs) if with_rgb else None
+
+    def __call__(
+        self,
+        x: jax.Array | None,
+        image: jax.Array | None,
+        ws: jax.Array,
+        *,
+        noise: Noise,
+        layer: int,
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """One resolution up.
+
+        Args:
+            x: [N, R / 2, R / 2, C'] features; None at the first block.
+            image: [N, R / 2, R / 2, 3] sum of the RGB outputs so far, or None.
+            ws: [N, L - layer, w_dim], the styles from this block's first layer on.
+            layer: index of this block's first style, which also numbers its noise.
+
+        Returns:
+            (features [N, R, R, C] in the block's dtype, image [N, R, R, 3] float32 or None).
+        """
+        index = 0
+        if self.const is not None:
+            const = self.const[...].astype(self.dtype)
+            x = jnp.broadcast_to(const, (ws.shape[0], *const.shape))
+            x = self.conv1(x, ws[:, 0], noise=noise, layer=layer)
+            index = 1
+        else:
+            if x is None or self.conv0 is None:
+                raise ValueError("synthesis: only the first block has no input features")
+            x = x.astype(self.dtype)
+            residual = None
+            if self.skip is not None:
+                residual = self.skip(x, gain=RESIDUAL_GAIN)
+            x = self.conv0(x, ws[:, 0], noise=noise, layer=layer)
+            gain = 1.0 if residual is None else RESIDUAL_GAIN
+            x = self.conv1(x, ws[:, 1], noise=noise, layer=layer + 1, gain=gain)
+            if residual is not None:
+                x = residual + x
+            index = 2
+        if image is not None:
+            image = upsample(image, np.asarray(self.taps))
+        if self.to_rgb is not None:
+            rgb = self.to_rgb(x, ws[:, index]).astype(jnp.float32)
+            image = rgb if image is None else image + rgb
+        return x, image
+
+
+class SynthesisNetwork(nnx.Module):
+    """Constant input, one block a resolution, RGB outputs summed (skip) or taken last."""
+
+    def __init__(self, config: GeneratorConfig, *, rngs: nnx.Rngs):
+        self.num_ws, self.w_dim = config.num_ws, config.w_dim
+        blocks, in_channels = [], 0
+        for resolution in config.block_resolutions:
+            blocks.append(
+                SynthesisBlock(in_channels, resolution=resolution, config=config, rngs=rngs)
+            )
+            in_channels = config.channels(resolution)
+        self.blocks = nnx.List(blocks)
+
+    def features(
+        self, w_plus: jax.Array, noise: Noise = "const"
+    ) -> list[tuple[jax.Array, jax.Array | None]]:
+        """(features, image) after each block, lowest resolution first; see ``__call__``."""
+        if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_ws, self.w_dim):
+            raise ValueError(
+                f"synthesis: expected w_plus of shape [N, {self.num_ws}, {self.w_dim}], "
+                f"got {list(w_plus.shape)}"
+            )
+        w_plus = w_plus.astype(jnp.float32)
+        outputs, x, image, layer = [], None, None, 0
+        for block in self.blocks:
+            x, image = block(x, image, w_plus[:, layer:], noise=noise, layer=layer)
+            outputs.append((x, image))
+            # A block's RGB style is the next block's first style.
+            layer += 1 if block.const is not None else 2
+        return outputs
+
+    def __call__(self, w_plus: jax.Array, noise: Noise = "const") -> jax.Array:
+        """Synthesise images.
+
+        Args:
+            w_plus: [N, num_ws, w_dim].
+            noise: ``"const"`` for the stored maps, ``"none"``, a key, or [N] keys, one an image.
+
+        Returns:
+            [N, R, R, 3] float32, nominally in [-1, 1] and not clipped.
+
+        Raises:
+            ValueError: for a wrong shape or an unknown kind of noise.
+        """
+        image = self.features(w_plus, noise)[-1][1]
+        if image is None:
+            raise ValueError("synthesis: the last block has no RGB output")
+        return image

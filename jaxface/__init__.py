@@ -1,8 +1,12 @@
 """jaxface: portraits in StyleGAN2's latent space, at accelerator throughput."""
 
-from jaxface.errors import JaxfaceError, SuiteError, WeightsError
-from jaxface.suite import Suite, load_suite
-from jaxface.weights import load_network, save_network
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxface.errors import JaxfaceError, SuiteError, UsageError, WeightsError
+    from jaxface.suite import Suite, load_suite
+    from jaxface.weights import load_network, save_network
 
 __version__ = "0.1.0"
 
@@ -10,9 +14,33 @@ __all__ = [
     "JaxfaceError",
     "Suite",
     "SuiteError",
+    "UsageError",
     "WeightsError",
     "__version__",
     "load_network",
     "load_suite",
     "save_network",
 ]
+
+# Where each public name lives. It is imported when first asked for, so that `jaxface --help`
+# answers at once, without importing JAX.
+_HOMES = {
+    "JaxfaceError": "jaxface.errors",
+    "Suite": "jaxface.suite",
+    "SuiteError": "jaxface.errors",
+    "UsageError": "jaxface.errors",
+    "WeightsError": "jaxface.errors",
+    "load_network": "jaxface.weights",
+    "load_suite": "jaxface.suite",
+    "save_network": "jaxface.weights",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

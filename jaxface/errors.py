@@ -11,3 +11,7 @@ class WeightsError(JaxfaceError):
 
 class SuiteError(JaxfaceError):
     """A suite cannot be found, or lacks a network."""
+
+
+class UsageError(JaxfaceError):
+    """The call itself was wrong: a bad option, an input that does not exist, a folder in use."""

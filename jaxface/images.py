@@ -32,26 +32,12 @@ MAX_PIXELS = 2**27
 """Pixels (134 million, 1.6 GB as float32) above which a file is refused before it is decoded."""
 
 # The suffixes that a folder is searched for. Explicitly named files are read whatever their name.
-IMAGE_SUFFIXES = frozenset(
-    {
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jp2",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-    }
-)
+# fmt: off
+IMAGE_SUFFIXES = frozenset({
+    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
+    ".ppm", ".tga", ".tif", ".tiff", ".webp",
+})
+# fmt: on
 
 # How the formats people use begin: a file that starts so but cannot be opened is a damaged image,
 # not a foreign file.

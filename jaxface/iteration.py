@@ -65,6 +65,46 @@ class Phase:
         return [i for i in range(first, first + count) if i % self.interval == 0]
 
 
+class Program:
+    """A function compiled ahead of time, once for each signature of its arguments.
+
+    A signature is structure, shapes, dtypes and placement. What is called again compiles nothing.
+
+    Args:
+      fn: ``fn(*args)``, traceable; every argument is a pytree of arrays.
+      carry: the first argument is donated and comes back, in its own placement, as the first of
+        two outputs.
+
+    Attributes:
+      num_compiles: programs compiled so far.
+      compile_seconds: time spent tracing and compiling them.
+    """
+
+    def __init__(self, fn: Callable, *, carry: bool = False):
+        self.fn = fn
+        self.carry = carry
+        self.num_compiles = 0
+        self.compile_seconds = 0.0
+        self._compiled: dict[Any, jax.stages.Compiled] = {}
+
+    def __call__(self, *args: Any) -> Any:
+        return self.compiled(*args)(*args)
+
+    def compiled(self, *args: Any) -> jax.stages.Compiled:
+        """The compiled program for arguments like these: its cost, memory and text."""
+        signature = _signature(args)
+        if signature not in self._compiled:
+            start = time.perf_counter()
+            options = {}
+            if self.carry:
+                placement = jax.tree.map(_placement, args[0])
+                options = {"donate_argnums": 0, "out_shardings": (placement, None)}
+            self._compiled[signature] = jax.jit(self.fn, **options).lower(*args).compile()
+            self.compile_seconds += time.perf_counter() - start
+            self.num_compiles += 1
+        return self._compiled[signature]
+
+
 class Iteration:
     """Phases compiled for repetition; every step runs those that are due, in the order given.
 
@@ -74,8 +114,7 @@ class Iteration:
 
     Attributes:
       strategy: the one in use.
-      num_compiles: programs compiled so far.
-      compile_seconds: time spent tracing and compiling them.
+      programs: by phase name under "host"; the one named "scan" under "scan".
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -96,9 +135,24 @@ class Iteration:
             raise ValueError(f"Iteration: strategy must be 'scan' or 'host', got {strategy!r}.")
         self.phases = tuple(phases)
         self.strategy: Strategy = strategy or platform_strategy()
-        self.num_compiles = 0
-        self.compile_seconds = 0.0
-        self._programs: dict[Any, jax.stages.Compiled] = {}
+        self.programs = (
+            {"scan": Program(self._scan, carry=True)}
+            if self.strategy == "scan"
+            else {
+                phase.name: Program(functools.partial(_run, phase), carry=True)
+                for phase in self.phases
+            }
+        )
+
+    @property
+    def num_compiles(self) -> int:
+        """Programs compiled so far."""
+        return sum(program.num_compiles for program in self.programs.values())
+
+    @property
+    def compile_seconds(self) -> float:
+        """Time spent tracing and compiling them."""
+        return sum(program.compile_seconds for program in self.programs.values())
 
     def advance(
         self,
@@ -142,16 +196,15 @@ class Iteration:
                 if index % phase.interval:
                     continue
                 args = (carry, constants, step_inputs, np.int32(index))
-                if phase.name not in programs:
-                    fn = functools.partial(_run, phase)
-                    programs[phase.name] = self._compiled(phase.name, fn, args)
+                if phase.name not in programs:  # one look-up per chunk, not per step
+                    programs[phase.name] = self.programs[phase.name].compiled(*args)
                 carry, out = programs[phase.name](*args)
                 outputs.setdefault(phase.name, []).append(out)
         return carry, {name: _stack(outs) for name, outs in outputs.items()}
 
     def _advance_scan(self, carry, constants, first, count, inputs):
         args = (carry, constants, inputs, np.int32(first))
-        carry, outputs = self._compiled("scan", self._scan, args)(*args)
+        carry, outputs = self.programs["scan"](*args)
         # A phase that was not due left zeros in its row: keep the rows of the steps that ran it.
         kept = {}
         for phase in self.phases:
@@ -179,8 +232,8 @@ class Iteration:
                     continue
                 out_shape = jax.eval_shape(run, carry)[1]
 
-                def skip(carry, out_shape=out_shape):
-                    return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out_shape)
+                def skip(carry, shapes=out_shape):
+                    return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
                 carry, outputs[phase.name] = jax.lax.cond(
                     index % phase.interval == 0, run, skip, carry
@@ -188,18 +241,6 @@ class Iteration:
             return carry, outputs
 
         return jax.lax.scan(step, carry, (first + jnp.arange(count, dtype=jnp.int32), stacked))
-
-    def _compiled(self, name: str, fn: Callable, args: tuple) -> jax.stages.Compiled:
-        """The program of `fn` for arguments like `args`, compiled if it is the first of its kind."""
-        signature = (name, _signature(args))
-        if signature not in self._programs:
-            start = time.perf_counter()
-            placement = jax.tree.map(_placement, args[0])
-            jitted = jax.jit(fn, donate_argnums=0, out_shardings=(placement, None))
-            self._programs[signature] = jitted.lower(*args).compile()
-            self.compile_seconds += time.perf_counter() - start
-            self.num_compiles += 1
-        return self._programs[signature]
 
 
 @jax.jit

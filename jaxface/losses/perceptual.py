@@ -1,0 +1,93 @@
+"""Perceptual distances: squared differences of a recognition network's features.
+
+The form of Johnson et al. 2016 ("Perceptual Losses for Real-Time Style Transfer and
+Super-Resolution", equation 2), as Image2StyleGAN and PIE use it:
+
+    sum_j  lambda_j / N_j * || F_j(I) - F_j(I_w) ||_2^2
+
+with F_j the output of layer j and N_j its number of scalars, so each layer's share is a mean and
+does not depend on the image size. A target's features do not change while an embedding is
+optimised: compute them once (`features`) and pass them to `distance`.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxface.nets.vgg import VGG16
+
+Features = dict[str, jax.Array]
+
+
+def features(
+    network: VGG16, images: jax.Array, layers: Sequence[str], *, resolution: int
+) -> Features:
+    """Features of the images at the network's working resolution.
+
+    Args:
+      network: takes [-1, 1] RGB and normalises inside.
+      images: [N, R, R, 3] in [-1, 1].
+      layers: names such as "conv1_1" (before ReLU) or "relu1_1" (after).
+      resolution: images larger than this are box-averaged down to it first (see `downsample`).
+
+    Returns:
+      {layer: [N, h, w, channels]}.
+    """
+    return network.features(downsample(images, resolution), layers=tuple(layers))
+
+
+def distance(
+    found: Mapping[str, jax.Array], wanted: Mapping[str, jax.Array], weights: Mapping[str, float]
+) -> jax.Array:
+    """Weighted sum over layers of the mean squared feature difference, per item.
+
+    Args:
+      found: {layer: [N, h, w, channels]}.
+      wanted: the same layers and shapes.
+      weights: {layer: lambda_j}; exactly the layers of `found` and `wanted`.
+
+    Returns:
+      [N], >= 0.
+
+    Raises:
+      ValueError: the three name different layers.
+    """
+    if not (set(found) == set(wanted) == set(weights)) or not weights:
+        raise ValueError(
+            f"perceptual.distance: the layers must agree; got features of {sorted(found)}, targets "
+            f"of {sorted(wanted)} and weights for {sorted(weights)}."
+        )
+    terms = [
+        weight * jnp.mean(jnp.square(found[layer] - wanted[layer]), axis=(1, 2, 3))
+        for layer, weight in weights.items()
+    ]
+    return jnp.sum(jnp.stack(terms), axis=0)
+
+
+def downsample(images: jax.Array, resolution: int) -> jax.Array:
+    """Box-averages square images down to at most `resolution`; smaller ones are left as they are.
+
+    The factor is a whole number: 4 from 1024 to 256, as in PIE section 4.1.
+
+    Args:
+      images: [N, R, R, C].
+      resolution: the largest side that is kept, >= 1.
+
+    Returns:
+      [N, R / f, R / f, C] with f = max(1, R / resolution).
+
+    Raises:
+      ValueError: not square, or R is neither below `resolution` nor a multiple of it.
+    """
+    n, height, width, channels = images.shape
+    if height != width or (height > resolution and height % resolution):
+        raise ValueError(
+            f"downsample: images must be square with a side up to {resolution} or a multiple of "
+            f"it, got {height} x {width}."
+        )
+    if height <= resolution:
+        return images
+    factor = height // resolution
+    blocks = images.reshape(n, resolution, factor, resolution, factor, channels)
+    return blocks.mean(axis=(2, 4))

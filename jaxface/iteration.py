@@ -230,11 +230,7 @@ class Iteration:
                 if phase.interval == 1:
                     carry, outputs[phase.name] = run(carry)
                     continue
-                out_shape = jax.eval_shape(run, carry)[1]
-
-                def skip(carry, shapes=out_shape):
-                    return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
+                skip = functools.partial(_skip, jax.eval_shape(run, carry)[1])
                 carry, outputs[phase.name] = jax.lax.cond(
                     index % phase.interval == 0, run, skip, carry
                 )
@@ -246,6 +242,15 @@ class Iteration:
 @jax.jit
 def _stack(outs):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *outs)
+
+
+def _skip(out_shape, carry):
+    return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out_shape)
+
+
+def _skip(shapes, carry):
+    """What a phase that is not due gives: the carry as it is, and zeros for outputs."""
+    return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
 
 def _placement(leaf) -> jax.sharding.Sharding | None:

@@ -1,0 +1,153 @@
+"""Checkpoints of a training run: any pytree of arrays, the data iterator's position, and notes.
+
+One Orbax `CheckpointManager` per run folder, asynchronous, with the newest checkpoints kept. The
+state is stored flat, one named array per leaf, so that nothing about the classes that hold it is
+part of the file, and a missing or misshaped array is reported by name. Arrays are restored with the
+placement of the state they replace: a run saved on four devices continues on two.
+
+The data iterator's position and the notes are JSON. The position must be the same on every process
+(the pipelines of `jaxface.data.pipelines` count batches), so a run may also continue on another
+number of hosts.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+
+class CheckpointError(ValueError):
+    """A checkpoint does not hold what the run needs; the message names the arrays."""
+
+
+class Checkpoints:
+    """The checkpoints in one folder.
+
+    Args:
+      directory: made if absent.
+      keep: how many of the newest to keep, >= 1.
+    """
+
+    def __init__(self, directory: str | pathlib.Path, *, keep: int = 2):
+        self.directory = pathlib.Path(directory).absolute()
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep, enable_async_checkpointing=True, create=True
+            ),
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "data": ocp.JsonCheckpointHandler(),
+                "meta": ocp.JsonCheckpointHandler(),
+            },
+        )
+
+    def latest(self) -> int | None:
+        """The newest finished checkpoint's step; None if there is none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, *, data: Any, meta: Mapping[str, Any]) -> None:
+        """Starts writing a checkpoint; returns once `state` may be donated.
+
+        Args:
+          step: steps done.
+          state: pytree of arrays; typed keys are stored as their words.
+          data: the data iterator's position, JSON.
+          meta: notes, JSON.
+        """
+        # The copy is what the writer reads: the trainer donates `state` to its next step.
+        arrays = {name: _copy(leaf) for name, leaf in _flatten(state).items()}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(arrays),
+                data=ocp.args.JsonSave({"position": data}),
+                meta=ocp.args.JsonSave(dict(meta)),
+            ),
+        )
+
+    def restore(self, state: Any, *, step: int | None = None) -> tuple[Any, Any, dict[str, Any]]:
+        """Reads a checkpoint.
+
+        Args:
+          state: pytree with the structure, shapes, dtypes and placement wanted back.
+          step: which one; default: the newest.
+
+        Returns:
+          (state, data, meta) as they were saved.
+
+        Raises:
+          CheckpointError: there is none, or its arrays are not those of `state`.
+        """
+        step = self.latest() if step is None else step
+        if step is None:
+            raise CheckpointError(f"{self.directory}: no checkpoint here.")
+        wanted = _flatten(state)
+        self._check(step, wanted)
+        # Arrays are asked for where `state` has them; a leaf without placement comes as NumPy's.
+        abstract = {name: ocp.utils.to_shape_dtype_struct(leaf) for name, leaf in wanted.items()}
+        restored: Any = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(abstract),
+                data=ocp.args.JsonRestore(),
+                meta=ocp.args.JsonRestore(),
+            ),
+        )
+        leaves, structure = jax.tree.flatten(state)
+        arrays = [
+            jax.random.wrap_key_data(restored.state[name], impl=jax.random.key_impl(leaf))
+            if _is_key(leaf)
+            else restored.state[name]
+            for name, leaf in zip(wanted, leaves, strict=True)
+        ]
+        return jax.tree.unflatten(structure, arrays), restored.data["position"], restored.meta
+
+    def wait(self) -> None:
+        """Returns once every checkpoint that was started is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+    def _check(self, step: int, wanted: Mapping[str, jax.Array]) -> None:
+        stored = self._manager.item_metadata(step)["state"]
+        expected = {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in wanted.items()}
+        got = {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in stored.items()}
+        faults = [f"missing {name}" for name in sorted(expected.keys() - got.keys())]
+        faults += [f"surplus {name}" for name in sorted(got.keys() - expected.keys())]
+        faults += [
+            f"{name}: got {got[name][1]}{list(got[name][0])}, "
+            f"expected {expected[name][1]}{list(expected[name][0])}"
+            for name in sorted(expected.keys() & got.keys())
+            if got[name] != expected[name]
+        ]
+        if faults:
+            more = f" and {len(faults) - 8} more" if len(faults) > 8 else ""
+            raise CheckpointError(
+                f"{self.directory} step {step} does not fit this run: {'; '.join(faults[:8])}"
+                f"{more}. Use the settings the run was started with, or a new folder."
+            )
+
+
+def _is_key(leaf) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _copy(leaf):
+    return leaf.copy() if isinstance(leaf, jax.Array) else np.array(leaf)
+
+
+def _flatten(tree) -> dict[str, Any]:
+    """Leaves by dotted path, in flattening order; typed keys as their uint32 words."""
+    named = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator=".") or "value"
+        if name in named:
+            raise ValueError(f"The state has two leaves named {name!r}; rename one.")
+        named[name] = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+    return named

@@ -244,10 +244,6 @@ def _stack(outs):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *outs)
 
 
-def _skip(out_shape, carry):
-    return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), out_shape)
-
-
 def _skip(shapes, carry):
     """What a phase that is not due gives: the carry as it is, and zeros for outputs."""
     return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)

@@ -1,5 +1,7 @@
 """The mapping network: Z (and a class label) to W."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -40,7 +42,7 @@ class MappingNetwork(nnx.Module):
         sizes = [z_dim + (w_dim if c_dim else 0)] + [w_dim] * num_layers
         self.layers = nnx.List(
             Dense(a, b, activation="lrelu", lr_multiplier=lr_multiplier, rngs=rngs)
-            for a, b in zip(sizes, sizes[1:], strict=False)
+            for a, b in itertools.pairwise(sizes)
         )
         self.w_mean = None if w_mean_decay is None else Buffer(jnp.zeros((w_dim,)))
 

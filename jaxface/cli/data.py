@@ -1,0 +1,31 @@
+"""`jaxface data`: makes the `synthetic_portraits` data set, or goes on making it."""
+
+import argparse
+
+NAME = "data"
+HELP = "render the embedded face world into a data set with every true parameter"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of data sets")
+    parser.add_argument("--resolution", type=int, default=64, help="pixels per side (64)")
+    parser.add_argument("--train", type=int, default=100_000, help="training items (100000)")
+    parser.add_argument("--test", type=int, default=2_000, help="test items (2000)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all items (0)")
+    parser.add_argument(
+        "--shard-size", type=int, default=2048, help="items per file, a multiple of 32 (2048)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from jaxface.data.synthetic_portraits import PortraitsConfig, generate
+
+    config = PortraitsConfig(
+        resolution=args.resolution,
+        num_train=args.train,
+        num_test=args.test,
+        seed=args.seed,
+        shard_size=args.shard_size,
+    )
+    print(generate(config, args.out))
+    return 0

@@ -1,0 +1,315 @@
+"""`synthetic_portraits`: renders of the embedded face world, every true parameter beside the image.
+
+A TFDS data set in array_record files, made and read without TensorFlow:
+
+    jaxface data --out DIR --resolution 64 --train 100000
+
+    builder = tfds.builder_from_directory(PATH)      # the command prints PATH
+    source = builder.as_data_source(split="train")   # for Grain: jaxface.data.pipelines
+
+One record holds
+
+* ``image`` uint8 [R, R, 3], RGB;
+* ``face`` float32 [257], PIE's parameters, `morphable.FaceParameters.flat`;
+* ``nuisance`` float32 [K], hair, clothes and background, `morphable.Nuisance.flat`;
+* ``factors`` float32 [F], the whitened scene, independent N(0, 1); the scene is a function of it,
+  `morphable.scene_from_gaussian`;
+* ``landmarks`` float32 [68, 2], (x, y) in pixels;
+* ``id`` int64, the item's number in its split.
+
+Item i depends on (seed, split, i) and the world's version, on nothing else: not on the number of
+items, of shards, or of interruptions. A killed generation keeps its finished shards, and the same
+command goes on after them.
+
+Images are stored as bytes, not as PNG: decoding a record takes 0.05 ms instead of about 0.25 ms at
+64 px, and array_record compresses its records itself.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core import example_serializer, splits
+from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
+
+from jaxface import morphable
+from jaxface.errors import JaxfaceError
+from jaxface.files import atomic_writer
+from jaxface.telemetry import Progress
+
+SPLITS = ("train", "test")
+"""Split names; a name's place is part of its items' keys."""
+
+RENDER_BATCH = 32
+"""Items rendered together, always the aligned group that an item belongs to, so that its pixels do
+not depend on how far a run got: one program, whose rounding could differ from another batch's."""
+
+
+class GenerationError(JaxfaceError):
+    """A data set cannot be generated or continued; the message says why and what to do."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class PortraitsConfig(tfds.core.BuilderConfig):
+    """One data set: its size and its seed.
+
+    Attributes:
+      resolution: pixels per side, >= 16.
+      num_train, num_test: items, >= 1 and >= 0.
+      seed: of all items.
+      shard_size: items per file, a multiple of 32; what a killed run loses at most.
+      name: derived from the others if empty.
+    """
+
+    name: str = ""
+    resolution: int
+    num_train: int = 100_000
+    num_test: int = 2_000
+    seed: int = 0
+    shard_size: int = 2048
+
+    def __post_init__(self):
+        if self.resolution < 16 or self.num_train < 1 or self.num_test < 0:
+            raise GenerationError(
+                "synthetic_portraits: need resolution >= 16, num_train >= 1 and num_test >= 0; got "
+                f"{self.resolution}, {self.num_train} and {self.num_test}."
+            )
+        if self.shard_size < 1 or self.shard_size % RENDER_BATCH:
+            raise GenerationError(
+                f"synthetic_portraits: shard_size must be a multiple of {RENDER_BATCH}, "
+                f"got {self.shard_size}."
+            )
+        if not self.name:
+            self.name = f"{self.resolution}px_{self.num_train}_{self.num_test}_seed{self.seed}"
+
+    def num_items(self, split: str) -> int:
+        return {"train": self.num_train, "test": self.num_test}[split]
+
+
+class SyntheticPortraits(FileReaderBuilder):
+    """TFDS builder of `synthetic_portraits`; see the module's words.
+
+    Configs "64" and "128" are the standard sizes; `PortraitsConfig(...)` makes any other.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = (
+        PortraitsConfig(name="64", resolution=64),
+        PortraitsConfig(name="128", resolution=128),
+    )
+
+    def __init__(self, **options):
+        super().__init__(file_format="array_record", **options)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        size = self.builder_config.resolution
+
+        def tensor(*shape, dtype: type = np.float32):
+            return tfds.features.Tensor(
+                shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES
+            )
+
+        num_nuisance = jax.eval_shape(
+            _nuisance, jax.ShapeDtypeStruct((1, morphable.NUM_FACTORS), jnp.float32)
+        ).shape[1]
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Rendered portraits with the parameters they were rendered from.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tensor(size, size, 3, dtype=np.uint8),
+                    "face": tensor(257),
+                    "nuisance": tensor(num_nuisance),
+                    "factors": tensor(morphable.NUM_FACTORS),
+                    "landmarks": tensor(68, 2),
+                    "id": tfds.features.Scalar(dtype=np.int64),
+                }
+            ),
+            metadata=tfds.core.MetadataDict(seed=self.builder_config.seed),
+            disable_shuffling=True,
+        )
+
+    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
+        """Renders the missing shards beside the data set's folder, then moves all of them in."""
+        del dl_manager, download_config
+        partial = pathlib.Path(f"{self.final_path}.partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        _check_same_world(partial, self.builder_config)
+        shards = list(_shards(self.builder_config))
+        missing = [shard for shard in shards if not (partial / shard.name).exists()]
+        progress = _ShardProgress(len(shards), missing)
+        for shard in missing:
+            self._write(partial / shard.name, shard)
+            progress.done(shard)
+        progress.close()
+
+        folder = pathlib.Path(self.data_path)
+        infos = []
+        for split in SPLITS:
+            of_split = [shard for shard in shards if shard.split == split]
+            sizes = [(partial / shard.name).stat().st_size for shard in of_split]
+            for shard in of_split:
+                os.replace(partial / shard.name, folder / shard.name)
+            if of_split:
+                infos.append(
+                    splits.SplitInfo(
+                        name=split,
+                        shard_lengths=[shard.stop - shard.start for shard in of_split],
+                        num_bytes=sum(sizes),
+                        filename_template=self._get_filename_template(split),
+                    )
+                )
+        shutil.rmtree(partial)
+        self.info.set_splits(splits.SplitDict(infos))
+
+    @property
+    def final_path(self) -> pathlib.Path:
+        """The data set's folder; while it is being made TFDS points `data_path` elsewhere."""
+        return self._final_path
+
+    def download_and_prepare(self, **options) -> None:
+        self._final_path = pathlib.Path(self.data_path)
+        super().download_and_prepare(**options)
+
+    def _write(self, path: pathlib.Path, shard: "_Shard") -> None:
+        """Writes one shard; it takes its name when it is whole."""
+        serializer = example_serializer.ExampleSerializer(self.info.features.get_serialized_info())
+        unfinished = path.with_name(path.name + ".part")
+        unfinished.unlink(missing_ok=True)
+        writer = ArrayRecordWriter(str(unfinished), "group_size:1")  # as TFDS writes: random access
+        try:
+            for item in _render(self.builder_config, shard.split, shard.start, shard.stop):
+                record = serializer.serialize_example(self.info.features.encode_example(item))
+                writer.write(record)
+        finally:
+            writer.close()
+        os.replace(unfinished, path)
+
+
+def generate(config: PortraitsConfig, directory: str | os.PathLike[str]) -> pathlib.Path:
+    """Makes the data set under `directory`, or goes on making it; returns its folder.
+
+    Nothing is done if it is there already. Read it with `tfds.builder_from_directory`.
+
+    Raises:
+      GenerationError: a killed generation left shards of another world or machine there.
+    """
+    builder = SyntheticPortraits(config=config, data_dir=os.fspath(directory))
+    builder.download_and_prepare()
+    return pathlib.Path(builder.data_path)
+
+
+def item_keys(seed: int, split: str, indices: jax.Array) -> jax.Array:
+    """The keys of the items with numbers `indices` [n] in `split`: typed keys [n]."""
+    key = jax.random.fold_in(jax.random.key(seed), SPLITS.index(split))
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    split: str
+    start: int
+    stop: int
+    name: str
+
+
+def _shards(config: PortraitsConfig) -> Iterator[_Shard]:
+    for split in SPLITS:
+        count = config.num_items(split)
+        total = math.ceil(count / config.shard_size)
+        for i in range(total):
+            start = i * config.shard_size
+            name = f"synthetic_portraits-{split}.array_record-{i:05}-of-{total:05}"
+            yield _Shard(split, start, min(start + config.shard_size, count), name)
+
+
+def _nuisance(factors: jax.Array) -> jax.Array:
+    return morphable.scene_from_gaussian(factors).nuisance.flat
+
+
+@functools.partial(jax.jit, static_argnames="resolution")
+def _items(keys: jax.Array, resolution: int) -> dict[str, jax.Array]:
+    draw = functools.partial(jax.random.normal, shape=(morphable.NUM_FACTORS,))
+    factors = jax.vmap(draw)(keys)
+    scenes = morphable.scene_from_gaussian(factors)
+    images = morphable.render(scenes, resolution)
+    return {
+        "image": jnp.round((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8),
+        "face": scenes.face.flat,
+        "nuisance": scenes.nuisance.flat,
+        "factors": factors,
+        "landmarks": morphable.landmarks(scenes.face, resolution),
+    }
+
+
+def _render(config: PortraitsConfig, split: str, start: int, stop: int) -> Iterator[dict]:
+    """Items start, ..., stop - 1 in order; `start` is a multiple of RENDER_BATCH."""
+
+    def submit(first):
+        indices = jnp.arange(first, first + RENDER_BATCH)
+        return _items(item_keys(config.seed, split, indices), config.resolution)
+
+    ahead = submit(start)  # the next batch renders while this one is written
+    for first in range(start, stop, RENDER_BATCH):
+        batch, ahead = ahead, submit(first + RENDER_BATCH) if first + RENDER_BATCH < stop else None
+        columns = jax.device_get(batch)
+        for row in range(min(RENDER_BATCH, stop - first)):
+            yield {name: column[row] for name, column in columns.items()} | {"id": first + row}
+
+
+def _check_same_world(partial: pathlib.Path, config: PortraitsConfig) -> None:
+    """Shards of two worlds must not be mixed: the first batch's digest tells them apart."""
+    digest = hashlib.sha256()
+    for item in _render(config, "train", 0, 1):
+        for name in sorted(item):
+            digest.update(np.ascontiguousarray(item[name]).tobytes())
+    expected = {"first_item": digest.hexdigest(), "shard_size": config.shard_size}
+    path = partial / "generation.json"
+    if not path.exists():
+        with atomic_writer(path) as file:
+            file.write(json.dumps(expected).encode())
+        return
+    got = json.loads(path.read_text(encoding="utf-8"))
+    if got != expected:
+        raise GenerationError(
+            f"{partial}: an unfinished generation by another version of the face world, another "
+            f"kind of machine or another shard size (got {got}, expected {expected}). Finish it "
+            "as it was begun, or delete the folder."
+        )
+
+
+class _ShardProgress:
+    """The progress line of a generation, in shards done and images per second."""
+
+    def __init__(self, total: int, missing: list[_Shard]):
+        self._line = Progress(total)
+        self._done = total - len(missing)
+        if self._done:
+            self._line.say(f"{self._done} of {total} shards were finished before.")
+        self._start = time.perf_counter()
+
+    def done(self, shard: _Shard) -> None:
+        seconds = time.perf_counter() - self._start
+        self._done += 1
+        self._line.update(
+            self._done,
+            rate=(shard.stop - shard.start) / seconds,
+            steps_per_second=1 / seconds,
+            metrics=shard.name,
+        )
+        self._start = time.perf_counter()
+
+    def close(self) -> None:
+        self._line.close()

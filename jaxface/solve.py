@@ -237,7 +237,7 @@ class Solver:
         begin, compiled_before = time.perf_counter(), self.compile_seconds
         rows = self._check_rows(variables, targets, keys, mask)
         mask = np.ones(rows, bool) if mask is None else np.asarray(mask, bool)
-        networks = jax.device_put(networks, self._sharding(PartitionSpec()))
+        networks = self.replicate(networks)
         variables, targets, keys = self.place((variables, targets, keys))
         status = np.where(mask, Status.RUNNING, Status.PADDING).astype(np.int32)
         steps = np.zeros(rows, np.int32)
@@ -290,6 +290,10 @@ class Solver:
     def place(self, tree: Any) -> Any:
         """Puts a pytree of [N, ...] arrays on the devices, rows split over the mesh."""
         return jax.device_put(tree, self._sharding(PartitionSpec(DATA_AXIS)))
+
+    def replicate(self, tree: Any) -> Any:
+        """Puts a pytree of arrays on the devices, whole on each."""
+        return jax.device_put(tree, self._sharding(PartitionSpec()))
 
     def _sharding(self, spec: PartitionSpec) -> NamedSharding | None:
         return None if self.mesh is None else NamedSharding(self.mesh, spec)

@@ -1,0 +1,1 @@
+"""One module per paper, written with the words of the paper."""

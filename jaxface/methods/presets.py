@@ -1,0 +1,35 @@
+"""Settings by name, each named after its source."""
+
+import dataclasses
+import difflib
+from collections.abc import Collection
+from typing import Any
+
+from jaxface.errors import UsageError
+from jaxface.methods import image2stylegan, pie
+
+PRESETS: dict[str, pie.Settings] = {
+    "pie_embedded": pie.EMBEDDED,
+    "pie_paper": pie.PAPER,
+    "image2stylegan": image2stylegan.PAPER,
+}
+
+
+def preset(name: str, **changes: Any) -> pie.Settings:
+    """The settings of that name with some fields changed.
+
+    Raises:
+      UsageError: no preset, or no field, of that name; the message gives the nearest.
+    """
+    if name not in PRESETS:
+        raise UsageError(_unknown("preset", name, PRESETS))
+    fields = [field.name for field in dataclasses.fields(pie.Settings)]
+    for field in changes:
+        if field not in fields:
+            raise UsageError(_unknown("setting", field, fields))
+    return dataclasses.replace(PRESETS[name], **changes)
+
+
+def _unknown(kind: str, name: str, known: Collection[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    return f"Unknown {kind} {name!r}; did you mean {nearest!r}? Known: {', '.join(sorted(known))}."

@@ -90,8 +90,13 @@ class Program:
     def __call__(self, *args: Any) -> Any:
         return self.compiled(*args)(*args)
 
+    @property
+    def executables(self) -> tuple[jax.stages.Compiled, ...]:
+        """What was compiled so far: for its cost, memory and text."""
+        return tuple(self._compiled.values())
+
     def compiled(self, *args: Any) -> jax.stages.Compiled:
-        """The compiled program for arguments like these: its cost, memory and text."""
+        """The compiled program for arguments like these."""
         signature = _signature(args)
         if signature not in self._compiled:
             start = time.perf_counter()

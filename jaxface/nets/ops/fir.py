@@ -115,13 +115,12 @@ def _filter_axis(
         start = offset + before
         return lax.slice_in_dim(x, start, start + (phase_size - 1) * stride + 1, stride, axis)
 
-    outputs = []
-    for phase in reads:
-        terms = [read(offset) * jnp.asarray(tap, x.dtype) for offset, tap in phase]
-        if terms:
-            outputs.append(sum(terms[1:], start=terms[0]))
-        else:
-            outputs.append(jnp.zeros_like(read(0)))
+    # A phase that meets only inserted zeros is zero.
+    zero = jnp.zeros((*x.shape[:axis], phase_size, *x.shape[axis + 1 :]), x.dtype)
+    outputs = [
+        sum((read(offset) * jnp.asarray(tap, x.dtype) for offset, tap in phase), start=zero)
+        for phase in reads
+    ]
     if phases == 1:
         return outputs[0]
     y = jnp.stack(outputs, axis + 1)

@@ -1,0 +1,142 @@
+"""StyleGAN2's operators against float64 NumPy.
+
+Tolerance: float32 sums of up to a few hundred terms of order one differ from float64 by a few
+1e-6; 2e-5 of the output's largest magnitude leaves one order of magnitude.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from jaxface.nets import ops
+
+TAPS = ops.fir_taps((1, 3, 3, 1))
+MATRIX = np.array([[0.1, -0.3, 0.2], [0.5, 0.25, 0.0], [-0.2, 0.1, 0.35]])
+
+
+def close(got, expected):
+    scale = np.max(np.abs(expected))
+    np.testing.assert_allclose(np.asarray(got), expected, rtol=0, atol=2e-5 * scale)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.mark.parametrize("taps", [TAPS, np.array([0.2, 0.5, 0.3]), MATRIX], ids=["4", "3", "3x3"])
+def test_upfirdn(rng, taps):
+    x = rng.normal(size=(2, 8, 6, 3)).astype(np.float32)
+    cases = [
+        {"up": up, "down": down, "padding": padding, "gain": 1.5, "flip": flip}
+        for up, down in ((1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (2, 3), (4, 1))
+        for padding in ((2, 1, 3, 0), (-1, 2, 0, -2))
+        for flip in (False, True)
+    ]
+    # One program for all cases: they are small, compiling each would dominate.
+    got = jax.jit(lambda x: [ops.upfirdn(x, taps, **case) for case in cases])(x)
+    for case, y in zip(cases, got, strict=True):
+        expected = reference.upfirdn(x, taps, **case)
+        assert y.shape == expected.shape, case
+        close(y, expected)
+
+
+def test_filter_up_and_downsample_keep_a_constant_and_the_size():
+    x = jnp.full((1, 8, 8, 2), 3.0)
+    for y, side in ((ops.upsample(x, TAPS), 16), (ops.downsample(x, TAPS), 4)):
+        assert y.shape == (1, side, side, 2)
+        close(y[:, 1:-1, 1:-1], np.full((1, side - 2, side - 2, 2), 3.0))
+    y = ops.filter2d(x, TAPS, gain=2.0)
+    assert y.shape == x.shape
+    close(y[:, 2:-2, 2:-2], np.full((1, 4, 4, 2), 6.0))
+
+
+def test_upfirdn_refuses_an_image_smaller_than_the_filter():
+    with pytest.raises(ValueError, match="at least the filter's 4"):
+        ops.upfirdn(jnp.zeros((1, 2, 8, 1)), TAPS)
+
+
+@pytest.mark.parametrize("taps", [np.zeros(3), np.zeros((2, 2, 2)), np.array([])])
+def test_fir_taps_refuses(taps):
+    with pytest.raises(ValueError, match="FIR taps"):
+        ops.fir_taps(taps)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize(("up", "down"), [(1, 1), (2, 1), (1, 2)])
+def test_conv_resample(rng, size, up, down):
+    x = rng.normal(size=(2, 8, 8, 5)).astype(np.float32)
+    kernel = rng.normal(size=(size, size, 5, 4)).astype(np.float32)
+    got = ops.conv_resample(jnp.asarray(x), jnp.asarray(kernel), taps=TAPS, up=up, down=down)
+    assert got.shape == (2, 8 * up // down, 8 * up // down, 4)
+    close(got, reference.conv_resample(x, kernel, TAPS, up=up, down=down))
+
+
+@pytest.mark.parametrize(("size", "up", "down"), [(2, 1, 1), (3, 2, 2), (3, 3, 1)])
+def test_conv_resample_refuses(size, up, down):
+    with pytest.raises(ValueError, match="conv_resample"):
+        ops.conv_resample(
+            jnp.zeros((1, 8, 8, 2)), jnp.zeros((size, size, 2, 2)), taps=TAPS, up=up, down=down
+        )
+
+
+@pytest.mark.parametrize("up", [1, 2])
+@pytest.mark.parametrize("demodulate", [True, False])
+def test_modulated_conv(rng, up, demodulate):
+    x = rng.normal(size=(3, 6, 6, 5)).astype(np.float32)
+    kernel = rng.normal(size=(3, 3, 5, 4)).astype(np.float32)
+    styles = (1 + rng.normal(size=(3, 5))).astype(np.float32)
+    got = ops.modulated_conv(
+        jnp.asarray(x),
+        jnp.asarray(kernel),
+        jnp.asarray(styles),
+        taps=TAPS,
+        up=up,
+        demodulate=demodulate,
+    )
+    close(got, reference.modulated_conv(x, kernel, styles, TAPS, up=up, demodulate=demodulate))
+
+
+def test_modulated_conv_survives_float16_where_plain_scaling_would_overflow(rng):
+    x = rng.normal(size=(1, 4, 4, 64)).astype(np.float16)
+    kernel = (300 * rng.normal(size=(3, 3, 64, 8))).astype(np.float32)
+    styles = (300 * rng.normal(size=(1, 64))).astype(np.float32)
+    got = ops.modulated_conv(x, jnp.asarray(kernel), jnp.asarray(styles), taps=TAPS)
+    expected = reference.modulated_conv(x, kernel, styles, TAPS)
+    # float16 carries 11 bits: sums of 576 products stay within about 1%.
+    np.testing.assert_allclose(np.asarray(got, np.float64), expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("activation", ["linear", "lrelu"])
+@pytest.mark.parametrize("clamp", [None, 0.7])
+def test_bias_act(rng, activation, clamp):
+    x, bias = rng.normal(size=(2, 3, 3, 4)).astype(np.float32), rng.normal(size=4)
+    kwargs = {"activation": activation, "gain": 0.5, "clamp": clamp}
+    got = ops.bias_act(jnp.asarray(x), jnp.asarray(bias, jnp.float32), **kwargs)
+    close(got, reference.bias_act(x, bias.astype(np.float32), **kwargs))
+
+
+def test_gradients_match_finite_differences(rng):
+    """Reverse mode through the whole modulated up-convolution, against central differences in
+    float64 NumPy."""
+    x = rng.normal(size=(1, 3, 3, 2))
+    kernel, styles = rng.normal(size=(3, 3, 2, 2)), 1 + rng.normal(size=(1, 2))
+    cotangent = rng.normal(size=(1, 6, 6, 2))
+
+    def objective(styles):
+        y = reference.modulated_conv(x, kernel, styles, TAPS, up=2)
+        return np.sum(y * cotangent)
+
+    def jax_objective(styles):
+        y = ops.modulated_conv(jnp.asarray(x), jnp.asarray(kernel), styles, taps=TAPS, up=2)
+        return jnp.sum(y * cotangent)
+
+    got = jax.grad(jax_objective)(jnp.asarray(styles))
+    step = 1e-5
+    expected = [
+        (objective(styles + step * unit) - objective(styles - step * unit)) / (2 * step)
+        for unit in np.eye(2)[:, None, :]
+    ]
+    np.testing.assert_allclose(np.asarray(got)[0], expected, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,124 @@
+"""Weights files and suites: round trips, strictness, one clear error for each kind of damage."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxface
+from jaxface.nets import VGG16, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from jaxface.nets.vgg import VGGConfig
+from jaxface.weights import abstract_network, build_network, network_names, read_header
+
+CONFIG = GeneratorConfig(8, z_dim=4, w_dim=4, channel_base=32, channel_max=4, mapping_layers=1)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return Generator(CONFIG, rngs=nnx.Rngs(0))
+
+
+def arrays_of(module):
+    rng = np.random.default_rng(0)
+    return {
+        n: rng.normal(size=s.shape).astype(np.float32) for n, s in network_names(module).items()
+    }
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Generator(CONFIG, rngs=nnx.Rngs(0)),
+        Discriminator(DiscriminatorConfig(8, channel_base=32, channel_max=4), rngs=nnx.Rngs(0)),
+        VGG16(VGGConfig(channels=(2, 2, 2, 2, 2)), rngs=nnx.Rngs(0)),
+    ],
+    ids=lambda network: type(network).__name__,
+)
+def test_round_trip(tmp_path, network):
+    path = tmp_path / "network.safetensors"
+    jaxface.save_network(path, network, metadata={"source": "a test"})
+    loaded = jaxface.load_network(path)
+    assert type(loaded) is type(network)
+    assert loaded.config == network.config
+    assert read_header(path)["source"] == "a test"
+    before, after = nnx.to_flat_state(nnx.state(network)), nnx.to_flat_state(nnx.state(loaded))
+    assert len(before) == len(after) > 0
+    for (name, a), (other, b) in zip(before, after, strict=True):
+        assert name == other
+        np.testing.assert_array_equal(a[...], b[...])
+    assert [p.name for p in tmp_path.iterdir()] == ["network.safetensors"]
+
+
+def test_float16_files_load_as_float32(tmp_path, generator):
+    path = tmp_path / "g.safetensors"
+    jaxface.save_network(path, generator, dtype=jnp.float16)
+    loaded = jaxface.load_network(path)
+    kernel = generator.synthesis.blocks[0].conv1.weight[...]
+    got = loaded.synthesis.blocks[0].conv1.weight[...]
+    assert got.dtype == jnp.float32
+    np.testing.assert_array_equal(got, kernel.astype(jnp.float16).astype(jnp.float32))
+
+
+def test_every_name_must_match(generator):
+    arrays = arrays_of(generator)
+    name = "synthesis.blocks.1.conv0.weight"
+    assert name in arrays
+    for change, message in (
+        ({name: None}, f"missing {name}"),
+        ({"extra": np.zeros(3)}, r"surplus extra \[3\]"),
+        ({name: np.zeros((3, 3, 4, 5))}, rf"{name} has shape \[3, 3, 4, 5\], expected \[3, 3, 4"),
+    ):
+        changed = {k: v for k, v in {**arrays, **change}.items() if v is not None}
+        with pytest.raises(jaxface.WeightsError, match=message):
+            build_network("Generator", CONFIG, changed)
+
+
+def test_unknown_classes_and_fields_are_refused():
+    with pytest.raises(jaxface.WeightsError, match="expected one of"):
+        abstract_network("Generater", CONFIG)
+    with pytest.raises(jaxface.WeightsError, match="unknown widht"):
+        abstract_network("Generator", {"resolution": 8, "widht": 3})
+    with pytest.raises(jaxface.WeightsError, match="power of two"):
+        abstract_network("Generator", {"resolution": 9})
+
+
+def test_damaged_files_are_refused(tmp_path, generator):
+    good = tmp_path / "good.safetensors"
+    jaxface.save_network(good, generator)
+    truncated = tmp_path / "truncated.safetensors"
+    truncated.write_bytes(good.read_bytes()[:-100])
+    text = tmp_path / "text.safetensors"
+    text.write_text("not a checkpoint")
+    for path, message in (
+        (tmp_path / "absent.safetensors", "no such file"),
+        (truncated, "not a readable safetensors file"),
+        (text, "not a readable safetensors file"),
+    ):
+        with pytest.raises(jaxface.WeightsError, match=message):
+            jaxface.load_network(path)
+    from safetensors.numpy import save_file
+
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"w": np.zeros(2)}, foreign)
+    with pytest.raises(jaxface.WeightsError, match="expected a file written by jaxface"):
+        jaxface.load_network(foreign)
+    with pytest.raises(jaxface.WeightsError, match="cannot be written"):
+        jaxface.save_network(tmp_path / "no_folder" / "g.safetensors", generator)
+
+
+def test_suites(tmp_path, generator):
+    with pytest.raises(jaxface.SuiteError, match="holds no network"):
+        jaxface.load_suite(tmp_path)
+    with pytest.raises(jaxface.SuiteError, match="expected a folder or one of"):
+        jaxface.load_suite("embeded")
+    jaxface.save_network(tmp_path / "generator.safetensors", generator)
+    jaxface.save_network(tmp_path / "perceptual.safetensors", generator)
+    suite = jaxface.load_suite(tmp_path)
+    assert suite.generator.resolution == 8
+    assert "generator" in suite
+    assert "discriminator" not in suite
+    assert suite.generator is suite.generator  # read once
+    with pytest.raises(jaxface.SuiteError, match="has no discriminator"):
+        _ = suite.discriminator
+    with pytest.raises(jaxface.SuiteError, match="expected a VGG16 as perceptual"):
+        _ = suite.perceptual

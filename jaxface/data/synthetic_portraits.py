@@ -35,6 +35,7 @@ import pathlib
 import shutil
 import time
 from collections.abc import Iterator
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core import example_serializer, splits
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
-from jaxface import morphable
+from jaxface import images, morphable
 from jaxface.errors import JaxfaceError
 from jaxface.files import atomic_writer
 from jaxface.telemetry import Progress
@@ -113,8 +114,13 @@ class SyntheticPortraits(FileReaderBuilder):
     def __init__(self, **options):
         super().__init__(file_format="array_record", **options)
 
+    @property
+    def portraits(self) -> PortraitsConfig:
+        """`builder_config`, by its type."""
+        return cast(PortraitsConfig, self.builder_config)
+
     def _info(self) -> tfds.core.DatasetInfo:
-        size = self.builder_config.resolution
+        size = self.portraits.resolution
 
         def tensor(*shape, dtype: type = np.float32):
             return tfds.features.Tensor(
@@ -137,7 +143,7 @@ class SyntheticPortraits(FileReaderBuilder):
                     "id": tfds.features.Scalar(dtype=np.int64),
                 }
             ),
-            metadata=tfds.core.MetadataDict(seed=self.builder_config.seed),
+            metadata=tfds.core.MetadataDict(seed=self.portraits.seed),
             disable_shuffling=True,
         )
 
@@ -146,8 +152,8 @@ class SyntheticPortraits(FileReaderBuilder):
         del dl_manager, download_config
         partial = pathlib.Path(f"{self.final_path}.partial")
         partial.mkdir(parents=True, exist_ok=True)
-        _check_same_world(partial, self.builder_config)
-        shards = list(_shards(self.builder_config))
+        _check_same_world(partial, self.portraits)
+        shards = list(_shards(self.portraits))
         missing = [shard for shard in shards if not (partial / shard.name).exists()]
         progress = _ShardProgress(len(shards), missing)
         for shard in missing:
@@ -185,14 +191,14 @@ class SyntheticPortraits(FileReaderBuilder):
 
     def _write(self, path: pathlib.Path, shard: "_Shard") -> None:
         """Writes one shard; it takes its name when it is whole."""
-        serializer = example_serializer.ExampleSerializer(self.info.features.get_serialized_info())
+        features: Any = self.info.features
+        serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
         unfinished = path.with_name(path.name + ".part")
         unfinished.unlink(missing_ok=True)
         writer = ArrayRecordWriter(str(unfinished), "group_size:1")  # as TFDS writes: random access
         try:
-            for item in _render(self.builder_config, shard.split, shard.start, shard.stop):
-                record = serializer.serialize_example(self.info.features.encode_example(item))
-                writer.write(record)
+            for item in _render(self.portraits, shard.split, shard.start, shard.stop):
+                writer.write(serializer.serialize_example(features.encode_example(item)))
         finally:
             writer.close()
         os.replace(unfinished, path)
@@ -244,9 +250,8 @@ def _items(keys: jax.Array, resolution: int) -> dict[str, jax.Array]:
     draw = functools.partial(jax.random.normal, shape=(morphable.NUM_FACTORS,))
     factors = jax.vmap(draw)(keys)
     scenes = morphable.scene_from_gaussian(factors)
-    images = morphable.render(scenes, resolution)
     return {
-        "image": jnp.round((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8),
+        "image": images.to_uint8(morphable.render(scenes, resolution)),
         "face": scenes.face.flat,
         "nuisance": scenes.nuisance.flat,
         "factors": factors,

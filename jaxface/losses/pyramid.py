@@ -1,0 +1,44 @@
+"""Pixel differences at several scales. Images are float32 [N, H, W, C]; every loss returns [N]."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxface.losses import photometric
+
+
+def halve(images: jax.Array) -> jax.Array:
+    """2 x 2 means: [N, H, W, C] to [N, H / 2, W / 2, C].
+
+    Raises:
+      ValueError: a side is odd.
+    """
+    n, height, width, channels = images.shape
+    if height % 2 or width % 2:
+        raise ValueError(f"halve: images need even sides, got {height} x {width}.")
+    return images.reshape(n, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+
+def pyramid_l1(images: jax.Array, targets: jax.Array, *, levels: int) -> jax.Array:
+    """Mean absolute difference, averaged over the levels of a 2 x 2 mean pyramid.
+
+    A plain L1 sees a feature that is one pixel off as two mistakes; at the coarser levels it is
+    nearly right, so the gradient knows which way to move it.
+
+    Args:
+      images: [N, H, W, C].
+      targets: [N, H, W, C].
+      levels: >= 1; the first is the images themselves. Sides are divisible by 2 ** (levels - 1).
+
+    Returns:
+      [N], in units of the images (0 to 2 for images in [-1, 1]).
+
+    Raises:
+      ValueError: the shapes differ, `levels` is below 1, or a side cannot be halved that often.
+    """
+    if levels < 1:
+        raise ValueError(f"pyramid_l1: levels must be >= 1, got {levels}.")
+    terms = [photometric.l1(images, targets)]
+    for _ in range(levels - 1):
+        images, targets = halve(images), halve(targets)
+        terms.append(photometric.l1(images, targets))
+    return jnp.mean(jnp.stack(terms), axis=0)

@@ -1,0 +1,127 @@
+"""Perceptual features of the embedded world: a VGG-form network taught to read the scene.
+
+VGG-16's features make a perceptual distance because the network had to recognise what is in a
+picture. A narrow network of the same form learns the same here by regressing the whitened scene
+factors (pose, expression, light, skin, hair, ...) from renders. The head, a linear map of the mean
+of every stage's last layer, is thrown away afterwards. Batches are
+``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "factors": [N, F] float32}``.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx, struct
+
+from jaxface.images import from_uint8
+from jaxface.nets import VGG16, VGGConfig
+from jaxface.train import Phase
+
+Batch = Mapping[str, jax.Array]
+
+# The last layer of each stage: where the head looks.
+POOLED_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSettings:
+    """Training of the feature network."""
+
+    network: VGGConfig
+    num_factors: int
+    """The first factors of a scene, those that are read."""
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_steps: int = 200
+    noise: float = 0.02
+    """Deviation of the pixel noise added to the images, so that features do not hang on a single
+    rendering's least bits."""
+
+
+class FactorReader(nnx.Module):
+    """The feature network and the head that reads the factors."""
+
+    def __init__(self, config: VGGConfig, num_factors: int, *, rngs: nnx.Rngs):
+        self.vgg = VGG16(config, rngs=rngs)
+        width = sum(config.channels)
+        # A head of zeros: the first prediction is the factors' mean, the first loss their variance.
+        self.weight = nnx.Param(jnp.zeros((width, num_factors)))
+        self.bias = nnx.Param(jnp.zeros((num_factors,)))
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Images [N, R, R, 3] in [-1, 1], R >= 16, to factors [N, num_factors]."""
+        features = self.vgg.features(images, POOLED_LAYERS)
+        pooled = [jnp.mean(features[name], axis=(1, 2)) for name in POOLED_LAYERS]
+        return jnp.concatenate(pooled, axis=1) @ self.weight[...] + self.bias[...]
+
+
+@struct.dataclass
+class FeatureState:
+    """Everything that training changes."""
+
+    reader: FactorReader
+    optimizer: Any
+
+
+def initial_state(settings: FeatureSettings, key: jax.Array) -> FeatureState:
+    """A fresh network."""
+    reader = FactorReader(settings.network, settings.num_factors, rngs=nnx.Rngs(key))
+    params = nnx.state(reader, nnx.Param)
+    return FeatureState(reader=reader, optimizer=_optimizer(settings).init(params))
+
+
+def factor_error(found: jax.Array, factors: jax.Array) -> jax.Array:
+    """Mean squared error over the factors, [N]; 1 for a reader that knows nothing."""
+    return jnp.mean(jnp.square(found - factors), axis=1)
+
+
+def feature_phase(settings: FeatureSettings) -> Phase:
+    """The one phase of a step, for `jaxface.train.fit`; it reads no constants.
+
+    Metrics: ``loss``, the mean of `factor_error`, and ``explained``, the mean over the batch of the
+    share of the best-read quarter of the factors' variance that is explained.
+    """
+    optimizer = _optimizer(settings)
+
+    def loss_fn(params, graphdef, images, factors):
+        found = nnx.merge(graphdef, params)(images)
+        return jnp.mean(factor_error(found, factors)), found
+
+    def step(state: FeatureState, constants, batch: Batch, key: jax.Array):
+        del constants
+        images = batch["image"]
+        images = from_uint8(images) if images.dtype == jnp.uint8 else images
+        images = images + settings.noise * jax.random.normal(key, images.shape)
+        factors = batch["factors"][:, : settings.num_factors]
+        graphdef, params = nnx.split(state.reader, nnx.Param)
+        (loss, found), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            params, graphdef, images, factors
+        )
+        updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
+        reader = nnx.merge(graphdef, optax.apply_updates(params, updates))
+        best = explained_variance(found, factors)
+        return FeatureState(reader, optimizer_state), {"loss": loss, "explained": best}
+
+    return Phase("features", step)
+
+
+def explained_variance(found: jax.Array, factors: jax.Array) -> jax.Array:
+    """Share of the variance explained, averaged over the quarter of the factors read best.
+
+    Most of the factors move a picture by less than its noise and stay unread, so the mean over all
+    says little. Factors are whitened: their variance is 1.
+    """
+    share = 1.0 - jnp.mean(jnp.square(found - factors), axis=0)
+    return jnp.mean(jax.lax.top_k(share, max(1, share.size // 4))[0])
+
+
+def _optimizer(settings: FeatureSettings) -> optax.GradientTransformation:
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, settings.learning_rate, min(settings.warmup_steps, settings.steps // 2), settings.steps
+    )
+    # He-initialised ReLU layers without normalisation: one bad batch must not throw them off.
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))

@@ -1,0 +1,248 @@
+"""A generator trained by regression against renders: StyleGAN2's weights without an adversary.
+
+In the embedded world a portrait is a deterministic function of its whitened factors
+(`jaxface.morphable.scene_from_gaussian`), so the pair (factors, render) is a supervised example for
+mapping and synthesis together: `z` is the factors followed by free coordinates, and the image of
+`z` should be the render. That costs a fraction of adversarial training, which may follow
+(`jaxface.methods.stylegan2` keeps some of this loss).
+
+The skip architecture makes it progressive: the sum of RGB outputs up to resolution r is an image
+(Karras et al. 2020a, section 4.1), so the low resolutions are trained first, at a fraction of the
+price of a full image, by stages that go on with the same state. Batches are
+``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "factors": [N, F] float32}``.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx, struct
+
+from jaxface.images import from_uint8
+from jaxface.losses import perceptual
+from jaxface.losses.pyramid import pyramid_l1
+from jaxface.metrics import psnr
+from jaxface.nets import Generator, GeneratorConfig
+from jaxface.train import Phase, ema_decay, update_ema
+
+Batch = Mapping[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """So many steps at one resolution; the images are averaged down to it."""
+
+    resolution: int
+    steps: int
+    batch_size: int = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+    """How far an image is from its render."""
+
+    pyramid_levels: int = 3
+    """Levels of the mean pyramid that the L1 is taken at, fewer where the image is below 4 px."""
+    perceptual_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Weight of each layer of the perceptual network, e.g. ``{"conv1_2": 0.1}``; empty: none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionSettings:
+    """The route's settings.
+
+    Raises:
+      ValueError: a stage's resolution is none of the generator's, its architecture has no image
+        below full resolution, or z cannot hold the factors.
+    """
+
+    generator: GeneratorConfig
+    stages: tuple[Stage, ...]
+    num_factors: int
+    """The first coordinates of z that the scene depends on; the rest of z is free."""
+    reconstruction: Reconstruction = Reconstruction()
+    learning_rate: float = 2.5e-3
+    beta1: float = 0.9
+    beta2: float = 0.99
+    warmup_steps: int = 200
+    """Steps of linear growth of the learning rate."""
+    decay_fraction: float = 0.3
+    """The last part of all steps, in which the learning rate falls linearly to zero."""
+    ema_half_life: float = 5_000.0
+    """Half-life of the weights' average, in images."""
+    ema_ramp: float | None = 0.1
+    """Limits the half-life to this share of the images seen; None for no limit."""
+
+    def __post_init__(self):
+        skip = self.generator.architecture == "skip"
+        for stage in self.stages:
+            if stage.resolution not in self.generator.block_resolutions:
+                raise ValueError(
+                    f"RegressionSettings: a stage trains at {stage.resolution} px, expected one "
+                    f"of {self.generator.block_resolutions}."
+                )
+            if stage.resolution != self.generator.resolution and not skip:
+                raise ValueError(
+                    f"RegressionSettings: only the 'skip' architecture has an image at "
+                    f"{stage.resolution} px, this generator is {self.generator.architecture!r}."
+                )
+        if self.num_factors > self.generator.z_dim:
+            raise ValueError(
+                f"RegressionSettings: z has {self.generator.z_dim} coordinates, expected at least "
+                f"the {self.num_factors} factors."
+            )
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+
+@struct.dataclass
+class RegressionState:
+    """Everything that training changes."""
+
+    generator: Generator
+    average: Generator
+    """Exponential moving average of the weights: the network that is used afterwards."""
+    optimizer: Any
+    images_seen: jax.Array
+
+
+def initial_state(settings: RegressionSettings, key: jax.Array) -> RegressionState:
+    """A fresh generator that does not read the free coordinates of z."""
+    generator = Generator(settings.generator, rngs=nnx.Rngs(key))
+    first = generator.mapping.layers[0]
+    first.weight[...] = first.weight[...].at[settings.num_factors :].set(0.0)
+    params = nnx.state(generator, nnx.Param)
+    return RegressionState(
+        generator=generator,
+        average=jax.tree.map(jnp.copy, generator),
+        optimizer=_optimizer(settings).init(params),
+        images_seen=jnp.zeros((), jnp.int32),
+    )
+
+
+def scene_latents(factors: jax.Array, z_dim: int, key: jax.Array) -> jax.Array:
+    """z [N, z_dim]: the factors [N, F], then free coordinates drawn from N(0, 1)."""
+    count, width = factors.shape
+    free = jax.random.normal(key, (count, z_dim - width))
+    return jnp.concatenate([factors.astype(jnp.float32), free], axis=1)
+
+
+def reconstruction_loss(
+    images: jax.Array, targets: jax.Array, reconstruction: Reconstruction, *, network: Any
+) -> jax.Array:
+    """Distance of images from their renders, [N].
+
+    Args:
+      images: [N, R, R, 3] in [-1, 1].
+      targets: the same shape.
+      reconstruction: which distances.
+      network: the perceptual `VGG16`; read only where `reconstruction` gives its layers weights.
+    """
+    resolution = images.shape[1]
+    levels = min(reconstruction.pyramid_levels, resolution.bit_length() - 2)
+    loss = pyramid_l1(images, targets, levels=levels)
+    if reconstruction.perceptual_weights:
+        layers = tuple(reconstruction.perceptual_weights)
+        found, wanted = (
+            perceptual.features(network, x, layers, resolution=resolution)
+            for x in (images, targets)
+        )
+        loss += perceptual.distance(found, wanted, reconstruction.perceptual_weights)
+    return loss
+
+
+def targets_at(images: jax.Array, resolution: int) -> jax.Array:
+    """A batch's images as float32 in [-1, 1], averaged down to `resolution`."""
+    images = from_uint8(images) if images.dtype == jnp.uint8 else images
+    return perceptual.downsample(images, resolution)
+
+
+def images_at(generator: Generator, w_plus: jax.Array, resolution: int) -> jax.Array:
+    """The generator's image [N, r, r, 3] at one of its resolutions, without noise.
+
+    Without noise because a scene leaves nothing to chance: the noise strengths stay at their
+    initial zero, and the trained network is the same with constant noise.
+    """
+    index = generator.config.block_resolutions.index(resolution)
+    image = generator.synthesis.features(w_plus, "none")[index][1]
+    if image is None:
+        raise ValueError(f"generator: no image at {resolution} px; use the 'skip' architecture.")
+    return image
+
+
+def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
+    """The one phase of a stage's step, for `jaxface.train.fit`.
+
+    Its constants are ``{"perceptual": VGG16 or None}``; its metrics are the means of the loss and
+    of the PSNR at the stage's resolution.
+    """
+    optimizer = _optimizer(settings)
+
+    def loss_fn(params, graphdef, rest, constants, z, targets):
+        generator = nnx.merge(graphdef, params, rest)
+        w_plus = generator.mapping(z)
+        images = images_at(generator, w_plus, stage.resolution)
+        losses = reconstruction_loss(
+            images, targets, settings.reconstruction, network=constants["perceptual"]
+        )
+        w_mean = generator.mapping.updated_w_mean(w_plus[:, 0])
+        return jnp.mean(losses), (jnp.mean(psnr(images, targets)), w_mean)
+
+    def step(state: RegressionState, constants, batch: Batch, key: jax.Array):
+        factors = batch["factors"][:, : settings.num_factors]
+        z = scene_latents(factors, settings.generator.z_dim, key)
+        targets = targets_at(batch["image"], stage.resolution)
+        graphdef, params, rest = nnx.split(state.generator, nnx.Param, ...)
+        (loss, (decibels, w_mean)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            params, graphdef, rest, constants, z, targets
+        )
+        # A scene does not depend on the free coordinates: their true gradient is zero.
+        first = grads["mapping"]["layers"][0]["weight"]
+        first[...] = first[...].at[settings.num_factors :].set(0.0)
+        updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
+        generator = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
+        generator.mapping.w_mean[...] = w_mean
+        count = factors.shape[0]
+        seen = state.images_seen + count
+        decay = ema_decay(
+            count, half_life=settings.ema_half_life, seen=seen, ramp=settings.ema_ramp
+        )
+        state = state.replace(
+            generator=generator,
+            average=update_ema(state.average, generator, decay),
+            optimizer=optimizer_state,
+            images_seen=seen,
+        )
+        return state, {"loss": loss, "psnr": decibels}
+
+    return Phase(f"regression_{stage.resolution}", step)
+
+
+def held_out_psnr(
+    generator: Generator, factors: jax.Array, images: jax.Array, key: jax.Array, resolution: int
+) -> jax.Array:
+    """PSNR in dB of each held-out scene, [N], at one of the generator's resolutions."""
+    z = scene_latents(factors, generator.config.z_dim, key)
+    found = images_at(generator, generator.mapping(z), resolution)
+    return psnr(jnp.clip(found, -1.0, 1.0), targets_at(images, resolution))
+
+
+def learning_rate(settings: RegressionSettings) -> optax.Schedule:
+    """Linear growth, a plateau, and a linear fall to zero at the last step."""
+    total, fall = settings.num_steps, settings.decay_fraction * settings.num_steps
+
+    def schedule(step):
+        rise = jnp.minimum(1.0, (step + 1) / max(settings.warmup_steps, 1))
+        return settings.learning_rate * rise * jnp.clip((total - step) / max(fall, 1), 0.0, 1.0)
+
+    return schedule
+
+
+def _optimizer(settings: RegressionSettings) -> optax.GradientTransformation:
+    return optax.adam(learning_rate(settings), b1=settings.beta1, b2=settings.beta2)

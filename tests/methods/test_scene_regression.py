@@ -1,0 +1,155 @@
+"""The regression route: what a stage trains, what it leaves alone, that it learns."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxface.losses.pyramid import halve, pyramid_l1
+from jaxface.methods import scene_regression as route
+from jaxface.nets import VGG16, GeneratorConfig, VGGConfig
+
+CONFIG = GeneratorConfig(16, channel_base=128, channel_max=16, mapping_layers=2, z_dim=12, w_dim=16)
+SETTINGS = route.RegressionSettings(
+    generator=CONFIG,
+    stages=(route.Stage(8, 30, 8), route.Stage(16, 30, 8)),
+    num_factors=5,
+    warmup_steps=3,
+    learning_rate=5e-3,
+)
+
+
+def scenes(key, count):
+    """A world of five factors: a tone and two gradients per image."""
+    factors = jax.random.normal(key, (count, 5))
+    axis = jnp.linspace(-1.0, 1.0, 16)
+    shade = factors[:, 0, None, None] * axis[:, None] + factors[:, 1, None, None] * axis
+    return jnp.tanh(shade[..., None] + factors[:, None, None, 2:]), factors
+
+
+def batch_of(key, count=8):
+    images, factors = scenes(key, count)
+    return {"image": np.asarray((images + 1) * 127.5, np.uint8), "factors": np.asarray(factors)}
+
+
+def fresh_state():
+    return jax.jit(lambda key: route.initial_state(SETTINGS, key))(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Both stages, each for as many steps as it names."""
+    state = fresh_state()
+    psnrs = {}
+    for stage in SETTINGS.stages:
+        step = jax.jit(route.regression_phase(SETTINGS, stage).fn)
+        for i in range(stage.steps):
+            key = jax.random.fold_in(jax.random.key(1), 100 * stage.resolution + i)
+            state, metrics = step(state, {"perceptual": None}, batch_of(key), key)
+            psnrs.setdefault(stage.resolution, []).append(float(metrics["psnr"]))
+    return state, psnrs
+
+
+def test_learns_the_scenes_stage_after_stage(trained):
+    _, psnrs = trained
+    for resolution in (8, 16):
+        # 30 steps of a five-factor world gain several dB; chance fluctuations are below one.
+        assert np.mean(psnrs[resolution][-5:]) > np.mean(psnrs[resolution][:3]) + 3
+    assert np.mean(psnrs[16][:5]) > np.mean(psnrs[8][:3])
+
+
+def test_the_average_is_a_trained_network(trained):
+    state, _ = trained
+    images, factors = scenes(jax.random.key(9), 16)
+    keys = jax.random.key(3), jax.random.key(4)
+    new = fresh_state().average
+    before, after = (
+        route.held_out_psnr(generator, factors, images, keys[0], 16).mean()
+        for generator in (new, state.average)
+    )
+    assert after > before + 4
+    # The free coordinates only enter through the norm of z, a few percent.
+    again = route.held_out_psnr(state.average, factors, images, keys[1], 16).mean()
+    assert abs(after - again) < 1
+    assert np.all(state.average.mapping.layers[0].weight[...][5:] == 0)
+
+
+def test_keeps_the_mean_of_w(trained):
+    state, _ = trained
+    z = jax.random.normal(jax.random.key(5), (512, 12))
+    w = state.generator.mapping.to_w(z)
+    # 60 updates at decay 0.995 reach 26% of a mean that itself moved; the direction must agree.
+    found, wanted = state.generator.w_mean, w.mean(axis=0)
+    cosine = found @ wanted / jnp.linalg.norm(found) / jnp.linalg.norm(wanted)
+    assert cosine > 0.8
+    assert int(state.images_seen) == 480
+
+
+def test_a_low_stage_leaves_the_high_blocks_alone():
+    state = fresh_state()
+    step = route.regression_phase(SETTINGS, SETTINGS.stages[0]).fn
+    after, _ = jax.jit(step)(
+        state, {"perceptual": None}, batch_of(jax.random.key(1)), jax.random.key(2)
+    )
+    old, new = state.generator.synthesis.blocks, after.generator.synthesis.blocks
+    assert np.array_equal(old[2].conv0.weight[...], new[2].conv0.weight[...])
+    assert not np.array_equal(old[1].conv0.weight[...], new[1].conv0.weight[...])
+    first = [x.generator.mapping.layers[0].weight[...][:5] for x in (state, after)]
+    assert not np.array_equal(*first)
+
+
+def test_perceptual_weights_change_the_loss():
+    network = VGG16(VGGConfig(channels=(4, 4, 4, 4, 4)), rngs=nnx.Rngs(0))
+    key = jax.random.key(0)
+    images, targets = scenes(key, 2)[0], scenes(jax.random.key(1), 2)[0]
+    plain = route.reconstruction_loss(images, targets, route.Reconstruction(), network=None)
+    weighted, double = (
+        route.reconstruction_loss(
+            images, targets, route.Reconstruction(3, {"conv2_1": weight}), network=network
+        )
+        for weight in (1.0, 2.0)
+    )
+    assert plain.shape == (2,)
+    assert np.all(weighted > plain)
+    np.testing.assert_allclose(double - plain, 2 * (weighted - plain), rtol=1e-4)  # float32
+    same = route.reconstruction_loss(targets, targets, route.Reconstruction(), network=None)
+    assert np.all(same == 0)
+
+
+def test_schedule_rises_and_falls_to_nothing():
+    rate = route.learning_rate(SETTINGS)
+    values = np.array([rate(i) for i in range(SETTINGS.num_steps + 1)])
+    assert values[0] == pytest.approx(5e-3 / 3)
+    assert values[10] == pytest.approx(5e-3)
+    assert values[-1] == 0
+    assert values[51] == pytest.approx(5e-3 * 9 / 18)  # half of the last 30% of 60 steps is left
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"stages": (route.Stage(12, 1),)}, "12 px"),
+        ({"num_factors": 13}, "13 factors"),
+        ({"generator": GeneratorConfig(16, architecture="resnet", z_dim=12)}, "'resnet'"),
+    ],
+)
+def test_settings_refuse_what_cannot_be(changes, words):
+    fields = {"generator": CONFIG, "stages": SETTINGS.stages, "num_factors": 5} | changes
+    with pytest.raises(ValueError, match=words):
+        route.RegressionSettings(**fields)
+
+
+def test_pyramid_forgives_a_shift_at_the_coarse_levels():
+    image = np.zeros((1, 8, 8, 1), np.float32)
+    near, far = image.copy(), image.copy()
+    image[0, 2, 2], near[0, 3, 3], far[0, 6, 6] = 1, 1, 1
+    fine = [float(pyramid_l1(image, x, levels=1)[0]) for x in (near, far)]
+    coarse = [float(pyramid_l1(image, x, levels=3)[0]) for x in (near, far)]
+    assert fine[0] == fine[1] == pytest.approx(2 / 64)
+    assert coarse[0] == pytest.approx(2 / 64 / 3)  # the same pixel from the second level on
+    assert coarse[1] == pytest.approx(2 / 64)
+    with pytest.raises(ValueError, match="even sides"):
+        halve(jnp.zeros((1, 3, 4, 1)))
+    with pytest.raises(ValueError, match="levels"):
+        pyramid_l1(image, near, levels=0)

@@ -1,0 +1,65 @@
+"""The command line: ``python -m tools.convert_weights FAMILY IN OUT``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tools.convert_weights.convert import FAMILIES, NETWORKS, convert
+from tools.convert_weights.refusal import Refusal
+
+EXIT_REFUSED = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like every other refusal."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_REFUSED, f"refused: {message} (--help explains the arguments)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m tools.convert_weights",
+        description="Convert a StyleGAN2 checkpoint into jaxface's safetensors format. Nothing "
+        "in the checkpoint is executed; what cannot be converted is refused, with exit status 2.",
+    )
+    parser.add_argument("family", choices=[*FAMILIES, "auto"], help="who wrote the checkpoint")
+    parser.add_argument("source", type=Path, metavar="IN", help="the checkpoint")
+    parser.add_argument("target", type=Path, metavar="OUT", help="the safetensors file to write")
+    parser.add_argument(
+        "--network",
+        choices=NETWORKS,
+        default="G_ema",
+        help="which network of the file (default: %(default)s, the average to make images with)",
+    )
+    parser.add_argument(
+        "--reduced-precision",
+        choices=["none", "float16", "bfloat16"],
+        default="none",
+        help="compute in this where the source computes in float16 (default: none, all float32)",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when a file was written, 2 when it was refused."""
+    options = _parser().parse_args(arguments)
+    try:
+        conversion = convert(
+            options.family,
+            options.source,
+            options.target,
+            network=options.network,
+            reduced_precision=options.reduced_precision,
+        )
+    except Refusal as refusal:
+        print(f"refused: {refusal}", file=sys.stderr)
+        return EXIT_REFUSED
+    print("\n".join(conversion.report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Inversion of whole collections: inputs, batches, results that survive a crash."""

@@ -1,0 +1,315 @@
+"""Inverts a collection: reads, batches, embeds and records, one row per input.
+
+Every batch has the same size. The last one is filled up with copies that are masked out, so nothing
+recompiles and an item's result does not depend on which batch it fell into; its random key comes
+from its id alone. An input that cannot be read, or whose embedding diverges, gets a row that says
+so, and the others go on.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors.numpy
+from tqdm import tqdm
+
+from jaxface import __version__
+from jaxface.errors import JaxfaceError, UsageError
+from jaxface.files import atomic_writer
+from jaxface.images import ImageError, LoadedImage, read_image, to_square, write_png
+from jaxface.jobs.contact_sheet import Cell, write_contact_sheet
+from jaxface.jobs.inputs import Item
+from jaxface.jobs.results import OK, ResultsFolder
+from jaxface.methods import pie
+from jaxface.metrics import psnr, ssim
+from jaxface.solve import Progress, Status, item_keys
+from jaxface.suite import Suite
+
+SHEET_CELLS = 64  # inputs on the contact sheet; more would make a picture too large to open
+DIVERGED = "diverged"
+ROLES = ("generator", "perceptual")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inversion:
+    """What is done to each input.
+
+    Attributes:
+      suite: has a generator and perceptual features.
+      preset: the name that `settings` go by.
+      settings: how a portrait is embedded.
+      seed: of the key that every item's key is derived from.
+    """
+
+    suite: Suite
+    preset: str
+    settings: pie.Settings
+    seed: int
+
+    def description(self) -> dict[str, Any]:
+        """Everything that decides the results, JSON-like; the job's settings on resume."""
+        for role in ROLES:
+            self.suite.metadata(role)  # raises SuiteError if it is missing
+        return {
+            "preset": self.preset,
+            "settings": dataclasses.asdict(self.settings),
+            "seed": self.seed,
+            "suite": {role: _sha256(self.suite.files[role]) for role in ROLES},
+        }
+
+
+def default_batch_size() -> int:
+    """1 on CPU, where larger batches gain nothing; elsewhere 16, about 11 GB at 1024 px."""
+    return 1 if jax.default_backend() == "cpu" else 16
+
+
+def invert_collection(
+    items: Sequence[Item],
+    results: ResultsFolder,
+    inversion: Inversion,
+    *,
+    batch_size: int,
+    retry_failed: bool = False,
+    show_progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Embeds every item that has no row yet, and draws the contact sheet.
+
+    Args:
+      items: with distinct ids.
+      results: open; rows and files go there, batch by batch.
+      inversion: what to do.
+      batch_size: rows of the compiled programs, >= 1; no influence on results beyond rounding.
+      retry_failed: do inputs again whose row is not `ok`.
+      show_progress: a progress bar on stderr.
+
+    Returns:
+      One row per item, in the order of `items`.
+
+    Raises:
+      UsageError: an item's id belongs to another input of this folder, or the results cannot be
+        written; what was finished before is kept.
+      SuiteError: the suite lacks a network.
+    """
+    _refuse_other_inputs(items, results)
+    if retry_failed:
+        wanted = {item.id for item in items}
+        results.forget([i for i in wanted & results.rows.keys() if results.rows[i]["status"] != OK])
+    pending = [item for item in items if item.id not in results.rows]
+    size = inversion.suite.generator.resolution
+    with _Bar(len(items), len(items) - len(pending), show_progress) as bar:
+
+        def record(rows: list[dict[str, Any]]) -> None:
+            try:
+                results.append(rows)
+            except OSError as error:
+                raise _cannot_write(results, error) from error
+            bar.finish(len(rows))
+
+        batch: list[tuple[Item, LoadedImage]] = []
+        for item in pending:
+            try:
+                batch.append((item, to_square(item.load(), size)))
+            except ImageError as error:
+                record([_row(inversion, item, error.status, str(error))])
+            if len(batch) == batch_size:
+                record(_invert_batch(batch, results, inversion, batch_size, bar))
+                batch = []
+        if batch:
+            record(_invert_batch(batch, results, inversion, batch_size, bar))
+    rows = [results.rows[item.id] for item in items]
+    _draw_sheet(items, rows, results, size)
+    return rows
+
+
+def _invert_batch(
+    batch: list[tuple[Item, LoadedImage]],
+    results: ResultsFolder,
+    inversion: Inversion,
+    batch_size: int,
+    bar: "_Bar",
+) -> list[dict[str, Any]]:
+    """Embeds up to `batch_size` items and writes their files; returns their rows."""
+    count = len(batch)
+    padded = batch + batch[:1] * (batch_size - count)
+    targets = np.stack([image.pixels for _, image in padded])
+    keys = item_keys(jax.random.key(inversion.seed), [item.id for item, _ in padded])
+    bar.begin(count)
+    found = pie.invert(
+        inversion.suite,
+        targets,
+        keys=keys,
+        settings=inversion.settings,
+        mask=np.arange(batch_size) < count,
+        progress=bar.advance,
+    )
+    # The metrics are those of the picture that is stored, whose pixels are clipped.
+    images = np.clip(found.images, -1, 1)
+    measures = jax.device_get(_measure(images, targets))
+    measures |= {name: found.losses[name] for name in ("perceptual", "loss")}
+    rows = []
+    for index, (item, image) in enumerate(batch):
+        row = _row(inversion, item, OK, None) | {
+            "notes": list(image.notes),
+            **{name: _number(values[index]) for name, values in measures.items()},
+            "steps": int(found.steps[index]),
+            "seconds": round(found.seconds / count, 3),
+            "key": "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(keys[index]))),
+        }
+        if found.status[index] == Status.DIVERGED:
+            row["status"] = DIVERGED
+            row["reason"] = f"the energy or its gradient was not finite after {row['steps']} steps"
+        else:
+            _write_files(results, row, found.w_plus[index], images[index])
+        rows.append(row)
+    return rows
+
+
+@jax.jit
+def _measure(images: jax.Array, targets: jax.Array) -> dict[str, jax.Array]:
+    return {"psnr": psnr(images, targets), "ssim": ssim(images, targets)}
+
+
+def _row(inversion: Inversion, item: Item, status: str, reason: str | None) -> dict[str, Any]:
+    """A row of `results.jsonl` with every column; those that a failed input lacks are null."""
+    settings = {"preset": inversion.preset, "suite": inversion.suite.name, "seed": inversion.seed}
+    return {
+        "id": item.id,
+        "path": item.path,
+        "status": status,
+        "reason": reason,
+        "notes": [],
+        "psnr": None,
+        "ssim": None,
+        "perceptual": None,
+        "loss": None,
+        "steps": None,
+        "seconds": None,
+        "key": None,
+        "latents": None,
+        "reconstruction": None,
+        "settings": settings | dataclasses.asdict(inversion.settings),
+        "versions": _versions(),
+    }
+
+
+def _write_files(
+    results: ResultsFolder, row: dict[str, Any], w_plus: np.ndarray, image: np.ndarray
+) -> None:
+    """Writes an item's latents and reconstruction and enters them in its row."""
+    latents = results.latents_path(row["id"])
+    reconstruction = results.reconstruction_path(row["id"])
+    facts = {name: row[name] for name in ("id", "path", "key", "psnr")}
+    facts |= {f"settings.{name}": value for name, value in row["settings"].items()}
+    facts |= {f"versions.{name}": value for name, value in row["versions"].items()}
+    metadata = {name: str(value) for name, value in facts.items()}
+    tensors = {"w_plus": np.ascontiguousarray(w_plus, np.float32)}
+    try:
+        with atomic_writer(latents) as file:
+            file.write(safetensors.numpy.save(tensors, metadata))
+        write_png(reconstruction, image)
+    except OSError as error:
+        raise _cannot_write(results, error) from error
+    row["latents"] = latents.relative_to(results.folder).as_posix()
+    row["reconstruction"] = reconstruction.relative_to(results.folder).as_posix()
+
+
+def _draw_sheet(
+    items: Sequence[Item], rows: list[dict[str, Any]], results: ResultsFolder, size: int
+) -> None:
+    cells = []
+    for item, row in list(zip(items, rows, strict=True))[:SHEET_CELLS]:
+        try:
+            target = to_square(item.load(), size).pixels
+        except ImageError:
+            target = None
+        if row["status"] == OK:
+            found = read_image(results.reconstruction_path(item.id)).pixels
+            cells.append(Cell(item.id, _decibels(row["psnr"]), target, found))
+        else:
+            cells.append(Cell(item.id, row["status"], target))
+    shown = f"first {len(cells)} of " if len(cells) < len(items) else ""
+    title = f"target | reconstruction, {shown}{len(items)} inputs"
+    write_contact_sheet(results.sheet_path, cells, title=title)
+
+
+class _Bar:
+    """A bar over items that also moves within a batch, so that its ETA is known early."""
+
+    def __init__(self, total: int, done: int, show: bool):
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            disable=not show,
+            # A terminal sees it move; a log gets a line now and then.
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+            bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]",
+        )
+        self._done = done
+        self._batch = 0
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.close()
+
+    def begin(self, count: int) -> None:
+        """A batch of `count` items starts."""
+        self._batch = count
+
+    def advance(self, progress: Progress) -> None:
+        """Called after each chunk of a batch's steps."""
+        self._bar.set_postfix_str(f"{progress.stage} {progress.step}/{progress.steps}", False)
+        self._to(self._done + self._batch * progress.done / progress.total)
+
+    def finish(self, count: int) -> None:
+        """`count` more items have their rows."""
+        self._done += count
+        self._to(self._done)
+
+    def _to(self, position: float) -> None:
+        self._bar.update(position - self._bar.n)
+
+
+def _refuse_other_inputs(items: Sequence[Item], results: ResultsFolder) -> None:
+    """An id that is finished must have come from the same path."""
+    for item in items:
+        before = results.rows.get(item.id, {}).get("path", item.path)
+        if before != item.path and Path(before).absolute() != Path(item.path).absolute():
+            raise UsageError(
+                f"{results.folder}: {item.id} was made from {before} there, and is {item.path} "
+                "now; use another --out"
+            )
+
+
+def _cannot_write(results: ResultsFolder, error: OSError) -> JaxfaceError:
+    return UsageError(
+        f"{results.folder}: cannot be written: {error.strerror}; what is finished is kept, and the "
+        "same command goes on from there"
+    )
+
+
+def _versions() -> dict[str, str]:
+    others = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
+    return {"jaxface": __version__, **others, "platform": jax.default_backend()}
+
+
+def _number(value: Any) -> float | None:
+    """A JSON number; null where it is not finite."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _decibels(value: float | None) -> str:
+    return "exact" if value is None else f"{value:.1f} dB"
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,126 @@
+"""The output folder's promises: rows survive, cut lines do not, one writer, same settings."""
+
+import json
+import multiprocessing
+import stat
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxface.errors import UsageError
+from jaxface.jobs.contact_sheet import Cell, write_contact_sheet
+from jaxface.jobs.results import ResultsFolder
+
+SETTINGS = {"preset": "pie", "steps": {"w": 3, "w_plus": 2}, "seed": 0, "layers": ("a", "b")}
+
+
+def failed(item_id: str) -> dict:
+    return {"id": item_id, "path": item_id, "status": "corrupt", "reason": "cut"}
+
+
+def test_rows_survive_reopening(tmp_path):
+    with ResultsFolder(tmp_path / "out", SETTINGS) as results:
+        results.append([failed("a"), failed("b")])
+        results.append([failed("c")])
+    with ResultsFolder(tmp_path / "out", SETTINGS) as results:
+        assert list(results.rows) == ["a", "b", "c"]
+        assert results.rows["b"] == failed("b")
+
+
+def test_cut_last_line_is_dropped_and_appending_goes_on(tmp_path):
+    with ResultsFolder(tmp_path, SETTINGS) as results:
+        results.append([failed("a"), failed("b")])
+    rows = tmp_path / "results.jsonl"
+    rows.write_bytes(rows.read_bytes()[:-7])
+    with ResultsFolder(tmp_path, SETTINGS) as results:
+        assert list(results.rows) == ["a"]
+        results.append([failed("c")])
+    assert [json.loads(line)["id"] for line in rows.read_text().splitlines()] == ["a", "c"]
+
+
+def test_damage_before_the_last_line_is_refused_by_line(tmp_path):
+    with ResultsFolder(tmp_path, SETTINGS) as results:
+        results.append([failed("a"), failed("b")])
+    rows = tmp_path / "results.jsonl"
+    rows.write_bytes(b"{oops\n" + rows.read_bytes())
+    with pytest.raises(UsageError, match="line 1"), ResultsFolder(tmp_path, SETTINGS):
+        pass
+
+
+def test_finished_row_without_its_files_is_taken_back(tmp_path):
+    with ResultsFolder(tmp_path, SETTINGS) as results:
+        for item_id in ("x/kept.png", "x/lost.png"):
+            for path in (results.latents_path(item_id), results.reconstruction_path(item_id)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+        results.append([{**failed(i), "status": "ok"} for i in ("x/kept.png", "x/lost.png")])
+        results.latents_path("x/lost.png").unlink()
+    with ResultsFolder(tmp_path, SETTINGS) as results:
+        assert list(results.rows) == ["x/kept.png"]
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 1
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    with ResultsFolder(tmp_path, SETTINGS):
+        pass
+    changed = {**SETTINGS, "steps": {"w": 3, "w_plus": 9}}
+    with (
+        pytest.raises(UsageError, match=r"steps\.w_plus was 2 and is now 9"),
+        ResultsFolder(tmp_path, changed),
+    ):
+        pass
+    with ResultsFolder(tmp_path, SETTINGS):
+        pass
+
+
+def _hold(folder, held, release):
+    with ResultsFolder(folder, SETTINGS):
+        held.set()
+        release.wait(60)
+
+
+def test_second_process_is_refused_until_the_first_ends(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, held, release))
+    process.start()
+    try:
+        assert held.wait(60)
+        with (
+            pytest.raises(UsageError, match="another process"),
+            ResultsFolder(tmp_path, SETTINGS),
+        ):
+            pass
+        process.kill()  # even a killed process leaves no lock behind
+        process.join()
+        with ResultsFolder(tmp_path, SETTINGS) as results:
+            assert results.rows == {}
+    finally:
+        release.set()
+        process.join()
+
+
+def test_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be written"):
+        ResultsFolder(tmp_path / "file" / "out", SETTINGS).__enter__()
+
+
+def test_new_files_get_the_usual_mode(tmp_path):
+    with ResultsFolder(tmp_path, SETTINGS):
+        pass
+    (tmp_path / "reference").touch()
+    mode = stat.S_IMODE((tmp_path / "reference").stat().st_mode)
+    assert stat.S_IMODE((tmp_path / "job.json").stat().st_mode) == mode
+
+
+def test_contact_sheet_holds_every_cell(tmp_path):
+    red = np.broadcast_to(np.float32([1, -1, -1]), (16, 16, 3))
+    blue = np.broadcast_to(np.float32([-1, -1, 1]), (16, 16, 3))
+    cells = [Cell("a" * 200, "31.2 dB", red, blue), Cell("bad.png", "corrupt")] * 3
+    write_contact_sheet(tmp_path / "sheet.png", cells, title="six inputs", columns=4)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    # three ok cells of 192 x 192 px pictures, each colour present as often
+    for colour in ([255, 0, 0], [0, 0, 255]):
+        assert (sheet == np.array(colour)).all(axis=-1).sum() == 3 * 192 * 192

@@ -1,0 +1,48 @@
+"""Euler pose and the pinhole camera.
+
+The camera stands on the z axis and looks at the head's origin. Pixel coordinates have x to the
+right and y down, with the centre of the first pixel at (0.5, 0.5), in pixels of the given
+resolution. Framing follows FFHQ: eyes at 47% of the height, 23% of the width apart.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+CAMERA_DISTANCE = 8.0
+"""Distance of the camera from the head's origin, in head units."""
+FOCAL_LENGTH = 2.49
+"""Focal length in image widths."""
+CENTRE_HEIGHT = -0.01
+"""Height, in head units, that is seen in the middle of the image."""
+
+
+def rotation_matrix(rotation: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
+    """Rz(roll) Ry(yaw) Rx(pitch) of Euler angles (pitch, yaw, roll) in radians."""
+    (a, b, c), (sa, sb, sc) = (
+        (f(rotation[..., 0]), f(rotation[..., 1]), f(rotation[..., 2])) for f in (jnp.cos, jnp.sin)
+    )
+    rows = (
+        (b * c, sa * sb * c - a * sc, a * sb * c + sa * sc),
+        (b * sc, sa * sb * sc + a * c, a * sb * sc - sa * c),
+        (-sb, sa * b, a * b),
+    )
+    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def transform(
+    points: Float[Array, "*n v 3"],
+    rotation: Float[Array, "*n 3"],
+    translation: Float[Array, "*n 3"],
+) -> Float[Array, "*n v 3"]:
+    """Points turned by the Euler angles about the origin, then moved."""
+    turned = jnp.einsum("...vj,...ij->...vi", points, rotation_matrix(rotation))
+    return turned + translation[..., None, :]
+
+
+def project(points: Float[Array, "*n v 3"], resolution: int) -> Float[Array, "*n v 3"]:
+    """World points to (x pixels, y pixels, depth); depth is the distance along the optical axis."""
+    depth = CAMERA_DISTANCE - points[..., 2]
+    scale = FOCAL_LENGTH * resolution / depth
+    x = 0.5 * resolution + points[..., 0] * scale
+    y = 0.5 * resolution - (points[..., 1] - CENTRE_HEIGHT) * scale
+    return jnp.stack([x, y, depth], axis=-1)

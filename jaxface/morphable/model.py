@@ -1,0 +1,103 @@
+"""The assembled face model: vertices, normals and reflectance of a batch of faces."""
+
+import functools
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxface.morphable.head import COLUMNS, ROWS, build_head
+from jaxface.morphable.modes import expression_modes, identity_modes, reflectance_modes
+from jaxface.morphable.parameters import FaceParameters
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FaceModel:
+    """Mean and modes; rows of bases are modes over stacked xyz (RGB) of all vertices."""
+
+    vertices: Float[Array, "v 3"]
+    reflectance: Float[Array, "v 3"]
+    identity_basis: Float[Array, "80 3v"]
+    identity_deviation: Float[Array, " 80"]
+    expression_basis: Float[Array, "64 3v"]
+    reflectance_basis: Float[Array, "80 3v"]
+    reflectance_deviation: Float[Array, " 80"]
+
+
+@functools.cache
+def face_model() -> FaceModel:
+    """The procedural face model. Built on the first call (under a second), then kept."""
+    head = build_head()
+    identity, identity_deviation = identity_modes(head)
+    reflectance, reflectance_deviation = reflectance_modes(head)
+    with jax.ensure_compile_time_eval():
+        return FaceModel(
+            *(
+                jnp.asarray(array, jnp.float32)
+                for array in (
+                    head.vertices,
+                    head.reflectance,
+                    identity,
+                    identity_deviation,
+                    expression_modes(head),
+                    reflectance,
+                    reflectance_deviation,
+                )
+            )
+        )
+
+
+def identity_displacement(model: FaceModel, face: FaceParameters) -> Float[Array, "n v 3"]:
+    """Displacement of the head's vertices by identity, in head units."""
+    flat = (face.identity * model.identity_deviation) @ model.identity_basis
+    return flat.reshape(flat.shape[0], -1, 3)
+
+
+def face_geometry(model: FaceModel, face: FaceParameters) -> Float[Array, "n v 3"]:
+    """Vertices in head coordinates: mean + identity + expression (PIE, equation 2)."""
+    expression = (face.expression @ model.expression_basis).reshape(-1, *model.vertices.shape)
+    return model.vertices + identity_displacement(model, face) + expression
+
+
+def face_reflectance(model: FaceModel, face: FaceParameters) -> Float[Array, "n v 3"]:
+    """Linear RGB reflectance of the head's vertices, at least 0.005."""
+    flat = (face.reflectance * model.reflectance_deviation) @ model.reflectance_basis
+    return jnp.maximum(model.reflectance + flat.reshape(flat.shape[0], -1, 3), 0.005)
+
+
+def grid_normals(points: Float[Array, "n p 3"], rows: int, columns: int) -> Float[Array, "n p 3"]:
+    """Outward unit normals of a grid surface, from central differences along rows and columns."""
+    grid = points.reshape(-1, rows, columns, 3)
+    down = jnp.concatenate(
+        [grid[:, 1:2] - grid[:, :1], grid[:, 2:] - grid[:, :-2], grid[:, -1:] - grid[:, -2:-1]], 1
+    )
+    across = jnp.concatenate(
+        [
+            grid[:, :, 1:2] - grid[:, :, :1],
+            grid[:, :, 2:] - grid[:, :, :-2],
+            grid[:, :, -1:] - grid[:, :, -2:-1],
+        ],
+        axis=2,
+    )
+    normal = jnp.cross(down, across)
+    # The floor keeps the gradient finite where rows collapse at the crown.
+    length = jnp.sqrt((normal**2).sum(axis=-1, keepdims=True) + 1e-14)
+    return (normal / length).reshape(points.shape)
+
+
+def face_normals(points: Float[Array, "n v 3"]) -> Float[Array, "n v 3"]:
+    """Outward unit normals of heads, in the coordinates of `points`."""
+    return grid_normals(points, ROWS, COLUMNS)
+
+
+def grid_triangles(rows: int, columns: int, first: int) -> np.ndarray:
+    """Triangles of a grid, int32 [2 (rows - 1) (columns - 1), 3], vertices numbered from `first`."""
+    i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns - 1), indexing="ij")
+    a = (i * columns + j).ravel() + first
+    b = a + columns
+    return np.concatenate([np.stack([a, b, a + 1], 1), np.stack([a + 1, b, b + 1], 1)]).astype(
+        np.int32
+    )

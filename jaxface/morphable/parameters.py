@@ -1,0 +1,148 @@
+"""Parameters of a face and of a picture of one.
+
+The flat layout is that of PIE (Tewari et al. 2020, section 3.2): rotation 3, translation 3,
+identity 80, reflectance 80, expression 64, illumination 27; 257 numbers in this order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxface.morphable.illumination import SH_BANDS
+from jaxface.morphable.modes import EXPRESSION_MODES, IDENTITY_MODES, REFLECTANCE_MODES
+
+WIDTHS: Mapping[str, int] = MappingProxyType(
+    {
+        "rotation": 3,
+        "translation": 3,
+        "identity": IDENTITY_MODES,
+        "reflectance": REFLECTANCE_MODES,
+        "expression": EXPRESSION_MODES,
+        "illumination": 3 * SH_BANDS,
+    }
+)
+"""Width of every field of `FaceParameters`, in the flat order."""
+
+NUM_PARAMETERS = sum(WIDTHS.values())
+
+SEMANTIC_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "pose": ("rotation", "translation"),
+        "identity": ("identity", "reflectance"),
+        "expression": ("expression",),
+        "illumination": ("illumination",),
+    }
+)
+"""What PIE calls semantic parameters, as the fields they are made of."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FaceParameters:
+    """A batch of faces.
+
+    Attributes:
+        rotation: Euler angles in radians about x (pitch, positive looks down), y (yaw, positive
+            looks to the image's right) and z (roll, positive turns anticlockwise in the image).
+        translation: head position in head units, x right, y up, z towards the camera.
+        identity: geometry coefficients in standard deviations.
+        reflectance: skin coefficients in standard deviations.
+        expression: coefficients of the modes; 1 is a full semantic expression.
+        illumination: spherical harmonics coefficients, band by band and RGB within a band.
+    """
+
+    rotation: Float[Array, "n 3"]
+    translation: Float[Array, "n 3"]
+    identity: Float[Array, "n 80"]
+    reflectance: Float[Array, "n 80"]
+    expression: Float[Array, "n 64"]
+    illumination: Float[Array, "n 27"]
+
+    @property
+    def flat(self) -> Float[Array, "n 257"]:
+        """All parameters side by side, in PIE's order."""
+        return jnp.concatenate([getattr(self, name) for name in WIDTHS], axis=-1)
+
+    @classmethod
+    def from_flat(cls, flat: Float[Array, "n 257"]) -> "FaceParameters":
+        """The inverse of `flat`.
+
+        Raises:
+            ValueError: if the last axis is not 257 wide.
+        """
+        if flat.shape[-1] != NUM_PARAMETERS:
+            raise ValueError(
+                f"FaceParameters.from_flat: expected a last axis of {NUM_PARAMETERS} "
+                f"({', '.join(f'{name} {width}' for name, width in WIDTHS.items())}), "
+                f"got shape {flat.shape}"
+            )
+        parts, start = {}, 0
+        for name, width in WIDTHS.items():
+            parts[name] = flat[..., start : start + width]
+            start += width
+        return cls(**parts)
+
+    def with_group(self, group: str, other: "FaceParameters") -> "FaceParameters":
+        """These faces with one semantic group taken from `other`: PIE's edit of parameters.
+
+        Raises:
+            ValueError: if `group` is not in `SEMANTIC_GROUPS`.
+        """
+        if group not in SEMANTIC_GROUPS:
+            raise ValueError(
+                f"FaceParameters.with_group: unknown group {group!r}; "
+                f"the groups are {', '.join(SEMANTIC_GROUPS)}"
+            )
+        return replace(self, **{name: getattr(other, name) for name in SEMANTIC_GROUPS[group]})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Nuisance:
+    """What a picture shows beside the face. Colours are linear RGB unless said otherwise.
+
+    Attributes:
+        hair_colour: reflectance.
+        hair_length: 0 is cropped, 1 falls below the shoulders.
+        hair_volume: thickness of the hair, 0 to 1.
+        hair_fringe: 0 leaves the forehead free, 1 covers it to the brows.
+        hair_part: side of the parting, -1 to 1.
+        hair_recession: 0 is a full hairline, 1 is a bald crown.
+        hair_wave: amplitude of waves, 0 to 1.
+        hair_phase: where waves and strands lie, radians.
+        neck_width: relative to the mean.
+        neckline: depth of the garment's opening, 0 is high and 1 a wide V.
+        cloth_colour: reflectance.
+        background: two sRGB colours in [0, 1], a direction, and a ripple's frequencies and phases.
+    """
+
+    hair_colour: Float[Array, "n 3"]
+    hair_length: Float[Array, "n 1"]
+    hair_volume: Float[Array, "n 1"]
+    hair_fringe: Float[Array, "n 1"]
+    hair_part: Float[Array, "n 1"]
+    hair_recession: Float[Array, "n 1"]
+    hair_wave: Float[Array, "n 1"]
+    hair_phase: Float[Array, "n 1"]
+    neck_width: Float[Array, "n 1"]
+    neckline: Float[Array, "n 1"]
+    cloth_colour: Float[Array, "n 3"]
+    background: Float[Array, "n 12"]
+
+    @property
+    def flat(self) -> Float[Array, "n k"]:
+        """All fields side by side, in the order of declaration."""
+        return jnp.concatenate([getattr(self, f.name) for f in fields(self)], axis=-1)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Scene:
+    """A batch of pictures to render: faces and what surrounds them."""
+
+    face: FaceParameters
+    nuisance: Nuisance

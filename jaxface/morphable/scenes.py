@@ -1,0 +1,212 @@
+"""The distribution of scenes, as a smooth map from a standard normal vector.
+
+A generator whose latent starts with the same vector can learn the map by regression, since every
+factor of a picture is a smooth function of one or a few of its coordinates.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtr
+from jaxtyping import Array, Float
+
+from jaxface.morphable.illumination import ambient_light, directional_light
+from jaxface.morphable.modes import EXPRESSION_MODES, EXPRESSION_NAMES, REFLECTANCE_NAMES
+from jaxface.morphable.parameters import WIDTHS, FaceParameters, Nuisance, Scene
+
+_SEMANTIC = len(EXPRESSION_NAMES)
+_WIDTHS = {
+    "rotation": 3,
+    "translation": 3,
+    "expression": _SEMANTIC,
+    "light_direction": 2,
+    "light_strength": 2,
+    "light_tint": 4,
+    "skin": len(REFLECTANCE_NAMES),
+    "hair_colour": 4,
+    "hair_style": 7,
+    "clothes": 5,
+    "background": 12,
+    "identity": WIDTHS["identity"],
+    "fine_expression": EXPRESSION_MODES - _SEMANTIC,
+    "fine_reflectance": WIDTHS["reflectance"] - len(REFLECTANCE_NAMES),
+}
+_ENDS = np.cumsum(list(_WIDTHS.values())).tolist()
+
+FACTORS: Mapping[str, slice] = MappingProxyType(
+    {name: slice(end - _WIDTHS[name], end) for name, end in zip(_WIDTHS, _ENDS, strict=True)}
+)
+"""Where each factor lies in the Gaussian vector."""
+
+NUM_FACTORS: int = _ENDS[-1]
+
+_ROTATION_DEVIATION = np.array([0.10, 0.28, 0.04], np.float32)
+_TRANSLATION_DEVIATION = np.array([0.02, 0.02, 0.12], np.float32)
+
+# Linear RGB along the natural range of hair colours: black, dark brown, brown, fair, blond.
+_HAIR_COLOURS = np.array(
+    [
+        (0.014, 0.011, 0.010),
+        (0.040, 0.022, 0.014),
+        (0.105, 0.056, 0.030),
+        (0.270, 0.165, 0.080),
+        (0.520, 0.370, 0.190),
+    ],
+    np.float32,
+)
+
+
+def _bounded(u: Array, limit: float) -> Array:
+    """Nearly u, but never beyond the limit."""
+    return limit * jnp.tanh(u / limit)
+
+
+def _positive(u: Array, threshold: float, sharpness: float = 3.0) -> Array:
+    """Smooth max(u - threshold, 0)."""
+    return jax.nn.softplus(sharpness * (u - threshold)) / sharpness
+
+
+def _expression(u: Array, fine: Array) -> Array:
+    """Expression coefficients: one-sided motions rest most of the time, smiles are common."""
+    part = dict(zip(EXPRESSION_NAMES, jnp.moveaxis(u, -1, 0), strict=True))
+    # One coordinate closes both eyes, the other tells them apart: winks are rare.
+    lids, wink = part["blink_left"], part["blink_right"]
+    closed = {
+        "blink_left": jax.nn.sigmoid(5.0 * (lids - 1.7 + 0.35 * wink)),
+        "blink_right": jax.nn.sigmoid(5.0 * (lids - 1.7 - 0.35 * wink)),
+    }
+    thresholds = {
+        "jaw_open": 0.45,
+        "frown": 0.8,
+        "pucker": 0.9,
+        "brow_furrow": 0.6,
+        "upper_lip_raise": 0.8,
+        "nose_wrinkle": 1.0,
+        "cheek_puff": 0.9,
+        "eyes_wide": 0.7,
+    }
+    scales = {"jaw_open": 0.62, "pucker": 0.9, "nose_wrinkle": 0.8, "upper_lip_raise": 0.8}
+    values = []
+    for name in EXPRESSION_NAMES:
+        if name in closed:
+            values.append(closed[name])
+        elif name in thresholds:
+            one_sided = _positive(part[name], thresholds[name]) * scales.get(name, 1.0)
+            values.append(_bounded(one_sided, 1.3))
+        elif name == "smile":
+            values.append(_bounded(0.45 + 0.75 * part[name], 1.5))
+        elif name == "brow_raise":
+            values.append(_bounded(0.1 + 0.5 * part[name], 1.2))
+        else:
+            values.append(_bounded(0.45 * part[name], 1.2))
+    return jnp.concatenate([jnp.stack(values, axis=-1), _bounded(0.8 * fine, 2.0)], axis=-1)
+
+
+def _illumination(direction: Array, strength: Array, tint: Array) -> Array:
+    """A key light above the camera and ambient light, mildly coloured: coefficients [N, 27]."""
+    side, above = 0.65 * direction[:, 0], 0.45 + 0.35 * direction[:, 1]
+    towards = jnp.stack([side, above, jnp.ones_like(side)], axis=-1)
+    towards = towards / jnp.linalg.norm(towards, axis=-1, keepdims=True)
+    hardness, exposure = ndtr(strength[:, :1]), 0.95 + 0.35 * ndtr(strength[:, 1:])
+    key = (0.35 + 0.45 * hardness) * exposure
+    ambient = (0.66 - 0.34 * hardness) * exposure
+    warmth = np.array([0.10, 0.0, -0.12], np.float32)
+    green = np.array([-0.02, 0.035, -0.02], np.float32)
+    key_colour = key * jnp.exp(tint[:, 0:1] * warmth + tint[:, 1:2] * green)
+    ambient_colour = ambient * jnp.exp(0.8 * tint[:, 2:3] * warmth + tint[:, 3:4] * green)
+    light = directional_light(towards, key_colour) + ambient_light(ambient_colour)
+    return light.reshape(light.shape[0], -1)
+
+
+def _reflectance(u: Array, fine: Array) -> Array:
+    tone, warmth, lips, brow, blue, green, beard, blush, shadow = jnp.moveaxis(u, -1, 0)
+    uniform = ndtr(tone)
+    named = [
+        1.45 - 3.7 * uniform**1.5,
+        0.4 + _bounded(warmth, 2.0) * (1.0 - 0.5 * uniform),
+        _bounded(lips, 2.0),
+        # Brows are lighter on fair skin only.
+        _bounded(1.0 + brow, 1.5) * (1.0 - uniform) - 0.2,
+        1.5 * ndtr(1.8 * (blue - 0.3)) - 0.1,
+        _positive(green, 0.3),
+        1.8 * jax.nn.sigmoid(3.0 * (beard - 0.8)) * (1.0 - 0.75 * uniform),
+        _bounded(blush, 2.0) * (1.0 - 0.7 * uniform),
+        _bounded(shadow, 2.0),
+    ]
+    return jnp.concatenate(
+        [jnp.stack(named, axis=-1), _bounded(fine, 2.2) * (1.0 - 0.6 * uniform)[:, None]], axis=-1
+    )
+
+
+def _hair_colour(u: Array) -> Array:
+    position = ndtr(u[:, 0]) ** 1.35 * (len(_HAIR_COLOURS) - 1)
+    # Hat functions: piecewise linear between the listed colours.
+    weight = jnp.maximum(0.0, 1.0 - jnp.abs(position[:, None] - np.arange(len(_HAIR_COLOURS))))
+    colour = weight @ _HAIR_COLOURS
+    red = jax.nn.sigmoid(2.5 * (u[:, 1:2] - 1.0))
+    colour = colour * (1.0 + red * np.array([0.7, -0.05, -0.45], np.float32))
+    grey = jax.nn.sigmoid(4.0 * (u[:, 2:3] - 1.35))
+    colour = colour + grey * (np.array([0.42, 0.41, 0.40], np.float32) - colour)
+    return colour * jnp.exp(0.12 * _bounded(u[:, 3:4], 2.0))
+
+
+def _muted(u: Array, low: float, high: float, saturation: float) -> Array:
+    """Colours uniform in a range, drawn towards their grey."""
+    colour = low + (high - low) * ndtr(u)
+    grey = colour.mean(axis=-1, keepdims=True)
+    return grey + saturation * (colour - grey)
+
+
+def scene_from_gaussian(u: Float[Array, "n k"]) -> Scene:
+    """Scenes from whitened factors: u ~ N(0, I) gives the embedded world's distribution.
+
+    Args:
+        u: [N, NUM_FACTORS]; `FACTORS` names its slices.
+
+    Raises:
+        ValueError: if u is not [N, NUM_FACTORS].
+    """
+    if u.ndim != 2 or u.shape[1] != NUM_FACTORS:
+        raise ValueError(
+            f"scene_from_gaussian: expected u of shape [N, {NUM_FACTORS}], got {u.shape}"
+        )
+    f = {name: u[:, where] for name, where in FACTORS.items()}
+    face = FaceParameters(
+        rotation=_bounded(f["rotation"], 2.6) * _ROTATION_DEVIATION,
+        translation=_bounded(f["translation"], 2.6) * _TRANSLATION_DEVIATION,
+        identity=_bounded(f["identity"], 2.2),
+        reflectance=_reflectance(f["skin"], f["fine_reflectance"]),
+        expression=_expression(f["expression"], f["fine_expression"]),
+        illumination=_illumination(f["light_direction"], f["light_strength"], f["light_tint"]),
+    )
+    length, volume, fringe, part, recession, wave, phase = jnp.split(f["hair_style"], 7, axis=1)
+    clothes, backdrop = f["clothes"], f["background"]
+    nuisance = Nuisance(
+        hair_colour=_hair_colour(f["hair_colour"]),
+        hair_length=jax.nn.sigmoid(3.0 * (length - 0.15)),
+        hair_volume=ndtr(volume),
+        hair_fringe=jax.nn.sigmoid(3.0 * (fringe - 0.6)),
+        hair_part=2.0 * ndtr(1.5 * part) - 1.0,
+        hair_recession=jax.nn.sigmoid(3.5 * (recession - 1.5)),
+        hair_wave=ndtr(wave),
+        hair_phase=_bounded(phase, 3.0),
+        neck_width=1.0 + 0.06 * _bounded(clothes[:, 3:4], 2.0),
+        neckline=ndtr(clothes[:, 4:5]),
+        cloth_colour=_muted(clothes[:, :3], 0.02, 0.60, 0.75),
+        background=jnp.concatenate(
+            [
+                _muted(backdrop[:, :6].reshape(-1, 2, 3), 0.15, 0.90, 0.5).reshape(-1, 6),
+                backdrop[:, 6:],
+            ],
+            axis=1,
+        ),
+    )
+    return Scene(face, nuisance)
+
+
+def sample_scenes(key: Array, n: int) -> Scene:
+    """`n` independent scenes of the embedded world."""
+    return scene_from_gaussian(jax.random.normal(key, (n, NUM_FACTORS)))

@@ -42,6 +42,11 @@ def network_names(module: nnx.Module) -> dict[str, jax.ShapeDtypeStruct]:
     }
 
 
+def network_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
+    """Every array of a network, by dotted name."""
+    return {name: np.asarray(leaf) for name, leaf in _named_leaves(module).items()}
+
+
 def abstract_network(class_name: str, config: Any) -> nnx.Module:
     """A network of shapes without numbers.
 
@@ -142,8 +147,9 @@ def save_network(
         save_file(arrays, temporary, metadata=header)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"{path}: cannot be written: {reason}") from error
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)

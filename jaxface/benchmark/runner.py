@@ -1,0 +1,209 @@
+"""Runs a benchmark: first calls and comparison, then rounds in rotating order."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxface.benchmark import projection, synthesis
+from jaxface.benchmark.peers import Contender, Difference, compare
+from jaxface.benchmark.problem import Problem
+from jaxface.benchmark.workload import Call, Program, Workload
+
+OURS = "jaxface"
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Something to measure.
+
+    Attributes:
+        summary: what a call does, for reports.
+        workload: ``(problem, *, batch, rng)`` to the calls and their inputs.
+        ours: the problem to jaxface's implementation of them, as :class:`Program` attributes.
+    """
+
+    summary: str
+    workload: Callable[..., Workload]
+    ours: Callable[[Problem], Any]
+
+
+BENCHMARKS = {
+    "synthesis": Benchmark(
+        "W+ to images (forward), and a cotangent of the images back to W+ (forward_backward)",
+        synthesis.workload,
+        synthesis.Synthesis,
+    ),
+    "projection": Benchmark(
+        "energy of a W+ projection and its gradient (energy_gradient)",
+        projection.workload,
+        projection.Projection,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One contender's times for one call at one batch size.
+
+    Attributes:
+        compile_seconds: jaxface's tracing and compilation; None for peers, whose compilation, if
+            any, is in the first call.
+        first_call_seconds: the first call after that.
+        seconds: steady state, one per round.
+        flop: see :class:`Program`; jaxface's count, so None for peers.
+        speedup: jaxface's advantage, the median over rounds of the contender's time over jaxface's
+            in the same round; None for jaxface itself.
+        differences: outputs compared with jaxface's; empty for jaxface itself.
+    """
+
+    method: str
+    batch: int
+    contender: str
+    compile_seconds: float | None
+    first_call_seconds: float
+    seconds: list[float]
+    flop: float | None
+    speedup: float | None
+    differences: list[Difference]
+
+    @property
+    def median(self) -> float:
+        """Median of ``seconds``."""
+        return statistics.median(self.seconds)
+
+    @property
+    def images_per_second(self) -> float:
+        """At the median."""
+        return self.batch / self.median
+
+
+def run_benchmark(
+    name: str,
+    problem: Problem,
+    *,
+    batches: Iterable[int],
+    repeats: int,
+    peers: Iterable[Contender],
+    seed: int,
+) -> list[Measurement]:
+    """Measure jaxface and its peers.
+
+    Each call is first made once by everyone, and the outputs compared. Then come ``repeats``
+    rounds; in each, every contender runs once, and the one that begins moves on by one, so that
+    load from elsewhere on the machine falls on all alike.
+
+    Args:
+        name: a key of ``BENCHMARKS``.
+        seed: of the inputs.
+
+    Returns:
+        By batch, then call, then contender, jaxface first.
+
+    Raises:
+        UsageError: if a peer lacks a method or returns something of the wrong shape.
+    """
+    benchmark = BENCHMARKS[name]
+    ours = Contender(OURS, _OnDevice(benchmark.ours(problem)), {})
+    contenders = [ours, *peers]
+    rng = np.random.default_rng(seed)
+    measurements = []
+    for batch in batches:
+        workload = benchmark.workload(problem, batch=batch, rng=rng)
+        measurements += _measure(workload, contenders, repeats=repeats)
+    return measurements
+
+
+@dataclasses.dataclass(frozen=True)
+class _OnDevice:
+    """jaxface's implementation, fed with arrays already on the device."""
+
+    implementation: Any
+
+    def put(self, array: np.ndarray) -> jax.Array:
+        return jax.device_put(array)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.implementation, name)
+
+
+@dataclasses.dataclass(frozen=True)
+class _First:
+    """What the first call of a method gave."""
+
+    run: Callable[[], Any]
+    compile_seconds: float | None
+    flop: float | None
+    seconds: float
+    outputs: tuple[np.ndarray, ...]
+
+
+def _measure(workload: Workload, contenders: list[Contender], *, repeats: int) -> list[Measurement]:
+    firsts: dict[str, dict[str, _First]] = {}
+    for contender in contenders:
+        if workload.targets is not None:
+            contender.method("set_targets")(contender.put(workload.targets))
+        firsts[contender.name] = {
+            call.method: _first_call(contender, call) for call in workload.calls
+        }
+    outputs = {
+        name: {method: first.outputs for method, first in by_method.items()}
+        for name, by_method in firsts.items()
+    }
+    differences = compare(
+        workload, outputs[OURS], {name: o for name, o in outputs.items() if name != OURS}
+    )
+    measurements = []
+    for call in workload.calls:
+        runs = {name: by_method[call.method].run for name, by_method in firsts.items()}
+        seconds = _rounds(runs, repeats=repeats)
+        for name, by_method in firsts.items():
+            first = by_method[call.method]
+            measurements.append(
+                Measurement(
+                    method=call.method,
+                    batch=workload.batch,
+                    contender=name,
+                    compile_seconds=first.compile_seconds,
+                    first_call_seconds=first.seconds,
+                    seconds=seconds[name],
+                    flop=first.flop,
+                    speedup=None if name == OURS else _ratio(seconds[name], seconds[OURS]),
+                    differences=[] if name == OURS else differences[name][call.method],
+                )
+            )
+    return measurements
+
+
+def _first_call(contender: Contender, call: Call) -> _First:
+    function = contender.method(call.method)
+    inputs = [contender.put(array) for array in call.inputs]
+    compile_seconds = flop = None
+    if isinstance(function, Program):
+        function.compile(*inputs)
+        compile_seconds, flop = function.compile_seconds, function.flop
+    start = time.perf_counter()
+    outputs = function(*inputs)
+    seconds = time.perf_counter() - start
+    return _First(lambda: function(*inputs), compile_seconds, flop, seconds, contender.get(outputs))
+
+
+def _rounds(runs: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each run in each round; who begins rotates."""
+    names = list(runs)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for index in range(repeats):
+        first = index % len(names)
+        for name in names[first:] + names[:first]:
+            start = time.perf_counter()
+            runs[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def _ratio(theirs: list[float], ours: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))

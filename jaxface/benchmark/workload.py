@@ -1,0 +1,73 @@
+"""What is measured at one batch size, and a compiled function that knows what it cost."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A method that every contender has, and the arguments to call it with.
+
+    Attributes:
+        method: its name.
+        inputs: float32 arrays, batch first.
+        outputs: what it returns, by name, in order; one name for a single array.
+    """
+
+    method: str
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """The calls to measure at one batch size.
+
+    Attributes:
+        batch: images per call.
+        calls: what is timed, each on its own.
+        targets: images [N, R, R, 3] handed to ``set_targets`` before, untimed; None without.
+    """
+
+    batch: int
+    calls: tuple[Call, ...]
+    targets: np.ndarray | None = None
+
+
+class Program:
+    """A function of networks and inputs, compiled ahead of time.
+
+    The networks are arguments of the compiled function, not constants baked into it.
+
+    Attributes:
+        compile_seconds: tracing, lowering and compiling, for the inputs of the last `compile`.
+        flop: floating-point operations of one call (a multiply-add is two), as XLA counts them in
+            the program before the backend's rewriting; None where the backend does not count.
+    """
+
+    def __init__(self, fn: Callable[..., Any], *networks: Any):
+        self._jitted = jax.jit(fn)
+        self._networks = networks
+        self._compiled: jax.stages.Compiled | None = None
+        self.compile_seconds = 0.0
+        self.flop: float | None = None
+
+    def compile(self, *inputs: jax.Array) -> None:
+        """Compile for inputs of these shapes, in place of what was compiled before."""
+        start = time.perf_counter()
+        lowered = self._jitted.lower(*self._networks, *inputs)
+        self._compiled = lowered.compile()
+        self.compile_seconds = time.perf_counter() - start
+        analysis = lowered.cost_analysis()
+        self.flop = None if not analysis else float(analysis["flops"])
+
+    def __call__(self, *inputs: jax.Array) -> Any:
+        """Run and wait for the outputs."""
+        if self._compiled is None:
+            raise RuntimeError("Program: call compile(*inputs) before the program itself")
+        return jax.block_until_ready(self._compiled(*self._networks, *inputs))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tools.convert_weights.convert import FAMILIES, NETWORKS, convert
+from tools.convert_weights.convert import FAMILIES, convert
+from tools.convert_weights.plan import NETWORKS
 from tools.convert_weights.refusal import Refusal
 
 EXIT_REFUSED = 2

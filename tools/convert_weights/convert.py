@@ -1,6 +1,7 @@
 """From one file to one file: detect the family, plan, fill, write, and say what was done."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,19 +13,15 @@ from jaxface.weights import build_network, save_network
 from tools.convert_weights import nvidia_pytorch, nvidia_tensorflow, rosinality
 from tools.convert_weights.checkpoint import Checkpoint, PersistentObject, read_checkpoint
 from tools.convert_weights.pickle_machine import one_line
-from tools.convert_weights.plan import Plan, fill
+from tools.convert_weights.plan import NETWORKS, Plan, fill
 from tools.convert_weights.refusal import Refusal
 
 # Goes up whenever the same source would give another file.
 CONVERTER_VERSION = "1"
 
-NETWORKS = ("G_ema", "G", "D")
-
 
 class Family(Protocol):
     """What the module of a source family offers."""
-
-    FAMILY: str
 
     def matches(self, root: Any) -> bool:
         """Whether a checkpoint's root object is of this family."""
@@ -35,8 +32,10 @@ class Family(Protocol):
         ...
 
 
-FAMILIES: dict[str, Any] = {
-    module.FAMILY: module for module in (nvidia_pytorch, nvidia_tensorflow, rosinality)
+FAMILIES: dict[str, Family] = {
+    "nvidia_pytorch": nvidia_pytorch,
+    "nvidia_tensorflow": nvidia_tensorflow,
+    "rosinality": rosinality,
 }
 
 
@@ -108,13 +107,11 @@ def convert(
 
 def _check_target(source: Path, target: Path) -> None:
     """Refuse early what would fail late."""
-    if not source.exists():
-        raise Refusal(f"{source}: no such file")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise Refusal(f"{target}: its folder does not exist")
-    if target.is_dir():
+    if os.path.isdir(target):
         raise Refusal(f"{target}: is a folder, expected the name of a file to write")
-    if target.exists() and target.samefile(source):
+    if os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target):
         raise Refusal(f"{target}: is the source itself")
 
 

@@ -33,16 +33,13 @@ import numpy as np
 from jaxface.nets.stylegan2 import DiscriminatorConfig, GeneratorConfig
 from tools.convert_weights import hooks
 from tools.convert_weights.checkpoint import PersistentObject
-from tools.convert_weights.plan import Entry, Plan, checked, make_config
+from tools.convert_weights.plan import NETWORKS, Entry, Plan, checked, make_config
 from tools.convert_weights.refusal import Refusal
 from tools.convert_weights.sizes import BINOMIAL, channel_schedule, filter_taps, shape_of
 from tools.convert_weights.tensors import as_array
 
-FAMILY = "nvidia_pytorch"
-NETWORKS = ("G_ema", "G", "D")
-
 KNOWN_CLASSES = frozenset(
-    [
+    {
         "Generator",
         "MappingNetwork",
         "SynthesisNetwork",
@@ -55,7 +52,7 @@ KNOWN_CLASSES = frozenset(
         "DiscriminatorBlock",
         "DiscriminatorEpilogue",
         "MinibatchStdLayer",
-    ]
+    }
 )
 # Layers without an activation; every other one is a leaky ReLU.
 LINEAR_LAYERS = ("affine", "embed", "skip", "out")
@@ -87,7 +84,7 @@ def matches(root: Any) -> bool:
     )
 
 
-def plan(root: dict[str, Any], network: str) -> Plan:
+def plan(root: Any, network: str) -> Plan:
     """How to convert one network of the file.
 
     Raises:

@@ -44,8 +44,6 @@ from tools.convert_weights.refusal import Refusal
 from tools.convert_weights.sizes import BINOMIAL, channel_schedule, count_keys, shape_of
 from tools.convert_weights.tensors import as_array
 
-FAMILY = "nvidia_tensorflow"
-NETWORKS = ("G_ema", "G", "D")
 POSITIONS = {"G": 0, "D": 1, "G_ema": 2}
 
 VERSIONS = (4, 5)
@@ -53,7 +51,7 @@ VERSIONS = (4, 5)
 # Settings that do not change what the network computes once trained, whatever their value; sizes
 # are here too, because they are taken from the arrays.
 IRRELEVANT = frozenset(
-    [
+    {
         "num_channels",
         "label_size",
         "latent_size",
@@ -76,7 +74,7 @@ IRRELEVANT = frozenset(
         "synthesis_func",
         "conditioning",
         "dtype",
-    ]
+    }
 )
 # Settings that must have this value, which is also their default.
 REQUIRED = {
@@ -93,7 +91,7 @@ REQUIRED = {
 }
 USED = {
     "G": frozenset(
-        [
+        {
             "resolution",
             "architecture",
             "conv_clamp",
@@ -101,10 +99,10 @@ USED = {
             "resample_kernel",
             "mapping_lrmul",
             "dlatent_avg_beta",
-        ]
+        }
     ),
     "D": frozenset(
-        [
+        {
             "resolution",
             "architecture",
             "conv_clamp",
@@ -113,7 +111,7 @@ USED = {
             "mapping_lrmul",
             "mbstd_group_size",
             "mbstd_num_features",
-        ]
+        }
     ),
 }
 
@@ -142,7 +140,7 @@ def matches(root: Any) -> bool:
     )
 
 
-def plan(root: tuple[Record, ...], network: str) -> Plan:
+def plan(root: Any, network: str) -> Plan:
     """How to convert one network of the file.
 
     Raises:

@@ -36,7 +36,7 @@ PUBLIC_MODULE = {"posix": "os", "nt": "os", "__builtin__": "builtins", "copy_reg
 
 # Opcodes whose decoded argument is the value to push.
 LITERALS = frozenset(
-    [
+    {
         "INT",
         "BININT",
         "BININT1",
@@ -57,7 +57,7 @@ LITERALS = frozenset(
         "BINUNICODE8",
         "FLOAT",
         "BINFLOAT",
-    ]
+    }
 )
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 TUPLE_SIZES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}

@@ -19,6 +19,9 @@ from tools.convert_weights.refusal import Refusal
 # How many keys an error names before it counts the rest.
 SHOWN = 3
 
+# The networks of a checkpoint: the averaged generator, the generator, the discriminator.
+NETWORKS = ("G_ema", "G", "D")
+
 Config = TypeVar("Config")
 
 

@@ -51,8 +51,6 @@ from tools.convert_weights.sizes import (
 )
 from tools.convert_weights.tensors import NumpyArray, Tensor, as_array
 
-FAMILY = "rosinality"
-NETWORKS = ("G_ema", "G", "D")
 KEYS = {"G_ema": "g_ema", "G": "g", "D": "d"}
 
 # model.py: Generator's lr_mlp, and the factor^2 of its up-sampling filters.
@@ -66,7 +64,7 @@ def matches(root: Any) -> bool:
     return isinstance(root, dict) and any(isinstance(root.get(key), dict) for key in KEYS.values())
 
 
-def plan(root: dict[str, Any], network: str) -> Plan:
+def plan(root: Any, network: str) -> Plan:
     """How to convert one network of the file.
 
     Raises:

@@ -2,7 +2,9 @@
 
 import argparse
 import ast
+import dataclasses
 import sys
+import typing
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,14 +87,18 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface import load_suite
     from jaxface.jobs.inversion import Inversion, default_batch_size, invert_collection
     from jaxface.jobs.results import ResultsFolder
+    from jaxface.methods import pie
     from jaxface.methods.presets import preset
 
-    batch_size = arguments.batch_size or default_batch_size()
-    if batch_size < 1:
+    batch_size = arguments.batch_size
+    if batch_size is None:
+        batch_size = default_batch_size()
+    elif batch_size < 1:
         raise UsageError(f"--batch-size: expected at least 1, got {batch_size}")
+    changes = _changes(arguments.changes, pie.Settings)
     try:
-        settings = preset(arguments.preset, **_changes(arguments.changes))
-    except (ValueError, TypeError) as error:
+        settings = preset(arguments.preset, **changes)
+    except ValueError as error:
         raise UsageError(f"--set: {error}") from error
     inversion = Inversion(load_suite(arguments.suite), arguments.preset, settings, arguments.seed)
     with ResultsFolder(out, inversion.description()) as results:
@@ -135,7 +141,7 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     columns = ("input", "status", "PSNR dB", "SSIM", "perceptual", "seconds", "notes")
-    cells = [columns]
+    cells: list[tuple[str, ...]] = [columns]
     for row in rows:
         numbers = (
             ("psnr", ".1f"),
@@ -162,15 +168,32 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(text)
 
 
-def _changes(assignments: Sequence[str]) -> dict[str, Any]:
-    """["w_steps=5", ...] as {"w_steps": 5, ...}; values that are no Python literal are text."""
+def _changes(assignments: Sequence[str], settings: type) -> dict[str, Any]:
+    """["w_steps=5", ...] as {"w_steps": 5, ...}; a value that is no Python literal is text.
+
+    Names that `settings` lacks are left for the preset to refuse, with the nearest one.
+    """
+    kinds = {field.name: field.type for field in dataclasses.fields(settings)}
     changes = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise UsageError(f"--set: expected NAME=VALUE, got {assignment!r}")
         try:
-            changes[name.strip()] = ast.literal_eval(text)
+            value = ast.literal_eval(text)
         except (ValueError, SyntaxError):
-            changes[name.strip()] = text
+            value = text
+        kind = kinds.get(name)
+        if kind is not None and not _fits(value, kind):
+            shown = getattr(kind, "__name__", str(kind))
+            raise UsageError(f"--set {name}: expected {shown}, got {text!r}")
+        changes[name] = value
     return changes
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a literal is of a field's type: a number, text, None, or one of a `Literal`."""
+    if typing.get_origin(kind) is typing.Literal:
+        return value in typing.get_args(kind)
+    kinds = typing.get_args(kind) or (kind,)
+    return type(value) in kinds or (type(value) is int and float in kinds)

@@ -1,0 +1,60 @@
+"""The command itself: quick help, versions, nearest names, and where compiled programs go."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import jaxface
+from jaxface.cli import VERBS, main, use_compilation_cache
+
+
+def test_help_names_every_verb_without_importing_jax():
+    code = (
+        "import sys; from jaxface.cli import main; status = main(['--help']); "
+        "heavy = {'jax', 'flax', 'numpy', 'tensorflow_datasets', 'grain'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for verb in VERBS:
+        assert f"\n  {verb} " in done.stdout
+
+
+def test_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxface", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == f"jaxface {jaxface.__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    assert main([verb, "--help"]) == 0
+    assert f"usage: jaxface {verb}" in capsys.readouterr().out
+
+
+def test_unknown_verb_gets_the_nearest_name(capsys):
+    assert main(["invrt"]) == 2
+    assert capsys.readouterr().err == (
+        "jaxface: error: unknown verb 'invrt'; did you mean 'invert'?\n"
+    )
+    assert main(["xyz"]) == 2
+    assert "expected one of" in capsys.readouterr().err
+
+
+def test_compilation_cache_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("JAXFACE_COMPILATION_CACHE", "off")
+    use_compilation_cache()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    monkeypatch.setenv("JAXFACE_COMPILATION_CACHE", "on")
+    use_compilation_cache()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "jaxface" / "xla")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
+    use_compilation_cache()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine"
+    monkeypatch.setenv("JAXFACE_COMPILATION_CACHE", "maybe")
+    assert main(["invert", "x.png", "--out", "y"]) == 2

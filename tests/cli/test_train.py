@@ -1,0 +1,127 @@
+"""`jaxface train`: a configuration file in, networks out; what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import jaxface.cli
+from jaxface.errors import UsageError
+from jaxface.experiment import load_experiment
+from jaxface.overrides import apply_overrides
+from jaxface.weights import load_network, read_header
+
+CONFIG = """
+from jaxface.experiment import Experiment, RenderedPortraits
+from jaxface.methods.scene_regression import RegressionSettings, Stage
+from jaxface.nets import GeneratorConfig
+
+
+def get_config():
+    generator = GeneratorConfig(
+        16, channel_base=64, channel_max=8, mapping_layers=1, z_dim=300, w_dim=8
+    )
+    return Experiment(
+        method=RegressionSettings(generator, (Stage(8, 2, 8), Stage(16, 2, 8)), num_factors=9),
+        data=RenderedPortraits(16, num_train=32, num_test=8),
+        log_every=1, checkpoint_every=2, look_every=2,
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One whole run: (folder, configuration, printed words, arguments)."""
+    folder = tmp_path_factory.mktemp("train")
+    config = folder / "tiny.py"
+    config.write_text(CONFIG)
+    arguments = ["train", "generator", "--config", str(config), "--out", str(folder / "run")]
+    arguments += ["--set", f"data.directory={folder / 'data'}"]
+    assert jaxface.cli.main(arguments) == 0
+    return folder, config, arguments
+
+
+def test_writes_networks_metrics_and_pictures(run):
+    folder, _, _ = run
+    network = load_network(folder / "run" / "generator.safetensors")
+    assert network.resolution == 16
+    header = read_header(folder / "run" / "generator.safetensors")
+    assert header["method"] == "RegressionSettings"
+    assert header["steps"] == "4"
+    rows = [json.loads(row) for row in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    names = set().union(*rows)
+    assert {"regression_8/loss", "regression_16/psnr", "held_out/psnr"} <= names
+    assert sorted(path.name for path in (folder / "run" / "samples").iterdir()) == [
+        "00000002.png",
+        "00000004.png",
+    ]
+
+
+def test_resumes_and_refuses_to_begin_twice(run, capsys):
+    folder, _, arguments = run
+    before = load_network(folder / "run" / "generator.safetensors").synthesis.blocks[2]
+    assert jaxface.cli.main(arguments) == 2
+    assert "--resume" in capsys.readouterr().err
+    # Only the first stage's checkpoint is left, as in a run stopped there.
+    shutil.rmtree(folder / "run" / "checkpoints" / "4")
+    assert jaxface.cli.main([*arguments, "--resume"]) == 0
+    after = load_network(folder / "run" / "generator.safetensors").synthesis.blocks[2]
+    assert np.array_equal(before.conv0.weight[...], after.conv0.weight[...])
+    assert jaxface.cli.main([*arguments, "--resume", "--set", "method.beta1=0.5"]) == 2
+    assert "beta1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("method.learning_rat=1", "'learning_rate'"),
+        ("method.stages.2.steps=1", "tuple has no '2'"),
+        ("method.learning_rate=fast", "expected float"),
+        ("method.num_factors=301", "factors"),
+        ("method.learning_rate", "NAME=VALUE"),
+        ("seed.x=1", "nothing can be set"),
+    ],
+)
+def test_overrides_are_checked(tmp_path, change, words):
+    path = tmp_path / "tiny.py"
+    path.write_text(CONFIG)
+    with pytest.raises(UsageError, match=words):
+        apply_overrides(load_experiment(path), [change])
+
+
+def test_overrides_reach_everything(tmp_path):
+    path = tmp_path / "tiny.py"
+    path.write_text(CONFIG)
+    changed = apply_overrides(
+        load_experiment(path),
+        [
+            "seed=3",
+            "method.learning_rate=1",
+            "method.stages.1.steps=9",
+            "method.reconstruction.perceptual_weights={'conv1_1': 1.0}",
+            "method.reconstruction.perceptual_weights.conv1_1=2.0",
+            "networks={'perceptual': 'x'}",
+            "data.directory=/some where",
+        ],
+    )
+    assert changed.seed == 3
+    assert changed.method.learning_rate == 1.0
+    assert isinstance(changed.method.learning_rate, float)
+    assert [stage.steps for stage in changed.method.stages] == [2, 9]
+    assert changed.method.reconstruction.perceptual_weights == {"conv1_1": 2.0}
+    assert changed.networks == {"perceptual": "x"}
+    assert changed.data.directory == "/some where"
+
+
+def test_what_is_no_experiment_is_refused(tmp_path, capsys):
+    path = tmp_path / "empty.py"
+    path.write_text("get_config = dict")
+    call = ["train", "generator", "--out", str(tmp_path / "run"), "--config"]
+    assert jaxface.cli.main([*call, str(path)]) == 2
+    assert "get_config" in capsys.readouterr().err
+    assert jaxface.cli.main([*call, str(tmp_path / "none.py")]) == 2
+    assert "no such" in capsys.readouterr().err
+    path.write_text(CONFIG)
+    assert jaxface.cli.main(["train", "perceptual", "--config", str(path)]) == 2
+    assert "FeatureSettings" in capsys.readouterr().err

@@ -8,7 +8,7 @@ of every stage's last layer, is thrown away afterwards. Batches are
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx, struct
 
+from jaxface import recipe as recipes
 from jaxface.images import from_uint8
 from jaxface.nets import VGG16, VGGConfig
 from jaxface.train import Phase
@@ -125,3 +126,38 @@ def _optimizer(settings: FeatureSettings) -> optax.GradientTransformation:
     )
     # He-initialised ReLU layers without normalisation: one bad batch must not throw them off.
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+
+
+def recipe(
+    settings: FeatureSettings,
+    *,
+    key: jax.Array,
+    networks: Mapping[str, Any],
+    held_out: Mapping[str, jax.Array] | None,
+) -> recipes.Recipe:
+    """The whole training, see `jaxface.recipe`; reads no network.
+
+    The score is `explained_variance` on the held-out items.
+    """
+    del networks
+    state = jax.jit(lambda key: initial_state(settings, key))(key)
+    return recipes.Recipe(
+        state=state,
+        stages=[recipes.Stage([feature_phase(settings)], settings.steps, settings.batch_size)],
+        fields=("image", "factors"),
+        networks=lambda state: {"perceptual": state.reader.vgg},
+        parameters=nnx.state(state.reader, nnx.Param),
+        score=None if held_out is None else _score(settings, held_out),
+    )
+
+
+def _score(
+    settings: FeatureSettings, held_out: Mapping[str, jax.Array]
+) -> Callable[[FeatureState], dict[str, float]]:
+    read = jax.jit(lambda reader, images: reader(from_uint8(images)))
+    images, factors = held_out["image"], held_out["factors"][:, : settings.num_factors]
+
+    def score(state: FeatureState) -> dict[str, float]:
+        return {"explained": float(explained_variance(read(state.reader, images), factors))}
+
+    return score

@@ -13,7 +13,7 @@ price of a full image, by stages that go on with the same state. Batches are
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx, struct
 
+from jaxface import recipe as recipes
+from jaxface.errors import UsageError
 from jaxface.images import from_uint8
 from jaxface.losses import perceptual
 from jaxface.losses.pyramid import pyramid_l1
@@ -29,6 +31,9 @@ from jaxface.nets import Generator, GeneratorConfig
 from jaxface.train import Phase, ema_decay, update_ema
 
 Batch = Mapping[str, jax.Array]
+
+# Held-out scenes in a sample grid, and how many in a row.
+_SHOWN, _COLUMNS = 32, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,13 +212,13 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
         first[...] = first[...].at[settings.num_factors :].set(0.0)
         updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
         generator = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
-        generator.mapping.w_mean[...] = w_mean
+        generator.store_w_mean(w_mean)
         count = factors.shape[0]
         seen = state.images_seen + count
         decay = ema_decay(
             count, half_life=settings.ema_half_life, seen=seen, ramp=settings.ema_ramp
         )
-        state = state.replace(
+        state = RegressionState(
             generator=generator,
             average=update_ema(state.average, generator, decay),
             optimizer=optimizer_state,
@@ -222,15 +227,6 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
         return state, {"loss": loss, "psnr": decibels}
 
     return Phase(f"regression_{stage.resolution}", step)
-
-
-def held_out_psnr(
-    generator: Generator, factors: jax.Array, images: jax.Array, key: jax.Array, resolution: int
-) -> jax.Array:
-    """PSNR in dB of each held-out scene, [N], at one of the generator's resolutions."""
-    z = scene_latents(factors, generator.config.z_dim, key)
-    found = images_at(generator, generator.mapping(z), resolution)
-    return psnr(jnp.clip(found, -1.0, 1.0), targets_at(images, resolution))
 
 
 def learning_rate(settings: RegressionSettings) -> optax.Schedule:
@@ -246,3 +242,65 @@ def learning_rate(settings: RegressionSettings) -> optax.Schedule:
 
 def _optimizer(settings: RegressionSettings) -> optax.GradientTransformation:
     return optax.adam(learning_rate(settings), b1=settings.beta1, b2=settings.beta2)
+
+
+def recipe(
+    settings: RegressionSettings,
+    *,
+    key: jax.Array,
+    networks: Mapping[str, Any],
+    held_out: Mapping[str, jax.Array] | None,
+) -> recipes.Recipe:
+    """The whole route, see `jaxface.recipe`.
+
+    Reads the role ``perceptual`` where the reconstruction gives its layers weights. Scores are the
+    PSNR of the averaged generator on held-out scenes at full resolution; the pictures are rows of
+    held-out renders, each followed by the generator's.
+    """
+    perceptual_network = None
+    if settings.reconstruction.perceptual_weights:
+        if "perceptual" not in networks:
+            raise UsageError("regression: perceptual_weights need a network of role 'perceptual'")
+        perceptual_network = networks["perceptual"]
+    state_key, look_key = jax.random.split(key)
+    state = jax.jit(lambda key: initial_state(settings, key))(state_key)
+    stages = [
+        recipes.Stage([regression_phase(settings, stage)], stage.steps, stage.batch_size)
+        for stage in settings.stages
+    ]
+    score, draw = (None, None) if held_out is None else _looks(settings, held_out, look_key)
+    return recipes.Recipe(
+        state=state,
+        stages=stages,
+        fields=("image", "factors"),
+        constants={"perceptual": perceptual_network},
+        networks=lambda state: {"generator": state.average},
+        parameters=nnx.state(state.generator, nnx.Param),
+        score=score,
+        draw=draw,
+    )
+
+
+def _looks(
+    settings: RegressionSettings, held_out: Mapping[str, jax.Array], key: jax.Array
+) -> tuple[Callable[[RegressionState], dict[str, float]], Callable[[RegressionState], jax.Array]]:
+    """The recipe's `score` and `draw`."""
+    images, factors = held_out["image"], held_out["factors"][:, : settings.num_factors]
+
+    @jax.jit
+    def reproduce(generator, factors, images):
+        z = scene_latents(factors, settings.generator.z_dim, key)
+        found = images_at(generator, generator.mapping(z), settings.generator.resolution)
+        return targets_at(images, settings.generator.resolution), jnp.clip(found, -1.0, 1.0)
+
+    def score(state: RegressionState) -> dict[str, float]:
+        targets, found = reproduce(state.average, factors, images)
+        return {"psnr": float(jnp.mean(psnr(found, targets)))}
+
+    def draw(state: RegressionState) -> jax.Array:
+        shown = min(_SHOWN, len(images)) // _COLUMNS * _COLUMNS
+        pairs = reproduce(state.average, factors[:shown], images[:shown])
+        rows = jnp.stack([x.reshape(-1, _COLUMNS, *x.shape[1:]) for x in pairs], axis=1)
+        return rows.reshape(-1, *rows.shape[3:])
+
+    return score, draw

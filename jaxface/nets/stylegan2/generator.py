@@ -46,6 +46,12 @@ class Generator(nnx.Module):
             raise ValueError("generator: its mapping network keeps no mean of W")
         return self.mapping.w_mean[...]
 
+    def store_w_mean(self, w_mean: jax.Array) -> None:
+        """Replace the running mean of W in place; in a trace, on a module made by that trace."""
+        if self.mapping.w_mean is None:
+            raise ValueError("generator: its mapping network keeps no mean of W")
+        self.mapping.w_mean[...] = w_mean
+
     def __call__(
         self,
         z: jax.Array,

@@ -1,0 +1,58 @@
+"""`jaxface train`: trains a network by a configuration file."""
+
+import argparse
+import pathlib
+
+from jaxface.errors import UsageError
+
+NAME = "train"
+HELP = "train a network of the suite by a configuration file"
+
+TARGETS = ("generator", "perceptual")
+
+_EPILOG = """\
+FILE is a Python file with a function get_config(); configs/ has the published settings and the
+embedded suite's own. --set changes one of them, by its dotted name: --set
+method.learning_rate=1e-3 --set data.directory=/data.
+
+DIR receives checkpoints/, metrics.jsonl, tensorboard/, samples/ and at the end the networks as
+safetensors. A stopped run goes on with --resume, with the numbers it would have had.
+
+exit status: 0, trained to the end; 2, the call was wrong; 130 or 143, stopped and checkpointed
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument("target", choices=TARGETS, metavar="NAME", help=" or ".join(TARGETS))
+    parser.add_argument("--config", required=True, metavar="FILE", help="the experiment")
+    parser.add_argument(
+        "--out", metavar="DIR", help="the run folder (runs/ and the configuration file's name)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in DIR, if there is one"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="changes",
+        metavar="KEY=VALUE",
+        help="change a setting of the configuration; may be repeated",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    out = pathlib.Path(arguments.out or pathlib.Path("runs") / pathlib.Path(arguments.config).stem)
+    if (out / "checkpoints").exists() and not arguments.resume:
+        raise UsageError(f"{out}: there is a run here; --resume continues it, --out names another")
+
+    from jaxface.experiment import load_experiment, run_experiment
+    from jaxface.overrides import apply_overrides
+
+    experiment = apply_overrides(load_experiment(arguments.config), arguments.changes)
+    networks = run_experiment(arguments.target, experiment, out)
+    for role in networks:
+        print(out / f"{role}.safetensors")
+    return 0

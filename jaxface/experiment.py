@@ -1,0 +1,231 @@
+"""An experiment: a method's settings, the data, and how often to look; and running one.
+
+A file in `configs/` holds one, as the function ``get_config() -> Experiment``. The run folder
+receives checkpoints, metrics and sample grids (`jaxface.train.fit`), and at the end the networks as
+safetensors files that `jaxface.load_network` reads.
+"""
+
+import dataclasses
+import importlib
+import json
+import os
+import pathlib
+import runpy
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxface import __version__
+from jaxface.errors import UsageError
+from jaxface.recipe import Recipe, RecipeMaker
+from jaxface.train import Hook, fit, sample_grid
+from jaxface.weights import load_network, save_network
+
+NUM_HELD_OUT = 256
+"""Items of the test split that scores are taken on."""
+
+# Settings class to the module whose `recipe` takes it, by the name of what is trained.
+METHODS: dict[str, dict[str, str]] = {
+    "generator": {
+        "RegressionSettings": "jaxface.methods.scene_regression",
+        "StyleGAN2Settings": "jaxface.methods.stylegan2",
+    },
+    "perceptual": {"FeatureSettings": "jaxface.methods.perceptual_features"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderedPortraits:
+    """The embedded world's data set, made in `directory` unless it is there already."""
+
+    resolution: int
+    num_train: int = 100_000
+    num_test: int = 2_000
+    seed: int = 0
+    directory: str = "data"
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedDataset:
+    """The folder of a TFDS data set in array_record files, with an ``image`` of the right size."""
+
+    path: str
+    split: str = "train"
+    mirror: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFolder:
+    """A folder of pictures, centre-cropped and resized."""
+
+    path: str
+    resolution: int
+    mirror: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that defines a run."""
+
+    method: Any
+    """The settings of a method in `METHODS`."""
+    data: RenderedPortraits | PreparedDataset | ImageFolder
+    networks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Files of networks to begin with or to read, by role."""
+    seed: int = 0
+    log_every: int = 50
+    checkpoint_every: int = 500
+    look_every: int = 500
+    """Steps between sample grids and between scores."""
+
+
+def load_experiment(path: str | os.PathLike[str]) -> Experiment:
+    """Runs a configuration file and calls its ``get_config``.
+
+    Raises:
+      UsageError: no such file, or it gives no `Experiment`.
+    """
+    if not pathlib.Path(path).is_file():
+        raise UsageError(f"{path}: no such configuration file")
+    get_config = runpy.run_path(os.fspath(path)).get("get_config")
+    experiment = get_config() if callable(get_config) else None
+    if not isinstance(experiment, Experiment):
+        raise UsageError(
+            f"{path}: expected a function get_config() that returns a jaxface.experiment.Experiment"
+        )
+    return experiment
+
+
+def run_experiment(name: str, experiment: Experiment, directory: pathlib.Path) -> dict[str, Any]:
+    """Trains to the end, from the run folder's newest checkpoint if there is one.
+
+    Args:
+      name: what to train, a key of `METHODS`.
+      experiment: a method that trains it, and the rest.
+      directory: the run folder.
+
+    Returns:
+      The finished networks by role, as they were written to `<directory>/<role>.safetensors`.
+
+    Raises:
+      UsageError: the method trains something else.
+    """
+    make = _method(name, experiment.method)
+    train, test = _sources(experiment.data)
+    networks = {role: load_network(path) for role, path in experiment.networks.items()}
+    initial_key, run_key = jax.random.split(jax.random.key(experiment.seed))
+    recipe = make(
+        experiment.method, key=initial_key, networks=networks, held_out=_first(test, NUM_HELD_OUT)
+    )
+    state, steps = recipe.state, 0
+    for stage in recipe.stages:
+        steps += stage.steps
+        state = fit(
+            state,
+            stage.phases,
+            _batches(experiment, train, stage.batch_size, recipe.fields),
+            key=run_key,
+            steps=steps,
+            directory=directory,
+            constants=recipe.constants,
+            log_every=experiment.log_every,
+            checkpoint_every=experiment.checkpoint_every,
+            hooks=_hooks(recipe, directory, experiment.look_every),
+            settings=_identity(name, experiment),
+            parameters=recipe.parameters if steps == stage.steps else None,
+        )
+    finished = dict(recipe.networks(state))
+    if jax.process_index() == 0:
+        for role, network in finished.items():
+            save_network(
+                directory / f"{role}.safetensors", network, metadata=_metadata(experiment, steps)
+            )
+    return finished
+
+
+def _method(name: str, settings: Any) -> RecipeMaker:
+    methods = METHODS[name]
+    kind = type(settings).__name__
+    if kind not in methods:
+        raise UsageError(
+            f"train {name}: the configuration's method is {kind}, "
+            f"expected {' or '.join(sorted(methods))}"
+        )
+    return importlib.import_module(methods[kind]).recipe
+
+
+def _sources(data: Any) -> tuple[Any, Any | None]:
+    """Items to train on, and items held out."""
+    from jaxface.data import pipelines
+
+    if isinstance(data, ImageFolder):
+        return pipelines.FolderSource(data.path, data.resolution), None
+    if isinstance(data, PreparedDataset):
+        return pipelines.tfds_source(data.path, split=data.split), None
+    from jaxface.data.synthetic_portraits import PortraitsConfig, generate
+
+    config = PortraitsConfig(
+        resolution=data.resolution,
+        num_train=data.num_train,
+        num_test=data.num_test,
+        seed=data.seed,
+    )
+    folder = generate(config, data.directory)
+    test = pipelines.tfds_source(folder, split="test") if data.num_test else None
+    return pipelines.tfds_source(folder), test
+
+
+def _first(source: Any | None, count: int) -> dict[str, np.ndarray] | None:
+    if source is None:
+        return None
+    items = [source[index] for index in range(min(count, len(source)))]
+    return {name: np.stack([item[name] for item in items]) for name in ("image", "factors")}
+
+
+def _batches(experiment: Experiment, source: Any, size: int, fields: tuple[str, ...]) -> Any:
+    from jaxface.data import pipelines
+
+    mirror = getattr(experiment.data, "mirror", False)
+    return pipelines.batches(
+        source,
+        batch_size=size,
+        seed=experiment.seed,
+        fields=fields,
+        transform=pipelines.mirror if mirror else None,
+    )
+
+
+def _hooks(recipe: Recipe, directory: pathlib.Path, every: int) -> list[Hook]:
+    hooks = []
+    if recipe.draw is not None:
+        hooks.append(sample_grid(directory, recipe.draw, every=every))
+    if recipe.score is not None:
+        score = recipe.score
+        hooks.append(Hook("held_out", every, lambda step, state: score(state)))
+    return hooks
+
+
+def _identity(name: str, experiment: Experiment) -> dict[str, Any]:
+    """What must not change when a run is resumed, as JSON; where files lie may."""
+    data = dataclasses.asdict(experiment.data)
+    data.pop("directory", None)
+    data.pop("path", None)
+    settings = {
+        "train": name,
+        "method": type(experiment.method).__name__,
+        "settings": dataclasses.asdict(experiment.method),
+        "data": data,
+    }
+    return json.loads(json.dumps(settings))
+
+
+def _metadata(experiment: Experiment, steps: int) -> dict[str, str]:
+    return {
+        "jaxface_version": __version__,
+        "method": type(experiment.method).__name__,
+        "settings": json.dumps(dataclasses.asdict(experiment.method)),
+        "seed": str(experiment.seed),
+        "steps": str(steps),
+    }

@@ -229,6 +229,15 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
     return Phase(f"regression_{stage.resolution}", step)
 
 
+def held_out_psnr(
+    generator: Generator, factors: jax.Array, images: jax.Array, key: jax.Array, resolution: int
+) -> jax.Array:
+    """PSNR in dB of each held-out scene, [N], at one of the generator's resolutions."""
+    z = scene_latents(factors, generator.config.z_dim, key)
+    found = images_at(generator, generator.mapping(z), resolution)
+    return psnr(jnp.clip(found, -1.0, 1.0), targets_at(images, resolution))
+
+
 def learning_rate(settings: RegressionSettings) -> optax.Schedule:
     """Linear growth, a plateau, and a linear fall to zero at the last step."""
     total, fall = settings.num_steps, settings.decay_fraction * settings.num_steps
@@ -287,20 +296,22 @@ def _looks(
     """The recipe's `score` and `draw`."""
     images, factors = held_out["image"], held_out["factors"][:, : settings.num_factors]
 
+    resolution = settings.generator.resolution
+    psnrs = jax.jit(lambda *arrays: held_out_psnr(*arrays, key, resolution))
+
     @jax.jit
-    def reproduce(generator, factors, images):
+    def pairs(generator, factors, images):
         z = scene_latents(factors, settings.generator.z_dim, key)
-        found = images_at(generator, generator.mapping(z), settings.generator.resolution)
-        return targets_at(images, settings.generator.resolution), jnp.clip(found, -1.0, 1.0)
+        found = images_at(generator, generator.mapping(z), resolution)
+        return targets_at(images, resolution), found
 
     def score(state: RegressionState) -> dict[str, float]:
-        targets, found = reproduce(state.average, factors, images)
-        return {"psnr": float(jnp.mean(psnr(found, targets)))}
+        return {"psnr": float(jnp.mean(psnrs(state.average, factors, images)))}
 
     def draw(state: RegressionState) -> jax.Array:
         shown = min(_SHOWN, len(images)) // _COLUMNS * _COLUMNS
-        pairs = reproduce(state.average, factors[:shown], images[:shown])
-        rows = jnp.stack([x.reshape(-1, _COLUMNS, *x.shape[1:]) for x in pairs], axis=1)
+        shown_pairs = pairs(state.average, factors[:shown], images[:shown])
+        rows = jnp.stack([x.reshape(-1, _COLUMNS, *x.shape[1:]) for x in shown_pairs], axis=1)
         return rows.reshape(-1, *rows.shape[3:])
 
     return score, draw

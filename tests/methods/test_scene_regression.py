@@ -8,7 +8,6 @@ from flax import nnx
 
 from jaxface.losses.pyramid import halve, pyramid_l1
 from jaxface.methods import scene_regression as route
-from jaxface.metrics import psnr
 from jaxface.nets import VGG16, GeneratorConfig, VGGConfig
 
 CONFIG = GeneratorConfig(16, channel_base=128, channel_max=16, mapping_layers=2, z_dim=12, w_dim=16)
@@ -40,8 +39,7 @@ def fresh_state():
 
 @jax.jit
 def held_out_psnr(generator, factors, images, key):
-    z = route.scene_latents(factors, CONFIG.z_dim, key)
-    return psnr(route.images_at(generator, generator.mapping(z), 16), images).mean()
+    return route.held_out_psnr(generator, factors, images, key, 16).mean()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,47 @@
+"""`jaxface demo` is `jaxface invert` on the samples that ship with the package."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxface.cli import main
+from jaxface.cli.demo import SAMPLES
+from jaxface.images import read_image, to_uint8
+
+NAMES = ["eileen_collins.jpg", "grace_hopper.jpg", *(f"render_{i}.png" for i in range(1, 7))]
+
+
+def test_demo_inverts_every_sample(tmp_path, tiny_suite, capsys):
+    arguments = ["demo", "--out", str(tmp_path), "--suite", str(tiny_suite), "--batch-size", "2"]
+    assert main([*arguments, "--set", "w_steps=0", "--set", "w_plus_steps=4"]) == 0
+    printed = capsys.readouterr()
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == [f"samples/{name}" for name in NAMES]
+    assert [row["notes"] for row in rows] == [[]] * 8
+    assert f"contact sheet: {tmp_path / 'contact_sheet.png'}" in printed.out
+    table = printed.out.splitlines()
+    assert table[0].split()[:4] == ["input", "status", "PSNR", "dB"]
+    assert len({line.index(" ok") for line in table[1:9]}) == 1  # aligned
+    assert "8 of 8 ok" in printed.out
+
+
+def test_samples_are_square_and_documented():
+    sources = (SAMPLES.parent / "SOURCES.md").read_text()
+    assert sorted(path.name for path in SAMPLES.iterdir()) == NAMES
+    for name in NAMES[:2]:
+        assert f"`samples/{name}`" in sources
+        height, width, _ = read_image(SAMPLES / name).pixels.shape
+        assert height == width
+
+
+@pytest.mark.slow
+def test_renders_are_the_first_of_their_key():
+    from jaxface.morphable import render, sample_scenes
+
+    pictures = to_uint8(np.asarray(render(sample_scenes(jax.random.key(20_000_001), 6), 64)))
+    for index, picture in enumerate(pictures.astype(int), start=1):
+        stored = to_uint8(read_image(SAMPLES / f"render_{index}.png").pixels).astype(int)
+        # Another machine's rounding may move a pixel's level, or which triangle wins an edge.
+        assert np.mean(np.abs(picture - stored) > 1) < 0.01

@@ -1,8 +1,8 @@
 """What every test shares: eight virtual CPU devices, as a small TPU slice has, and a tiny suite."""
 
 import jax
+import numpy as np
 import pytest
-from flax import nnx
 
 jax.config.update("jax_num_cpu_devices", 8)
 
@@ -10,14 +10,30 @@ jax.config.update("jax_num_cpu_devices", 8)
 @pytest.fixture(scope="session")
 def tiny_suite(tmp_path_factory):
     """The folder of a suite with random weights: a 16 px generator and narrow features."""
-    from jaxface.nets import VGG16, Generator, GeneratorConfig, VGGConfig
+    from jaxface.nets import GeneratorConfig, VGGConfig
     from jaxface.weights import save_network
 
     folder = tmp_path_factory.mktemp("tiny_suite")
-    config = GeneratorConfig(
+    generator = GeneratorConfig(
         resolution=16, z_dim=32, w_dim=32, mapping_layers=2, channel_base=128, channel_max=8
     )
-    save_network(folder / "generator.safetensors", Generator(config, rngs=nnx.Rngs(0)))
-    features = VGG16(VGGConfig(channels=(4, 4, 4, 4, 4)), rngs=nnx.Rngs(1))
-    save_network(folder / "perceptual.safetensors", features)
+    features = VGGConfig(channels=(4, 4, 4, 4, 4))
+    for role, name, config in (
+        ("generator", "Generator", generator),
+        ("perceptual", "VGG16", features),
+    ):
+        save_network(folder / f"{role}.safetensors", random_network(name, config))
     return folder
+
+
+def random_network(class_name: str, config):
+    """A network of random weights, filled from NumPy: initialising one compiles for seconds."""
+    from jaxface.weights import abstract_network, build_network, network_names
+
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, spec in network_names(abstract_network(class_name, config)).items():
+        arrays[name] = rng.normal(size=spec.shape).astype(np.float32)
+        if name.endswith("bias"):  # styles scale the input, so they are around one
+            arrays[name] = np.full(spec.shape, float("affine" in name), np.float32)
+    return build_network(class_name, config, arrays)

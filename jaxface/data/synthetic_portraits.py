@@ -127,9 +127,8 @@ class SyntheticPortraits(FileReaderBuilder):
                 shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES
             )
 
-        num_nuisance = jax.eval_shape(
-            _nuisance, jax.ShapeDtypeStruct((1, morphable.NUM_FACTORS), jnp.float32)
-        ).shape[1]
+        factors = jax.ShapeDtypeStruct((1, morphable.NUM_FACTORS), jnp.float32)
+        num_nuisance = jax.eval_shape(lambda u: _scenes(u).nuisance.flat, factors).shape[1]
         return tfds.core.DatasetInfo(
             builder=self,
             description="Rendered portraits with the parameters they were rendered from.",
@@ -241,22 +240,26 @@ def _shards(config: PortraitsConfig) -> Iterator[_Shard]:
             yield _Shard(split, start, min(start + config.shard_size, count), name)
 
 
-def _nuisance(factors: jax.Array) -> jax.Array:
-    return morphable.scene_from_gaussian(factors).nuisance.flat
-
-
-@functools.partial(jax.jit, static_argnames="resolution")
 def _items(keys: jax.Array, resolution: int) -> dict[str, jax.Array]:
-    draw = functools.partial(jax.random.normal, shape=(morphable.NUM_FACTORS,))
-    factors = jax.vmap(draw)(keys)
-    scenes = morphable.scene_from_gaussian(factors)
+    factors = _factors(keys)
+    scenes = _scenes(factors)
+    # `render` compiles itself; inside another jit the world's arrays would become constants.
     return {
-        "image": images.to_uint8(morphable.render(scenes, resolution)),
+        "image": _to_uint8(morphable.render(scenes, resolution)),
         "face": scenes.face.flat,
         "nuisance": scenes.nuisance.flat,
         "factors": factors,
         "landmarks": morphable.landmarks(scenes.face, resolution),
     }
+
+
+_scenes = jax.jit(morphable.scene_from_gaussian)
+_to_uint8 = jax.jit(images.to_uint8)
+
+
+@jax.jit
+def _factors(keys: jax.Array) -> jax.Array:
+    return jax.vmap(functools.partial(jax.random.normal, shape=(morphable.NUM_FACTORS,)))(keys)
 
 
 def _render(config: PortraitsConfig, split: str, start: int, stop: int) -> Iterator[dict]:

@@ -25,6 +25,8 @@ from jaxface.train import (
     update_ema,
 )
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 TIMING = {"images_per_second", "data_wait", "compile_seconds"}
 
 

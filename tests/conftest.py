@@ -3,8 +3,30 @@
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache as cache
 
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+@pytest.fixture(scope="module", name="compilation_cache")
+def compilation_cache_folder(tmp_path_factory):
+    """For modules that compile the same programs again and again, in other processes too."""
+    folder = str(tmp_path_factory.getbasetemp() / "compilation")
+    options = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.2,
+    }
+    before = {name: getattr(jax.config, name) for name in options}
+    environment = pytest.MonkeyPatch()
+    for name, value in options.items():
+        jax.config.update(name, value)
+        environment.setenv(name.upper(), str(value))  # for the programs that tests start
+    cache.reset_cache()
+    yield
+    environment.undo()
+    for name, value in before.items():
+        jax.config.update(name, value)
+    cache.reset_cache()
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ and the programs contain no communication.
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxface.iteration import Iteration, Phase, Strategy, platform_strategy
+from jaxface.iteration import Iteration, Phase, Program, Strategy, platform_strategy
 
 DATA_AXIS = "data"
 
@@ -152,7 +153,7 @@ def item_keys(key: jax.Array, ids: Sequence[str]) -> jax.Array:
     """
     digests = b"".join(hashlib.sha256(item.encode()).digest()[:8] for item in ids)
     words = np.frombuffer(digests, ">u4").astype(np.uint32).reshape(len(ids), 2)
-    return jax.vmap(lambda w: jax.random.fold_in(jax.random.fold_in(key, w[0]), w[1]))(words)
+    return _fold_in_words(key, words)
 
 
 class Solver:
@@ -192,6 +193,9 @@ class Solver:
         self.stages = tuple(stages)
         self.chunk = chunk
         self.mesh = mesh
+        self.beginnings = {
+            stage.name: Program(functools.partial(_initial_state, stage)) for stage in stages
+        }
         self.iterations = {
             stage.name: Iteration([Phase("step", _Step(stage))], strategy=strategy)
             for stage in stages
@@ -200,12 +204,12 @@ class Solver:
     @property
     def compile_seconds(self) -> float:
         """Time spent compiling since the solver was made."""
-        return sum(iteration.compile_seconds for iteration in self.iterations.values())
+        return sum(program.compile_seconds for program in self._programs())
 
     @property
     def num_compiles(self) -> int:
         """Programs compiled since the solver was made."""
-        return sum(iteration.num_compiles for iteration in self.iterations.values())
+        return sum(program.num_compiles for program in self._programs())
 
     def __call__(
         self,
@@ -247,7 +251,7 @@ class Solver:
         for number, stage in enumerate(self.stages):
             # A converged row met the last stage's threshold, not this one's.
             status = np.where(status == Status.CONVERGED, Status.RUNNING, status)
-            state = self.place(_initial_state(stage, variables, status, steps))
+            state = self.place(self.beginnings[stage.name](variables, status, steps))
             constants = (networks, targets, _fold_in(keys, number))
             iteration, chunks, first = self.iterations[stage.name], [], 0
             while first < stage.steps and np.any(status == Status.RUNNING):
@@ -294,6 +298,9 @@ class Solver:
     def replicate(self, tree: Any) -> Any:
         """Puts a pytree of arrays on the devices, whole on each."""
         return jax.device_put(tree, self._sharding(PartitionSpec()))
+
+    def _programs(self) -> list[Program | Iteration]:
+        return [*self.beginnings.values(), *self.iterations.values()]
 
     def _sharding(self, spec: PartitionSpec) -> NamedSharding | None:
         return None if self.mesh is None else NamedSharding(self.mesh, spec)
@@ -357,20 +364,29 @@ class _Step:
         return state, {**metrics, "loss": state.loss}
 
 
-def _initial_state(stage: Stage, variables: Any, status: np.ndarray, steps: np.ndarray) -> State:
-    # Copied, because the iteration donates its carry and the caller keeps the variables.
+def _initial_state(stage: Stage, variables: Any, status: jax.Array, steps: jax.Array) -> State:
+    # Copied, because the iteration donates its carry and the caller keeps the variables: without
+    # the copy, an input that comes out unchanged would share its buffer.
     variables = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), stage.start(variables))
     return State(
         variables=variables,
         optimizer=jax.vmap(stage.optimizer.init)(variables),
-        loss=jnp.full(len(status), jnp.nan),
-        steps=jnp.asarray(steps),
-        status=jnp.asarray(status),
+        loss=jnp.full(status.shape, jnp.nan),
+        steps=steps,
+        status=status,
     )
 
 
+@jax.jit
 def _fold_in(keys: jax.Array, number: int | jax.Array) -> jax.Array:
+    """Folds one number into each of [N] keys."""
     return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
+@jax.jit
+def _fold_in_words(key: jax.Array, words: jax.Array) -> jax.Array:
+    """Folds each row of `words` [N, 2] into one key: [N] keys."""
+    return jax.vmap(lambda w: jax.random.fold_in(jax.random.fold_in(key, w[0]), w[1]))(words)
 
 
 def _select(rows: jax.Array, new: Any, old: Any) -> Any:

@@ -6,7 +6,7 @@ resolution. Framing follows FFHQ: eyes at 47% of the height, 23% of the width ap
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax import Array
 
 CAMERA_DISTANCE = 8.0
 """Distance of the camera from the head's origin, in head units."""
@@ -16,7 +16,7 @@ CENTRE_HEIGHT = -0.01
 """Height, in head units, that is seen in the middle of the image."""
 
 
-def rotation_matrix(rotation: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
+def rotation_matrix(rotation: Array) -> Array:
     """Rz(roll) Ry(yaw) Rx(pitch) of Euler angles (pitch, yaw, roll) in radians."""
     (a, b, c), (sa, sb, sc) = (
         (f(rotation[..., 0]), f(rotation[..., 1]), f(rotation[..., 2])) for f in (jnp.cos, jnp.sin)
@@ -30,16 +30,16 @@ def rotation_matrix(rotation: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
 
 
 def transform(
-    points: Float[Array, "*n v 3"],
-    rotation: Float[Array, "*n 3"],
-    translation: Float[Array, "*n 3"],
-) -> Float[Array, "*n v 3"]:
+    points: Array,
+    rotation: Array,
+    translation: Array,
+) -> Array:
     """Points turned by the Euler angles about the origin, then moved."""
     turned = jnp.einsum("...vj,...ij->...vi", points, rotation_matrix(rotation))
     return turned + translation[..., None, :]
 
 
-def project(points: Float[Array, "*n v 3"], resolution: int) -> Float[Array, "*n v 3"]:
+def project(points: Array, resolution: int) -> Array:
     """World points to (x pixels, y pixels, depth); depth is the distance along the optical axis."""
     depth = CAMERA_DISTANCE - points[..., 2]
     scale = FOCAL_LENGTH * resolution / depth

@@ -8,7 +8,7 @@ Harmonics are orthonormal on the sphere; bands in the order
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax import Array
 
 SH_BANDS = 9
 
@@ -20,7 +20,7 @@ _Y0, _Y1, _Y2, _Y20, _Y22 = 0.28209479, 0.48860251, 1.09254843, 0.31539157, 0.54
 _CLAMPED_COSINE = np.array([np.pi] + [2 * np.pi / 3] * 3 + [np.pi / 4] * 5, np.float32)
 
 
-def spherical_harmonics(directions: Float[Array, "*n 3"]) -> Float[Array, "*n 9"]:
+def spherical_harmonics(directions: Array) -> Array:
     """The nine harmonics at unit directions."""
     x, y, z = directions[..., 0], directions[..., 1], directions[..., 2]
     return jnp.stack(
@@ -39,25 +39,23 @@ def spherical_harmonics(directions: Float[Array, "*n 3"]) -> Float[Array, "*n 9"
     )
 
 
-def directional_light(
-    direction: Float[Array, "n 3"], colour: Float[Array, "n 3"]
-) -> Float[Array, "n 9 3"]:
+def directional_light(direction: Array, colour: Array) -> Array:
     """Coefficients of a distant lamp: a surface facing it gets about `colour`."""
     bands = spherical_harmonics(direction) * _CLAMPED_COSINE
     return bands[:, :, None] * colour[:, None, :]
 
 
-def ambient_light(colour: Float[Array, "n 3"]) -> Float[Array, "n 9 3"]:
+def ambient_light(colour: Array) -> Array:
     """Coefficients of light that is the same from everywhere."""
     coefficients = jnp.zeros((colour.shape[0], SH_BANDS, 3), colour.dtype)
     return coefficients.at[:, 0].set(colour / _Y0)
 
 
 def shade(
-    reflectance: Float[Array, "*n v 3"],
-    normals: Float[Array, "*n v 3"],
-    coefficients: Float[Array, "*n 27"],
-) -> Float[Array, "*n v 3"]:
+    reflectance: Array,
+    normals: Array,
+    coefficients: Array,
+) -> Array:
     """Radiosity of Lambertian vertices; negative lobes of the truncated light are cut at 0."""
     gamma = coefficients.reshape(*coefficients.shape[:-1], SH_BANDS, 3)
     irradiance = spherical_harmonics(normals) @ gamma

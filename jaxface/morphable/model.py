@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax import Array
 
 from jaxface.morphable.head import COLUMNS, ROWS, build_head
 from jaxface.morphable.modes import expression_modes, identity_modes, reflectance_modes
@@ -18,13 +18,13 @@ from jaxface.morphable.parameters import FaceParameters
 class FaceModel:
     """Mean and modes; rows of bases are modes over stacked xyz (RGB) of all vertices."""
 
-    vertices: Float[Array, "v 3"]
-    reflectance: Float[Array, "v 3"]
-    identity_basis: Float[Array, "80 3v"]
-    identity_deviation: Float[Array, " 80"]
-    expression_basis: Float[Array, "64 3v"]
-    reflectance_basis: Float[Array, "80 3v"]
-    reflectance_deviation: Float[Array, " 80"]
+    vertices: Array  # [V, 3]
+    reflectance: Array  # [V, 3]
+    identity_basis: Array  # [80, 3v]
+    identity_deviation: Array  # [80]
+    expression_basis: Array  # [64, 3v]
+    reflectance_basis: Array  # [80, 3v]
+    reflectance_deviation: Array  # [80]
 
 
 @functools.cache
@@ -50,25 +50,25 @@ def face_model() -> FaceModel:
         )
 
 
-def identity_displacement(model: FaceModel, face: FaceParameters) -> Float[Array, "n v 3"]:
+def identity_displacement(model: FaceModel, face: FaceParameters) -> Array:
     """Displacement of the head's vertices by identity, in head units."""
     flat = (face.identity * model.identity_deviation) @ model.identity_basis
     return flat.reshape(flat.shape[0], -1, 3)
 
 
-def face_geometry(model: FaceModel, face: FaceParameters) -> Float[Array, "n v 3"]:
+def face_geometry(model: FaceModel, face: FaceParameters) -> Array:
     """Vertices in head coordinates: mean + identity + expression (PIE, equation 2)."""
     expression = (face.expression @ model.expression_basis).reshape(-1, *model.vertices.shape)
     return model.vertices + identity_displacement(model, face) + expression
 
 
-def face_reflectance(model: FaceModel, face: FaceParameters) -> Float[Array, "n v 3"]:
+def face_reflectance(model: FaceModel, face: FaceParameters) -> Array:
     """Linear RGB reflectance of the head's vertices, at least 0.005."""
     flat = (face.reflectance * model.reflectance_deviation) @ model.reflectance_basis
     return jnp.maximum(model.reflectance + flat.reshape(flat.shape[0], -1, 3), 0.005)
 
 
-def grid_normals(points: Float[Array, "n p 3"], rows: int, columns: int) -> Float[Array, "n p 3"]:
+def grid_normals(points: Array, rows: int, columns: int) -> Array:
     """Outward unit normals of a grid surface, from central differences along rows and columns."""
     grid = points.reshape(-1, rows, columns, 3)
     down = jnp.concatenate(
@@ -88,13 +88,13 @@ def grid_normals(points: Float[Array, "n p 3"], rows: int, columns: int) -> Floa
     return (normal / length).reshape(points.shape)
 
 
-def face_normals(points: Float[Array, "n v 3"]) -> Float[Array, "n v 3"]:
+def face_normals(points: Array) -> Array:
     """Outward unit normals of heads, in the coordinates of `points`."""
     return grid_normals(points, ROWS, COLUMNS)
 
 
 def grid_triangles(rows: int, columns: int, first: int) -> np.ndarray:
-    """Triangles of a grid, int32 [2 (rows - 1) (columns - 1), 3], vertices numbered from `first`."""
+    """Both triangles of every cell of a grid whose vertices are numbered from `first`: [T, 3]."""
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns - 1), indexing="ij")
     a = (i * columns + j).ravel() + first
     b = a + columns

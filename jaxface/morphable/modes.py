@@ -9,7 +9,7 @@ at moderate strengths.
 
 import numpy as np
 
-from jaxface.morphable.curves import Array, bump, bump2, smoothstep
+from jaxface.morphable.curves import Array, bump2, smoothstep
 from jaxface.morphable.head import (
     BROW_Y,
     EYE_X,
@@ -67,7 +67,7 @@ def _near(head: Head, centre: Array, width: float) -> Array:
 
 
 def _semantic_identity(head: Head) -> list[Array]:
-    x, y, z = head.vertices.T
+    x, y, _ = head.vertices.T
     ax, side, front = np.abs(head.x), np.sign(head.x), head.front
     offset = mouth_offset(y)
     eye = front * bump2(ax, head.y, (EYE_X, EYE_Y), (0.19, 0.14))

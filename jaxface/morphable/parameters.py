@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax import Array
 
 from jaxface.morphable.illumination import SH_BANDS
 from jaxface.morphable.modes import EXPRESSION_MODES, IDENTITY_MODES, REFLECTANCE_MODES
@@ -55,20 +55,20 @@ class FaceParameters:
         illumination: spherical harmonics coefficients, band by band and RGB within a band.
     """
 
-    rotation: Float[Array, "n 3"]
-    translation: Float[Array, "n 3"]
-    identity: Float[Array, "n 80"]
-    reflectance: Float[Array, "n 80"]
-    expression: Float[Array, "n 64"]
-    illumination: Float[Array, "n 27"]
+    rotation: Array  # [N, 3]
+    translation: Array  # [N, 3]
+    identity: Array  # [N, 80]
+    reflectance: Array  # [N, 80]
+    expression: Array  # [N, 64]
+    illumination: Array  # [N, 27]
 
     @property
-    def flat(self) -> Float[Array, "n 257"]:
+    def flat(self) -> Array:
         """All parameters side by side, in PIE's order."""
         return jnp.concatenate([getattr(self, name) for name in WIDTHS], axis=-1)
 
     @classmethod
-    def from_flat(cls, flat: Float[Array, "n 257"]) -> "FaceParameters":
+    def from_flat(cls, flat: Array) -> "FaceParameters":
         """The inverse of `flat`.
 
         Raises:
@@ -120,21 +120,21 @@ class Nuisance:
         background: two sRGB colours in [0, 1], a direction, and a ripple's frequencies and phases.
     """
 
-    hair_colour: Float[Array, "n 3"]
-    hair_length: Float[Array, "n 1"]
-    hair_volume: Float[Array, "n 1"]
-    hair_fringe: Float[Array, "n 1"]
-    hair_part: Float[Array, "n 1"]
-    hair_recession: Float[Array, "n 1"]
-    hair_wave: Float[Array, "n 1"]
-    hair_phase: Float[Array, "n 1"]
-    neck_width: Float[Array, "n 1"]
-    neckline: Float[Array, "n 1"]
-    cloth_colour: Float[Array, "n 3"]
-    background: Float[Array, "n 12"]
+    hair_colour: Array  # [N, 3]
+    hair_length: Array  # [N, 1]
+    hair_volume: Array  # [N, 1]
+    hair_fringe: Array  # [N, 1]
+    hair_part: Array  # [N, 1]
+    hair_recession: Array  # [N, 1]
+    hair_wave: Array  # [N, 1]
+    hair_phase: Array  # [N, 1]
+    neck_width: Array  # [N, 1]
+    neckline: Array  # [N, 1]
+    cloth_colour: Array  # [N, 3]
+    background: Array  # [N, 12]
 
     @property
-    def flat(self) -> Float[Array, "n k"]:
+    def flat(self) -> Array:
         """All fields side by side, in the order of declaration."""
         return jnp.concatenate([getattr(self, f.name) for f in fields(self)], axis=-1)
 

@@ -10,8 +10,8 @@ from types import MappingProxyType
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.scipy.special import ndtr
-from jaxtyping import Array, Float
 
 from jaxface.morphable.illumination import ambient_light, directional_light
 from jaxface.morphable.modes import EXPRESSION_MODES, EXPRESSION_NAMES, REFLECTANCE_NAMES
@@ -160,7 +160,7 @@ def _muted(u: Array, low: float, high: float, saturation: float) -> Array:
     return grey + saturation * (colour - grey)
 
 
-def scene_from_gaussian(u: Float[Array, "n k"]) -> Scene:
+def scene_from_gaussian(u: Array) -> Scene:
     """Scenes from whitened factors: u ~ N(0, I) gives the embedded world's distribution.
 
     Args:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax import Array
 
 from jaxface.morphable.curves import graded_samples
 from jaxface.morphable.head import COLUMNS, arc_at, face_columns, face_rows, plain_surface
@@ -27,12 +27,12 @@ HANGING_START, HANGING_END = 0.02, -1.75
 class Surroundings:
     """Static arrays of the hair shell and of the neck."""
 
-    hair_base: Float[Array, "h 3"]
-    hair_out: Float[Array, "h 3"]  # unit direction in which hair stands off the head
-    hair_azimuth: Float[Array, " h"]
-    hair_root: Float[Array, " h"]  # int32 index of the head vertex whose displacement is shared
-    neck_angle: Float[Array, " k"]
-    neck_down: Float[Array, " k"]  # 0 inside the head, 1 at the lower end
+    hair_base: Array  # [H, 3]
+    hair_out: Array  # [H, 3] unit direction in which hair stands off the head
+    hair_azimuth: Array  # [H]
+    hair_root: Array  # [H] int32 index of the head vertex whose displacement is shared
+    neck_angle: Array  # [K]
+    neck_down: Array  # 0 inside the head, 1 at the lower end
 
 
 def build_surroundings() -> Surroundings:
@@ -90,8 +90,8 @@ def _hair_edge(azimuth: Array, style: Nuisance) -> Array:
 
 
 def hair_shell(
-    static: Surroundings, displacement: Float[Array, "n v 3"], style: Nuisance
-) -> tuple[Float[Array, "n h 3"], Float[Array, "n h 3"], Float[Array, "n h"]]:
+    static: Surroundings, displacement: Array, style: Nuisance
+) -> tuple[Array, Array, Array]:
     """Positions, reflectance and cover of the hair on heads displaced by `displacement`."""
     azimuth, height = static.hair_azimuth, static.hair_base[:, 1]
     cover = height - _hair_edge(azimuth, style)
@@ -117,9 +117,7 @@ def hair_shell(
     return position, reflectance, cover
 
 
-def neck_and_clothes(
-    static: Surroundings, skin: Float[Array, "n 3"], style: Nuisance
-) -> tuple[Float[Array, "n k 3"], Float[Array, "n k 3"]]:
+def neck_and_clothes(static: Surroundings, skin: Array, style: Nuisance) -> tuple[Array, Array]:
     """Positions and reflectance of neck, shoulders and garment."""
     angle, down = static.neck_angle, static.neck_down
     shoulder = _step(0.42, 0.98, down)
@@ -142,7 +140,7 @@ def neck_and_clothes(
     return position, reflectance
 
 
-def background(style: Nuisance, resolution: int) -> Float[Array, "n r r 3"]:
+def background(style: Nuisance, resolution: int) -> Array:
     """A smooth two-coloured backdrop, sRGB in [0, 1]."""
     grid = (jnp.arange(resolution) + 0.5) / resolution * 2.0 - 1.0
     y, x = jnp.meshgrid(grid, grid, indexing="ij")

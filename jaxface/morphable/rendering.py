@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jax import Array
 
 from jaxface.morphable.camera import project, rotation_matrix, transform
 from jaxface.morphable.head import COLUMNS, ROWS
@@ -47,9 +47,9 @@ class PortraitModel:
 
     face: FaceModel
     surroundings: Surroundings
-    triangles: Int[Array, "t 3"]
-    two_sided: Bool[Array, " t"]
-    skin_patch: Int[Array, " s"]  # vertices whose mean reflectance is the neck's
+    triangles: Array  # [T, 3]
+    two_sided: Array  # [T]
+    skin_patch: Array  # [S] vertices whose mean reflectance is the neck's
 
 
 @functools.cache
@@ -74,7 +74,7 @@ def portrait_model() -> PortraitModel:
 
 def shaded_vertices(
     model: PortraitModel, scene: Scene, resolution: int
-) -> tuple[Float[Array, "n p 3"], Float[Array, "n p 3"], Float[Array, "n p"]]:
+) -> tuple[Array, Array, Array]:
     """Projected points, radiosity and cover of head, hair and body."""
     face, style = scene.face, scene.nuisance
     head = face_geometry(model.face, face)
@@ -109,7 +109,7 @@ def shaded_vertices(
     return project(placed, resolution), radiosity, covered
 
 
-def encode(radiosity: Float[Array, "*n"]) -> Float[Array, "*n"]:
+def encode(radiosity: Array) -> Array:
     """Linear radiosity to the image range [-1, 1]: gamma 2.2, clipped at white."""
     return 2.0 * jnp.clip(radiosity, 1e-4, 1.0) ** (1.0 / _GAMMA) - 1.0
 
@@ -119,14 +119,11 @@ def _render(model: PortraitModel, scene: Scene, resolution: int, supersample: in
     fine = resolution * supersample
     points, radiosity, cover = shaded_vertices(model, scene, fine)
 
-    def draw(points: Array, radiosity: Array, cover: Array) -> tuple[Array, Array]:
-        identity = rasterise(
-            jax.lax.stop_gradient(points), cover, model.triangles, model.two_sided, fine
-        )
-        colour = interpolate(identity, points, radiosity, model.triangles, fine)
-        return encode(colour), identity >= 0
-
-    colour, hit = jax.vmap(draw)(points, radiosity, cover)
+    identity = rasterise(
+        jax.lax.stop_gradient(points), cover, model.triangles, model.two_sided, fine
+    )
+    colour = encode(interpolate(identity, points, radiosity, model.triangles, fine))
+    hit = identity >= 0
     backdrop = 2.0 * background(scene.nuisance, fine) - 1.0
     count = points.shape[0]
     image = jnp.where(hit.reshape(count, fine, fine, 1), colour.reshape(backdrop.shape), backdrop)
@@ -134,7 +131,7 @@ def _render(model: PortraitModel, scene: Scene, resolution: int, supersample: in
     return image.mean(axis=(2, 4))
 
 
-def render(scene: Scene, resolution: int, *, supersample: int = 2) -> Float[Array, "n r r 3"]:
+def render(scene: Scene, resolution: int, *, supersample: int = 2) -> Array:
     """Pictures of a batch of scenes, in [-1, 1].
 
     Args:

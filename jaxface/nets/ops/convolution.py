@@ -12,8 +12,7 @@ import numpy as np
 from jax import lax
 
 from jaxface.nets.ops.fir import upfirdn
-
-DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
+from jaxface.nets.ops.strided import DIMENSION_NUMBERS, strided_conv, transposed_conv
 
 
 def conv_resample(
@@ -51,21 +50,12 @@ def conv_resample(
             x = upfirdn(x, taps, down=down, padding=(before, after, before, after))
             return _conv(x, kernel, pad=0)
         x = upfirdn(x, taps, padding=(before, after, before, after))
-        return _conv(x, kernel, pad=0, stride=down)
+        return strided_conv(x, kernel)
     before, after = pad + (t + up - 1) // 2, pad + (t - up) // 2
     if size == 1:
         x = _conv(x, kernel, pad=0)
         return upfirdn(x, taps, up=up, padding=(before, after, before, after), gain=up**2)
-    # The transposed convolution of the reference: y[2i + k] += kernel[k] x[i]. As a correlation
-    # over the dilated input that is the flipped kernel.
-    x = lax.conv_general_dilated(
-        x,
-        kernel[::-1, ::-1],
-        (1, 1),
-        [(size - 1, size - 1)] * 2,
-        lhs_dilation=(up, up),
-        dimension_numbers=DIMENSION_NUMBERS,
-    )
+    x = transposed_conv(x, kernel)
     before, after = before - (size - 1), after - (size - up)
     return upfirdn(x, taps, padding=(before, after, before, after), gain=up**2)
 
@@ -107,7 +97,7 @@ def modulated_conv(
     return x
 
 
-def _conv(x: jax.Array, kernel: jax.Array, *, pad: int, stride: int = 1) -> jax.Array:
+def _conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(pad, pad)] * 2, dimension_numbers=DIMENSION_NUMBERS
+        x, kernel, (1, 1), [(pad, pad)] * 2, dimension_numbers=DIMENSION_NUMBERS
     )

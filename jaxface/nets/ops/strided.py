@@ -1,0 +1,117 @@
+"""Convolution of stride 2 and its transpose, with gradients that are fast on every platform.
+
+Each is the other's input gradient, and both share one kernel gradient, the correlation of a large
+image with a small one. Left to itself, XLA's CPU backend computes that correlation as a dilated
+convolution, 25 times slower than nine matrix products (991 against 39 ms for a batch of 32 at
+64 px, 48 to 24 channels, two cores); elsewhere the convolution is the fast form and is kept.
+
+Reverse-mode derivatives of any order; forward mode is not defined.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
+
+
+@jax.custom_vjp
+def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """y[2i + k, 2j + l] += x[i, j] kernel[k, l], the transposed convolution of stride 2.
+
+    Args:
+        x: [N, H, W, I].
+        kernel: [k, k, I, O] in the dtype of ``x``.
+
+    Returns:
+        [N, 2H + k - 2, 2W + k - 2, O].
+    """
+    # As a correlation over the dilated input that is the flipped kernel.
+    pad = kernel.shape[0] - 1
+    return lax.conv_general_dilated(
+        x,
+        kernel[::-1, ::-1],
+        (1, 1),
+        [(pad, pad)] * 2,
+        lhs_dilation=(2, 2),
+        dimension_numbers=DIMENSION_NUMBERS,
+    )
+
+
+@jax.custom_vjp
+def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """y[i, j] = sum x[2i + k, 2j + l] kernel[k, l], the unpadded convolution of stride 2.
+
+    Args:
+        x: [N, H, W, I].
+        kernel: [k, k, I, O] in the dtype of ``x``.
+
+    Returns:
+        [N, (H - k) // 2 + 1, (W - k) // 2 + 1, O].
+    """
+    return lax.conv_general_dilated(x, kernel, (2, 2), "VALID", dimension_numbers=DIMENSION_NUMBERS)
+
+
+def kernel_gradient(large: jax.Array, small: jax.Array, size: int) -> jax.Array:
+    """k[a, b] = sum over images and pixels of large[2i + a, 2j + b] (outer) small[i, j].
+
+    Args:
+        large: [N, H, W, C] with H at least 2h + size - 2, W likewise.
+        small: [N, h, w, D].
+        size: of the kernel.
+
+    Returns:
+        [size, size, C, D].
+    """
+    rows, columns = 2 * small.shape[1] - 1, 2 * small.shape[2] - 1
+    taps = [
+        jnp.einsum("nhwc,nhwd->cd", large[:, a : a + rows : 2, b : b + columns : 2], small)
+        for a in range(size)
+        for b in range(size)
+    ]
+    return jnp.stack(taps).reshape(size, size, large.shape[-1], small.shape[-1])
+
+
+def _kernel_gradient(large: jax.Array, small: jax.Array, size: int) -> jax.Array:
+    """`kernel_gradient` in the form that is fast on the platform."""
+
+    def by_convolution(large: jax.Array, small: jax.Array) -> jax.Array:
+        # Images become the contracted axis, channels the batch; the stride dilates the kernel.
+        height, width = 2 * small.shape[1] + size - 2, 2 * small.shape[2] + size - 2
+        return lax.conv_general_dilated(
+            large[:, :height, :width],
+            small,
+            (1, 1),
+            "VALID",
+            rhs_dilation=(2, 2),
+            dimension_numbers=lax.ConvDimensionNumbers((3, 0, 1, 2), (3, 0, 1, 2), (2, 3, 0, 1)),
+        )
+
+    def by_products(large: jax.Array, small: jax.Array) -> jax.Array:
+        return kernel_gradient(large, small, size)
+
+    return lax.platform_dependent(large, small, cpu=by_products, default=by_convolution)
+
+
+def _swapped(kernel: jax.Array) -> jax.Array:
+    return jnp.swapaxes(kernel, 2, 3)
+
+
+def _transposed_backward(saved, cotangent):
+    x, kernel = saved
+    gradient = _kernel_gradient(cotangent, x, kernel.shape[0])
+    return strided_conv(cotangent, _swapped(kernel)), _swapped(gradient)
+
+
+def _strided_backward(saved, cotangent):
+    x, kernel = saved
+    y = transposed_conv(cotangent, _swapped(kernel))
+    # A last row or column that no window reached has no gradient.
+    missing = [(0, 0)] + [(0, x.shape[axis] - y.shape[axis]) for axis in (1, 2)] + [(0, 0)]
+    return jnp.pad(y, missing), _kernel_gradient(x, cotangent, kernel.shape[0])
+
+
+transposed_conv.defvjp(
+    lambda x, kernel: (transposed_conv(x, kernel), (x, kernel)), _transposed_backward
+)
+strided_conv.defvjp(lambda x, kernel: (strided_conv(x, kernel), (x, kernel)), _strided_backward)

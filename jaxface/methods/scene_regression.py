@@ -26,9 +26,10 @@ from jaxface.errors import UsageError
 from jaxface.images import from_uint8
 from jaxface.losses import perceptual
 from jaxface.losses.pyramid import pyramid_l1
+from jaxface.methods.weight_average import average_weights
 from jaxface.metrics import psnr
 from jaxface.nets import Generator, GeneratorConfig
-from jaxface.train import Phase, ema_decay, update_ema
+from jaxface.train import Phase, ema_decay
 
 Batch = Mapping[str, jax.Array]
 
@@ -212,7 +213,7 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
         first[...] = first[...].at[settings.num_factors :].set(0.0)
         updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
         generator = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
-        generator.store_w_mean(w_mean)
+        generator = generator.with_w_mean(w_mean)
         count = factors.shape[0]
         seen = state.images_seen + count
         decay = ema_decay(
@@ -220,7 +221,7 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
         )
         state = RegressionState(
             generator=generator,
-            average=update_ema(state.average, generator, decay),
+            average=average_weights(state.average, generator, decay),
             optimizer=optimizer_state,
             images_seen=seen,
         )
@@ -297,7 +298,10 @@ def _looks(
     images, factors = held_out["image"], held_out["factors"][:, : settings.num_factors]
 
     resolution = settings.generator.resolution
-    psnrs = jax.jit(lambda *arrays: held_out_psnr(*arrays, key, resolution))
+
+    @jax.jit
+    def psnrs(generator, factors, images):
+        return held_out_psnr(generator, factors, images, key, resolution)
 
     @jax.jit
     def pairs(generator, factors, images):

@@ -46,11 +46,13 @@ class Generator(nnx.Module):
             raise ValueError("generator: its mapping network keeps no mean of W")
         return self.mapping.w_mean[...]
 
-    def store_w_mean(self, w_mean: jax.Array) -> None:
-        """Replace the running mean of W in place; in a trace, on a module made by that trace."""
-        if self.mapping.w_mean is None:
+    def with_w_mean(self, w_mean: jax.Array) -> "Generator":
+        """A generator with another running mean of W, [w_dim]; this one stays as it is."""
+        copy = jax.tree.map(lambda leaf: leaf, self)
+        if copy.mapping.w_mean is None:
             raise ValueError("generator: its mapping network keeps no mean of W")
-        self.mapping.w_mean[...] = w_mean
+        copy.mapping.w_mean[...] = w_mean
+        return copy
 
     def __call__(
         self,

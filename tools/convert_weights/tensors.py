@@ -225,6 +225,11 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")
 
 
+def _empty_bytes() -> bytes:
+    # How Python 3 writes b"" into a protocol 2 pickle: a call of bytes without arguments.
+    return b""
+
+
 def _dict(items: Any = ()) -> dict[Any, Any]:
     return dict(items)
 
@@ -246,6 +251,7 @@ def _numpy_names(
 
 TABLE: dict[str, Callable[..., Any] | None] = {
     "collections.OrderedDict": _dict,
+    "builtins.bytes": _empty_bytes,
     "builtins.set": _set,
     "_codecs.encode": _encode,
     "argparse.Namespace": None,

@@ -59,3 +59,9 @@ def random_network(class_name: str, config):
         if name.endswith("bias"):  # styles scale the input, so they are around one
             arrays[name] = np.full(spec.shape, float("affine" in name), np.float32)
     return build_network(class_name, config, arrays)
+
+
+@pytest.fixture(scope="session", name="random_network")
+def random_network_fixture():
+    """The function above, for tests in subfolders."""
+    return random_network

@@ -1,0 +1,26 @@
+"""StyleGAN2 on any folder of pictures: configuration ``auto``, a start for a new data set.
+
+    jaxface train generator --config configs/stylegan2_auto.py --set data.path=/path/to/pictures
+
+Settings: `cfg_specs["auto"]` in `train.py` of stylegan2-ada-pytorch, here for 256 px and one
+device: batch 16, half the channels, R1 weight 0.0002 * 256**2 / 16 = 0.82, EMA half-life 5 kimg.
+Another resolution or device count is another call of `published`, since widths, batch and R1 weight
+follow from them.
+
+Expect: not run with this code. Of its own code at 256 px the source's README says 6 hours 36
+minutes for 1,000 kimg and 6 days 21 hours for 25,000 kimg on one V100 GPU.
+"""
+
+from jaxface.experiment import Experiment, ImageFolder
+from jaxface.methods.stylegan2 import published
+
+
+def get_config() -> Experiment:
+    """25 million images at batch 16."""
+    return Experiment(
+        method=published("auto", resolution=256, devices=1),
+        data=ImageFolder("pictures", resolution=256),
+        log_every=100,
+        checkpoint_every=5_000,
+        look_every=5_000,
+    )

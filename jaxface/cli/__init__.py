@@ -108,3 +108,5 @@ def use_compilation_cache() -> None:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     if cache.is_absolute():  # else there is no home folder
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache / "jaxface" / "xla")
+        # JAX's own limit, a second, leaves out programs that add up to several.
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

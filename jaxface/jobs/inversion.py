@@ -261,7 +261,9 @@ class _Bar:
         self._bar.close()
 
     def begin(self, count: int) -> None:
-        """A batch of `count` items starts."""
+        """A batch of `count` items starts; the first one compiles before it moves."""
+        if self._batch == 0:
+            self._bar.set_postfix_str("compiling")
         self._batch = count
 
     def advance(self, progress: Progress) -> None:

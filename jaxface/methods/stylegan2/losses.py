@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxface.losses import adversarial
 from jaxface.methods.scene_regression import reconstruction_loss, targets_at
-from jaxface.methods.stylegan2.augment import augment
+from jaxface.methods.stylegan2.augmentation import augment
 from jaxface.methods.stylegan2.settings import StyleGAN2Settings, training_noise
 from jaxface.nets import Discriminator, Generator
 

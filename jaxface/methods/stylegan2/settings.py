@@ -4,7 +4,7 @@ import dataclasses
 
 from jaxface.errors import UsageError
 from jaxface.methods.scene_regression import Reconstruction
-from jaxface.methods.stylegan2.augment import AugmentSettings
+from jaxface.methods.stylegan2.augmentation import AugmentSettings
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig
 from jaxface.nets.stylegan2.synthesis import Noise
 

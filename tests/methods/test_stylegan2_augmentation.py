@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxface.methods.stylegan2 import AugmentSettings
-from jaxface.methods.stylegan2 import augment as pipeline
+from jaxface.methods.stylegan2 import augmentation as pipeline
 
 SETTINGS = AugmentSettings()
 

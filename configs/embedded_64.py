@@ -1,0 +1,40 @@
+"""The embedded suite's generator at 64 px: regression against renders, resolution by resolution.
+
+    jaxface train perceptual --config configs/embedded_perceptual.py
+    jaxface train generator --config configs/embedded_64.py
+
+The route for a CPU. A scene of the embedded world is a function of its whitened factors, so mapping
+and synthesis are trained on pairs of factors and renders, first at 16 px, then at 32 and 64 px, and
+at the end with the perceptual network's features beside the pixels.
+
+Widths are multiples of 16, which XLA's CPU convolutions run best.
+
+Expect: the whole recipe has not been run to its end; the note in the shipped file's header
+(``jaxface.weights.read_header``) says what the shipped weights have seen.
+"""
+
+from jaxface.experiment import Experiment, RenderedPortraits
+from jaxface.methods.scene_regression import Reconstruction, RegressionSettings, Stage
+from jaxface.morphable import NUM_FACTORS
+from jaxface.nets import GeneratorConfig
+
+GENERATOR = GeneratorConfig(
+    64, channel_base=1024, channel_max=128, mapping_layers=3, mapping_lr_multiplier=1.0
+)
+
+
+def get_config() -> Experiment:
+    """About 1.2 million images."""
+    return Experiment(
+        method=RegressionSettings(
+            generator=GENERATOR,
+            stages=(Stage(16, 6_000), Stage(32, 8_000), Stage(64, 24_000)),
+            num_factors=NUM_FACTORS,
+            reconstruction=Reconstruction(
+                perceptual_weights={"conv1_2": 0.02, "conv2_2": 0.02, "conv3_3": 0.02}
+            ),
+            learning_rate=3e-3,
+        ),
+        data=RenderedPortraits(resolution=64, num_train=50_000, num_test=1_000),
+        networks={"perceptual": "runs/embedded_perceptual/perceptual.safetensors"},
+    )

@@ -1,0 +1,29 @@
+"""The embedded suite's perceptual network: VGG-16's form, narrower, taught to read scenes.
+
+    jaxface train perceptual --config configs/embedded_perceptual.py
+
+It regresses the factors that show at 64 px (pose, expression, light, skin, hair, clothes,
+background, identity) from renders; the head is thrown away.
+
+Expect: the whole recipe has not been run to its end; the note in the shipped file's header
+(``jaxface.weights.read_header``) says what the shipped weights have seen.
+"""
+
+from jaxface.experiment import Experiment, RenderedPortraits
+from jaxface.methods.perceptual_features import FeatureSettings
+from jaxface.morphable import FACTORS
+from jaxface.nets import VGGConfig
+
+
+def get_config() -> Experiment:
+    """About 160,000 images."""
+    return Experiment(
+        method=FeatureSettings(
+            network=VGGConfig(
+                channels=(16, 32, 64, 64, 64), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+            ),
+            num_factors=FACTORS["identity"].stop,
+            steps=5_000,
+        ),
+        data=RenderedPortraits(resolution=64, num_train=50_000, num_test=1_000),
+    )

@@ -209,7 +209,7 @@ def fit(
                 if last or stopping or step % checkpoint_every == 0:
                     with reporter.paused():
                         save()
-                if stopping and not last:
+                if stopping:
                     checkpoints.wait()
                     reporter.say(f"Stopped by {stop.name} at step {step}; checkpointed.")
                     raise Interrupted(128 + stop.number)
@@ -227,8 +227,10 @@ def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Copies of the leaves on every device; donating them leaves `tree` untouched."""
+    sharding = NamedSharding(mesh, PartitionSpec())
     # device_put alone may return buffers that two leaves (weights and their average) share.
-    return jax.tree.map(jnp.copy, jax.device_put(tree, NamedSharding(mesh, PartitionSpec())))
+    copy = jax.jit(lambda leaves: jax.tree.map(jnp.copy, leaves), out_shardings=sharding)
+    return copy(jax.device_put(tree, sharding))
 
 
 def shard_batch(batch: Any, mesh: Mesh) -> Any:

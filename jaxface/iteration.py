@@ -190,6 +190,7 @@ class Iteration:
         if inputs is not None and len(inputs) != count:
             raise ValueError(f"advance: got {len(inputs)} inputs for {count} steps.")
         inputs = [None] * count if inputs is None else list(inputs)
+        constants = _Flat(*jax.tree.flatten(constants))
         run = self._advance_scan if self.strategy == "scan" else self._advance_host
         return run(carry, constants, first, count, inputs)
 
@@ -266,9 +267,28 @@ def _signature(tree) -> tuple:
     )
 
 
-def _run(phase: Phase, carry, constants, inputs, index):
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(frozen=True)
+class _Flat:
+    """A pytree flattened once: a network of modules takes milliseconds at every call otherwise."""
+
+    leaves: Sequence[Any]
+    structure: Any
+
+    def tree_flatten(self):
+        return tuple(self.leaves), self.structure
+
+    @classmethod
+    def tree_unflatten(cls, structure, leaves):
+        return cls(leaves, structure)
+
+    def tree(self) -> Any:
+        return jax.tree.unflatten(self.structure, self.leaves)
+
+
+def _run(phase: Phase, carry, constants: _Flat, inputs, index):
     """Calls the phase; refuses a carry that changed its type, which would recompile every step."""
-    after, outputs = phase.fn(carry, constants, inputs, index)
+    after, outputs = phase.fn(carry, constants.tree(), inputs, index)
     if jax.tree.structure(carry) != jax.tree.structure(after):
         raise ValueError(
             f"Phase {phase.name!r} returns a carry of another structure: got "

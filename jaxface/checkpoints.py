@@ -19,8 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from jaxface.errors import JaxfaceError
 
-class CheckpointError(ValueError):
+
+class CheckpointError(JaxfaceError):
     """A checkpoint does not hold what the run needs; the message names the arrays."""
 
 

@@ -1,10 +1,10 @@
-"""The pickle interpreter: plain data survives, names outside the table are refused, nothing runs."""
+"""The pickle interpreter: data survives, names outside the table are refused, nothing runs."""
 
 import builtins
+import contextlib
 import io
 import os
 import pickle
-import shutil
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_a_list_that_contains_itself_is_read():
         (os.system, ("touch {}",), "os.system"),
         (builtins.eval, ("open({!r}, 'w')",), "builtins.eval"),
         (builtins.exec, ("open({!r}, 'w')",), "builtins.exec"),
-        (shutil.rmtree, ("{}",), "shutil.rmtree"),
+        (os.remove, ("{}",), "os.remove"),
     ],
 )
 def test_a_call_of_a_function_is_refused_by_its_name(function, arguments, name, protocol, tmp_path):
@@ -147,7 +147,5 @@ def test_damaged_bytes_give_data_or_a_refusal_and_nothing_else():
         damaged = bytearray(data)
         for position in random.randint(len(data), size=3):
             damaged[position] = random.randint(256)
-        try:
+        with contextlib.suppress(Refusal):
             read(bytes(damaged))
-        except Refusal as refusal:
-            assert "\n" not in str(refusal)

@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def seeded(shapes: Shapes) -> Arrays:
-    """Standard normal numbers from each key's checksum; mapping weights of the size they train to."""
+    """Standard normal numbers from each key's checksum; mapping weights as large as trained."""
     arrays = {}
     for key, shape in shapes.items():
         random = np.random.RandomState(zlib.crc32(key.encode()))
@@ -250,7 +250,7 @@ def tensorflow_network(arrays: Arrays, *, version: int = 5, **settings: Any) -> 
         state = {
             "version": version,
             "name": name,
-            "static_kwargs": {"resolution": 16, "num_channels": 3, "label_size": 0, **settings},
+            "static_kwargs": settings,
             "components": components,
             "build_module_src": MODULE_SOURCE,
             "build_func_name": name,
@@ -259,6 +259,8 @@ def tensorflow_network(arrays: Arrays, *, version: int = 5, **settings: Any) -> 
         return Call(Global("dnnlib.tflib.network", "Network"), (), state)
 
     parts = ("mapping", "synthesis") if "dlatent_avg" in arrays else ()
+    depth = {"mapping_layers": LAYERS} if parts else {}
+    settings = {"resolution": 16, "num_channels": 3, "label_size": 0, **depth, **settings}
     return network("main", "", {part: network(part, f"{part}/", {}) for part in parts})
 
 

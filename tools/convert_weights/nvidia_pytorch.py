@@ -35,7 +35,13 @@ from tools.convert_weights import hooks
 from tools.convert_weights.checkpoint import PersistentObject
 from tools.convert_weights.plan import NETWORKS, Entry, Plan, checked, make_config
 from tools.convert_weights.refusal import Refusal
-from tools.convert_weights.sizes import BINOMIAL, channel_schedule, filter_taps, shape_of
+from tools.convert_weights.sizes import (
+    BINOMIAL,
+    channel_schedule,
+    count_keys,
+    filter_taps,
+    shape_of,
+)
 from tools.convert_weights.tensors import as_array
 
 KNOWN_CLASSES = frozenset(
@@ -147,8 +153,7 @@ def _generator_plan(modules: Modules) -> Plan:
         conv_clamp=modules.attribute("synthesis.b4.conv1", "conv_clamp", int, float, None),
         z_dim=modules.attribute("", "z_dim", int),
         w_dim=modules.attribute("", "w_dim", int),
-        mapping_layers=modules.attribute("mapping", "num_layers", int),
-        mapping_lr_multiplier=modules.attribute("mapping.fc0", "bias_gain", int, float),
+        **_mapping_fields(modules),
         w_mean_decay=modules.attribute("mapping", "w_avg_beta", int, float),
         architecture=modules.attribute("synthesis.b4", "architecture", str),
     )
@@ -179,8 +184,7 @@ def _discriminator_plan(modules: Modules) -> Plan:
     labels = (
         {
             "cmap_dim": modules.attribute("b4", "cmap_dim", int),
-            "mapping_layers": modules.attribute("mapping", "num_layers", int),
-            "mapping_lr_multiplier": modules.attribute("mapping.fc0", "bias_gain", int, float),
+            **_mapping_fields(modules),
         }
         if c_dim
         else {}
@@ -207,6 +211,18 @@ def _discriminator_plan(modules: Modules) -> Plan:
         ignored=ignored,
         reduced_precision_res=len(reduced),
     )
+
+
+def _mapping_fields(modules: Modules) -> dict[str, Any]:
+    """Depth and learning rate of the mapping network; a discriminator's may have no layers."""
+    layers = modules.attribute("mapping", "num_layers", int)
+    found = count_keys(modules.arrays, r"mapping\.fc\d+\.weight")
+    if layers != found:
+        raise Refusal(f"mapping.num_layers is {layers}, but the network has {found} layers")
+    if layers == 0:
+        return {"mapping_layers": 0}
+    rate = modules.attribute("mapping.fc0", "bias_gain", int, float)
+    return {"mapping_layers": layers, "mapping_lr_multiplier": rate}
 
 
 def _resolutions(modules: Modules, prefix: str, resolution: int) -> list[int]:

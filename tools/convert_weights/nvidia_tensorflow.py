@@ -57,7 +57,6 @@ IRRELEVANT = frozenset(
         "latent_size",
         "dlatent_size",
         "label_fmaps",
-        "mapping_layers",
         "mapping_fmaps",
         "fmap_base",
         "fmap_max",
@@ -97,6 +96,7 @@ USED = {
             "conv_clamp",
             "num_fp16_res",
             "resample_kernel",
+            "mapping_layers",
             "mapping_lrmul",
             "dlatent_avg_beta",
         }
@@ -108,6 +108,7 @@ USED = {
             "conv_clamp",
             "num_fp16_res",
             "resample_kernel",
+            "mapping_layers",
             "mapping_lrmul",
             "mbstd_group_size",
             "mbstd_num_features",
@@ -235,7 +236,7 @@ def _generator_plan(
         channel_max=most,
         z_dim=shape_of(arrays, "mapping/Dense0/weight", 2)[0] - embedding,
         w_dim=w_dim,
-        mapping_layers=count_keys(arrays, r"mapping/Dense(\d+)/weight"),
+        mapping_layers=_layers(arrays, settings, r"mapping/Dense\d+/weight", default=8),
         mapping_lr_multiplier=settings.get("mapping_lrmul", 0.01, int, float),
         w_mean_decay=1.0 if decay is None else decay,
         architecture=settings.get("architecture", "skip", str),
@@ -268,7 +269,7 @@ def _discriminator_plan(
         labels = {
             "c_dim": c_dim,
             "cmap_dim": cmap_dim,
-            "mapping_layers": count_keys(arrays, r"Mapping(\d+)/weight"),
+            "mapping_layers": _layers(arrays, settings, r"Mapping\d+/weight", default=0),
             "mapping_lr_multiplier": settings.get("mapping_lrmul", 0.1, int, float),
         }
     # The default of D_stylegan2 (version 4) is groups of 4, of D_main (version 5) the whole batch.
@@ -292,6 +293,17 @@ def _discriminator_plan(
         ignored=ignored,
         reduced_precision_res=settings.get("num_fp16_res", 0, int),
     )
+
+
+def _layers(
+    arrays: Mapping[str, np.ndarray], settings: Settings, pattern: str, *, default: int
+) -> int:
+    """The depth of a mapping network, by its setting and by its arrays."""
+    layers = settings.get("mapping_layers", default, int)
+    found = count_keys(arrays, pattern)
+    if layers != found:
+        raise Refusal(f"mapping_layers is {layers}, but the network has {found} layers")
+    return layers
 
 
 def _resolutions(common: Mapping[str, Any]) -> list[int]:

@@ -61,12 +61,30 @@ def checked(value: Any, *kinds: type | None, where: str) -> Any:
     raise Refusal(f"{where} is {one_line(repr(value))}, which StyleGAN2 does not have")
 
 
+# Sizes below these come from damaged or hostile files.
+SMALLEST = {
+    "c_dim": 0,
+    "channel_base": 1,
+    "channel_max": 1,
+    "cmap_dim": 1,
+    "image_channels": 1,
+    "mbstd_group_size": 1,
+    "mbstd_num_channels": 0,
+    "w_dim": 1,
+    "z_dim": 1,
+}
+
+
 def make_config(config_class: Callable[..., Config], **fields: Any) -> Config:
     """A configuration from a file's settings.
 
     Raises:
-        Refusal: if the configuration class refuses them.
+        Refusal: if a size is too small or the configuration class refuses them.
     """
+    for name, least in SMALLEST.items():
+        value = fields.get(name)
+        if value is not None and value < least:
+            raise Refusal(f"{name} is {value}, expected at least {least}")
     try:
         return config_class(**fields)
     except ValueError as error:

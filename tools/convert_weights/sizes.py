@@ -38,8 +38,8 @@ def channel_schedule(widths: Mapping[int, int]) -> tuple[int, int]:
     Raises:
         Refusal: if no such pair exists.
     """
-    top = max(widths)
-    base, most = widths[top] * top, widths[min(widths)]
+    base = max(width * resolution for resolution, width in widths.items())
+    most = widths[min(widths)]
     for resolution, width in widths.items():
         if width != min(base // resolution, most):
             raise Refusal(

@@ -141,7 +141,12 @@ def _is_key(leaf) -> bool:
 
 
 def _copy(leaf):
-    return leaf.copy() if isinstance(leaf, jax.Array) else np.array(leaf)
+    if not isinstance(leaf, jax.Array):
+        return np.array(leaf)
+    if leaf.is_fully_addressable and leaf.is_fully_replicated:
+        # One device's copy will do. Orbax would write a slice from each, and compile every slice.
+        leaf = leaf.addressable_data(0)
+    return leaf.copy()
 
 
 def _flatten(tree) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -128,6 +129,32 @@ def test_a_run_of_four_devices_goes_on_with_two(straight, tmp_path):
         jax.device_get(state),
         straight[1],
     )
+
+
+@pytest.mark.slow
+def test_two_processes_of_four_devices_do_the_same(straight, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    for steps in (8, 24):  # the second time from the first's checkpoint
+        programs = [
+            subprocess.Popen(
+                [sys.executable, toy.__file__, str(tmp_path), str(steps), address, "2", str(i)],
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for i in range(2)
+        ]
+        said = [program.communicate(timeout=300)[1] for program in programs]
+        assert [program.returncode for program in programs] == [0, 0], said
+    state = restore_state(tmp_path, toy.initial_state())
+    # The same program over the same eight shards; only the all-reduce may sum in another order.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
+        jax.device_get(state),
+        straight[1],
+    )
+    assert [row["step"] for row in read_metrics(tmp_path)] == [4, 8, 12, 16, 20, 24]
 
 
 def test_the_initial_state_is_left_alone(tmp_path):

@@ -1,6 +1,8 @@
 """A small run with everything a real one has: a network, two phases, an average, noise, constants.
 
-Also a program, for tests that must kill it: python training_toy.py FOLDER STEPS
+Also a program, for tests that must kill it or need several processes:
+
+    python training_toy.py FOLDER STEPS [ADDRESS PROCESSES PROCESS]
 """
 
 import pathlib
@@ -20,7 +22,7 @@ TRACES = {"main": 0, "lazy": 0}
 
 
 class Stream:
-    """Batch k is a function of k; its position is k."""
+    """Batch k is a function of k; its position is k. A process gets its own rows of it."""
 
     def __init__(self, length=None):
         self.position, self.length = 0, length
@@ -30,7 +32,8 @@ class Stream:
             raise StopIteration
         rng = np.random.default_rng(self.position)
         self.position += 1
-        return {"image": rng.normal(size=(BATCH, 8, 8, 3)).astype(np.float32)}
+        image = rng.normal(size=(BATCH, 8, 8, 3)).astype(np.float32)
+        return {"image": np.split(image, jax.process_count())[jax.process_index()]}
 
     def get_state(self):
         return {"position": self.position}
@@ -82,5 +85,8 @@ def run(directory, steps, *, state=None, data=None, phases=None, seed=0, **optio
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_num_cpu_devices", 8)
-    run(sys.argv[1], int(sys.argv[2]))
+    folder, steps, *cluster = sys.argv[1:]
+    jax.config.update("jax_num_cpu_devices", 4 if cluster else 8)
+    if cluster:
+        jax.distributed.initialize(cluster[0], int(cluster[1]), int(cluster[2]))
+    run(folder, int(steps))

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax import lax
 
-from jaxface.nets.ops import fir_taps, upfirdn, upsample
+from jaxface.nets.ops import fir_taps
 
 # The low-pass filter of the "sym6" wavelet (Daubechies 1992, table 6.3): orthogonal, so that
 # filtering up and down without a transform between is the identity.
@@ -212,20 +213,41 @@ def warp(images: jax.Array, matrix: jax.Array) -> jax.Array:
     x = 2 * (x + matrix[:, 0, 2, None, None]) + (side - 1)
     y = 2 * (y + matrix[:, 1, 2, None, None]) + (side - 1)
     samples = jax.vmap(_look_up)(period, x, y)
-    # Down by 2 with the flipped filter, cut to the image.
-    cut = (len(SYM6) - 1) // 2 - 2 * _MARGIN
-    return upfirdn(samples, SYM6, down=2, padding=(cut, cut, cut, cut), flip=True)
+    # Down by 2 with the flipped filter; one sample more than it needs lies beyond either edge.
+    return _correlate(samples[:, 1:-1, 1:-1], SYM6, down=2)
 
 
 def _upsampled_period(images: jax.Array) -> jax.Array:
     """One period of the reflected image, up by 2: [N, R, R, C] to [N, P, P, C], P = 4 (R - 1)."""
-    for axis in (1, 2):
-        inner = jnp.flip(jax.lax.slice_in_dim(images, 1, images.shape[axis] - 1, axis=axis), axis)
-        images = jnp.concatenate([images, inner], axis)
-    reach = len(SYM6) // 2
-    widths = [(0, 0), (reach, reach), (reach, reach), (0, 0)]
-    larger = upsample(jnp.pad(images, widths, mode="wrap"), SYM6)
-    return larger[:, 2 * reach : -2 * reach, 2 * reach : -2 * reach]
+    side, reach = images.shape[1], len(SYM6) // 4
+    period = 2 * (side - 1)
+    # The period and what the filter needs beyond it, as the pixels they reflect.
+    source = np.arange(-reach, period + reach) % period
+    source = np.where(source < side, source, period - source)
+    # Convolution is correlation with the flipped filter; every second tap meets an inserted zero.
+    return _correlate(images[:, source][:, :, source], 2 * SYM6[::-1], up=2)
+
+
+def _correlate(x: jax.Array, taps: np.ndarray, *, up: int = 1, down: int = 1) -> jax.Array:
+    """Zero-insertion, separable correlation without padding, decimation; [N, H, W, C].
+
+    As convolutions of single channels. Sums of shifted slices, which serve the shorter filters of
+    the networks, would let XLA on CPU write out every product of two taps, and compile for minutes.
+    """
+    count, height, width, channels = x.shape
+    x = x.transpose(0, 3, 1, 2).reshape(count * channels, height, width, 1)
+    kernel = jnp.asarray(taps, x.dtype)
+    for row, column in ((1, 0), (0, 1)):
+        x = lax.conv_general_dilated(
+            x,
+            kernel.reshape(-1, 1, 1, 1) if row else kernel.reshape(1, -1, 1, 1),
+            (down if row else 1, down if column else 1),
+            "VALID",
+            lhs_dilation=(up if row else 1, up if column else 1),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=lax.Precision.HIGHEST,
+        )
+    return x.reshape(count, channels, *x.shape[1:3]).transpose(0, 2, 3, 1)
 
 
 def _look_up(period: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ from jaxface.morphable.parameters import (
     Nuisance,
     Scene,
 )
+from jaxface.morphable.photometric import VertexView, vertex_photometric, vertex_view
 from jaxface.morphable.rendering import render
 from jaxface.morphable.scenes import FACTORS, NUM_FACTORS, sample_scenes, scene_from_gaussian
 
@@ -23,8 +24,11 @@ __all__ = [
     "FaceParameters",
     "Nuisance",
     "Scene",
+    "VertexView",
     "landmarks",
     "render",
     "sample_scenes",
     "scene_from_gaussian",
+    "vertex_photometric",
+    "vertex_view",
 ]

@@ -1,4 +1,4 @@
-"""Second-order spherical harmonics light (Ramamoorthi and Hanrahan 2001; MoFA, equation 3).
+"""Second-order spherical harmonics light (Ramamoorthi and Hanrahan 2001; MoFA).
 
 The radiosity of a Lambertian surface with reflectance r and unit normal n is
 C(n) = r * sum_b gamma_b H_b(n), with nine real harmonics H_b and RGB coefficients gamma [9, 3].
@@ -18,6 +18,9 @@ _Y0, _Y1, _Y2, _Y20, _Y22 = 0.28209479, 0.48860251, 1.09254843, 0.31539157, 0.54
 # Transfer of a clamped cosine in bands 0, 1 and 2: pi, 2pi/3, pi/4 (Ramamoorthi and Hanrahan,
 # equation 8).
 _CLAMPED_COSINE = np.array([np.pi] + [2 * np.pi / 3] * 3 + [np.pi / 4] * 5, np.float32)
+
+
+_GAMMA = 2.2
 
 
 def spherical_harmonics(directions: Array) -> Array:
@@ -60,3 +63,8 @@ def shade(
     gamma = coefficients.reshape(*coefficients.shape[:-1], SH_BANDS, 3)
     irradiance = spherical_harmonics(normals) @ gamma
     return reflectance * jnp.maximum(irradiance, 0.0)
+
+
+def encode(radiosity: Array) -> Array:
+    """Linear radiosity to the image range [-1, 1]: clipped at black and white, gamma 2.2."""
+    return 2.0 * jnp.clip(radiosity, 1e-4, 1.0) ** (1.0 / _GAMMA) - 1.0

@@ -25,6 +25,7 @@ class FaceModel:
     expression_basis: Array  # [64, 3v]
     reflectance_basis: Array  # [80, 3v]
     reflectance_deviation: Array  # [80]
+    region: Array  # [V], 1 from chin to forehead and ear to ear, where a face is rarely covered
 
 
 @functools.cache
@@ -45,6 +46,7 @@ def face_model() -> FaceModel:
                     expression_modes(head),
                     reflectance,
                     reflectance_deviation,
+                    (np.abs(head.azimuth) < 1.25) & (np.abs(head.y + 0.25) < 0.75),
                 )
             )
         )
@@ -57,7 +59,7 @@ def identity_displacement(model: FaceModel, face: FaceParameters) -> Array:
 
 
 def face_geometry(model: FaceModel, face: FaceParameters) -> Array:
-    """Vertices in head coordinates: mean + identity + expression (PIE, equation 2)."""
+    """Vertices in head coordinates: mean + identity + expression, as in PIE."""
     expression = (face.expression @ model.expression_basis).reshape(-1, *model.vertices.shape)
     return model.vertices + identity_displacement(model, face) + expression
 

@@ -1,6 +1,6 @@
 """Parameters of a face and of a picture of one.
 
-The flat layout is that of PIE (Tewari et al. 2020, section 3.2): rotation 3, translation 3,
+The flat layout is that of PIE (Tewari et al. 2020): rotation 3, translation 3,
 identity 80, reflectance 80, expression 64, illumination 27; 257 numbers in this order.
 """
 

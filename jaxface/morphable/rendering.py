@@ -10,7 +10,7 @@ from jax import Array
 
 from jaxface.morphable.camera import project, rotation_matrix, transform
 from jaxface.morphable.head import COLUMNS, ROWS
-from jaxface.morphable.illumination import shade
+from jaxface.morphable.illumination import encode, shade
 from jaxface.morphable.model import (
     FaceModel,
     face_geometry,
@@ -22,7 +22,7 @@ from jaxface.morphable.model import (
     identity_displacement,
 )
 from jaxface.morphable.parameters import Scene
-from jaxface.morphable.rasterise import interpolate, rasterise
+from jaxface.morphable.rasterise import block_capacity, interpolate, rasterise
 from jaxface.morphable.surroundings import (
     HAIR_COLUMNS,
     HAIR_ROWS,
@@ -37,7 +37,6 @@ from jaxface.morphable.surroundings import (
 
 # The body follows the head's turn only in part.
 _BODY_FOLLOWS = 0.35
-_GAMMA = 2.2
 
 
 @jax.tree_util.register_dataclass
@@ -109,18 +108,18 @@ def shaded_vertices(
     return project(placed, resolution), radiosity, covered
 
 
-def encode(radiosity: Array) -> Array:
-    """Linear radiosity to the image range [-1, 1]: gamma 2.2, clipped at white."""
-    return 2.0 * jnp.clip(radiosity, 1e-4, 1.0) ** (1.0 / _GAMMA) - 1.0
-
-
 @functools.partial(jax.jit, static_argnames=("resolution", "supersample"))
 def _render(model: PortraitModel, scene: Scene, resolution: int, supersample: int) -> Array:
     fine = resolution * supersample
     points, radiosity, cover = shaded_vertices(model, scene, fine)
 
     identity = rasterise(
-        jax.lax.stop_gradient(points), cover, model.triangles, model.two_sided, fine
+        jax.lax.stop_gradient(points),
+        cover,
+        model.triangles,
+        model.two_sided,
+        fine,
+        capacity=block_capacity(model.triangles.shape[0]),
     )
     colour = encode(interpolate(identity, points, radiosity, model.triangles, fine))
     hit = identity >= 0

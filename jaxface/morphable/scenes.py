@@ -160,19 +160,8 @@ def _muted(u: Array, low: float, high: float, saturation: float) -> Array:
     return grey + saturation * (colour - grey)
 
 
-def scene_from_gaussian(u: Array) -> Scene:
-    """Scenes from whitened factors: u ~ N(0, I) gives the embedded world's distribution.
-
-    Args:
-        u: [N, NUM_FACTORS]; `FACTORS` names its slices.
-
-    Raises:
-        ValueError: if u is not [N, NUM_FACTORS].
-    """
-    if u.ndim != 2 or u.shape[1] != NUM_FACTORS:
-        raise ValueError(
-            f"scene_from_gaussian: expected u of shape [N, {NUM_FACTORS}], got {u.shape}"
-        )
+@jax.jit
+def _scene(u: Array) -> Scene:
     f = {name: u[:, where] for name, where in FACTORS.items()}
     face = FaceParameters(
         rotation=_bounded(f["rotation"], 2.6) * _ROTATION_DEVIATION,
@@ -205,6 +194,22 @@ def scene_from_gaussian(u: Array) -> Scene:
         ),
     )
     return Scene(face, nuisance)
+
+
+def scene_from_gaussian(u: Array) -> Scene:
+    """Scenes from whitened factors: u ~ N(0, I) gives the embedded world's distribution.
+
+    Args:
+        u: [N, NUM_FACTORS]; `FACTORS` names its slices.
+
+    Raises:
+        ValueError: if u is not [N, NUM_FACTORS].
+    """
+    if u.ndim != 2 or u.shape[1] != NUM_FACTORS:
+        raise ValueError(
+            f"scene_from_gaussian: expected u of shape [N, {NUM_FACTORS}], got {u.shape}"
+        )
+    return _scene(u)
 
 
 def sample_scenes(key: Array, n: int) -> Scene:

@@ -20,7 +20,11 @@ from jaxface.weights import load_network
 from tools.convert_weights import convert
 
 NVIDIA = ("nv_stylegan2_ada_64", "nv_stylegan2_ada_64_z512", "nv_stylegan2_tf_64")
-ROSINALITY = ("rosinality_64", "rosinality_full_64_formula")
+ROSINALITY = (
+    "rosinality_64",
+    # 25 million weights, and some 150 GFLOP for every gradient.
+    pytest.param("rosinality_full_64_formula", marks=pytest.mark.slow),
+)
 
 # Twenty times what the references vary by (1e-6 of the scale); the published promise is 1e-4.
 TOLERANCE = 2e-5

@@ -43,6 +43,28 @@ def test_upfirdn(rng, taps):
         close(y, expected)
 
 
+@pytest.mark.parametrize("taps", [TAPS, np.array([0.2, 0.5, 0.3]), MATRIX], ids=["4", "3", "3x3"])
+def test_upfirdn_transpose(rng, taps):
+    """<y, A x> = <A' y, x> defines the gradient A' of a linear map A."""
+    x = rng.normal(size=(1, 5, 6, 2)).astype(np.float32)
+    cases = [
+        {"up": up, "down": down, "padding": (2, -1, 0, 3), "gain": 1.5}
+        for up, down in ((1, 1), (2, 1), (1, 2), (2, 3))
+    ]
+
+    @jax.jit
+    def both(x):
+        pairs = [jax.vjp(lambda x, case=case: ops.upfirdn(x, taps, **case), x) for case in cases]
+        return [(y, pull_back(jnp.cos(y))[0]) for y, pull_back in pairs]
+
+    for y, gradient in both(x):
+        assert gradient.shape == x.shape
+        # Sums of about a hundred float32 products of order one.
+        np.testing.assert_allclose(
+            np.vdot(gradient, x), np.vdot(np.cos(y), y), rtol=1e-4, atol=1e-4
+        )
+
+
 def test_filter_up_and_downsample_keep_a_constant_and_the_size():
     x = jnp.full((1, 8, 8, 2), 3.0)
     for y, side in ((ops.upsample(x, TAPS), 16), (ops.downsample(x, TAPS), 4)):

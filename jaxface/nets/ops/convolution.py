@@ -55,9 +55,9 @@ def conv_resample(
     if size == 1:
         x = _conv(x, kernel, pad=0)
         return upfirdn(x, taps, up=up, padding=(before, after, before, after), gain=up**2)
-    x = transposed_conv(x, kernel)
-    before, after = before - (size - 1), after - (size - up)
-    return upfirdn(x, taps, padding=(before, after, before, after), gain=up**2)
+    # The convolution makes the filter's zero border: the filter then runs without edge cases.
+    x = transposed_conv(x, kernel, (before - (size - 1), after - (size - up)))
+    return upfirdn(x, taps, gain=up**2)
 
 
 def modulated_conv(
@@ -89,6 +89,13 @@ def modulated_conv(
         largest = jnp.max(jnp.abs(kernel), axis=(0, 1, 2), keepdims=True)
         kernel = kernel * (fan_in**-0.5 / largest)
         styles = styles / jnp.max(jnp.abs(styles), axis=1, keepdims=True)
+    if kernel.shape[:2] == (1, 1) and up == 1:
+        # The kernel is far smaller than the image here: scale it, and multiply matrices.
+        matrices = styles[:, :, None] * kernel[0, 0]
+        if demodulate:
+            energy = jnp.sum(jnp.square(matrices), axis=1, keepdims=True)
+            matrices = matrices * lax.rsqrt(energy + 1e-8)
+        return jnp.einsum("nhwi,nio->nhwo", x, matrices.astype(x.dtype))
     x = x * styles[:, None, None, :].astype(x.dtype)
     x = conv_resample(x, kernel, taps=taps, up=up)
     if demodulate:
@@ -98,6 +105,8 @@ def modulated_conv(
 
 
 def _conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
+    if kernel.shape[:2] == (1, 1):
+        return x @ kernel[0, 0]
     return lax.conv_general_dilated(
         x, kernel, (1, 1), [(pad, pad)] * 2, dimension_numbers=DIMENSION_NUMBERS
     )

@@ -47,6 +47,9 @@ def upfirdn(
 ) -> jax.Array:
     """Insert ``up - 1`` zeros after each sample, pad, filter, keep every ``down``-th sample.
 
+    Differentiable any number of times in reverse mode: its transpose is itself, with ``up`` and
+    ``down`` exchanged and the filter flipped.
+
     Args:
         x: [N, H, W, C].
         taps: [t] or [ty, tx], used as they are (see :func:`fir_taps` for normalisation).
@@ -61,72 +64,117 @@ def upfirdn(
         ValueError: if the padded image is smaller than the filter.
     """
     taps = np.asarray(taps, np.float64)
+    ty, tx = taps.shape if taps.ndim == 2 else (len(taps), len(taps))
     y0, y1, x0, x1 = padding
-    if not flip:
-        taps = taps[::-1] if taps.ndim == 1 else taps[::-1, ::-1]
-    if taps.ndim == 1:
-        x = _filter_axis(x, taps * gain, 1, up, down, y0, y1)
-        return _filter_axis(x, taps, 2, up, down, x0, x1)
-    rows = []
-    for row, row_taps in enumerate(taps):
-        # A matrix is a sum of its rows: each filters along x, then moves along y.
-        shift = np.zeros(taps.shape[0])
-        shift[row] = gain
-        filtered = _filter_axis(x, row_taps, 2, up, down, x0, x1)
-        rows.append(_filter_axis(filtered, shift, 1, up, down, y0, y1))
-    return sum(rows[1:], start=rows[0])
+    rows = _Axis(1, x.shape[1], ty, up, down, y0, y1)
+    columns = _Axis(2, x.shape[2], tx, up, down, x0, x1)
+    correlated = taps if flip else np.flip(taps)
+
+    # Left to itself, the gradient of a sum of shifted slices is a sum of shifted paddings, which
+    # XLA turns into a branch per term and sample.
+    @jax.custom_vjp
+    def apply(x: jax.Array) -> jax.Array:
+        return _correlate(x, correlated, rows, columns, gain)
+
+    def forward(x: jax.Array) -> tuple[jax.Array, None]:
+        return apply(x), None
+
+    def backward(_: None, cotangent: jax.Array) -> tuple[jax.Array]:
+        transposed = (*rows.transposed_padding, *columns.transposed_padding)
+        return (
+            upfirdn(
+                cotangent,
+                taps,
+                up=down,
+                down=up,
+                padding=transposed,
+                gain=gain,
+                flip=not flip,
+            ),
+        )
+
+    apply.defvjp(forward, backward)
+    return apply(x)
 
 
-def _filter_axis(
-    x: jax.Array, taps: np.ndarray, axis: int, up: int, down: int, pad0: int, pad1: int
+def _correlate(
+    x: jax.Array, taps: np.ndarray, rows: "_Axis", columns: "_Axis", gain: float
 ) -> jax.Array:
-    """Zero-insert, pad, correlate with ``taps`` and decimate along one axis."""
-    size = x.shape[axis]
-    padded_size = size * up + pad0 + pad1
-    if padded_size < len(taps):
-        raise ValueError(
-            f"upfirdn: axis {axis} has {padded_size} samples after padding ({pad0}, {pad1}), "
-            f"expected at least the filter's {len(taps)}"
-        )
-    out_size = (padded_size - len(taps)) // down + 1
-    # Output sample n * down reads x at i + offset for the taps whose position falls on a real
-    # sample; with L = up / gcd(up, down) output phases, phase p advances down * L / up per step.
-    phases = up // np.gcd(up, down)
-    stride = down * phases // up
-    phase_size = -(-out_size // phases)
-    reads: list[list[tuple[int, float]]] = []
-    for phase in range(phases):
-        start = phase * down - pad0
-        reads.append(
-            [
-                ((start + k) // up, float(tap))
-                for k, tap in enumerate(taps)
-                if tap != 0 and (start + k) % up == 0
-            ]
-        )
-    offsets = [offset for phase in reads for offset, _ in phase]
-    before = max(0, -min(offsets, default=0))
-    after = max(0, max(offsets, default=0) + (phase_size - 1) * stride + 1 - size)
-    widths = [(0, 0)] * x.ndim
-    widths[axis] = (before, after)
-    x = jnp.pad(x, widths)
-
-    def read(offset: int) -> jax.Array:
-        start = offset + before
-        return lax.slice_in_dim(x, start, start + (phase_size - 1) * stride + 1, stride, axis)
-
-    # A phase that meets only inserted zeros is zero.
-    zero = jnp.zeros((*x.shape[:axis], phase_size, *x.shape[axis + 1 :]), x.dtype)
-    outputs = [
-        sum((read(offset) * jnp.asarray(tap, x.dtype) for offset, tap in phase), start=zero)
-        for phase in reads
+    """Both axes padded at once, then filtered one after the other."""
+    if rows.edges != (0, 0) or columns.edges != (0, 0):
+        x = jnp.pad(x, ((0, 0), rows.edges, columns.edges, (0, 0)))
+    if taps.ndim == 1:
+        return columns.correlate(rows.correlate(x, taps * gain), taps)
+    # A matrix is a sum of its rows: each filters along x, then moves along y.
+    terms = [
+        rows.correlate(columns.correlate(x, row_taps), gain * unit)
+        for row_taps, unit in zip(taps, np.eye(len(taps)), strict=True)
     ]
-    if phases == 1:
-        return outputs[0]
-    y = jnp.stack(outputs, axis + 1)
-    shape = list(x.shape)
-    shape[axis] = phase_size * phases
-    return lax.slice_in_dim(y.reshape(shape), 0, out_size, axis=axis)
+    return sum(terms[1:], start=terms[0])
+
+
+class _Axis:
+    """Where each tap reads along one axis: zero insertion, padding and decimation as index sums.
+
+    Output sample n reads the zero-inserted, padded axis at n * down + k for each tap k; only
+    positions that hold a real sample count. With P = up / gcd(up, down) output phases, the reads
+    of one phase are slices of the input with stride down * P / up.
+
+    Attributes:
+        edges: zeros to put before and after the input so that every read falls inside.
+        transposed_padding: the padding of the transposed operation.
+    """
+
+    def __init__(self, axis: int, size: int, taps: int, up: int, down: int, pad0: int, pad1: int):
+        padded_size = size * up + pad0 + pad1
+        if padded_size < taps:
+            raise ValueError(
+                f"upfirdn: axis {axis} has {padded_size} samples after padding ({pad0}, {pad1}), "
+                f"expected at least the filter's {taps}"
+            )
+        self.axis = axis
+        self.size = (padded_size - taps) // down + 1
+        phases = up // np.gcd(up, down)
+        self.stride = down * phases // up
+        self.phase_size = -(-self.size // phases)
+        # (offset into the input, tap) of each phase.
+        self.reads = [
+            [(n // up, k) for k in range(taps) if (n := phase * down - pad0 + k) % up == 0]
+            for phase in range(phases)
+        ]
+        offsets = [offset for reads in self.reads for offset, _ in reads]
+        span = (self.phase_size - 1) * self.stride + 1
+        self.edges = (
+            max(0, -min(offsets, default=0)),
+            max(0, max(offsets, default=0) + span - size),
+        )
+        self.transposed_padding = (
+            taps - pad0 - 1,
+            size * up - self.size * down + pad0 - up + 1,
+        )
+
+    def correlate(self, x: jax.Array, taps: np.ndarray) -> jax.Array:
+        """Sum of taps times what they read from ``x``, which is padded by ``edges``."""
+        outputs = []
+        for reads in self.reads:
+            terms = [
+                self._read(x, offset) * jnp.asarray(taps[k], x.dtype)
+                for offset, k in reads
+                if taps[k] != 0
+            ]
+            zeros = jnp.zeros_like(self._read(x, -self.edges[0]))
+            outputs.append(sum(terms[1:], start=terms[0]) if terms else zeros)
+        if len(outputs) == 1:
+            return outputs[0]
+        y = jnp.stack(outputs, self.axis + 1)
+        shape = list(x.shape)
+        shape[self.axis] = self.phase_size * len(outputs)
+        return lax.slice_in_dim(y.reshape(shape), 0, self.size, axis=self.axis)
+
+    def _read(self, x: jax.Array, offset: int) -> jax.Array:
+        start = offset + self.edges[0]
+        stop = start + (self.phase_size - 1) * self.stride + 1
+        return lax.slice_in_dim(x, start, stop, self.stride, self.axis)
 
 
 def filter2d(x: jax.Array, taps: np.ndarray, *, gain: float = 1.0) -> jax.Array:

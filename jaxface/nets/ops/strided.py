@@ -8,6 +8,8 @@ convolution, 25 times slower than nine matrix products (991 against 39 ms for a 
 Reverse-mode derivatives of any order; forward mode is not defined.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -15,16 +17,18 @@ from jax import lax
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
-@jax.custom_vjp
-def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def transposed_conv(x: jax.Array, kernel: jax.Array, border: tuple[int, int] = (0, 0)) -> jax.Array:
     """y[2i + k, 2j + l] += x[i, j] kernel[k, l], the transposed convolution of stride 2.
 
     Args:
         x: [N, H, W, I].
         kernel: [k, k, I, O] in the dtype of ``x``.
+        border: zeros to put before and after both axes of y; negative values crop. Made by the
+            convolution itself they cost nothing; a padding of its result would.
 
     Returns:
-        [N, 2H + k - 2, 2W + k - 2, O].
+        [N, 2H + k - 2 + sum(border), 2W + k - 2 + sum(border), O].
     """
     # As a correlation over the dilated input that is the flipped kernel.
     pad = kernel.shape[0] - 1
@@ -32,7 +36,7 @@ def transposed_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
         x,
         kernel[::-1, ::-1],
         (1, 1),
-        [(pad, pad)] * 2,
+        [(pad + border[0], pad + border[1])] * 2,
         lhs_dilation=(2, 2),
         dimension_numbers=DIMENSION_NUMBERS,
     )
@@ -97,8 +101,14 @@ def _swapped(kernel: jax.Array) -> jax.Array:
     return jnp.swapaxes(kernel, 2, 3)
 
 
-def _transposed_backward(saved, cotangent):
+def _transposed_forward(x, kernel, border):
+    return transposed_conv(x, kernel, border), (x, kernel)
+
+
+def _transposed_backward(border, saved, cotangent):
     x, kernel = saved
+    crop = (-border[0], -border[1], 0)
+    cotangent = lax.pad(cotangent, jnp.zeros((), x.dtype), ((0, 0, 0), crop, crop, (0, 0, 0)))
     gradient = _kernel_gradient(cotangent, x, kernel.shape[0])
     return strided_conv(cotangent, _swapped(kernel)), _swapped(gradient)
 
@@ -111,7 +121,5 @@ def _strided_backward(saved, cotangent):
     return jnp.pad(y, missing), _kernel_gradient(x, cotangent, kernel.shape[0])
 
 
-transposed_conv.defvjp(
-    lambda x, kernel: (transposed_conv(x, kernel), (x, kernel)), _transposed_backward
-)
+transposed_conv.defvjp(_transposed_forward, _transposed_backward)
 strided_conv.defvjp(lambda x, kernel: (strided_conv(x, kernel), (x, kernel)), _strided_backward)

@@ -29,6 +29,11 @@ ROSINALITY = (
 # Twenty times what the references vary by (1e-6 of the scale); the published promise is 1e-4.
 TOLERANCE = 2e-5
 
+# At full width, rounding moves some of ten million activations across the kink of the leaky ReLU,
+# and each changes the gradient by its whole share: the reference's gradient differs from itself by
+# 3e-5 of its scale between two machines, though its images by 1e-6. Ten times that.
+FULL_WIDTH_GRADIENT_TOLERANCE = 3e-4
+
 
 def _features(
     generator: Any, w_plus: jax.Array, cotangent: jax.Array
@@ -55,12 +60,18 @@ def channels_last(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, 1, -1)
 
 
-def assert_close(found: jax.Array | np.ndarray, expected: np.ndarray, what: str) -> None:
-    """Within ``TOLERANCE`` of the largest magnitude."""
+def assert_close(
+    found: jax.Array | np.ndarray,
+    expected: np.ndarray,
+    what: str,
+    *,
+    tolerance: float = TOLERANCE,
+) -> None:
+    """Within the tolerance of the largest magnitude."""
     assert found.shape == expected.shape, what
     scale = np.abs(expected).max()
     difference = np.abs(np.asarray(found) - expected).max() / scale
-    assert difference < TOLERANCE, f"{what}: {difference:.1e} of the scale {scale:.2f}"
+    assert difference < tolerance, f"{what}: {difference:.1e} of the scale {scale:.2f}"
 
 
 def converted(source: Path, folder: Path, network: str = "G_ema") -> Any:
@@ -139,7 +150,9 @@ def test_rosinality_generator(name, fixtures, tmp_path):
     w_plus = reference["wplus"]
     (_, blocks), gradient = blocks_and_gradient(generator, w_plus, cotangent)
     assert_close(blocks[-1][1], channels_last(reference["img_wplus"]), "images")
-    assert_close(gradient, reference["grad_wplus"], "gradient with respect to w_plus")
+    tolerance = FULL_WIDTH_GRADIENT_TOLERANCE if "formula_seed" in reference else TOLERANCE
+    expected = reference["grad_wplus"]
+    assert_close(gradient, expected, "gradient with respect to w_plus", tolerance=tolerance)
     found = synthesise_without_noise(generator, w_plus)
     assert_close(found, channels_last(reference["img_wplus_zero_noise"]), "images without noise")
 

@@ -103,7 +103,7 @@ class Checkpoints:
         leaves, structure = jax.tree.flatten(state)
         arrays = [
             jax.random.wrap_key_data(restored.state[name], impl=jax.random.key_impl(leaf))
-            if _is_key(leaf)
+            if is_key(leaf)
             else restored.state[name]
             for name, leaf in zip(wanted, leaves, strict=True)
         ]
@@ -136,7 +136,8 @@ class Checkpoints:
             )
 
 
-def _is_key(leaf) -> bool:
+def is_key(leaf: Any) -> bool:
+    """Whether a leaf is a typed key."""
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
@@ -146,7 +147,7 @@ def _copy(leaf):
     if leaf.is_fully_addressable and leaf.is_fully_replicated:
         # One device's copy will do. Orbax would write a slice from each, and compile every slice.
         leaf = leaf.addressable_data(0)
-    return leaf.copy()
+    return leaf.copy() if leaf.is_fully_addressable else jax.jit(jnp.copy)(leaf)
 
 
 def _flatten(tree) -> dict[str, Any]:
@@ -156,5 +157,5 @@ def _flatten(tree) -> dict[str, Any]:
         name = jax.tree_util.keystr(path, simple=True, separator=".") or "value"
         if name in named:
             raise ValueError(f"The state has two leaves named {name!r}; rename one.")
-        named[name] = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        named[name] = jax.random.key_data(leaf) if is_key(leaf) else leaf
     return named

@@ -42,7 +42,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxface import telemetry
-from jaxface.checkpoints import CheckpointError, Checkpoints
+from jaxface.checkpoints import CheckpointError, Checkpoints, is_key
 from jaxface.errors import JaxfaceError
 from jaxface.iteration import Iteration, Phase, Strategy
 
@@ -228,9 +228,20 @@ def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Copies of the leaves on every device; donating them leaves `tree` untouched."""
     sharding = NamedSharding(mesh, PartitionSpec())
+    leaves, structure = jax.tree.flatten(tree)
+    # Keys travel as words: device_put cannot place a key on another process's devices.
+    kinds = [jax.random.key_impl(leaf) if is_key(leaf) else None for leaf in leaves]
+    words = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in leaves]
+
     # device_put alone may return buffers that two leaves (weights and their average) share.
-    copy = jax.jit(lambda leaves: jax.tree.map(jnp.copy, leaves), out_shardings=sharding)
-    return copy(jax.device_put(tree, sharding))
+    def copy(words):
+        return [
+            jnp.copy(word) if kind is None else jax.random.wrap_key_data(word, impl=kind)
+            for word, kind in zip(words, kinds, strict=True)
+        ]
+
+    copies = jax.jit(copy, out_shardings=sharding)(jax.device_put(words, sharding))
+    return jax.tree.unflatten(structure, copies)
 
 
 def shard_batch(batch: Any, mesh: Mesh) -> Any:

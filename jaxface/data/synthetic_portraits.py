@@ -197,7 +197,9 @@ class SyntheticPortraits(FileReaderBuilder):
         writer = ArrayRecordWriter(str(unfinished), "group_size:1")  # as TFDS writes: random access
         try:
             for item in _render(self.portraits, shard.split, shard.start, shard.stop):
-                writer.write(serializer.serialize_example(features.encode_example(item)))
+                record = serializer.get_tf_example(features.encode_example(item))
+                # A proto map has no order of its own: without this, no two processes agree.
+                writer.write(record.SerializeToString(deterministic=True))
         finally:
             writer.close()
         os.replace(unfinished, path)

@@ -242,7 +242,7 @@ def _correlate(x: jax.Array, taps: np.ndarray, *, up: int = 1, down: int = 1) ->
             x,
             kernel.reshape(-1, 1, 1, 1) if row else kernel.reshape(1, -1, 1, 1),
             (down if row else 1, down if column else 1),
-            "VALID",
+            ((0, 0), (0, 0)),
             lhs_dilation=(up if row else 1, up if column else 1),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             precision=lax.Precision.HIGHEST,

@@ -282,7 +282,10 @@ pie.invert = invert
 """
 PROGRAMS = pytest.mark.parametrize(
     "program",
-    [pytest.param(QUICK, id="quick"), pytest.param(REAL, id="real", marks=pytest.mark.slow)],
+    [
+        pytest.param(QUICK, id="quick", marks=pytest.mark.slow),
+        pytest.param(REAL, id="real", marks=pytest.mark.slow),
+    ],
 )
 PATIENCE = 600  # seconds; a busy machine may take minutes to compile
 

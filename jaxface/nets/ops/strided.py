@@ -10,6 +10,8 @@ Reverse-mode derivatives of any order; forward mode is not defined.
 
 import functools
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -115,7 +117,7 @@ def _transposed_backward(border, saved, cotangent):
 
 def _strided_backward(saved, cotangent):
     x, kernel = saved
-    y = transposed_conv(cotangent, _swapped(kernel))
+    y: Any = transposed_conv(cotangent, _swapped(kernel))  # custom_vjp hides its type
     # A last row or column that no window reached has no gradient.
     missing = [(0, 0)] + [(0, x.shape[axis] - y.shape[axis]) for axis in (1, 2)] + [(0, 0)]
     return jnp.pad(y, missing), _kernel_gradient(x, cotangent, kernel.shape[0])

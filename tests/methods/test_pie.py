@@ -8,31 +8,37 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from jax.sharding import AxisType
 
 from jaxface.errors import UsageError
 from jaxface.methods import image2stylegan, pie
 from jaxface.methods.presets import PRESETS, preset
 from jaxface.metrics import psnr
+from jaxface.nets import VGG16, Generator, GeneratorConfig, VGGConfig
 from jaxface.solve import Status, item_keys
-from jaxface.suite import load_suite
 
+RESOLUTION = 8
 SHORT = preset("pie_embedded", w_steps=12, w_plus_steps=12, w_step_size=0.2)
-
-synthesize = jax.jit(lambda generator, w_plus: generator.synthesis(w_plus, noise="const"))
 
 
 @pytest.fixture(scope="module")
-def suite(tiny_suite):
-    return load_suite(tiny_suite)
+def suite():
+    config = GeneratorConfig(
+        resolution=RESOLUTION, z_dim=32, w_dim=32, mapping_layers=2, channel_base=256, channel_max=8
+    )
+    return types.SimpleNamespace(
+        generator=Generator(config, rngs=nnx.Rngs(0)),
+        perceptual=VGG16(VGGConfig(channels=(4, 4, 8, 8, 8)), rngs=nnx.Rngs(1)),
+    )
 
 
 @pytest.fixture(scope="module")
 def portraits(suite):
-    offsets = np.random.default_rng(0).normal(size=(8, 1, 32)).astype(np.float32)
-    w_plus = np.repeat(np.asarray(suite.generator.w_mean) + offsets, 6, axis=1)
+    z = jax.random.normal(jax.random.key(0), (8, 32))
+    images = jax.jit(lambda g, z: g.synthesis(g.mapping(z)))(suite.generator, z)
     keys = item_keys(jax.random.key(1), [f"portrait {i}" for i in range(8)])
-    return np.asarray(synthesize(suite.generator, w_plus)), keys
+    return np.asarray(images), keys
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +49,10 @@ def batch(suite, portraits):
 
 def test_portraits_of_the_generator_are_found_again(suite, portraits, batch):
     images, _ = portraits
-    start = synthesize(suite.generator, np.tile(np.asarray(suite.generator.w_mean), (8, 6, 1)))
+    start = suite.generator.synthesis(jnp.tile(suite.generator.w_mean, (8, 4, 1)))
     before, after = psnr(start, images), psnr(batch.images, images)
     assert np.all(after > before + 3)  # dB, after 12 + 12 steps
-    assert batch.w_plus.shape == (8, 6, 32)
+    assert batch.w_plus.shape == (8, 4, 32)
     assert batch.status.tolist() == [Status.RUNNING] * 8
     assert batch.steps.tolist() == [24] * 8
     assert {name: trace["loss"].shape for name, trace in batch.traces.items()} == {
@@ -61,8 +67,8 @@ def test_portraits_of_the_generator_are_found_again(suite, portraits, batch):
 
 def test_the_result_belongs_to_its_latent(suite, portraits, batch):
     images, _ = portraits
-    again = np.asarray(synthesize(suite.generator, batch.w_plus))
-    # Another program of the same float32 operations: a few roundings of values near 1.
+    again = np.asarray(suite.generator.synthesis(jnp.asarray(batch.w_plus), noise="const"))
+    # The same float32 program outside its compiled form: a few roundings of values near 1.
     np.testing.assert_allclose(batch.images, again, atol=1e-4)
     losses = batch.losses
     np.testing.assert_allclose(
@@ -118,7 +124,7 @@ def assert_same_embedding(a, a_rows, b, b_rows):
 
 def test_wrong_images_are_refused(suite, portraits):
     images, keys = portraits
-    with pytest.raises(ValueError, match=r"got \(8, 8, 8, 3\)"):
+    with pytest.raises(ValueError, match=r"got \(8, 4, 4, 3\)"):
         pie.invert(suite, images[:, ::2, ::2], keys=keys, settings=SHORT)
 
 

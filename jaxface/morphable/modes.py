@@ -225,7 +225,7 @@ def _semantic_reflectance(head: Head) -> list[tuple[Array, float]]:
     ]
 
 
-def reflectance_modes(head: Head) -> tuple[Array, Array]:
+def reflectance_modes(head: Head) -> tuple[Array, np.ndarray]:
     """Orthonormal modes [80, 3V] and standard deviations [80] of the reflectance."""
     rng = np.random.default_rng(3)
     masks = head.masks

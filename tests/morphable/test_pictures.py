@@ -29,6 +29,8 @@ from jaxface.morphable.photometric import bilinear_samples
 from jaxface.morphable.rasterise import block_capacity, blocks_needed, rasterise
 from jaxface.morphable.rendering import portrait_model, shaded_vertices
 
+pytestmark = pytest.mark.slow
+
 FROZEN = Path(__file__).parent / "frozen_pictures.npz"
 
 

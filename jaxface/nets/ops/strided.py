@@ -9,7 +9,6 @@ Reverse-mode derivatives of any order; forward mode is not defined.
 """
 
 import functools
-
 from typing import Any
 
 import jax

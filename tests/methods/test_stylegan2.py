@@ -18,6 +18,8 @@ from jaxface.methods.weight_average import average_weights
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig
 from jaxface.train import data_mesh, replicate, shard_batch
 
+pytestmark = pytest.mark.slow  # compiles whole training steps
+
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Unoptimised code compiles in half the time.
 QUICK = {"xla_backend_optimization_level": 0}

@@ -191,9 +191,10 @@ def test_vertices_agree_with_pixels(scenes):
     seen = np.asarray(view.visible) > 0
     difference = np.abs(bilinear_samples(images, view.positions) - view.colours).max(axis=-1)
     assert seen.sum(axis=1).min() > 1000
-    # The median, since hair at the sides and noses hide some vertices, and features finer than a
-    # pixel (lashes, the line between the lips) differ; the rest is the same surface.
+    # Noses hide some vertices, and features finer than a pixel (lashes, the line between the lips)
+    # differ; the rest is the same surface.
     assert np.median(np.asarray(difference)[seen]) < 0.01
+    assert np.mean(np.asarray(difference)[seen] < 0.1) > 0.95
 
 
 def test_photometric_is_least_at_the_truth(scenes, pictures):

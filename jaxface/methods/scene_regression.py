@@ -38,15 +38,6 @@ _SHOWN, _COLUMNS = 32, 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
-    """So many steps at one resolution; the images are averaged down to it."""
-
-    resolution: int
-    steps: int
-    batch_size: int = 32
-
-
-@dataclasses.dataclass(frozen=True)
 class Reconstruction:
     """How far an image is from its render."""
 
@@ -54,6 +45,16 @@ class Reconstruction:
     """Levels of the mean pyramid that the L1 is taken at, fewer where the image is below 4 px."""
     perceptual_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Weight of each layer of the perceptual network, e.g. ``{"conv1_2": 0.1}``; empty: none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """So many steps at one resolution; the images are averaged down to it."""
+
+    resolution: int
+    steps: int
+    batch_size: int = 32
+    reconstruction: Reconstruction = Reconstruction()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,6 @@ class RegressionSettings:
     stages: tuple[Stage, ...]
     num_factors: int
     """The first coordinates of z that the scene depends on; the rest of z is free."""
-    reconstruction: Reconstruction = Reconstruction()
     learning_rate: float = 2.5e-3
     beta1: float = 0.9
     beta2: float = 0.99
@@ -195,7 +195,7 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
         w_plus = generator.mapping(z)
         images = images_at(generator, w_plus, stage.resolution)
         losses = reconstruction_loss(
-            images, targets, settings.reconstruction, network=constants["perceptual"]
+            images, targets, stage.reconstruction, network=constants["perceptual"]
         )
         w_mean = generator.mapping.updated_w_mean(w_plus[:, 0])
         return jnp.mean(losses), (jnp.mean(psnr(images, targets)), w_mean)
@@ -263,12 +263,12 @@ def recipe(
 ) -> recipes.Recipe:
     """The whole route, see `jaxface.recipe`.
 
-    Reads the role ``perceptual`` where the reconstruction gives its layers weights. Scores are the
-    PSNR of the averaged generator on held-out scenes at full resolution; the pictures are rows of
-    held-out renders, each followed by the generator's.
+    Reads the role ``perceptual`` where a stage's reconstruction gives its layers weights. Scores
+    are the PSNR of the averaged generator on held-out scenes at full resolution; the pictures are
+    rows of held-out renders, each followed by the generator's.
     """
     perceptual_network = None
-    if settings.reconstruction.perceptual_weights:
+    if any(stage.reconstruction.perceptual_weights for stage in settings.stages):
         if "perceptual" not in networks:
             raise UsageError("regression: perceptual_weights need a network of role 'perceptual'")
         perceptual_network = networks["perceptual"]

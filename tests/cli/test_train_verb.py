@@ -101,8 +101,8 @@ def test_overrides_reach_everything(tmp_path):
             "seed=3",
             "method.learning_rate=1",
             "method.stages.1.steps=9",
-            "method.reconstruction.perceptual_weights={'conv1_1': 1.0}",
-            "method.reconstruction.perceptual_weights.conv1_1=2.0",
+            "method.stages.0.reconstruction.perceptual_weights={'conv1_1': 1.0}",
+            "method.stages.0.reconstruction.perceptual_weights.conv1_1=2.0",
             "networks={'perceptual': 'x'}",
             "data.directory=/some where",
         ],
@@ -111,7 +111,7 @@ def test_overrides_reach_everything(tmp_path):
     assert changed.method.learning_rate == 1.0
     assert isinstance(changed.method.learning_rate, float)
     assert [stage.steps for stage in changed.method.stages] == [2, 9]
-    assert changed.method.reconstruction.perceptual_weights == {"conv1_1": 2.0}
+    assert changed.method.stages[0].reconstruction.perceptual_weights == {"conv1_1": 2.0}
     assert changed.networks == {"perceptual": "x"}
     assert changed.data.directory == "/some where"
 

@@ -199,11 +199,27 @@ def _settings(record: Record, kind: str) -> Settings:
     return Settings(settings)
 
 
-def _common(arrays: Mapping[str, np.ndarray], settings: Settings) -> dict[str, Any]:
-    """Configuration fields that both networks share."""
+def _common(
+    arrays: Mapping[str, np.ndarray], settings: Settings, first: str, block: str
+) -> dict[str, Any]:
+    """Configuration fields that both networks have.
+
+    Args:
+        arrays: the network's variables.
+        settings: its keyword arguments.
+        first: the bias whose length is the width at 4 px.
+        block: the same of every other resolution, with ``{r}`` in place of it.
+    """
+    resolution = settings.get("resolution", 1024, int)
+    widths = {4: shape_of(arrays, first, 1)[0]}
+    for r in (2**k for k in range(3, resolution.bit_length())):
+        widths[r] = shape_of(arrays, block.format(r=r), 1)[0]
+    base, most = channel_schedule(widths)
     taps = settings.get("resample_kernel", BINOMIAL, list, tuple)
     return {
-        "resolution": settings.get("resolution", 1024, int),
+        "resolution": resolution,
+        "channel_base": base,
+        "channel_max": most,
         "conv_clamp": settings.get("conv_clamp", None, int, float, None),
         "resample_taps": tuple(checked(t, int, float, where="a FIR tap") for t in taps),
     }
@@ -215,11 +231,7 @@ def _generator_plan(
     version: int,
     ignored: dict[str, str],
 ) -> Plan:
-    common = _common(arrays, settings)
-    widths = {4: shape_of(arrays, "synthesis/4x4/Conv/bias", 1)[0]}
-    for r in _resolutions(common)[1:]:
-        widths[r] = shape_of(arrays, f"synthesis/{r}x{r}/Conv1/bias", 1)[0]
-    base, most = channel_schedule(widths)
+    common = _common(arrays, settings, "synthesis/4x4/Conv/bias", "synthesis/{r}x{r}/Conv1/bias")
     (w_dim,) = shape_of(arrays, "dlatent_avg", 1)
     c_dim, embedding = 0, 0
     if "mapping/LabelEmbed/weight" in arrays:
@@ -232,8 +244,6 @@ def _generator_plan(
         **common,
         c_dim=c_dim,
         image_channels=shape_of(arrays, f"synthesis/{top}x{top}/ToRGB/bias", 1)[0],
-        channel_base=base,
-        channel_max=most,
         z_dim=shape_of(arrays, "mapping/Dense0/weight", 2)[0] - embedding,
         w_dim=w_dim,
         mapping_layers=_layers(arrays, settings, r"mapping/Dense\d+/weight", default=8),
@@ -257,11 +267,7 @@ def _discriminator_plan(
     version: int,
     ignored: dict[str, str],
 ) -> Plan:
-    common = _common(arrays, settings)
-    widths = {4: shape_of(arrays, "4x4/Conv/bias", 1)[0]}
-    for r in _resolutions(common)[1:]:
-        widths[r] = shape_of(arrays, f"{r}x{r}/Conv0/bias", 1)[0]
-    base, most = channel_schedule(widths)
+    common = _common(arrays, settings, "4x4/Conv/bias", "{r}x{r}/Conv0/bias")
     top = common["resolution"]
     labels = {}
     if "LabelEmbed/weight" in arrays:
@@ -278,8 +284,6 @@ def _discriminator_plan(
         DiscriminatorConfig,
         **common,
         image_channels=shape_of(arrays, f"{top}x{top}/FromRGB/weight", 4)[2],
-        channel_base=base,
-        channel_max=most,
         architecture=settings.get("architecture", "resnet", str),
         mbstd_group_size=settings.get("mbstd_group_size", groups, int, None),
         mbstd_num_channels=settings.get("mbstd_num_features", 1, int),
@@ -304,10 +308,6 @@ def _layers(
     if layers != found:
         raise Refusal(f"mapping_layers is {layers}, but the network has {found} layers")
     return layers
-
-
-def _resolutions(common: Mapping[str, Any]) -> list[int]:
-    return [2**k for k in range(2, common["resolution"].bit_length())]
 
 
 def generator_entries(config: GeneratorConfig) -> list[Entry]:

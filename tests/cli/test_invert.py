@@ -283,7 +283,7 @@ pie.invert = invert
 PROGRAMS = pytest.mark.parametrize(
     "program",
     [
-        pytest.param(QUICK, id="quick", marks=pytest.mark.slow),
+        pytest.param(QUICK, id="quick"),
         pytest.param(REAL, id="real", marks=pytest.mark.slow),
     ],
 )

@@ -12,8 +12,6 @@ from jaxface.experiment import load_experiment
 from jaxface.overrides import apply_overrides
 from jaxface.weights import load_network, read_header
 
-pytestmark = pytest.mark.slow  # compiles whole training steps
-
 CONFIG = """
 from jaxface.experiment import Experiment, RenderedPortraits
 from jaxface.methods.scene_regression import RegressionSettings, Stage

@@ -179,7 +179,6 @@ def _images(array):
     return np.moveaxis(array, 1, -1)
 
 
-@pytest.mark.slow
 def test_generator_main_phase_is_the_references(reference, networks):
     generator, discriminator = networks
 
@@ -194,7 +193,6 @@ def test_generator_main_phase_is_the_references(reference, networks):
     _check("Gmain", reference, gradients, "G")
 
 
-@pytest.mark.slow
 def test_path_length_phase_is_the_references(reference, networks):
     direction = _images(reference["pl_noise_standard"])
 
@@ -215,7 +213,6 @@ def test_path_length_phase_is_the_references(reference, networks):
     _check("Greg", reference, gradients, "G")
 
 
-@pytest.mark.slow
 def test_discriminator_main_phase_is_the_references(reference, networks):
     def loss(discriminator, generator, z, images):
         fakes = generator.synthesis(generator.mapping(z), "const")
@@ -231,7 +228,6 @@ def test_discriminator_main_phase_is_the_references(reference, networks):
     _check("Dmain", reference, gradients, "D")
 
 
-@pytest.mark.slow
 def test_r1_phase_is_the_references(reference, networks):
     def loss(discriminator, images):
         penalty, _ = adversarial.r1_penalty(discriminator, images)

@@ -8,8 +8,6 @@ import pytest
 from jaxface.methods.stylegan2 import AugmentSettings
 from jaxface.methods.stylegan2 import augmentation as pipeline
 
-pytestmark = pytest.mark.slow  # compiles whole training steps
-
 SETTINGS = AugmentSettings()
 
 

@@ -29,8 +29,6 @@ from jaxface.morphable.photometric import bilinear_samples
 from jaxface.morphable.rasterise import block_capacity, blocks_needed, rasterise
 from jaxface.morphable.rendering import portrait_model, shaded_vertices
 
-pytestmark = pytest.mark.slow
-
 FROZEN = Path(__file__).parent / "frozen_pictures.npz"
 
 
@@ -102,6 +100,7 @@ def test_no_holes_inside_heads():
         assert np.array_equal(binary_fill_holes(mask), mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [64, 128, 256, 512])
 def test_work_list_has_room(samples):
     """No triangle of any of 64 scenes is left out for want of room."""

@@ -1,7 +1,7 @@
 """The assembled face model: vertices, normals and reflectance of a batch of faces."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ class FaceModel:
     reflectance_basis: Array  # [80, 3v]
     reflectance_deviation: Array  # [80]
     region: Array  # [V], 1 from chin to forehead and ear to ear, where a face is rarely covered
+    grid: tuple[int, int] = field(metadata={"static": True})  # rows and columns of the vertices
 
 
 @functools.cache
@@ -48,7 +49,39 @@ def face_model() -> FaceModel:
                     reflectance_deviation,
                     (np.abs(head.azimuth) < 1.25) & (np.abs(head.y + 0.25) < 0.75),
                 )
-            )
+            ),
+            grid=(ROWS, COLUMNS),
+        )
+
+
+@functools.cache
+def region_model() -> FaceModel:
+    """The part of the face model that its region needs: the region and the ring around it.
+
+    Vertices of the region have the same positions, normals and colours as in the whole model; the
+    ring's normals are one-sided differences.
+    """
+    model = face_model()
+    inside = np.asarray(model.region).reshape(model.grid) > 0
+    rows, columns = (
+        slice(max(found[0] - 1, 0), found[-1] + 2)
+        for found in (np.flatnonzero(inside.any(axis=other)) for other in (1, 0))
+    )
+
+    def cut(array: Array, *lead: int, width: int = 3) -> Array:
+        grid = array.reshape(*lead, *model.grid, width)[..., rows, columns, :]
+        return grid.reshape(*lead, -1)
+
+    with jax.ensure_compile_time_eval():
+        return replace(
+            model,
+            vertices=cut(model.vertices).reshape(-1, 3),
+            reflectance=cut(model.reflectance).reshape(-1, 3),
+            identity_basis=cut(model.identity_basis, len(model.identity_basis)),
+            expression_basis=cut(model.expression_basis, len(model.expression_basis)),
+            reflectance_basis=cut(model.reflectance_basis, len(model.reflectance_basis)),
+            region=cut(model.region, width=1),
+            grid=inside[rows, columns].shape,
         )
 
 
@@ -90,9 +123,9 @@ def grid_normals(points: Array, rows: int, columns: int) -> Array:
     return (normal / length).reshape(points.shape)
 
 
-def face_normals(points: Array) -> Array:
+def face_normals(model: FaceModel, points: Array) -> Array:
     """Outward unit normals of heads, in the coordinates of `points`."""
-    return grid_normals(points, ROWS, COLUMNS)
+    return grid_normals(points, *model.grid)
 
 
 def grid_triangles(rows: int, columns: int, first: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from jaxface.morphable.model import (
     face_model,
     face_normals,
     face_reflectance,
+    region_model,
 )
 from jaxface.morphable.parameters import FaceParameters
 
@@ -48,7 +49,7 @@ class VertexView:
 
 def _view(model: FaceModel, face: FaceParameters, resolution: int) -> VertexView:
     points = face_geometry(model, face)
-    normals = face_normals(points)
+    normals = face_normals(model, points)
     turned = jnp.einsum("nvj,nij->nvi", normals, rotation_matrix(face.rotation))
     placed = transform(points, face.rotation, face.translation)
     positions = project(placed, resolution)[..., :2]
@@ -117,4 +118,4 @@ def vertex_photometric(face: FaceParameters, images: Array) -> Array:
             f"vertex_photometric: expected square RGB images [{count}, R, R, 3] for {count} "
             f"faces, got {images.shape}"
         )
-    return _photometric(face_model(), face, images)
+    return _photometric(region_model(), face, images)

@@ -84,7 +84,8 @@ def shaded_vertices(
         model.surroundings, skin[:, model.skin_patch].mean(axis=1), style
     )
 
-    normals = jnp.concatenate([face_normals(head), grid_normals(hair, HAIR_ROWS, HAIR_COLUMNS)], 1)
+    hair_normals = grid_normals(hair, HAIR_ROWS, HAIR_COLUMNS)
+    normals = jnp.concatenate([face_normals(model.face, head), hair_normals], axis=1)
     neck_normals = grid_normals(neck, NECK_ROWS, NECK_COLUMNS)
     body_rotation = _BODY_FOLLOWS * face.rotation
     turned = jnp.einsum("nvj,nij->nvi", normals, rotation_matrix(face.rotation))

@@ -210,7 +210,7 @@ def test_lights_give_what_they_promise():
 def test_normals_point_outwards():
     model = face_model()
     vertices = face_geometry(model, neutral())
-    normals = np.asarray(face_normals(vertices))[0]
+    normals = np.asarray(face_normals(model, vertices))[0]
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-4)
     outward = (normals * (np.asarray(vertices)[0] - np.array([0.0, 0.1, -0.1]))).sum(axis=1)
     # The inside of nostrils, lips and ears may face elsewhere.

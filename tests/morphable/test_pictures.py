@@ -25,7 +25,7 @@ from jaxface.morphable import (
 from jaxface.morphable.camera import project, transform
 from jaxface.morphable.head import COLUMNS, ROWS
 from jaxface.morphable.model import face_geometry, face_model, grid_triangles
-from jaxface.morphable.photometric import bilinear_samples
+from jaxface.morphable.photometric import _photometric, bilinear_samples
 from jaxface.morphable.rasterise import block_capacity, blocks_needed, rasterise
 from jaxface.morphable.rendering import portrait_model, shaded_vertices
 
@@ -214,7 +214,6 @@ def test_photometric_gradient_against_differences(scenes, pictures):
         face = rows(scenes.face, slice(0, 1))
         flat = jnp.asarray(np.asarray(face.flat), jnp.float64)
         images = jnp.asarray(pictures[:1], jnp.float64)
-        from jaxface.morphable.photometric import _photometric
 
         def energy(flat):
             return _photometric(model, FaceParameters.from_flat(flat), images)[0]
@@ -238,6 +237,11 @@ def test_photometric_items_are_independent(scenes, pictures):
     alone = vertex_photometric(rows(scenes.face, slice(1, 2)), pictures[1:2])
     # 1e-5: sums over vertices, ordered by the compiler.
     np.testing.assert_allclose(alone[0], together[1], rtol=1e-5)
+
+
+def test_photometric_needs_only_the_region(scenes, pictures):
+    whole = _photometric(face_model(), scenes.face, pictures)
+    np.testing.assert_allclose(vertex_photometric(scenes.face, pictures), whole, rtol=1e-5)
 
 
 def test_photometric_refuses_other_shapes(scenes):

@@ -34,9 +34,12 @@ def bias_act(
     """
     if bias is not None:
         x = x + bias.astype(x.dtype)
+    total = ACTIVATION_GAIN[activation] * gain
     if activation == "lrelu":
-        x = jnp.where(x >= 0, x, x * jnp.asarray(0.2, x.dtype))
-    x = x * jnp.asarray(ACTIVATION_GAIN[activation] * gain, x.dtype)
+        # One factor for slope and gain: its gradient is one product, with no zeros to select.
+        x = x * jnp.where(x >= 0, jnp.asarray(total, x.dtype), jnp.asarray(0.2 * total, x.dtype))
+    else:
+        x = x * jnp.asarray(total, x.dtype)
     if clamp is not None:
         x = jnp.clip(x, -clamp * gain, clamp * gain)
     return x

@@ -99,9 +99,19 @@ def modulated_conv(
     x = x * styles[:, None, None, :].astype(x.dtype)
     x = conv_resample(x, kernel, taps=taps, up=up)
     if demodulate:
-        energy = jnp.square(styles) @ jnp.sum(jnp.square(kernel), axis=(0, 1))
+        energy = jnp.square(styles) @ _energy(kernel)
         x = x * lax.rsqrt(energy + 1e-8)[:, None, None, :].astype(x.dtype)
     return x
+
+
+def _energy(kernel: jax.Array) -> jax.Array:
+    """Squares of a [k, k, I, O] kernel summed over its taps: [I, O].
+
+    Added tap by tap: XLA's CPU reduction over the leading axes of a wide kernel takes longer than
+    a convolution with it.
+    """
+    taps = kernel.reshape(-1, *kernel.shape[2:])
+    return sum((jnp.square(tap) for tap in taps[1:]), start=jnp.square(taps[0]))
 
 
 def _conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:

@@ -16,8 +16,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxface import __version__
+from jaxface.devices import data_mesh, divisor_mesh
 from jaxface.errors import UsageError
 from jaxface.recipe import Recipe, RecipeMaker
 from jaxface.train import Hook, fit, sample_grid
@@ -134,6 +136,7 @@ def run_experiment(name: str, experiment: Experiment, directory: pathlib.Path) -
             checkpoint_every=experiment.checkpoint_every,
             hooks=_hooks(recipe, directory, experiment.look_every),
             settings=_identity(name, experiment),
+            mesh=_mesh(name, stage.batch_size),
             parameters=recipe.parameters if steps == stage.steps else None,
         )
     finished = dict(recipe.networks(state))
@@ -143,6 +146,18 @@ def run_experiment(name: str, experiment: Experiment, directory: pathlib.Path) -
                 directory / f"{role}.safetensors", network, metadata=_metadata(experiment, steps)
             )
     return finished
+
+
+def _mesh(name: str, batch_size: int) -> Mesh:
+    """All devices; on CPU, where they are cores of one machine, as many as divide the batch."""
+    if jax.default_backend() == "cpu" and jax.process_count() == 1:
+        return divisor_mesh(batch_size)
+    if batch_size % jax.device_count():
+        raise UsageError(
+            f"train {name}: a batch of {batch_size} does not divide over {jax.device_count()} "
+            "devices; change it with --set"
+        )
+    return data_mesh()
 
 
 def _method(name: str, settings: Any) -> RecipeMaker:

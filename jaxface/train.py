@@ -39,10 +39,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxface import telemetry
 from jaxface.checkpoints import CheckpointError, Checkpoints, is_key
+from jaxface.devices import data_mesh
 from jaxface.errors import JaxfaceError
 from jaxface.iteration import Iteration, Phase, Strategy
 
@@ -51,7 +52,6 @@ __all__ = [
     "Hook",
     "Interrupted",
     "Phase",
-    "data_mesh",
     "ema_decay",
     "fit",
     "mean_gradients",
@@ -134,7 +134,7 @@ def fit(
       hooks: done every so many steps.
       settings: JSON that defines the run; a checkpoint with other settings is refused.
       parameters: pytree whose table of names, shapes and sizes is printed at the start.
-      mesh: default: `data_mesh()`.
+      mesh: default: `jaxface.devices.data_mesh()`.
       chunk: most steps in one compiled program where chunks are scanned (accelerators).
       strategy: default: by platform, see `jaxface.iteration`.
 
@@ -217,12 +217,6 @@ def fit(
         reporter.close()
         checkpoints.close()
     return state
-
-
-def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh with the one axis ``data`` over `devices` (default: all, on all hosts)."""
-    devices = jax.devices() if devices is None else list(devices)
-    return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -68,7 +68,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="N",
-        help="portraits that are embedded together (1 on CPU, else 16)",
+        help="portraits that are embedded together, split over the devices (16 for each; on CPU 4)",
     )
     parser.add_argument(
         "--retry-failed", action="store_true", help="do inputs again whose row is not ok"
@@ -90,17 +90,18 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.methods import pie
     from jaxface.methods.presets import preset
 
-    batch_size = arguments.batch_size
-    if batch_size is None:
-        batch_size = default_batch_size()
-    elif batch_size < 1:
-        raise UsageError(f"--batch-size: expected at least 1, got {batch_size}")
+    if arguments.batch_size is not None and arguments.batch_size < 1:
+        raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
     changes = _changes(arguments.changes, pie.Settings)
     try:
         settings = preset(arguments.preset, **changes)
     except ValueError as error:
         raise UsageError(f"--set: {error}") from error
-    inversion = Inversion(load_suite(arguments.suite), arguments.preset, settings, arguments.seed)
+    suite = load_suite(arguments.suite)
+    inversion = Inversion(suite, arguments.preset, settings, arguments.seed)
+    batch_size = arguments.batch_size or default_batch_size(
+        suite.generator.resolution, len(inputs.items)
+    )
     with ResultsFolder(out, inversion.description()) as results:
         try:
             rows = invert_collection(

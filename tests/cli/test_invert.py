@@ -268,7 +268,7 @@ import time
 import numpy as np
 from jaxface.methods import pie
 
-def invert(suite, images, *, keys, settings, mask, progress):
+def invert(suite, images, *, keys, settings, mask, mesh, progress):
     time.sleep(0.5)
     n = len(images)
     return pie.Inversion(

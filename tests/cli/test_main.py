@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import jaxface
-from jaxface.cli import VERBS, main, use_compilation_cache
+from jaxface.cli import VERBS, main, share_cpu_cores, use_compilation_cache
 
 
 def test_help_names_every_verb_without_importing_jax():
@@ -58,3 +58,14 @@ def test_compilation_cache_follows_the_environment(monkeypatch, tmp_path):
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine"
     monkeypatch.setenv("JAXFACE_COMPILATION_CACHE", "maybe")
     assert main(["invert", "x.png", "--out", "y"]) == 2
+
+
+@pytest.mark.parametrize(("cores", "devices"), [(1, "1"), (2, "2"), (7, "4"), (96, "8")])
+def test_each_core_is_a_device(monkeypatch, cores, devices):
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    share_cpu_cores()
+    assert os.environ["JAX_NUM_CPU_DEVICES"] == devices
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
+    share_cpu_cores()
+    assert os.environ["JAX_NUM_CPU_DEVICES"] == "3"

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxface.devices import data_mesh
 from jaxface.errors import UsageError
 from jaxface.methods import stylegan2
 from jaxface.methods.scene_regression import Reconstruction
 from jaxface.methods.stylegan2 import losses, training
 from jaxface.methods.weight_average import average_weights
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig
-from jaxface.train import data_mesh, replicate, shard_batch
+from jaxface.train import replicate, shard_batch
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Unoptimised code compiles in half the time.

@@ -5,7 +5,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxface.checkpoints import CheckpointError, Checkpoints
-from jaxface.train import data_mesh
+from jaxface.devices import data_mesh
 
 
 def state(scale=1.0):

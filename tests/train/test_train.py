@@ -13,11 +13,11 @@ import training_toy as toy
 from PIL import Image
 
 from jaxface.checkpoints import CheckpointError
+from jaxface.devices import data_mesh
 from jaxface.telemetry import NonFiniteMetricError, read_metrics
 from jaxface.train import (
     DataEndedError,
     Hook,
-    data_mesh,
     ema_decay,
     mean_gradients,
     parameter_table,

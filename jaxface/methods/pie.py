@@ -160,17 +160,18 @@ PAPER = Settings(
 
 EMBEDDED = Settings(
     l2_weight=1.0,
-    perceptual_weight=0.1,
+    perceptual_weight=0.01,
     layers=tuple((name, 1.0) for name in VGG_LAYERS),
     optimizer=Adam(),
     w_steps=200,
-    w_step_size=0.1,
-    w_plus_steps=250,
-    w_plus_step_size=0.05,
+    w_step_size=0.2,
+    w_plus_steps=400,
+    w_plus_step_size=0.1,
     decay_rate=0.1,
-    decay_steps=250,
+    decay_steps=400,
 )
-"""For the embedded suite at 64 px."""
+"""For the embedded suite at 64 px, tuned on 16 held-out renders. Five times the perceptual weight
+costs about a decibel there, half the steps and step sizes half a decibel."""
 
 
 class Networks(NamedTuple):

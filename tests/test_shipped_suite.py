@@ -35,7 +35,7 @@ def test_is_small_and_says_where_it_comes_from(suite):
 def test_draws_scenes_it_has_not_seen(suite):
     """z begins with a scene's whitened factors; its image is that scene."""
     factors = jax.random.normal(jax.random.key(20_000_002), (8, NUM_FACTORS))
-    rest = jax.random.normal(jax.random.key(1), (8, suite.generator.z_dim - NUM_FACTORS))
+    rest = jax.random.normal(jax.random.key(1), (8, suite.generator.config.z_dim - NUM_FACTORS))
     pictures = render(scene_from_gaussian(factors), 64)
 
     @jax.jit

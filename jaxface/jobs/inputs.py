@@ -136,7 +136,7 @@ def _folder(folder: Path, outside: Path | None, remarks: list[str]) -> list[_Fou
             elif not name.startswith("."):
                 others.append(name)
     if not images:
-        what = f"only files of other kinds, such as {others[0]}" if others else "nothing"
+        what = f"only files of other kinds, such as {others[0]}" if others else "it is empty"
         raise UsageError(f"{folder}: no images in this folder, {what}")
     if others:
         shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")

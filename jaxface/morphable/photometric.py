@@ -47,6 +47,7 @@ class VertexView:
     visible: Array
 
 
+@functools.partial(jax.jit, static_argnames="resolution")
 def _view(model: FaceModel, face: FaceParameters, resolution: int) -> VertexView:
     points = face_geometry(model, face)
     normals = face_normals(model, points)
@@ -61,14 +62,9 @@ def _view(model: FaceModel, face: FaceParameters, resolution: int) -> VertexView
     return VertexView(positions, encode(radiosity), visible)
 
 
-@functools.partial(jax.jit, static_argnames="resolution")
-def _jitted_view(model: FaceModel, face: FaceParameters, resolution: int) -> VertexView:
-    return _view(model, face, resolution)
-
-
 def vertex_view(face: FaceParameters, resolution: int) -> VertexView:
     """Project and shade the vertices of N faces for pictures of a resolution."""
-    return _jitted_view(face_model(), face, resolution)
+    return _view(face_model(), face, resolution)
 
 
 def bilinear_samples(images: Array, positions: Array) -> Array:

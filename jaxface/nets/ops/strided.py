@@ -30,8 +30,8 @@ def transposed_conv(x: jax.Array, kernel: jax.Array, border: tuple[int, int] = (
     Args:
         x: [N, H, W, I].
         kernel: [k, k, I, O] in the dtype of ``x``, k >= 2.
-        border: zeros to put before and after both axes of y; negative values crop. Made by the
-            convolution itself they cost nothing; a padding of its result would.
+        border: zeros to put before and after both axes of y; negative values crop. Asked for here
+            they are written together with y, not in a pass of their own.
 
     Returns:
         [N, 2H + k - 2 + sum(border), 2W + k - 2 + sum(border), O].

@@ -226,6 +226,14 @@ def _masks(x: Array, y: Array, azimuth: Array, front: Array) -> dict[str, Array]
     beard = smoothstep(-0.36, -0.52, y) * smoothstep(1.25, 0.95, np.abs(azimuth))
     beard = beard * (1.0 - 0.5 * bump2(ax, y, (0.42, -0.38), (0.12, 0.12)))
     moustache = bump2(x, y, (0.0, -0.425), (0.19, 0.035))
+    fold_x = np.interp(y, [-0.70, -0.56, -0.36], [0.345, 0.325, 0.185])
+    folds = bump(ax, fold_x, 0.026) * smoothstep(-0.74, -0.62, y) * smoothstep(-0.28, -0.38, y)
+    for height, strength in ((0.44, 0.6), (0.53, 0.8), (0.62, 0.6)):
+        line = bump(y, height + 0.03 * ax, 0.014) * smoothstep(0.46, 0.30, ax)
+        folds = folds + strength * line
+    bag = bump(up, -bottom - 0.075, 0.022) * smoothstep(1.1, 0.6, np.abs(across))
+    crow = bump2(ax, y, (0.55, EYE_Y - 0.01), (0.03, 0.05)) * (0.5 + 0.5 * np.cos(160.0 * y))
+    folds = np.clip(folds + 0.7 * bag + 0.6 * crow, 0.0, 1.0)
     ear_inner = bump2(np.abs(azimuth), y, (1.62, EAR_Y), (0.07, 0.09))
     ear_crease = bump(np.abs(azimuth), 1.46, 0.045) * bump(y, EAR_Y, 0.13)
     return {
@@ -245,6 +253,7 @@ def _masks(x: Array, y: Array, azimuth: Array, front: Array) -> dict[str, Array]
         "socket": front * socket,
         "beard": front * beard * (1.0 - lips)
         + 0.8 * front * moustache * (1.0 - lips) * (1 - beard),
+        "folds": front * folds,
         "ear_shadow": np.clip(0.7 * ear_inner + 0.6 * ear_crease, 0.0, 1.0),
         "under_jaw": smoothstep(-0.98, -1.08, y) + (1 - front) * smoothstep(-0.55, -0.75, y),
     }

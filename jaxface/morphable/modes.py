@@ -25,6 +25,9 @@ from jaxface.morphable.head import (
 
 IDENTITY_MODES, EXPRESSION_MODES, REFLECTANCE_MODES = 80, 64, 80
 
+SAG = 19
+"""The identity mode that age moves: jowls, tip of the nose and outer brows sink."""
+
 EXPRESSION_NAMES = (
     "jaw_open",
     "smile",
@@ -54,6 +57,7 @@ REFLECTANCE_NAMES = (
     "beard",
     "blush",
     "eye_shadow",
+    "folds",
 )
 
 
@@ -94,6 +98,9 @@ def _semantic_identity(head: Head) -> list[Array]:
         _field(smoothstep(0.3, 1.0, y), 0.0, 1.0, 0.0),
         _field(smoothstep(0.25, 0.7, y) * front, 0.0, 0.0, 1.0),
         _field(smoothstep(-0.65, -0.95, y) * front, 0.0, 0.0, 1.0),
+        _field(front * bump2(ax, y, (0.50, -0.68), (0.17, 0.17)), 0.7 * side, -0.6, 0.3)
+        + _field(nose, 0.0, -0.3, 0.0)
+        + _field(front * bump2(ax, y, (0.44, EYE_Y + 0.14), (0.16, 0.07)), 0.0, -0.35, 0.0),
     ]
 
 
@@ -222,6 +229,7 @@ def _semantic_reflectance(head: Head) -> list[tuple[Array, float]]:
         (_field(beard, -1.0, -0.8, -0.65), 0.10),
         (_field(masks["blush"] * skin, 0.2, -0.5, -0.4), 0.035),
         (_field(masks["socket"] * (1.0 - masks["eye"]), -0.6, -0.55, -0.4), 0.05),
+        (_field(masks["folds"] * skin, -0.8, -0.62, -0.5), 0.07),
     ]
 
 

@@ -117,7 +117,12 @@ class Nuisance:
         neck_width: relative to the mean.
         neckline: depth of the garment's opening, 0 is high and 1 a wide V.
         cloth_colour: reflectance.
-        background: two sRGB colours in [0, 1], a direction, and a ripple's frequencies and phases.
+        background: two sRGB colours in [0, 1], a direction, a ripple's frequencies and phases, and
+            a pattern's strength, direction, fineness, phase and squareness, see `background`.
+        glasses_thickness: radius of the frame in head units, 0 without glasses.
+        glasses_size: of the lenses, -1 to 1.
+        glasses_squareness: of the lenses, 0 to 1.
+        glasses_colour: reflectance.
     """
 
     hair_colour: Array  # [N, 3]
@@ -131,7 +136,11 @@ class Nuisance:
     neck_width: Array  # [N, 1]
     neckline: Array  # [N, 1]
     cloth_colour: Array  # [N, 3]
-    background: Array  # [N, 12]
+    background: Array  # [N, 17]
+    glasses_thickness: Array  # [N, 1]
+    glasses_size: Array  # [N, 1]
+    glasses_squareness: Array  # [N, 1]
+    glasses_colour: Array  # [N, 3]
 
     @property
     def flat(self) -> Array:

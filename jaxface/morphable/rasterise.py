@@ -32,8 +32,8 @@ def block_edge(resolution: int) -> int:
 
 
 def block_capacity(triangles: int) -> int:
-    """Length of the work list for portraits, which need up to 0.95 blocks per triangle."""
-    return math.ceil(1.15 * triangles)
+    """Length of the work list for portraits, which need up to 1.07 blocks per triangle."""
+    return math.ceil(1.25 * triangles)
 
 
 def _cross(u: tuple[Array, Array], v: tuple[Array, Array]) -> Array:

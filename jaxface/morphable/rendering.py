@@ -9,7 +9,8 @@ import numpy as np
 from jax import Array
 
 from jaxface.morphable.camera import project, rotation_matrix, transform
-from jaxface.morphable.head import COLUMNS, ROWS
+from jaxface.morphable.glasses import AROUND, PATHS, Frame, build_frame, frame_tubes
+from jaxface.morphable.head import COLUMNS, ROWS, build_head
 from jaxface.morphable.illumination import encode, shade
 from jaxface.morphable.model import (
     FaceModel,
@@ -46,6 +47,7 @@ class PortraitModel:
 
     face: FaceModel
     surroundings: Surroundings
+    frame: Frame
     triangles: Array  # [T, 3]
     two_sided: Array  # [T]
     skin_patch: Array  # [S] vertices whose mean reflectance is the neck's
@@ -55,18 +57,24 @@ class PortraitModel:
 def portrait_model() -> PortraitModel:
     """The embedded world's static arrays; built on the first call, then kept."""
     face = face_model()
-    head = grid_triangles(ROWS, COLUMNS, 0)
-    hair = grid_triangles(HAIR_ROWS, HAIR_COLUMNS, ROWS * COLUMNS)
-    neck = grid_triangles(NECK_ROWS, NECK_COLUMNS, ROWS * COLUMNS + HAIR_ROWS * HAIR_COLUMNS)
-    two_sided = np.repeat([False, True, False], [len(head), len(hair), len(neck)])
+    # (rows, columns, whether both sides are drawn) of every surface, in the order of the points.
+    grids = [(ROWS, COLUMNS, False), (HAIR_ROWS, HAIR_COLUMNS, True)]
+    grids += [(points, AROUND, True) for points in PATHS]
+    grids.append((NECK_ROWS, NECK_COLUMNS, False))
+    triangles, two_sided, first = [], [], 0
+    for rows, columns, both in grids:
+        triangles.append(grid_triangles(rows, columns, first))
+        two_sided.append(np.full(len(triangles[-1]), both))
+        first += rows * columns
     vertices = np.asarray(face.vertices)
     patch = (np.abs(np.abs(vertices[:, 0]) - 0.45) < 0.15) & (np.abs(vertices[:, 1] + 0.3) < 0.12)
     with jax.ensure_compile_time_eval():
         return PortraitModel(
             face,
             build_surroundings(),
-            jnp.asarray(np.concatenate([head, hair, neck])),
-            jnp.asarray(two_sided),
+            build_frame(build_head()),
+            jnp.asarray(np.concatenate(triangles)),
+            jnp.asarray(np.concatenate(two_sided)),
             jnp.asarray(np.flatnonzero(patch & (vertices[:, 2] > 0)), jnp.int32),
         )
 
@@ -74,39 +82,47 @@ def portrait_model() -> PortraitModel:
 def shaded_vertices(
     model: PortraitModel, scene: Scene, resolution: int
 ) -> tuple[Array, Array, Array]:
-    """Projected points, radiosity and cover of head, hair and body."""
+    """Projected points, radiosity and cover of head, hair, glasses and body."""
     face, style = scene.face, scene.nuisance
     head = face_geometry(model.face, face)
     skin = face_reflectance(model.face, face)
     displacement = identity_displacement(model.face, face)
     hair, hair_colour, cover = hair_shell(model.surroundings, displacement, style)
+    tubes, tube_normals, worn = frame_tubes(model.frame, displacement, style)
     neck, neck_colour = neck_and_clothes(
         model.surroundings, skin[:, model.skin_patch].mean(axis=1), style
     )
+    tube_points = sum(tube.shape[1] for tube in tubes)
+    count = head.shape[0]
+    tube_colour = jnp.broadcast_to(style.glasses_colour[:, None], (count, tube_points, 3))
 
     hair_normals = grid_normals(hair, HAIR_ROWS, HAIR_COLUMNS)
-    normals = jnp.concatenate([face_normals(model.face, head), hair_normals], axis=1)
+    normals = [face_normals(model.face, head), hair_normals, *tube_normals]
     neck_normals = grid_normals(neck, NECK_ROWS, NECK_COLUMNS)
     body_rotation = _BODY_FOLLOWS * face.rotation
-    turned = jnp.einsum("nvj,nij->nvi", normals, rotation_matrix(face.rotation))
-    neck_turned = jnp.einsum("nvj,nij->nvi", neck_normals, rotation_matrix(body_rotation))
+
+    def turned(normals: Array, rotation: Array) -> Array:
+        return jnp.einsum("nvj,nij->nvi", normals, rotation_matrix(rotation))
+
     light = face.illumination
-    radiosity = jnp.concatenate(
-        [
-            shade(jnp.concatenate([skin, hair_colour], axis=1), turned, light),
-            shade(neck_colour, neck_turned, light),
-        ],
-        axis=1,
-    )
-    placed = jnp.concatenate(
-        [
-            transform(jnp.concatenate([head, hair], axis=1), face.rotation, face.translation),
-            transform(neck, body_rotation, face.translation),
-        ],
-        axis=1,
-    )
-    covered = jnp.pad(cover, ((0, 0), (head.shape[1], neck.shape[1])), constant_values=1.0)
-    return project(placed, resolution), radiosity, covered
+    colours = jnp.concatenate([skin, hair_colour, tube_colour], axis=1)
+    radiosity = [
+        shade(colours, turned(jnp.concatenate(normals, axis=1), face.rotation), light),
+        shade(neck_colour, turned(neck_normals, body_rotation), light),
+    ]
+    on_head = jnp.concatenate([head, hair, *tubes], axis=1)
+    placed = [
+        transform(on_head, face.rotation, face.translation),
+        transform(neck, body_rotation, face.translation),
+    ]
+    covers = [
+        jnp.ones(head.shape[:2]),
+        cover,
+        jnp.broadcast_to(worn, (count, tube_points)),
+        jnp.ones(neck.shape[:2]),
+    ]
+    points = project(jnp.concatenate(placed, axis=1), resolution)
+    return points, jnp.concatenate(radiosity, axis=1), jnp.concatenate(covers, axis=1)
 
 
 @functools.partial(jax.jit, static_argnames=("resolution", "supersample"))

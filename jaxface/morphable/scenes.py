@@ -14,7 +14,7 @@ from jax import Array
 from jax.scipy.special import ndtr
 
 from jaxface.morphable.illumination import ambient_light, directional_light
-from jaxface.morphable.modes import EXPRESSION_MODES, EXPRESSION_NAMES, REFLECTANCE_NAMES
+from jaxface.morphable.modes import EXPRESSION_MODES, EXPRESSION_NAMES, REFLECTANCE_NAMES, SAG
 from jaxface.morphable.parameters import WIDTHS, FaceParameters, Nuisance, Scene
 
 _SEMANTIC = len(EXPRESSION_NAMES)
@@ -29,7 +29,9 @@ _WIDTHS = {
     "hair_colour": 4,
     "hair_style": 7,
     "clothes": 5,
-    "background": 12,
+    "background": 17,
+    "age": 1,
+    "glasses": 5,
     "identity": WIDTHS["identity"],
     "fine_expression": EXPRESSION_MODES - _SEMANTIC,
     "fine_reflectance": WIDTHS["reflectance"] - len(REFLECTANCE_NAMES),
@@ -43,7 +45,10 @@ FACTORS: Mapping[str, slice] = MappingProxyType(
 
 NUM_FACTORS: int = _ENDS[-1]
 
-_ROTATION_DEVIATION = np.array([0.10, 0.28, 0.04], np.float32)
+# Pitch, yaw and roll in radians: what they approach, 30, 60 and 15 degrees, and the share of it that
+# one standard deviation is.
+_ROTATION_LIMIT = np.deg2rad(np.array([30.0, 60.0, 15.0], np.float32))
+_ROTATION_SLOPE = np.array([0.26, 0.36, 0.25], np.float32)
 _TRANSLATION_DEVIATION = np.array([0.02, 0.02, 0.12], np.float32)
 
 # Linear RGB along the natural range of hair colours: black, dark brown, brown, fair, blond.
@@ -107,12 +112,14 @@ def _expression(u: Array, fine: Array) -> Array:
 
 def _illumination(direction: Array, strength: Array, tint: Array) -> Array:
     """A key light above the camera and ambient light, mildly coloured: coefficients [N, 27]."""
-    side, above = 0.65 * direction[:, 0], 0.45 + 0.35 * direction[:, 1]
+    side, above = 0.7 * direction[:, 0], 0.45 + 0.4 * direction[:, 1]
     towards = jnp.stack([side, above, jnp.ones_like(side)], axis=-1)
     towards = towards / jnp.linalg.norm(towards, axis=-1, keepdims=True)
     hardness, exposure = ndtr(strength[:, :1]), 0.95 + 0.35 * ndtr(strength[:, 1:])
-    key = (0.35 + 0.45 * hardness) * exposure
-    ambient = (0.66 - 0.34 * hardness) * exposure
+    key = (0.25 + 0.65 * hardness) * exposure
+    ambient = (0.74 - 0.52 * hardness) * exposure
+    # Mostly neutral light with a share of strongly coloured lamps.
+    tint = jnp.sinh(0.9 * _bounded(tint, 2.5)) / 0.9
     warmth = np.array([0.10, 0.0, -0.12], np.float32)
     green = np.array([-0.02, 0.035, -0.02], np.float32)
     key_colour = key * jnp.exp(tint[:, 0:1] * warmth + tint[:, 1:2] * green)
@@ -121,8 +128,8 @@ def _illumination(direction: Array, strength: Array, tint: Array) -> Array:
     return light.reshape(light.shape[0], -1)
 
 
-def _reflectance(u: Array, fine: Array) -> Array:
-    tone, warmth, lips, brow, blue, green, beard, blush, shadow = jnp.moveaxis(u, -1, 0)
+def _reflectance(u: Array, fine: Array, age: Array) -> Array:
+    tone, warmth, lips, brow, blue, green, beard, blush, shadow, folds = jnp.moveaxis(u, -1, 0)
     uniform = ndtr(tone)
     named = [
         1.45 - 3.7 * uniform**1.5,
@@ -135,20 +142,21 @@ def _reflectance(u: Array, fine: Array) -> Array:
         1.8 * jax.nn.sigmoid(3.0 * (beard - 0.8)) * (1.0 - 0.75 * uniform),
         _bounded(blush, 2.0) * (1.0 - 0.7 * uniform),
         _bounded(shadow, 2.0),
+        _bounded(0.9 * _positive(age + 0.35 * folds, 0.2), 2.4) * (1.0 - 0.55 * uniform),
     ]
     return jnp.concatenate(
         [jnp.stack(named, axis=-1), _bounded(fine, 2.2) * (1.0 - 0.6 * uniform)[:, None]], axis=-1
     )
 
 
-def _hair_colour(u: Array) -> Array:
+def _hair_colour(u: Array, age: Array) -> Array:
     position = ndtr(u[:, 0]) ** 1.35 * (len(_HAIR_COLOURS) - 1)
     # Hat functions: piecewise linear between the listed colours.
     weight = jnp.maximum(0.0, 1.0 - jnp.abs(position[:, None] - np.arange(len(_HAIR_COLOURS))))
     colour = weight @ _HAIR_COLOURS
     red = jax.nn.sigmoid(2.5 * (u[:, 1:2] - 1.0))
     colour = colour * (1.0 + red * np.array([0.7, -0.05, -0.45], np.float32))
-    grey = jax.nn.sigmoid(4.0 * (u[:, 2:3] - 1.35))
+    grey = jax.nn.sigmoid(4.0 * (0.6 * u[:, 2:3] + 0.9 * age[:, None] - 1.35))
     colour = colour + grey * (np.array([0.42, 0.41, 0.40], np.float32) - colour)
     return colour * jnp.exp(0.12 * _bounded(u[:, 3:4], 2.0))
 
@@ -160,26 +168,43 @@ def _muted(u: Array, low: float, high: float, saturation: float) -> Array:
     return grey + saturation * (colour - grey)
 
 
+def _pattern(u: Array) -> Array:
+    """Slots 12 to 16 of the backdrop, see `surroundings.background`; one in four has a pattern."""
+    strength = 3.0 * jax.nn.sigmoid(6.0 * (u[:, 0] - 0.7))
+    fineness = 9.0 * jnp.exp(0.35 * _bounded(u[:, 2], 2.0))
+    return jnp.stack([strength, 0.8 * u[:, 1], fineness, u[:, 3], ndtr(2.0 * u[:, 4])], axis=1)
+
+
+def _frame_colour(u: Array) -> Array:
+    """Dark plastic, tortoiseshell and pale metal, in this order."""
+    share = ndtr(u) ** 2
+    dark, light = np.array([0.012, 0.011, 0.012]), np.array([0.42, 0.38, 0.33])
+    brown = np.array([0.16, 0.06, 0.02]) * 4.0 * share * (1.0 - share)
+    return ((1.0 - share) * dark + share * light + 0.5 * brown).astype(jnp.float32)
+
+
 @jax.jit
 def _scene(u: Array) -> Scene:
     f = {name: u[:, where] for name, where in FACTORS.items()}
+    age = f["age"][:, 0]
     face = FaceParameters(
-        rotation=_bounded(f["rotation"], 2.6) * _ROTATION_DEVIATION,
+        rotation=_ROTATION_LIMIT * jnp.tanh(_ROTATION_SLOPE * f["rotation"]),
         translation=_bounded(f["translation"], 2.6) * _TRANSLATION_DEVIATION,
-        identity=_bounded(f["identity"], 2.2),
-        reflectance=_reflectance(f["skin"], f["fine_reflectance"]),
+        identity=_bounded(f["identity"].at[:, SAG].add(1.3 * age), 2.4),
+        reflectance=_reflectance(f["skin"], f["fine_reflectance"], age),
         expression=_expression(f["expression"], f["fine_expression"]),
         illumination=_illumination(f["light_direction"], f["light_strength"], f["light_tint"]),
     )
     length, volume, fringe, part, recession, wave, phase = jnp.split(f["hair_style"], 7, axis=1)
     clothes, backdrop = f["clothes"], f["background"]
+    worn, thickness, lens, square, frame = jnp.split(f["glasses"], 5, axis=1)
     nuisance = Nuisance(
-        hair_colour=_hair_colour(f["hair_colour"]),
+        hair_colour=_hair_colour(f["hair_colour"], age),
         hair_length=jax.nn.sigmoid(3.0 * (length - 0.15)),
         hair_volume=ndtr(volume),
         hair_fringe=jax.nn.sigmoid(3.0 * (fringe - 0.6)),
         hair_part=2.0 * ndtr(1.5 * part) - 1.0,
-        hair_recession=jax.nn.sigmoid(3.5 * (recession - 1.5)),
+        hair_recession=jax.nn.sigmoid(3.5 * (recession + 0.4 * age[:, None] - 1.6)),
         hair_wave=ndtr(wave),
         hair_phase=_bounded(phase, 3.0),
         neck_width=1.0 + 0.06 * _bounded(clothes[:, 3:4], 2.0),
@@ -188,10 +213,17 @@ def _scene(u: Array) -> Scene:
         background=jnp.concatenate(
             [
                 _muted(backdrop[:, :6].reshape(-1, 2, 3), 0.15, 0.90, 0.5).reshape(-1, 6),
-                backdrop[:, 6:],
+                backdrop[:, 6:12],
+                _pattern(backdrop[:, 12:]),
             ],
             axis=1,
         ),
+        # One face in five wears glasses, old ones more often.
+        glasses_thickness=(0.024 + 0.010 * jnp.tanh(thickness))
+        * jax.nn.sigmoid(12.0 * (worn + 0.35 * age[:, None] - 0.95)),
+        glasses_size=jnp.tanh(lens),
+        glasses_squareness=ndtr(square),
+        glasses_colour=_frame_colour(frame),
     )
     return Scene(face, nuisance)
 

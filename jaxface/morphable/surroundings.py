@@ -141,11 +141,21 @@ def neck_and_clothes(static: Surroundings, skin: Array, style: Nuisance) -> tupl
 
 
 def background(style: Nuisance, resolution: int) -> Array:
-    """A smooth two-coloured backdrop, sRGB in [0, 1]."""
+    """A two-coloured backdrop, plain, shaded or patterned, sRGB in [0, 1].
+
+    Slots of ``style.background``: two colours; slope in x and y; frequency and phase of a ripple
+    in x, then in y; strength of a pattern, its direction, fineness and phase, and whether it is of
+    stripes or of checks.
+    """
     grid = (jnp.arange(resolution) + 0.5) / resolution * 2.0 - 1.0
     y, x = jnp.meshgrid(grid, grid, indexing="ij")
     p = style.background[:, :, None, None]
     ripple = jnp.sin(1.6 * p[:, 8] * x + p[:, 9]) * jnp.cos(1.6 * p[:, 10] * y + p[:, 11])
-    mix = jax.nn.sigmoid(1.5 * (p[:, 6] * x + p[:, 7] * y) + 1.1 * ripple)[..., None]
+    cosine, sine = jnp.cos(p[:, 13]), jnp.sin(p[:, 13])
+    along, across = cosine * x + sine * y, cosine * y - sine * x
+    wave, other = jnp.sin(p[:, 14] * along + p[:, 15]), jnp.sin(p[:, 14] * across + p[:, 15])
+    pattern = p[:, 12] * wave * (1.0 - p[:, 16] + p[:, 16] * other)
+    level = 1.5 * (p[:, 6] * x + p[:, 7] * y) + 1.1 * ripple + pattern
+    mix = jax.nn.sigmoid(level)[..., None]
     first, second = style.background[:, None, None, 0:3], style.background[:, None, None, 3:6]
     return first + (second - first) * mix

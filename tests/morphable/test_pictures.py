@@ -11,6 +11,7 @@ from scipy.ndimage import binary_fill_holes, map_coordinates
 
 from jaxface.morphable import (
     EXPRESSION_NAMES,
+    FACTORS,
     LANDMARKS_66,
     NUM_FACTORS,
     NUM_LANDMARKS,
@@ -254,6 +255,7 @@ def test_photometric_refuses_other_shapes(scenes):
 def test_factors_reach_the_picture():
     """Extremes of the main factors give clearly different pictures."""
     u = np.zeros((4, NUM_FACTORS), np.float32)
-    u[1, 1], u[2, 28], u[3, 41] = 2.0, 2.0, 2.0  # yaw, skin tone, hair length
+    for row, (name, offset) in enumerate((("rotation", 1), ("skin", 0), ("hair_style", 0)), 1):
+        u[row, FACTORS[name].start + offset] = 2.0
     images = np.asarray(render(scene_from_gaussian(jnp.asarray(u)), 32))
     assert np.abs(images[1:] - images[:1]).mean(axis=(1, 2, 3)).min() > 0.01

@@ -45,8 +45,8 @@ FACTORS: Mapping[str, slice] = MappingProxyType(
 
 NUM_FACTORS: int = _ENDS[-1]
 
-# Pitch, yaw and roll in radians: what they approach, 30, 60 and 15 degrees, and the share of it that
-# one standard deviation is.
+# Pitch, yaw and roll in radians: what they approach, and their slopes as shares of that for one
+# standard deviation.
 _ROTATION_LIMIT = np.deg2rad(np.array([30.0, 60.0, 15.0], np.float32))
 _ROTATION_SLOPE = np.array([0.26, 0.36, 0.25], np.float32)
 _TRANSLATION_DEVIATION = np.array([0.02, 0.02, 0.12], np.float32)

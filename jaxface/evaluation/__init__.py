@@ -1,0 +1,1 @@
+"""What a suite reaches, measured against the embedded world's truth."""

@@ -35,7 +35,7 @@ import pathlib
 import shutil
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +105,11 @@ class SyntheticPortraits(FileReaderBuilder):
     Configs "64" and "128" are the standard sizes; `PortraitsConfig(...)` makes any other.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "2.0.0": "Glasses, age, patterned backdrops, wider turns of the head, stronger lights.",
+        "1.0.0": "The first world.",
+    }
     BUILDER_CONFIGS = (
         PortraitsConfig(name="64", resolution=64),
         PortraitsConfig(name="128", resolution=128),

@@ -3,7 +3,7 @@
 An item's id is the name of its results and the seed of its random key. It is made of the last
 parts of the item's path: a file's folder and name (``photos/anna.jpg``), a folder's name and the
 path below it (``photos/2024/anna.jpg``), a data set's name, split and index
-(``synthetic_portraits/64/1.0.0/test/00000012``). So it depends neither on the other inputs nor on
+(``synthetic_portraits/64/2.0.0/test/00000012``). So it depends neither on the other inputs nor on
 their order, on the working folder or on where a collection is mounted. Only where two different
 items would get the same id (``/a/photos/x.jpg`` and ``/b/photos/x.jpg``) both take further parts
 from the left until they differ.

@@ -26,7 +26,7 @@ def linear_probe_r2(
         raise ValueError(
             f"linear_probe_r2: expected [N, D] and [N, K], got {inputs.shape} and {targets.shape}."
         )
-    seen = len(inputs) - int(round(held_out * len(inputs)))
+    seen = len(inputs) - round(held_out * len(inputs))
     if seen <= inputs.shape[1] or seen == len(inputs):
         raise ValueError(
             f"linear_probe_r2: {len(inputs)} items leave {seen} for the fit of {inputs.shape[1]} "

@@ -12,7 +12,7 @@ def smoothstep(start: float | Array, stop: float | Array, x: Array) -> Array:
     return t * t * (3.0 - 2.0 * t)
 
 
-def bump(x: Array, centre: float, width: float) -> Array:
+def bump(x: Array, centre: float | Array, width: float) -> Array:
     """Gaussian of height 1 with standard deviation `width`."""
     return np.exp(-0.5 * ((x - centre) / width) ** 2)
 

@@ -188,7 +188,7 @@ def _scene(u: Array) -> Scene:
     f = {name: u[:, where] for name, where in FACTORS.items()}
     age = f["age"][:, 0]
     face = FaceParameters(
-        rotation=_ROTATION_LIMIT * jnp.tanh(_ROTATION_SLOPE * f["rotation"]),
+        rotation=jnp.tanh(_ROTATION_SLOPE * f["rotation"]) * _ROTATION_LIMIT,
         translation=_bounded(f["translation"], 2.6) * _TRANSLATION_DEVIATION,
         identity=_bounded(f["identity"].at[:, SAG].add(1.3 * age), 2.4),
         reflectance=_reflectance(f["skin"], f["fine_reflectance"], age),

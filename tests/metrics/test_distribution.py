@@ -1,4 +1,4 @@
-"""Fréchet distance, precision and recall, the linear probe: known distributions, other libraries."""
+"""Fréchet distance, precision and recall, the linear probe: known cases and other libraries."""
 
 import jax
 import numpy as np
@@ -30,7 +30,7 @@ def test_frechet_of_known_gaussians():
     rng = np.random.default_rng(1)
     one = rng.normal(size=(200_000, 2))
     # |2|^2 for the mean's move along one axis, (3 - 1)^2 for each widened axis.
-    moved, widened = one + [2.0, 0.0], 3.0 * one
+    moved, widened = one + np.array([2.0, 0.0]), 3.0 * one
     assert frechet_distance(one, one) == pytest.approx(0.0, abs=1e-9)
     assert frechet_distance(moved, one) == pytest.approx(4.0, rel=1e-6)
     assert frechet_distance(widened, one) == pytest.approx(8.0, rel=0.01)

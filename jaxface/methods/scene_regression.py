@@ -118,9 +118,22 @@ class RegressionState:
     images_seen: jax.Array
 
 
-def initial_state(settings: RegressionSettings, key: jax.Array) -> RegressionState:
-    """A fresh generator that does not read the free coordinates of z."""
-    generator = Generator(settings.generator, rngs=nnx.Rngs(key))
+def initial_state(
+    settings: RegressionSettings, key: jax.Array, generator: Generator | None = None
+) -> RegressionState:
+    """A generator that does not read the free coordinates of z: a fresh one, or the one given.
+
+    Raises:
+      UsageError: the generator given has other sizes than the settings name.
+    """
+    if generator is None:
+        generator = Generator(settings.generator, rngs=nnx.Rngs(key))
+    elif generator.config != settings.generator:
+        raise UsageError(
+            f"regression: the generator to begin with has other sizes; it is {generator.config}, "
+            f"the settings say {settings.generator}"
+        )
+    generator = jax.tree.map(jnp.copy, generator)  # the one given stays as it is
     first = generator.mapping.layers[0]
     first.weight[...] = first.weight[...].at[settings.num_factors :].set(0.0)
     params = nnx.state(generator, nnx.Param)
@@ -263,7 +276,8 @@ def recipe(
 ) -> recipes.Recipe:
     """The whole route, see `jaxface.recipe`.
 
-    Reads the role ``perceptual`` where a stage's reconstruction gives its layers weights. Scores
+    Begins with the role ``generator`` where it is given; reads ``perceptual`` where a stage's
+    reconstruction gives its layers weights. Scores
     are the PSNR of the averaged generator on held-out scenes at full resolution; the pictures are
     rows of held-out renders, each followed by the generator's.
     """
@@ -273,7 +287,8 @@ def recipe(
             raise UsageError("regression: perceptual_weights need a network of role 'perceptual'")
         perceptual_network = networks["perceptual"]
     state_key, look_key = jax.random.split(key)
-    state = jax.jit(lambda key: initial_state(settings, key))(state_key)
+    begin = jax.jit(lambda key, generator: initial_state(settings, key, generator))
+    state = begin(state_key, networks.get("generator"))
     stages = [
         recipes.Stage([regression_phase(settings, stage)], stage.steps, stage.batch_size)
         for stage in settings.stages

@@ -1,11 +1,14 @@
 """The regression route: what a stage trains, what it leaves alone, that it learns."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from jaxface.errors import UsageError
 from jaxface.losses.pyramid import halve, pyramid_l1
 from jaxface.methods import scene_regression as route
 from jaxface.nets import VGG16, GeneratorConfig, VGGConfig
@@ -158,3 +161,26 @@ def test_pyramid_forgives_a_shift_at_the_coarse_levels():
         halve(jnp.zeros((1, 3, 4, 1)))
     with pytest.raises(ValueError, match="levels"):
         pyramid_l1(image, near, levels=0)
+
+
+def test_begins_with_a_generator_that_is_given(trained):
+    """Its synthesis as it is; of its mapping, what reads the free coordinates is cut off."""
+    generator = trained[0].generator
+    rough = jax.tree.map(jnp.copy, generator)
+    first = rough.mapping.layers[0]
+    first.weight[...] = first.weight[...] + 1.0
+    state = route.initial_state(SETTINGS, jax.random.key(5), rough)
+    for found, given in zip(
+        jax.tree.leaves(state.generator.synthesis), jax.tree.leaves(rough.synthesis), strict=True
+    ):
+        np.testing.assert_array_equal(found, given)
+    weight = state.generator.mapping.layers[0].weight[...]
+    np.testing.assert_array_equal(weight[:5], first.weight[...][:5])
+    assert not weight[5:].any()
+    assert first.weight[...][5:].any()
+
+
+def test_refuses_a_generator_of_other_sizes(trained):
+    other = dataclasses.replace(SETTINGS, generator=dataclasses.replace(CONFIG, channel_max=8))
+    with pytest.raises(UsageError, match="other sizes"):
+        route.initial_state(other, jax.random.key(5), trained[0].generator)

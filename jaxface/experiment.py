@@ -2,7 +2,8 @@
 
 A file in `configs/` holds one, as the function ``get_config() -> Experiment``. The run folder
 receives checkpoints, metrics and sample grids (`jaxface.train.fit`), and at the end the networks as
-safetensors files that `jaxface.load_network` reads.
+safetensors files that `jaxface.load_network` reads. A run that is stopped leaves there what it got
+to.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import json
 import os
 import pathlib
 import runpy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -22,7 +23,7 @@ from jaxface import __version__
 from jaxface.devices import data_mesh, divisor_mesh
 from jaxface.errors import UsageError
 from jaxface.recipe import Recipe, RecipeMaker
-from jaxface.train import Hook, fit, sample_grid
+from jaxface.train import Hook, Interrupted, fit, sample_grid
 from jaxface.weights import load_network, save_network
 
 NUM_HELD_OUT = 256
@@ -50,6 +51,15 @@ class RenderedPortraits:
 
 
 @dataclasses.dataclass(frozen=True)
+class LiveRenders:
+    """The embedded world, rendered on the device that trains; endless, nothing is stored."""
+
+    resolution: int
+    num_test: int = NUM_HELD_OUT
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class PreparedDataset:
     """The folder of a TFDS data set in array_record files, with an ``image`` of the right size."""
 
@@ -73,7 +83,7 @@ class Experiment:
 
     method: Any
     """The settings of a method in `METHODS`."""
-    data: RenderedPortraits | PreparedDataset | ImageFolder
+    data: RenderedPortraits | LiveRenders | PreparedDataset | ImageFolder
     networks: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Files of networks to begin with or to read, by role."""
     seed: int = 0
@@ -115,37 +125,44 @@ def run_experiment(name: str, experiment: Experiment, directory: pathlib.Path) -
       UsageError: the method trains something else.
     """
     make = _method(name, experiment.method)
-    train, test = _sources(experiment.data)
+    batches, held_out = _open(experiment)
     networks = {role: load_network(path) for role, path in experiment.networks.items()}
     initial_key, run_key = jax.random.split(jax.random.key(experiment.seed))
-    recipe = make(
-        experiment.method, key=initial_key, networks=networks, held_out=_first(test, NUM_HELD_OUT)
-    )
+    recipe = make(experiment.method, key=initial_key, networks=networks, held_out=held_out)
     state, steps = recipe.state, 0
-    for stage in recipe.stages:
-        steps += stage.steps
-        state = fit(
-            state,
-            stage.phases,
-            _batches(experiment, train, stage.batch_size, recipe.fields),
-            key=run_key,
-            steps=steps,
-            directory=directory,
-            constants=recipe.constants,
-            log_every=experiment.log_every,
-            checkpoint_every=experiment.checkpoint_every,
-            hooks=_hooks(recipe, directory, experiment.look_every),
-            settings=_identity(name, experiment),
-            mesh=_mesh(name, stage.batch_size),
-            parameters=recipe.parameters if steps == stage.steps else None,
-        )
-    finished = dict(recipe.networks(state))
-    if jax.process_index() == 0:
-        for role, network in finished.items():
-            save_network(
-                directory / f"{role}.safetensors", network, metadata=_metadata(experiment, steps)
+    try:
+        for stage in recipe.stages:
+            steps += stage.steps
+            state = fit(
+                state,
+                stage.phases,
+                batches(stage.batch_size, recipe.fields),
+                key=run_key,
+                steps=steps,
+                directory=directory,
+                constants=recipe.constants,
+                log_every=experiment.log_every,
+                checkpoint_every=experiment.checkpoint_every,
+                hooks=_hooks(recipe, directory, experiment.look_every),
+                settings=_identity(name, experiment),
+                mesh=_mesh(name, stage.batch_size),
+                parameters=recipe.parameters if steps == stage.steps else None,
             )
+    except Interrupted as stop:
+        _write(dict(recipe.networks(stop.state)), experiment, stop.step, directory)
+        raise
+    finished = dict(recipe.networks(state))
+    _write(finished, experiment, steps, directory)
     return finished
+
+
+def _write(
+    networks: Mapping[str, Any], experiment: Experiment, steps: int, directory: pathlib.Path
+) -> None:
+    if jax.process_index() == 0:
+        for role, network in networks.items():
+            path = directory / f"{role}.safetensors"
+            save_network(path, network, metadata=_metadata(experiment, steps))
 
 
 def _mesh(name: str, batch_size: int) -> Mesh:
@@ -169,6 +186,38 @@ def _method(name: str, settings: Any) -> RecipeMaker:
             f"expected {' or '.join(sorted(methods))}"
         )
     return importlib.import_module(methods[kind]).recipe
+
+
+def _open(
+    experiment: Experiment,
+) -> tuple[Callable[[int, tuple[str, ...]], Any], dict[str, np.ndarray] | None]:
+    """(batch size, fields) -> endless batches; and items held out, where the truth is known."""
+    data = experiment.data
+    if isinstance(data, LiveRenders):
+        from jaxface.data.scene_items import LivePortraits, item_keys, scene_items
+
+        def live(size: int, fields: tuple[str, ...]) -> Any:
+            return LivePortraits(data.resolution, batch_size=size, seed=data.seed, fields=fields)
+
+        keys = item_keys(data.seed, "test", np.arange(data.num_test))
+        items = jax.device_get(scene_items(keys, data.resolution)) if data.num_test else None
+        return live, items and {name: items[name] for name in ("image", "factors")}
+
+    from jaxface.data import pipelines
+
+    train, test = _sources(data)
+    mirror = getattr(data, "mirror", False)
+
+    def stored(size: int, fields: tuple[str, ...]) -> Any:
+        return pipelines.batches(
+            train,
+            batch_size=size,
+            seed=experiment.seed,
+            fields=fields,
+            transform=pipelines.mirror if mirror else None,
+        )
+
+    return stored, _first(test, NUM_HELD_OUT)
 
 
 def _sources(data: Any) -> tuple[Any, Any | None]:
@@ -197,19 +246,6 @@ def _first(source: Any | None, count: int) -> dict[str, np.ndarray] | None:
         return None
     items = [source[index] for index in range(min(count, len(source)))]
     return {name: np.stack([item[name] for item in items]) for name in ("image", "factors")}
-
-
-def _batches(experiment: Experiment, source: Any, size: int, fields: tuple[str, ...]) -> Any:
-    from jaxface.data import pipelines
-
-    mirror = getattr(experiment.data, "mirror", False)
-    return pipelines.batches(
-        source,
-        batch_size=size,
-        seed=experiment.seed,
-        fields=fields,
-        transform=pipelines.mirror if mirror else None,
-    )
 
 
 def _hooks(recipe: Recipe, directory: pathlib.Path, every: int) -> list[Hook]:

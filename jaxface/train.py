@@ -83,7 +83,14 @@ class DataEndedError(JaxfaceError):
 
 
 class Interrupted(SystemExit):
-    """The run got SIGTERM or SIGINT and has checkpointed; `code` is 143 or 130."""
+    """The run got SIGTERM or SIGINT and has checkpointed; `code` is 143 or 130.
+
+    `step` and `state` are what it got to.
+    """
+
+    def __init__(self, code: int, *, step: int, state: Any):
+        super().__init__(code)
+        self.step, self.state = step, state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,9 +201,8 @@ def fit(
                 reporter.count(count, items=count * len(jax.tree.leaves(batches[0])[0]))
                 last = step == steps
                 logging = last or step % log_every == 0
-                stopping = stop.agreed(now=logging)
                 due = [hook for hook in hooks if last or step % hook.every == 0]
-                if logging or due or stopping or step % checkpoint_every == 0:
+                if logging or due:
                     collect()
                 row = window.pop() if logging else {}
                 with reporter.paused():
@@ -206,13 +212,15 @@ def fit(
                         }
                 if row:
                     reporter.write(step, row)
+                stopping = stop.agreed(now=logging)
                 if last or stopping or step % checkpoint_every == 0:
+                    collect()
                     with reporter.paused():
                         save()
                 if stopping:
                     checkpoints.wait()
                     reporter.say(f"Stopped by {stop.name} at step {step}; checkpointed.")
-                    raise Interrupted(128 + stop.number)
+                    raise Interrupted(128 + stop.number, step=step, state=state)
     finally:
         reporter.close()
         checkpoints.close()

@@ -1,6 +1,7 @@
 """`jaxface train`: trains a network by a configuration file."""
 
 import argparse
+import dataclasses
 import pathlib
 
 from jaxface.errors import UsageError
@@ -16,7 +17,8 @@ embedded suite's own. --set changes one of them, by its dotted name: --set
 method.learning_rate=1e-3 --set data.directory=/data.
 
 DIR receives checkpoints/, metrics.jsonl, tensorboard/, samples/ and at the end the networks as
-safetensors. A stopped run goes on with --resume, with the numbers it would have had.
+safetensors, also where it is stopped. A stopped run goes on with --resume, with the numbers it
+would have had; --begin starts another one from its networks, with a fresh optimiser.
 
 exit status: 0, trained to the end; 2, the call was wrong; 130 or 143, stopped and checkpointed
 """
@@ -34,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on with the run in DIR, if there is one"
     )
     parser.add_argument(
+        "--begin",
+        metavar="DIR",
+        help="begin with the networks of this folder instead of the configuration's own",
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -47,12 +54,25 @@ def run(arguments: argparse.Namespace) -> int:
     out = pathlib.Path(arguments.out or pathlib.Path("runs") / pathlib.Path(arguments.config).stem)
     if (out / "checkpoints").exists() and not arguments.resume:
         raise UsageError(f"{out}: there is a run here; --resume continues it, --out names another")
+    if arguments.begin is not None and arguments.resume:
+        raise UsageError("--begin starts a run and --resume continues one; give one of them")
 
     from jaxface.experiment import load_experiment, run_experiment
     from jaxface.overrides import apply_overrides
 
     experiment = apply_overrides(load_experiment(arguments.config), arguments.changes)
+    if arguments.begin is not None:
+        networks = dict(experiment.networks) | _networks(pathlib.Path(arguments.begin))
+        experiment = dataclasses.replace(experiment, networks=networks)
     networks = run_experiment(arguments.target, experiment, out)
     for role in networks:
         print(out / f"{role}.safetensors")
     return 0
+
+
+def _networks(folder: pathlib.Path) -> dict[str, str]:
+    """Role to file of a run folder's networks."""
+    found = {path.stem: str(path) for path in sorted(folder.glob("*.safetensors"))}
+    if not found:
+        raise UsageError(f"--begin {folder}: no networks (*.safetensors) in this folder")
+    return found

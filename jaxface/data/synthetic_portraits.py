@@ -26,7 +26,6 @@ Images are stored as bytes, not as PNG: decoding a record takes 0.05 ms instead 
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import math
@@ -45,13 +44,11 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core import example_serializer, splits
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
-from jaxface import images, morphable
+from jaxface import morphable
+from jaxface.data.scene_items import SPLITS, item_keys, scene_items
 from jaxface.errors import JaxfaceError
 from jaxface.files import atomic_writer
 from jaxface.telemetry import Progress
-
-SPLITS = ("train", "test")
-"""Split names; a name's place is part of its items' keys."""
 
 RENDER_BATCH = 32
 """Items rendered together, always the aligned group that an item belongs to, so that its pixels do
@@ -132,7 +129,7 @@ class SyntheticPortraits(FileReaderBuilder):
             )
 
         factors = jax.ShapeDtypeStruct((1, morphable.NUM_FACTORS), jnp.float32)
-        num_nuisance = jax.eval_shape(lambda u: _scenes(u).nuisance.flat, factors).shape[1]
+        num_nuisance = jax.eval_shape(lambda u: morphable.scene_from_gaussian(u).nuisance.flat, factors).shape[1]
         return tfds.core.DatasetInfo(
             builder=self,
             description="Rendered portraits with the parameters they were rendered from.",
@@ -222,12 +219,6 @@ def generate(config: PortraitsConfig, directory: str | os.PathLike[str]) -> path
     return pathlib.Path(builder.data_path)
 
 
-def item_keys(seed: int, split: str, indices: jax.Array) -> jax.Array:
-    """The keys of the items with numbers `indices` [n] in `split`: typed keys [n]."""
-    key = jax.random.fold_in(jax.random.key(seed), SPLITS.index(split))
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
-
-
 @dataclasses.dataclass(frozen=True)
 class _Shard:
     split: str
@@ -246,34 +237,12 @@ def _shards(config: PortraitsConfig) -> Iterator[_Shard]:
             yield _Shard(split, start, min(start + config.shard_size, count), name)
 
 
-def _items(keys: jax.Array, resolution: int) -> dict[str, jax.Array]:
-    factors = _factors(keys)
-    scenes = _scenes(factors)
-    # `render` compiles itself; inside another jit the world's arrays would become constants.
-    return {
-        "image": _to_uint8(morphable.render(scenes, resolution)),
-        "face": scenes.face.flat,
-        "nuisance": scenes.nuisance.flat,
-        "factors": factors,
-        "landmarks": morphable.landmarks(scenes.face, resolution),
-    }
-
-
-_scenes = jax.jit(morphable.scene_from_gaussian)
-_to_uint8 = jax.jit(images.to_uint8)
-
-
-@jax.jit
-def _factors(keys: jax.Array) -> jax.Array:
-    return jax.vmap(functools.partial(jax.random.normal, shape=(morphable.NUM_FACTORS,)))(keys)
-
-
 def _render(config: PortraitsConfig, split: str, start: int, stop: int) -> Iterator[dict]:
     """Items start, ..., stop - 1 in order; `start` is a multiple of RENDER_BATCH."""
 
     def submit(first):
         indices = jnp.arange(first, first + RENDER_BATCH)
-        return _items(item_keys(config.seed, split, indices), config.resolution)
+        return scene_items(item_keys(config.seed, split, indices), config.resolution)
 
     ahead = submit(start)  # the next batch renders while this one is written
     for first in range(start, stop, RENDER_BATCH):

@@ -1,15 +1,20 @@
 """`jaxface train`: a configuration file in, networks out; what is refused."""
 
 import json
+import os
 import shutil
+import signal
 
+import jax
 import numpy as np
 import pytest
 
 import jaxface.cli
+from jaxface import experiment
 from jaxface.errors import UsageError
 from jaxface.experiment import load_experiment
 from jaxface.overrides import apply_overrides
+from jaxface.train import Hook
 from jaxface.weights import load_network, read_header
 
 CONFIG = """
@@ -70,6 +75,49 @@ def test_resumes_and_refuses_to_begin_twice(run, capsys):
     assert np.array_equal(before.conv0.weight[...], after.conv0.weight[...])
     assert jaxface.cli.main([*arguments, "--resume", "--set", "method.beta1=0.5"]) == 2
     assert "beta1" in capsys.readouterr().err
+
+
+def test_begins_with_the_networks_of_another_run(run, capsys):
+    """Live renders this time, and one step at a rate of nothing: the weights stay what they were."""
+    folder, config, _ = run
+    live = folder / "live.py"
+    live.write_text(
+        config.read_text()
+        .replace("RenderedPortraits(16, num_train=32, num_test=8)", "LiveRenders(16, num_test=8)")
+        .replace("RenderedPortraits", "LiveRenders")
+        .replace("(Stage(8, 2, 8), Stage(16, 2, 8))", "(Stage(16, 1, 8),)")
+    )
+    out = folder / "second"
+    call = ["train", "generator", "--config", str(live), "--out", str(out)]
+    call += ["--set", "method.learning_rate=0.0", "--begin"]
+    assert jaxface.cli.main([*call, str(folder / "run")]) == 0
+    before, after = (load_network(path / "generator.safetensors") for path in (folder / "run", out))
+    for a, b in zip(jax.tree.leaves(before.synthesis), jax.tree.leaves(after.synthesis), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert jaxface.cli.main([*call, str(folder), "--out", str(folder / "third")]) == 2
+    assert "no networks" in capsys.readouterr().err
+    assert jaxface.cli.main([*call, str(folder / "run"), "--resume"]) == 2
+    assert "one of them" in capsys.readouterr().err
+
+
+def test_a_stopped_run_leaves_its_networks(run, monkeypatch):
+    folder, _, arguments = run
+
+    def stop_after_the_second(recipe, directory, every):
+        def stop(step, state):
+            # The last step of the first stage: the second must not begin.
+            if step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return [Hook("stop", 1, stop)]
+
+    monkeypatch.setattr(experiment, "_hooks", stop_after_the_second)
+    out = folder / "stopped"
+    with pytest.raises(SystemExit) as stopped:
+        jaxface.cli.main([*arguments, "--out", str(out)])
+    assert stopped.value.code == 143
+    assert read_header(out / "generator.safetensors")["steps"] == "2"
+    assert load_network(out / "generator.safetensors").resolution == 16
 
 
 @pytest.mark.parametrize(

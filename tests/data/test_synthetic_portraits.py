@@ -12,12 +12,8 @@ import tensorflow_datasets as tfds
 from jaxface import cli, images, morphable
 from jaxface.data import synthetic_portraits
 from jaxface.data.pipelines import DataError, batches, tfds_source
-from jaxface.data.synthetic_portraits import (
-    GenerationError,
-    PortraitsConfig,
-    generate,
-    item_keys,
-)
+from jaxface.data.scene_items import item_keys
+from jaxface.data.synthetic_portraits import GenerationError, PortraitsConfig, generate
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 

@@ -1,0 +1,106 @@
+"""Items of the embedded world by number: a scene, its picture and every true parameter.
+
+Item i of a split depends on the seed, the split and i, and on nothing else. The data set
+`synthetic_portraits` stores items; `LivePortraits` renders the same ones when they are needed, on
+the device that trains, for runs that would wait for a disk or have none to spare.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxface import images, morphable
+from jaxface.errors import JaxfaceError
+
+SPLITS = ("train", "test")
+"""Split names; a name's place is part of its items' keys."""
+
+
+class SceneError(JaxfaceError):
+    """Scenes cannot be dealt out as asked."""
+
+
+def item_keys(seed: int, split: str, indices: jax.Array) -> jax.Array:
+    """The keys of the items with numbers `indices` [n] in `split`: typed keys [n]."""
+    key = jax.random.fold_in(jax.random.key(seed), SPLITS.index(split))
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
+
+
+def scene_items(keys: jax.Array, resolution: int) -> dict[str, jax.Array]:
+    """The items of n keys.
+
+    Returns:
+      ``image`` uint8 [n, R, R, 3]; ``face`` [n, 257] and ``nuisance`` [n, K], the flat forms;
+      ``factors`` [n, F], whitened; ``landmarks`` [n, 68, 2] in pixels.
+    """
+    factors = _factors(keys)
+    scenes = _scenes(factors)
+    # `render` compiles itself; inside another jit the world's arrays would become constants.
+    return {
+        "image": _to_uint8(morphable.render(scenes, resolution)),
+        "face": scenes.face.flat,
+        "nuisance": scenes.nuisance.flat,
+        "factors": factors,
+        "landmarks": morphable.landmarks(scenes.face, resolution),
+    }
+
+
+_scenes = jax.jit(morphable.scene_from_gaussian)
+_to_uint8 = jax.jit(images.to_uint8)
+
+
+@jax.jit
+def _factors(keys: jax.Array) -> jax.Array:
+    return jax.vmap(functools.partial(jax.random.normal, shape=(morphable.NUM_FACTORS,)))(keys)
+
+
+class LivePortraits:
+    """Endless batches of training items, rendered as they are asked for; none comes twice.
+
+    Batch k holds items k * batch_size onwards, the same ones in the same order as the data set of
+    this seed. Each process renders its own contiguous rows. An iterator for `jaxface.train.fit`.
+
+    Args:
+      resolution: pixels per side.
+      batch_size: items per batch over all processes; divisible by their number.
+      seed: of all items.
+      fields: names to keep.
+
+    Raises:
+      SceneError: the batch does not divide over the processes.
+    """
+
+    def __init__(self, resolution: int, *, batch_size: int, seed: int, fields: Sequence[str]):
+        processes = jax.process_count()
+        if batch_size < 1 or batch_size % processes:
+            raise SceneError(
+                f"LivePortraits: batch_size must be a positive multiple of {processes} processes, "
+                f"got {batch_size}."
+            )
+        self._resolution, self._batch_size, self._seed = resolution, batch_size, seed
+        self._fields, self._rows = tuple(fields), batch_size // processes
+        self._position, self._ahead = 0, None
+
+    def __next__(self) -> dict[str, jax.Array]:
+        batch = self._render(self._position) if self._ahead is None else self._ahead
+        self._position += 1
+        # Queued now, the next batch renders behind the step that takes this one.
+        self._ahead = self._render(self._position)
+        return batch
+
+    def _render(self, position: int) -> dict[str, jax.Array]:
+        first = position * self._batch_size + jax.process_index() * self._rows
+        keys = item_keys(self._seed, "train", jnp.arange(first, first + self._rows))
+        items = scene_items(keys, self._resolution)
+        return {name: items[name] for name in self._fields}
+
+    def get_state(self) -> dict[str, int]:
+        """The position, as JSON."""
+        return {"position": self._position}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Back, or ahead, to a position that `get_state` gave."""
+        self._position, self._ahead = int(state["position"]), None

@@ -118,10 +118,11 @@ VGG_LAYERS = {"conv1_1": (1, 64), "conv1_2": (1, 64), "conv3_2": (4, 256), "conv
 def published_weights() -> tuple[float, float, tuple[tuple[str, float], ...]]:
     """The paper's weights of equation 7 in this library's units.
 
-    Section 5 gives lambda_l2 = lambda_p = 1e-6 without saying in which units. They are read here
-    as factors of sums of squares, as the norms are written, over pixels of 0..255 at the paper's
-    size of 1024 (phi at 256): with these the two terms are of one order. The losses of this library
-    are means over images in [-1, 1], so that they compare between resolutions; hence
+    lambda_l2 = lambda_p = 1e-6 (section 5; quoted without the paper at hand, so check them against
+    it before comparing numbers), in units that it does not name. They are read here as factors of
+    sums of squares, as the norms are written, over pixels of 0..255 at the paper's size of 1024
+    (phi at 256): with these the two terms are of one order. The losses of this library are means
+    over images in [-1, 1], so that they compare between resolutions; hence
 
         l2:  lambda_l2 * 3 * 1024^2 * 127.5^2
         layer j:  lambda_p * N_j * 57.6^2

@@ -2,8 +2,8 @@
 
     configs/train_in_chunks.sh generator configs/embedded_64_live.py carry
 
-in as many chunks as there is time for, with jaxface/assets/embedded copied to `carry` to begin with;
-then one last chunk in which the learning rate falls to nothing:
+in as many chunks as there is time for, `carry` beginning as a copy of jaxface/assets/embedded; then
+one last chunk in which the learning rate falls to nothing:
 
     configs/train_in_chunks.sh generator configs/embedded_64_live.py carry 540 \
         --set method.stages.0.steps=STEPS --set method.decay_fraction=1.0

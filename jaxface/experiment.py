@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -199,7 +200,7 @@ def _open(
         def live(size: int, fields: tuple[str, ...]) -> Any:
             return LivePortraits(data.resolution, batch_size=size, seed=data.seed, fields=fields)
 
-        keys = item_keys(data.seed, "test", np.arange(data.num_test))
+        keys = item_keys(data.seed, "test", jnp.arange(data.num_test))
         items = jax.device_get(scene_items(keys, data.resolution)) if data.num_test else None
         return live, items and {name: items[name] for name in ("image", "factors")}
 

@@ -129,7 +129,8 @@ class SyntheticPortraits(FileReaderBuilder):
             )
 
         factors = jax.ShapeDtypeStruct((1, morphable.NUM_FACTORS), jnp.float32)
-        num_nuisance = jax.eval_shape(lambda u: morphable.scene_from_gaussian(u).nuisance.flat, factors).shape[1]
+        scene = jax.eval_shape(morphable.scene_from_gaussian, factors)
+        num_nuisance = jax.eval_shape(lambda scene: scene.nuisance.flat, scene).shape[1]
         return tfds.core.DatasetInfo(
             builder=self,
             description="Rendered portraits with the parameters they were rendered from.",

@@ -14,7 +14,7 @@ price of a full image, by stages that go on with the same state. Batches are
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -133,7 +133,7 @@ def initial_state(
             f"regression: the generator to begin with has other sizes; it is {generator.config}, "
             f"the settings say {settings.generator}"
         )
-    generator = jax.tree.map(jnp.copy, generator)  # the one given stays as it is
+    generator = cast(Generator, jax.tree.map(jnp.copy, generator))  # the one given stays as it is
     first = generator.mapping.layers[0]
     first.weight[...] = first.weight[...].at[settings.num_factors :].set(0.0)
     params = nnx.state(generator, nnx.Param)

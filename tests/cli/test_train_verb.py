@@ -78,7 +78,7 @@ def test_resumes_and_refuses_to_begin_twice(run, capsys):
 
 
 def test_begins_with_the_networks_of_another_run(run, capsys):
-    """Live renders this time, and one step at a rate of nothing: the weights stay what they were."""
+    """Live renders this time, and one step at a rate of 0: the weights stay what they were."""
     folder, config, _ = run
     live = folder / "live.py"
     live.write_text(
@@ -91,8 +91,11 @@ def test_begins_with_the_networks_of_another_run(run, capsys):
     call = ["train", "generator", "--config", str(live), "--out", str(out)]
     call += ["--set", "method.learning_rate=0.0", "--begin"]
     assert jaxface.cli.main([*call, str(folder / "run")]) == 0
-    before, after = (load_network(path / "generator.safetensors") for path in (folder / "run", out))
-    for a, b in zip(jax.tree.leaves(before.synthesis), jax.tree.leaves(after.synthesis), strict=True):
+    before, after = (
+        jax.tree.leaves(load_network(path / "generator.safetensors").synthesis)
+        for path in (folder / "run", out)
+    )
+    for a, b in zip(before, after, strict=True):
         np.testing.assert_array_equal(a, b)
     assert jaxface.cli.main([*call, str(folder), "--out", str(folder / "third")]) == 2
     assert "no networks" in capsys.readouterr().err

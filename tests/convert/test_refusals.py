@@ -178,10 +178,13 @@ def test_another_family_or_network_than_the_file_s_is_refused(tmp_path, capsys):
     status, errors = run(rosinality(), tmp_path, capsys, "--network", "G")
     assert status == 2
     assert "no network g in the file" in errors[0]
+    status, errors = run(rosinality(), tmp_path, capsys, "--network", "H")
+    assert status == 2
+    assert "hold G_ema, G, D, not H" in errors[0]
 
 
 def test_wrong_arguments_are_one_line_too(capsys):
-    for arguments in ([], ["nonsense", "a", "b"], ["auto", "a", "b", "--network", "H"]):
+    for arguments in ([], ["nonsense", "a", "b"], ["auto", "a", "b", "--network"]):
         with pytest.raises(SystemExit) as exit_:
             main(arguments)
         assert exit_.value.code == 2

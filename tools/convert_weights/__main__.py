@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from tools.convert_weights.convert import FAMILIES, convert
-from tools.convert_weights.plan import NETWORKS
 from tools.convert_weights.refusal import Refusal
 
 EXIT_REFUSED = 2
@@ -23,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m tools.convert_weights",
-        description="Convert a StyleGAN2 checkpoint into jaxface's safetensors format. Nothing "
+        description="Convert a published checkpoint into jaxface's safetensors format. Nothing "
         "in the checkpoint is executed; what cannot be converted is refused, with exit status 2.",
     )
     parser.add_argument("family", choices=[*FAMILIES, "auto"], help="who wrote the checkpoint")
@@ -31,9 +30,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("target", type=Path, metavar="OUT", help="the safetensors file to write")
     parser.add_argument(
         "--network",
-        choices=NETWORKS,
-        default="G_ema",
-        help="which network of the file (default: %(default)s, the average to make images with)",
+        metavar="NAME",
+        help="which network of the file: G_ema, G or D of a StyleGAN2 (default: the family's "
+        "first, for StyleGAN2 the average to make images with)",
     )
     parser.add_argument(
         "--reduced-precision",

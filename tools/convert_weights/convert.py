@@ -11,9 +11,9 @@ import numpy as np
 from jaxface.errors import WeightsError
 from jaxface.weights import build_network, save_network
 from tools.convert_weights import nvidia_pytorch, nvidia_tensorflow, rosinality
-from tools.convert_weights.checkpoint import Checkpoint, PersistentObject, read_checkpoint
+from tools.convert_weights.checkpoint import Checkpoint, read_checkpoint
 from tools.convert_weights.pickle_machine import one_line
-from tools.convert_weights.plan import NETWORKS, Plan, fill
+from tools.convert_weights.plan import Plan, fill
 from tools.convert_weights.refusal import Refusal
 
 # Goes up whenever the same source would give another file.
@@ -23,12 +23,20 @@ CONVERTER_VERSION = "1"
 class Family(Protocol):
     """What the module of a source family offers."""
 
+    NETWORKS: tuple[str, ...]
+    """Names of the networks that its files may hold; the first is converted unless another is
+    asked for."""
+
     def matches(self, root: Any) -> bool:
         """Whether a checkpoint's root object is of this family."""
         ...
 
     def plan(self, root: Any, network: str) -> Plan:
-        """How to convert one of its networks."""
+        """How to convert one of its networks, a name in ``NETWORKS``."""
+        ...
+
+    def other_parts(self, root: Any, network: str) -> dict[str, str]:
+        """What else the file holds, by name, with the reason why it is left out."""
         ...
 
 
@@ -55,7 +63,7 @@ def convert(
     source: Path,
     target: Path,
     *,
-    network: str = "G_ema",
+    network: str | None = None,
     reduced_precision: str = "none",
 ) -> Conversion:
     """Convert one network of a checkpoint; the target appears whole or not at all.
@@ -64,7 +72,7 @@ def convert(
         family: a key of ``FAMILIES``, or ``auto``.
         source: the checkpoint.
         target: the safetensors file to write, over an existing one if need be.
-        network: ``G_ema``, ``G`` or ``D``.
+        network: which of the family's ``NETWORKS``; the first by default.
         reduced_precision: ``none`` computes every resolution in float32; ``float16`` and
             ``bfloat16`` let those compute in it that the source computes in float16.
 
@@ -75,7 +83,13 @@ def convert(
     checkpoint = read_checkpoint(source)
     try:
         name = _family(family, checkpoint)
-        plan = FAMILIES[name].plan(checkpoint.root, network)
+        module = FAMILIES[name]
+        network = network or module.NETWORKS[0]
+        if network not in module.NETWORKS:
+            raise Refusal(
+                f"files of the family {name} hold {', '.join(module.NETWORKS)}, not {network}"
+            )
+        plan = module.plan(checkpoint.root, network)
         plan, precision = _with_precision(plan, reduced_precision)
         arrays, lines = fill(plan)
     except Refusal as refusal:
@@ -96,7 +110,10 @@ def convert(
         f"source   {source}, {name}, network {network}, SHA-256 {checkpoint.sha256}",
         f"network  {plan.class_name} " + " ".join(f"{k}={v}" for k, v in fields.items()),
         *lines,
-        *_other_parts(checkpoint.root, network),
+        *(
+            f"ignored  {k}: {why}"
+            for k, why in module.other_parts(checkpoint.root, network).items()
+        ),
         *precision,
         *(f"note     {note}" for note in plan.notes),
         f"filled   {len(arrays)} of {len(arrays)} arrays, every shape checked",
@@ -141,24 +158,3 @@ def _with_precision(plan: Plan, dtype: str) -> tuple[Plan, list[str]]:
         return plan, [f"note     {what}; here they compute in float32"]
     config = dataclasses.replace(plan.config, num_reduced_precision_res=count, reduced_dtype=dtype)
     return dataclasses.replace(plan, config=config), [f"note     {what}; here in {dtype}"]
-
-
-def _other_parts(root: Any, network: str) -> list[str]:
-    """What else the file holds, by name."""
-    if isinstance(root, tuple):
-        names = [name for name in NETWORKS if name != network]
-    else:
-        own = {network, rosinality.KEYS[network], "latent_avg" if network != "D" else network}
-        names = [one_line(key) for key in root if key not in own]
-    return [f"ignored  {name}: {_why(root, name)}" for name in names]
-
-
-def _why(root: Any, name: str) -> str:
-    value = root.get(name) if isinstance(root, dict) else None
-    if (
-        isinstance(root, tuple)
-        or isinstance(value, PersistentObject)
-        or name in ("g", "d", "g_ema")
-    ):
-        return "another network of the file"
-    return "not part of a network"

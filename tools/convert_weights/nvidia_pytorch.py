@@ -33,7 +33,16 @@ import numpy as np
 from jaxface.nets.stylegan2 import DiscriminatorConfig, GeneratorConfig
 from tools.convert_weights import hooks
 from tools.convert_weights.checkpoint import PersistentObject
-from tools.convert_weights.plan import NETWORKS, Entry, Plan, checked, make_config
+from tools.convert_weights.pickle_machine import one_line
+from tools.convert_weights.plan import (
+    ANOTHER_NETWORK,
+    NO_NETWORK,
+    STYLEGAN2_NETWORKS,
+    Entry,
+    Plan,
+    checked,
+    make_config,
+)
 from tools.convert_weights.refusal import Refusal
 from tools.convert_weights.sizes import (
     BINOMIAL,
@@ -62,6 +71,8 @@ KNOWN_CLASSES = frozenset(
 )
 # Layers without an activation; every other one is a leaky ReLU.
 LINEAR_LAYERS = ("affine", "embed", "skip", "out")
+
+NETWORKS: tuple[str, ...] = STYLEGAN2_NETWORKS
 
 
 @dataclass
@@ -106,6 +117,15 @@ def plan(root: Any, network: str) -> Plan:
     _flatten(module, "", modules, set())
     _check_activations(modules)
     return _discriminator_plan(modules) if network == "D" else _generator_plan(modules)
+
+
+def other_parts(root: Any, network: str) -> dict[str, str]:
+    """What else the file holds, by name, with the reason why it is left out."""
+    return {
+        one_line(name): ANOTHER_NETWORK if isinstance(part, PersistentObject) else NO_NETWORK
+        for name, part in root.items()
+        if name != network
+    }
 
 
 def _flatten(module: PersistentObject, prefix: str, into: Modules, seen: set[int]) -> None:

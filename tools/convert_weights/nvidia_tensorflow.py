@@ -39,11 +39,19 @@ from jaxface.nets.stylegan2 import DiscriminatorConfig, GeneratorConfig
 from tools.convert_weights import hooks
 from tools.convert_weights.checkpoint import TENSORFLOW_NETWORK
 from tools.convert_weights.pickle_machine import Record, one_line
-from tools.convert_weights.plan import Entry, Plan, checked, make_config
+from tools.convert_weights.plan import (
+    ANOTHER_NETWORK,
+    STYLEGAN2_NETWORKS,
+    Entry,
+    Plan,
+    checked,
+    make_config,
+)
 from tools.convert_weights.refusal import Refusal
 from tools.convert_weights.sizes import BINOMIAL, channel_schedule, count_keys, shape_of
 from tools.convert_weights.tensors import as_array
 
+NETWORKS: tuple[str, ...] = STYLEGAN2_NETWORKS
 POSITIONS = {"G": 0, "D": 1, "G_ema": 2}
 
 VERSIONS = (4, 5)
@@ -165,6 +173,12 @@ def plan(root: Any, network: str) -> Plan:
         ignored["synthesis/lod"] = "the level of progressive growing"
     make = _discriminator_plan if kind == "D" else _generator_plan
     return make(arrays, settings, version, ignored)
+
+
+def other_parts(root: Any, network: str) -> dict[str, str]:
+    """What else the file holds, by name, with the reason why it is left out."""
+    del root
+    return {name: ANOTHER_NETWORK for name in NETWORKS if name != network}
 
 
 def _variables(record: Record, prefix: str) -> dict[str, np.ndarray]:

@@ -19,8 +19,11 @@ from tools.convert_weights.refusal import Refusal
 # How many keys an error names before it counts the rest.
 SHOWN = 3
 
-# The networks of a checkpoint: the averaged generator, the generator, the discriminator.
-NETWORKS = ("G_ema", "G", "D")
+# The networks of a StyleGAN2 checkpoint: the averaged generator, the generator, the discriminator.
+STYLEGAN2_NETWORKS = ("G_ema", "G", "D")
+
+# Reasons to leave out a part of a file.
+ANOTHER_NETWORK, NO_NETWORK = "another network of the file", "not part of a network"
 
 Config = TypeVar("Config")
 

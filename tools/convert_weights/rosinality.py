@@ -40,7 +40,15 @@ import numpy as np
 
 from jaxface.nets.stylegan2 import DiscriminatorConfig, GeneratorConfig
 from tools.convert_weights import hooks
-from tools.convert_weights.plan import Entry, Plan, make_config
+from tools.convert_weights.pickle_machine import one_line
+from tools.convert_weights.plan import (
+    ANOTHER_NETWORK,
+    NO_NETWORK,
+    STYLEGAN2_NETWORKS,
+    Entry,
+    Plan,
+    make_config,
+)
 from tools.convert_weights.refusal import Refusal
 from tools.convert_weights.sizes import (
     BINOMIAL,
@@ -51,6 +59,7 @@ from tools.convert_weights.sizes import (
 )
 from tools.convert_weights.tensors import NumpyArray, Tensor, as_array
 
+NETWORKS: tuple[str, ...] = STYLEGAN2_NETWORKS
 KEYS = {"G_ema": "g_ema", "G": "g", "D": "d"}
 
 # model.py: Generator's lr_mlp, and the factor^2 of its up-sampling filters.
@@ -79,6 +88,16 @@ def plan(root: Any, network: str) -> Plan:
     if network == "D":
         return _discriminator_plan(arrays)
     return _generator_plan(arrays, root.get("latent_avg"))
+
+
+def other_parts(root: Any, network: str) -> dict[str, str]:
+    """What else the file holds, by name, with the reason why it is left out."""
+    own = {KEYS[network], *(["latent_avg"] if network != "D" else [])}
+    return {
+        one_line(name): ANOTHER_NETWORK if name in KEYS.values() else NO_NETWORK
+        for name in root
+        if name not in own
+    }
 
 
 def _generator_plan(arrays: dict[str, np.ndarray], latent_avg: Any) -> Plan:

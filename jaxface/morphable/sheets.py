@@ -25,9 +25,11 @@ SWEEPS = (
     ("skin", 0),
     ("hair_colour", 0),
     ("hair_style", 0),
+    ("age", 0),
+    ("glasses", 0),
 )
 """Rows of `sweep_sheet`: yaw, pitch, light from the side, from above, its hardness, skin tone, hair
-colour and hair length, as (factor, coordinate)."""
+colour, hair length, age and glasses, as (factor, coordinate)."""
 
 
 def scene_sheet(key: Array, resolution: int, count: int = 64) -> tuple[Array, int]:

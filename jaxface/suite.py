@@ -10,14 +10,30 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.errors import SuiteError
-from jaxface.nets import VGG16, Discriminator, Generator
+from jaxface.nets import (
+    IRSE,
+    VGG16,
+    Discriminator,
+    E4EEncoder,
+    FaceReconstruction,
+    Generator,
+    PSPEncoder,
+    RestyleE4EEncoder,
+    RestylePSPEncoder,
+    WEncoder,
+)
 from jaxface.weights import load_network, read_header
 
-# Role to the class of network that can play it.
-ROLES: dict[str, type] = {
-    "generator": Generator,
-    "discriminator": Discriminator,
-    "perceptual": VGG16,
+Encoder = PSPEncoder | E4EEncoder | WEncoder | RestylePSPEncoder | RestyleE4EEncoder
+
+# Role to the classes of network that can play it.
+ROLES: dict[str, tuple[type, ...]] = {
+    "generator": (Generator,),
+    "discriminator": (Discriminator,),
+    "encoder": (PSPEncoder, E4EEncoder, WEncoder, RestylePSPEncoder, RestyleE4EEncoder),
+    "perceptual": (VGG16,),
+    "recognition": (IRSE,),
+    "reconstruction": (FaceReconstruction,),
 }
 
 ASSETS = Path(__file__).parent / "assets"
@@ -27,8 +43,9 @@ ASSETS = Path(__file__).parent / "assets"
 class Suite:
     """Networks by role, loaded when first asked for.
 
-    ``suite.generator``, ``suite.discriminator``, ``suite.perceptual``; a role that the suite
-    lacks raises :class:`SuiteError` on access. ``in suite`` tells without loading.
+    ``suite.generator``, ``suite.discriminator``, ``suite.encoder``, ``suite.perceptual``,
+    ``suite.recognition``, ``suite.reconstruction``; a role that the suite lacks raises
+    :class:`SuiteError` on access. ``in suite`` tells without loading.
     """
 
     name: str
@@ -52,8 +69,9 @@ class Suite:
         if role not in self._loaded:
             network = load_network(self._file(role))
             if not isinstance(network, ROLES[role]):
+                expected = " or ".join(each.__name__ for each in ROLES[role])
                 raise SuiteError(
-                    f"{self.files[role]}: expected a {ROLES[role].__name__} as {role}, got a "
+                    f"{self.files[role]}: expected a {expected} as {role}, got a "
                     f"{type(network).__name__}"
                 )
             self._loaded[role] = network
@@ -70,9 +88,24 @@ class Suite:
         return self.network("discriminator")
 
     @property
+    def encoder(self) -> Encoder:
+        """Portraits to W+; ReStyle's also take what the generator made so far."""
+        return self.network("encoder")
+
+    @property
     def perceptual(self) -> VGG16:
         """Features for perceptual distances."""
         return self.network("perceptual")
+
+    @property
+    def recognition(self) -> IRSE:
+        """Embeddings of identity."""
+        return self.network("recognition")
+
+    @property
+    def reconstruction(self) -> FaceReconstruction:
+        """Portraits to face parameters."""
+        return self.network("reconstruction")
 
     def _file(self, role: str) -> Path:
         if role not in self.files:

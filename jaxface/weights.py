@@ -28,9 +28,28 @@ FORMAT_VERSION = "1"
 
 # Class name to (module, configuration class). A new network is one more line.
 NETWORKS = {
+    "AlexNet": ("jaxface.nets.alexnet", "AlexNetConfig"),
+    "DECAEncoder": ("jaxface.nets.deca", "DECAEncoderConfig"),
+    "Deep3D": ("jaxface.nets.deep3d", "Deep3DConfig"),
     "Discriminator": ("jaxface.nets.stylegan2", "DiscriminatorConfig"),
+    "DlibResNet": ("jaxface.nets.dlib_resnet", "DlibResNetConfig"),
+    "E4EEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
+    "FaceLandmarkNet": ("jaxface.nets.face_landmarks", "FaceLandmarkConfig"),
+    "FaceNet": ("jaxface.nets.facenet", "FaceNetConfig"),
+    "FaceReconstruction": ("jaxface.nets.reconstruction", "ReconstructionConfig"),
+    "FAN": ("jaxface.nets.fan", "FANConfig"),
+    "FLAME": ("jaxface.morphable.flame", "FLAMEConfig"),
     "Generator": ("jaxface.nets.stylegan2", "GeneratorConfig"),
+    "HopeNet": ("jaxface.nets.hopenet", "HopeNetConfig"),
+    "InceptionV3": ("jaxface.nets.inception", "InceptionConfig"),
+    "IRSE": ("jaxface.nets.irse", "IRSEConfig"),
+    "LPIPS": ("jaxface.nets.lpips", "LPIPSConfig"),
+    "PSPEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
+    "RestyleE4EEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
+    "RestylePSPEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
     "VGG16": ("jaxface.nets.vgg", "VGGConfig"),
+    "VGGFace": ("jaxface.nets.vgg_face", "VGGFaceConfig"),
+    "WEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
 }
 
 

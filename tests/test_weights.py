@@ -6,7 +6,15 @@ import pytest
 from flax import nnx
 
 import jaxface
-from jaxface.nets import VGG16, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from jaxface.nets import (
+    VGG16,
+    Discriminator,
+    DiscriminatorConfig,
+    EncoderConfig,
+    Generator,
+    GeneratorConfig,
+    IRSEConfig,
+)
 from jaxface.nets.vgg import VGGConfig
 from jaxface.weights import abstract_network, build_network, network_names, read_header
 
@@ -122,3 +130,18 @@ def test_suites(tmp_path, generator):
         _ = suite.discriminator
     with pytest.raises(jaxface.SuiteError, match="expected a VGG16 as perceptual"):
         _ = suite.perceptual
+
+
+def test_several_classes_play_the_encoder(tmp_path, random_network):
+    config = EncoderConfig((1, 1, 2, 2), (1, 1, 1, 1), num_ws=4, w_dim=3, resolution=32)
+    for name in ("PSPEncoder", "E4EEncoder", "WEncoder", "RestylePSPEncoder", "RestyleE4EEncoder"):
+        jaxface.save_network(tmp_path / "encoder.safetensors", random_network(name, config))
+        assert type(jaxface.load_suite(tmp_path).encoder).__name__ == name
+    recognition = random_network("IRSE", IRSEConfig((1, 1, 2, 2), (1, 1, 1, 1), embedding_dim=3))
+    jaxface.save_network(tmp_path / "recognition.safetensors", recognition)
+    suite = jaxface.load_suite(tmp_path)
+    assert suite.recognition.config.embedding_dim == 3
+    jaxface.save_network(tmp_path / "encoder.safetensors", recognition)
+    suite = jaxface.load_suite(tmp_path)
+    with pytest.raises(jaxface.SuiteError, match=r"expected a PSPEncoder or E4E.* got a"):
+        _ = suite.encoder

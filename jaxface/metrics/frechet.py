@@ -1,5 +1,7 @@
 """Fréchet distance between two sets of features: Heusel et al. 2017, "GANs Trained by a Two
 Time-Scale Update Rule Converge to a Local Nash Equilibrium", equation 6.
+
+The Fréchet Inception distance is this one between features of ``jaxface.nets.InceptionV3``.
 """
 
 import numpy as np

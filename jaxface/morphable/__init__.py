@@ -1,7 +1,14 @@
-"""The embedded face world: a procedural morphable head, its scenes and their pictures."""
+"""3D faces: the embedded world's head, its scenes and their pictures; FLAME with DECA's camera."""
 
 from jaxface.morphable.annotation import LANDMARKS_66, NUM_LANDMARKS, landmarks
+from jaxface.morphable.flame import FLAME, FLAMEConfig, FlameHeads
+from jaxface.morphable.flame_parameters import (
+    FLAME_WIDTHS,
+    NUM_FLAME_PARAMETERS,
+    FlameParameters,
+)
 from jaxface.morphable.modes import EXPRESSION_NAMES
+from jaxface.morphable.orthographic import weak_perspective
 from jaxface.morphable.parameters import (
     NUM_PARAMETERS,
     SEMANTIC_GROUPS,
@@ -16,12 +23,18 @@ from jaxface.morphable.scenes import FACTORS, NUM_FACTORS, sample_scenes, scene_
 __all__ = [
     "EXPRESSION_NAMES",
     "FACTORS",
+    "FLAME",
+    "FLAME_WIDTHS",
     "LANDMARKS_66",
     "NUM_FACTORS",
+    "NUM_FLAME_PARAMETERS",
     "NUM_LANDMARKS",
     "NUM_PARAMETERS",
     "SEMANTIC_GROUPS",
+    "FLAMEConfig",
     "FaceParameters",
+    "FlameHeads",
+    "FlameParameters",
     "Nuisance",
     "Scene",
     "VertexView",
@@ -31,4 +44,5 @@ __all__ = [
     "scene_from_gaussian",
     "vertex_photometric",
     "vertex_view",
+    "weak_perspective",
 ]

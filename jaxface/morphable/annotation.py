@@ -7,6 +7,7 @@ mode: the contour is that of the face in three dimensions, not the visible silho
 """
 
 import functools
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from jaxface.morphable.head import (
     build_head,
     eye_coordinates,
 )
-from jaxface.morphable.model import FaceModel, face_model
+from jaxface.morphable.model import face_model
 from jaxface.morphable.parameters import FaceParameters
 
 NUM_LANDMARKS = 68
@@ -125,15 +126,38 @@ def landmark_vertices() -> tuple[int, ...]:
     return tuple(found[index] for index in range(NUM_LANDMARKS))
 
 
-@functools.partial(jax.jit, static_argnames="resolution")
-def _landmarks(model: FaceModel, vertices: Array, face: FaceParameters, resolution: int) -> Array:
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LandmarkModel:
+    """The part of the face model that moves the landmarks: 68 vertices and their modes."""
+
+    vertices: Array  # [68, 3]
+    identity_basis: Array  # [80, 68, 3], times the standard deviations
+    expression_basis: Array  # [64, 68, 3]
+
+
+@functools.cache
+def landmark_model() -> LandmarkModel:
+    """The landmarks' part of the face model; built on the first call, then kept."""
+    model, vertices = face_model(), np.array(landmark_vertices())
+
     def rows(basis: Array) -> Array:
         return basis.reshape(basis.shape[0], -1, 3)[:, vertices]
 
-    identity = face.identity * model.identity_deviation
-    points = model.vertices[vertices]
-    points = points + jnp.einsum("nk,kvi->nvi", identity, rows(model.identity_basis))
-    points = points + jnp.einsum("nk,kvi->nvi", face.expression, rows(model.expression_basis))
+    with jax.ensure_compile_time_eval():
+        return LandmarkModel(
+            vertices=model.vertices[vertices],
+            identity_basis=rows(model.identity_basis) * model.identity_deviation[:, None, None],
+            expression_basis=rows(model.expression_basis),
+        )
+
+
+@functools.partial(jax.jit, static_argnames="resolution")
+def project_landmarks(model: LandmarkModel, face: FaceParameters, resolution: int) -> Array:
+    """`landmarks` with the model as an argument, for use inside compiled programs."""
+    points = model.vertices
+    points = points + jnp.einsum("nk,kvi->nvi", face.identity, model.identity_basis)
+    points = points + jnp.einsum("nk,kvi->nvi", face.expression, model.expression_basis)
     placed = transform(points, face.rotation, face.translation)
     return project(placed, resolution)[..., :2]
 
@@ -144,4 +168,4 @@ def landmarks(face: FaceParameters, resolution: int) -> Array:
     The centre of the picture's first pixel is at (0.5, 0.5). Differentiable in pose, identity and
     expression. Index with `LANDMARKS_66` for the 66-point mark-up.
     """
-    return _landmarks(face_model(), np.array(landmark_vertices()), face, resolution)
+    return project_landmarks(landmark_model(), face, resolution)

@@ -90,7 +90,8 @@ def bilinear_samples(images: Array, positions: Array) -> Array:
 
 
 @jax.jit
-def _photometric(model: FaceModel, face: FaceParameters, images: Array) -> Array:
+def photometric_energy(model: FaceModel, face: FaceParameters, images: Array) -> Array:
+    """`vertex_photometric` with the face model as an argument, for use inside compiled programs."""
     view = _view(model, face, images.shape[1])
     difference = view.colours - bilinear_samples(images, view.positions)
     # The floor keeps the norm differentiable where colours agree.
@@ -114,4 +115,4 @@ def vertex_photometric(face: FaceParameters, images: Array) -> Array:
             f"vertex_photometric: expected square RGB images [{count}, R, R, 3] for {count} "
             f"faces, got {images.shape}"
         )
-    return _photometric(region_model(), face, images)
+    return photometric_energy(region_model(), face, images)

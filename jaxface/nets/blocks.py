@@ -25,6 +25,21 @@ def _pair(value: Pair) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
+def check_images(network: str, images: jax.Array) -> None:
+    """Refuse what is not a batch of images.
+
+    Args:
+        network: the name that the error begins with.
+
+    Raises:
+        ValueError: unless `images` is [N, H, W, 3] of floating numbers, with pixels.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape[1:3]:
+        raise ValueError(f"{network}: expected images [N, H, W, 3], got {list(images.shape)}")
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(f"{network}: expected floats in [-1, 1], got {images.dtype}")
+
+
 class Conv2d(nnx.Module):
     """Convolution with zero padding, ``torch.nn.Conv2d``.
 
@@ -131,7 +146,8 @@ def max_pool(
         ceil: also a last window that reaches over the edge, as ``ceil_mode``.
     """
     pads = [_window_padding(n, size, stride, padding, ceil) for n in x.shape[1:3]]
-    lowest = jnp.asarray(-jnp.inf, x.dtype)
+    # A NumPy constant: JAX recognises the maximum, and its gradient, by its value.
+    lowest = np.asarray(-np.inf, x.dtype)
     return lax.reduce_window(
         x, lowest, lax.max, (1, size, size, 1), (1, stride, stride, 1), [(0, 0), *pads, (0, 0)]
     )
@@ -148,11 +164,11 @@ def average_pool(
     """
     window, strides = (1, size, size, 1), (1, stride, stride, 1)
     pads = [(0, 0), (padding, padding), (padding, padding), (0, 0)]
-    total = lax.reduce_window(x, jnp.asarray(0, x.dtype), lax.add, window, strides, pads)
+    total = lax.reduce_window(x, np.asarray(0, x.dtype), lax.add, window, strides, pads)
     if count_padding or padding == 0:
         return total / (size * size)
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
-    return total / lax.reduce_window(ones, jnp.asarray(0, x.dtype), lax.add, window, strides, pads)
+    return total / lax.reduce_window(ones, np.asarray(0, x.dtype), lax.add, window, strides, pads)
 
 
 def adaptive_average_pool(x: jax.Array, size: Pair) -> jax.Array:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jax import lax
+
+from jaxface.nets.blocks import Conv2d, check_images
 
 # Convolutions per stage; a 2 x 2 maximum pooling follows each stage.
 STAGES = (2, 2, 3, 3, 3)
@@ -37,24 +37,6 @@ class VGGConfig:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
-class ConvLayer(nnx.Module):
-    """3 x 3 convolution of stride 1 with bias."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, rngs: nnx.Rngs):
-        shape = (3, 3, in_channels, out_channels)
-        std = np.sqrt(2 / (9 * in_channels)).item()  # He initialisation for ReLU
-        self.weight = nnx.Param(std * jax.random.normal(rngs.params(), shape))
-        self.bias = nnx.Param(jnp.zeros((out_channels,)))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[N, H, W, in] to [N, H, W, out]."""
-        kernel = self.weight[...].astype(x.dtype)
-        y = lax.conv_general_dilated(
-            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return y + self.bias[...].astype(x.dtype)
-
-
 class VGG16(nnx.Module):
     """Features by layer name: ``conv1_1`` before the ReLU, ``relu1_1`` after it."""
 
@@ -63,7 +45,7 @@ class VGG16(nnx.Module):
         layers, in_channels = [], 3
         for channels, count in zip(config.channels, STAGES, strict=True):
             for _ in range(count):
-                layers.append(ConvLayer(in_channels, channels, rngs=rngs))
+                layers.append(Conv2d(in_channels, channels, 3, padding=1, rngs=rngs))
                 in_channels = channels
         self.layers = nnx.List(layers)
 
@@ -78,14 +60,20 @@ class VGG16(nnx.Module):
             name to [N, H / 2 ** (stage - 1), W / 2 ** (stage - 1), C].
 
         Raises:
-            ValueError: for an unknown layer or images that are not [N, H, W, 3].
+            ValueError: for an unknown layer, for images that are not floats [N, H, W, 3], and for
+                images so small that nothing is left of them at the deepest layer.
         """
         unknown = sorted(set(layers) - set(LAYER_NAMES))
         if unknown or not layers:
             raise ValueError(f"VGG16: expected layers out of {LAYER_NAMES}, got {list(layers)}")
-        if images.ndim != 4 or images.shape[-1] != 3:
-            raise ValueError(f"VGG16: expected images [N, H, W, 3], got {list(images.shape)}")
+        check_images("VGG16", images)
         last = max(LAYER_NAMES.index(name) for name in layers)
+        smallest = 2 ** (int(LAYER_NAMES[last][4]) - 1)
+        if min(images.shape[1:3]) < smallest:
+            raise ValueError(
+                f"VGG16: {LAYER_NAMES[last]} needs images of at least {smallest} x {smallest}, "
+                f"got {images.shape[1]} x {images.shape[2]}"
+            )
         mean, std = jnp.asarray(self.config.mean), jnp.asarray(self.config.std)
         x = ((images + 1) / 2 - mean.astype(images.dtype)) / std.astype(images.dtype)
         found: dict[str, jax.Array] = {}

@@ -183,8 +183,30 @@ def test_another_family_or_network_than_the_file_s_is_refused(tmp_path, capsys):
     assert "hold G_ema, G, D, not H" in errors[0]
 
 
+def test_files_that_the_network_does_not_take_are_refused(tmp_path, capsys):
+    other = tmp_path / "other"
+    other.write_bytes(rosinality())
+    status, errors = run(rosinality(), tmp_path, capsys, "--with", f"heads={other}")
+    assert (status, len(errors)) == (2, 1)
+    assert "G_ema of the family rosinality takes no --with heads" in errors[0]
+    status, errors = run(rosinality(), tmp_path, capsys, "--with", f"heads={other}absent")
+    assert (status, len(errors)) == (2, 1)
+    assert "No such file" in errors[0]
+    twice = ("--with", f"heads={other}", "--with", f"heads={other}")
+    status, errors = run(rosinality(), tmp_path, capsys, *twice)
+    assert (status, errors) == (2, ["refused: --with gives one name twice"])
+    assert main(["auto", str(tmp_path / "source"), str(other), "--with", f"heads={other}"]) == 2
+    assert "is the source itself" in capsys.readouterr().err
+
+
 def test_wrong_arguments_are_one_line_too(capsys):
-    for arguments in ([], ["nonsense", "a", "b"], ["auto", "a", "b", "--network"]):
+    for arguments in (
+        [],
+        ["nonsense", "a", "b"],
+        ["auto", "a", "b", "--network"],
+        ["auto", "a", "b", "--with", "heads"],
+        ["auto", "a", "b", "--with", "=file"],
+    ):
         with pytest.raises(SystemExit) as exit_:
             main(arguments)
         assert exit_.value.code == 2

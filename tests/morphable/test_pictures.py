@@ -26,7 +26,7 @@ from jaxface.morphable import (
 from jaxface.morphable.camera import project, transform
 from jaxface.morphable.head import COLUMNS, ROWS
 from jaxface.morphable.model import face_geometry, face_model, grid_triangles
-from jaxface.morphable.photometric import _photometric, bilinear_samples
+from jaxface.morphable.photometric import bilinear_samples, photometric_energy
 from jaxface.morphable.rasterise import block_capacity, blocks_needed, rasterise
 from jaxface.morphable.rendering import portrait_model, shaded_vertices
 
@@ -217,7 +217,7 @@ def test_photometric_gradient_against_differences(scenes, pictures):
         images = jnp.asarray(pictures[:1], jnp.float64)
 
         def energy(flat):
-            return _photometric(model, FaceParameters.from_flat(flat), images)[0]
+            return photometric_energy(model, FaceParameters.from_flat(flat), images)[0]
 
         slope = jax.grad(energy)(flat)
         assert slope.dtype == jnp.float64
@@ -241,7 +241,7 @@ def test_photometric_items_are_independent(scenes, pictures):
 
 
 def test_photometric_needs_only_the_region(scenes, pictures):
-    whole = _photometric(face_model(), scenes.face, pictures)
+    whole = photometric_energy(face_model(), scenes.face, pictures)
     np.testing.assert_allclose(vertex_photometric(scenes.face, pictures), whole, rtol=1e-5)
 
 

@@ -125,3 +125,37 @@ def test_means_keep_a_constant():
         blocks.resize_bilinear(ones, (4, 4), align_corners=True, antialias=True)
     gradient = jax.grad(lambda x: blocks.adaptive_average_pool(x, 2).sum())(ones)
     assert float(gradient.sum()) == pytest.approx(8.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_pooling_has_a_gradient_inside_jit(x, dtype):
+    """Each window's gradient goes to its largest value, or to all values in equal parts."""
+
+    @jax.jit
+    @jax.grad
+    def largest(x):
+        return blocks.max_pool(x, 3, stride=3).astype(jnp.float32).sum()
+
+    @jax.jit
+    @jax.grad
+    def mean(x):
+        pooled = blocks.average_pool(x, 3, stride=3, padding=1, count_padding=False)
+        return pooled.astype(jnp.float32).sum()
+
+    x = jnp.asarray(x[:, :9, :6], dtype)
+    windows = np.asarray(x, np.float64).reshape(2, 3, 3, 2, 3, 4)
+    found = np.asarray(largest(x), np.float64).reshape(windows.shape)
+    # One of them, should two be equal in bfloat16.
+    np.testing.assert_array_equal(found.sum(axis=(2, 4)), 1)
+    np.testing.assert_array_equal((found * windows).sum(axis=(2, 4)), windows.max(axis=(2, 4)))
+    # bfloat16 has eight bits.
+    assert float(mean(x).astype(jnp.float32).sum()) == pytest.approx(2 * 4 * 3 * 2, rel=2e-2)
+
+
+def test_what_is_not_a_batch_of_images_is_refused():
+    blocks.check_images("Net", jnp.zeros((0, 4, 5, 3)))
+    for shape in ((4, 5, 3), (1, 3, 4, 5), (1, 0, 5, 3)):
+        with pytest.raises(ValueError, match=r"Net: expected images \[N, H, W, 3\]"):
+            blocks.check_images("Net", jnp.zeros(shape))
+    with pytest.raises(ValueError, match="Net: expected floats"):
+        blocks.check_images("Net", jnp.zeros((1, 4, 5, 3), jnp.uint8))

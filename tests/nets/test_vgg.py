@@ -1,5 +1,6 @@
 """VGG-16's features against a float64 loop."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -42,3 +43,24 @@ def test_unknown_layers_and_shapes_are_refused():
         vgg.features(jnp.zeros((1, 16, 16, 3)), ("conv9_1",))
     with pytest.raises(ValueError, match=r"expected images \[N, H, W, 3\]"):
         vgg.features(jnp.zeros((1, 16, 16)), ("conv1_1",))
+
+
+def test_images_too_small_for_a_layer_are_refused():
+    vgg = nnx.eval_shape(lambda: VGG16(CONFIG, rngs=nnx.Rngs(0)))
+
+    def shape(layer: str, height: int, width: int) -> tuple[int, ...]:
+        images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+        found = jax.eval_shape(lambda net, x: net.features(x, ("conv1_1", layer)), vgg, images)
+        return found[layer].shape
+
+    assert shape("conv3_3", 4, 5) == (1, 1, 1, 4)
+    with pytest.raises(ValueError, match="conv4_1 needs images of at least 8 x 8, got 7 x 9"):
+        shape("conv4_1", 7, 9)
+
+
+def test_an_image_s_features_do_not_depend_on_its_batch(random_network):
+    vgg = random_network("VGG16", CONFIG)
+    features = jax.jit(lambda images: vgg.features(images, ("relu5_3",))["relu5_3"])
+    images = np.random.default_rng(1).uniform(-1, 1, (3, 18, 16, 3)).astype(np.float32)
+    # Another batch size may sum in another order: some roundings.
+    np.testing.assert_allclose(features(images)[1:2], features(images[1:2]), rtol=1e-5)

@@ -1,13 +1,31 @@
-"""Convert StyleGAN2 checkpoints into jaxface's safetensors files.
+"""Convert published checkpoints into jaxface's safetensors files.
 
 ``python -m tools.convert_weights FAMILY IN OUT``, from the repository's root.  FAMILY is
 
 =====================  ==========================================================================
+``arcface``            ``model_ir_se50.pth`` of InsightFace_Pytorch: face recognition
+``deca``               ``deca_model.tar`` of DECA: the coarse encoder
+``deep3d``             ``epoch_20.pth`` of Deep3DFaceRecon_pytorch
+``face_api``           ``*-weights_manifest.json`` of ``@vladmandic/face-api``: face recognition,
+                       landmarks
+``facenet``            ``20180402-114759-vggface2.pt``, ``20180408-102900-casia-webface.pt`` of
+                       facenet-pytorch
+``fan``                ``2DFAN4-*.pth.tar`` of face-alignment
+``flame``              ``generic_model.pkl`` of FLAME, with DECA's landmarks
+``hopenet``            ``hopenet_robust_alpha1.pkl`` and its siblings
+``inception``          ``pt_inception-2015-12-05-*.pth`` of pytorch-fid
+``lpips``              state dictionary of an ``lpips.LPIPS``, on VGG-16 or AlexNet
 ``nvidia_pytorch``     ``.pkl`` of stylegan2-ada-pytorch, or of stylegan3's StyleGAN2
                        configurations
 ``nvidia_tensorflow``  ``.pkl`` of stylegan2 (configurations E and F) and stylegan2-ada
+``psp``, ``e4e``,      ``*_ffhq_encode.pt`` of pixel2style2pixel, encoder4editing and
+``restyle``            restyle-encoder: ``encoder`` and ``decoder``
 ``rosinality``         ``.pt`` of rosinality/stylegan2-pytorch: ``g_ema`` and ``latent_avg``, or a
                        training checkpoint
+``torchvision``        ``.pth`` of torchvision's ``vgg16`` and ``alexnet``; their features, or LPIPS
+                       with the ``lpips`` package's heads
+``vgg_face``           VGG-Face: ``vgg_face_dag.pth``, state dictionaries of Torch's, and
+                       MatConvNet's ``.mat``
 ``auto``               whichever of these the file is
 =====================  ==========================================================================
 

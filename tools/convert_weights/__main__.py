@@ -31,8 +31,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--network",
         metavar="NAME",
-        help="which network of the file: G_ema, G or D of a StyleGAN2 (default: the family's "
-        "first, for StyleGAN2 the average to make images with)",
+        help="which network of the file: G_ema, G or D of a StyleGAN2, encoder or decoder of pSp, "
+        "e4e and ReStyle (default: the family's first: the average to make images with, the "
+        "encoder)",
+    )
+    parser.add_argument(
+        "--with",
+        dest="extras",
+        metavar="NAME=FILE",
+        type=_named_file,
+        action="append",
+        default=[],
+        help="a further file of a network that is published in several; once for each",
     )
     parser.add_argument(
         "--reduced-precision",
@@ -43,15 +53,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _named_file(text: str) -> tuple[str, Path]:
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise argparse.ArgumentTypeError(f"expected NAME=FILE, got {text!r}")
+    return name, Path(file)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when a file was written, 2 when it was refused."""
     options = _parser().parse_args(arguments)
     try:
+        extras = dict(options.extras)
+        if len(extras) < len(options.extras):
+            raise Refusal("--with gives one name twice")
         conversion = convert(
             options.family,
             options.source,
             options.target,
             network=options.network,
+            extras=extras,
             reduced_precision=options.reduced_precision,
         )
     except Refusal as refusal:

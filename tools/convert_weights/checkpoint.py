@@ -1,8 +1,12 @@
 """A checkpoint file as data: which kind it is, its SHA-256, and the objects inside.
 
-``TABLE`` is the whole allow-list.  Beside tensors and arrays it holds three names of NVIDIA's
-code: the persistent objects of stylegan2-ada-pytorch and stylegan3 (whose embedded source text
-is skipped unread), the networks of the TensorFlow era, and their dictionary with attributes.
+A TensorFlow.js weight manifest is read with the files that it names, and the SHA-256 is that of
+all of them in a row, the manifest first.
+
+``TABLE`` is the whole allow-list.  Beside tensors and arrays (chumpy's and SciPy's too) it holds
+three names of NVIDIA's code: the persistent objects of stylegan2-ada-pytorch and stylegan3 (whose
+embedded source text is skipped unread), the networks of the TensorFlow era, and their dictionary
+with attributes.
 """
 
 import hashlib
@@ -12,6 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.convert_weights.chumpy_objects import TABLE as CHUMPY_TABLE
+from tools.convert_weights.matlab import SIGNATURE as MATLAB_SIGNATURE
+from tools.convert_weights.matlab import read_mat
+from tools.convert_weights.numpy_files import MAGIC as NPY_MAGIC
+from tools.convert_weights.numpy_files import is_npz, read_npy, read_npz
 from tools.convert_weights.pickle_machine import Table, one_line, read_pickle
 from tools.convert_weights.refusal import Refusal
 from tools.convert_weights.tensors import TABLE as TENSOR_TABLE
@@ -22,9 +31,12 @@ from tools.convert_weights.torch_files import (
     read_zip,
     storage_from_bytes,
 )
+from tools.convert_weights.weights_manifest import read_manifest
 
 # torch_utils/persistence.py: _version.
 PERSISTENCE_VERSION = 6
+# Torch7's binary form: an object of index 1 that is an instance, of version "V 1".
+TORCH7_SIGNATURE = b"\4\0\0\0\1\0\0\0\3\0\0\0V 1"
 TENSORFLOW_NETWORK = "dnnlib.tflib.network.Network"
 
 
@@ -65,6 +77,7 @@ def _storage(data: Any) -> Storage:
 
 TABLE: Table = {
     **TENSOR_TABLE,
+    **CHUMPY_TABLE,
     "torch.storage._load_from_bytes": _storage,
     "torch_utils.persistence._reconstruct_persistent_obj": _persistent_object,
     TENSORFLOW_NETWORK: None,
@@ -83,23 +96,34 @@ def read_checkpoint(path: Path) -> Checkpoint:
         data = path.read_bytes()
     except OSError as error:
         raise Refusal(f"{path}: cannot be read: {error.strerror or error}") from error
+    digest = hashlib.sha256(data)
     try:
-        root = _read(data)
+        if data[:64].lstrip()[:1] in (b"[", b"{"):  # how JSON starts, and no pickle does
+            root, files = read_manifest(data, path.parent)
+            for file in files:
+                digest.update(file)
+        else:
+            root = _read(data)
     except Refusal as refusal:
         raise Refusal(f"{path}: {refusal}") from refusal
-    return Checkpoint(path, hashlib.sha256(data).hexdigest(), root)
+    return Checkpoint(path, digest.hexdigest(), root)
 
 
 def _read(data: bytes) -> Any:
     stream = io.BytesIO(data)
     if data[:2] == b"PK" or zipfile.is_zipfile(stream):
-        stream.seek(0)
-        return read_zip(stream, TABLE)
+        return read_npz(stream, TABLE) if is_npz(stream) else read_zip(stream, TABLE)
+    stream.seek(0)
+    if data.startswith(NPY_MAGIC):
+        return read_npy(stream, TABLE)
     if data[257:262] == b"ustar":
         raise Refusal(
             "a tar file, PyTorch's format of 2016; load it with PyTorch and save it again"
         )
-    stream.seek(0)
+    if data.startswith(MATLAB_SIGNATURE):
+        return read_mat(data)
+    if data.startswith(TORCH7_SIGNATURE):
+        raise Refusal("a file of Torch7 (Lua); load it with a port to PyTorch and save it again")
     try:
         root = read_pickle(stream, TABLE)
     except Refusal as refusal:

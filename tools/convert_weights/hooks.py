@@ -72,13 +72,33 @@ def image_bias(x: np.ndarray) -> np.ndarray:
     return x[0, :, 0, 0]
 
 
-def flattened_dense(x: np.ndarray) -> np.ndarray:
-    """[out, C * 4 * 4], over a flattened CHW, to [4 * 4 * C, out], over a flattened HWC."""
-    if x.ndim != 2 or x.shape[1] % 16:
-        raise ValueError("expected [out, 16 C]")
-    return x.reshape(x.shape[0], -1, 4, 4).transpose(2, 3, 1, 0).reshape(-1, x.shape[0])
+def pointwise(x: np.ndarray) -> np.ndarray:
+    """A 1 x 1 kernel [out, in, 1, 1] to a dense weight [in, out]."""
+    if x.ndim != 4 or x.shape[2:] != (1, 1):
+        raise ValueError("expected [out, in, 1, 1]")
+    return dense(x[:, :, 0, 0])
+
+
+def flattened(side: int) -> Hook:
+    """[out, C * side * side], over a flattened CHW, to [side * side * C, out], over an HWC."""
+
+    def hook(x: np.ndarray) -> np.ndarray:
+        if x.ndim != 2 or x.shape[1] % side**2:
+            raise ValueError(f"expected [out, {side**2} C]")
+        x = x.reshape(x.shape[0], -1, side, side)
+        return x.transpose(2, 3, 1, 0).reshape(-1, x.shape[0])
+
+    return hook
+
+
+flattened_dense = flattened(4)
 
 
 def tf_flattened_dense(x: np.ndarray) -> np.ndarray:
     """[C * 4 * 4, out] to [4 * 4 * C, out]."""
     return flattened_dense(dense(x))
+
+
+def modes_first(x: np.ndarray) -> np.ndarray:
+    """A linear model's [V, 3, modes] to [modes, V, 3]."""
+    return x.transpose(2, 0, 1)

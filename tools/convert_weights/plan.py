@@ -98,7 +98,8 @@ def fill(plan: Plan) -> tuple[dict[str, np.ndarray], list[str]]:
     """Our arrays by name, and the report: one line for every source key.
 
     Raises:
-        Refusal: naming missing, surplus or misshapen source keys, NaN and infinity.
+        Refusal: naming missing, surplus or misshapen source keys, NaN and infinity, and fractions
+            where indices are expected.
     """
     expected = network_names(abstract_network(plan.class_name, plan.config))
     wanted = [entry.source for entry in plan.entries]
@@ -112,9 +113,7 @@ def fill(plan: Plan) -> tuple[dict[str, np.ndarray], list[str]]:
         if entry.target not in expected:
             raise Refusal(f"{entry.source}: the network has no {entry.target} to put it in")
         shape = tuple(expected[entry.target].shape)
-        array = _hooked(entry, source, shape)
-        if not np.isfinite(array).all():
-            raise Refusal(f"{entry.source} holds NaN or infinity")
+        array = _hooked(entry, source, shape, np.dtype(expected[entry.target].dtype))
         filled[entry.target] = array
         report.append(
             f"used     {entry.source} {list(source.shape)} {source.dtype} -> "
@@ -125,9 +124,11 @@ def fill(plan: Plan) -> tuple[dict[str, np.ndarray], list[str]]:
     return filled, report
 
 
-def _hooked(entry: Entry, source: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _hooked(
+    entry: Entry, source: np.ndarray, shape: tuple[int, ...], dtype: np.dtype
+) -> np.ndarray:
     try:
-        array = np.asarray(entry.hook(source), np.float32)
+        array = np.asarray(entry.hook(source))
     except ValueError:
         array = None
     if array is None or array.shape != shape:
@@ -135,7 +136,13 @@ def _hooked(entry: Entry, source: np.ndarray, shape: tuple[int, ...]) -> np.ndar
             f"{entry.source}: its shape {list(source.shape)} does not fit {entry.target} "
             f"{list(shape)}"
         )
-    return np.ascontiguousarray(array).reshape(shape)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if not ((array == np.floor(array)) & (array >= limits.min) & (array <= limits.max)).all():
+            raise Refusal(f"{entry.source} holds numbers that are no {dtype}")
+    elif not np.isfinite(array := np.asarray(array, np.float32)).all():
+        raise Refusal(f"{entry.source} holds NaN or infinity")
+    return np.asarray(array, dtype, order="C")
 
 
 def _refuse_some(verb: str, keys: Iterable[str]) -> None:

@@ -87,7 +87,7 @@ def plan(root: Any, network: str) -> Plan:
     arrays = {str(key): as_array(value, where=str(key)) for key, value in state.items()}
     if network == "D":
         return _discriminator_plan(arrays)
-    return _generator_plan(arrays, root.get("latent_avg"))
+    return generator_plan(arrays, root.get("latent_avg"))
 
 
 def other_parts(root: Any, network: str) -> dict[str, str]:
@@ -100,7 +100,19 @@ def other_parts(root: Any, network: str) -> dict[str, str]:
     }
 
 
-def _generator_plan(arrays: dict[str, np.ndarray], latent_avg: Any) -> Plan:
+def generator_plan(
+    arrays: dict[str, np.ndarray], latent_avg: Any, *, why: str = "the file has no latent_avg"
+) -> Plan:
+    """How to convert a generator.
+
+    Args:
+        arrays: its state dictionary; ``latent_avg`` is added.
+        latent_avg: the file's mean of W, or None to compute one.
+        why: for the report, where it is computed.
+
+    Raises:
+        Refusal: if the arrays are not such a generator's.
+    """
     blocks = 1 + count_keys(arrays, r"to_rgbs\.(\d+)\.bias")
     widths = {4: shape_of(arrays, "input.input", 4)[1]}
     for n in range(1, blocks):
@@ -128,8 +140,8 @@ def _generator_plan(arrays: dict[str, np.ndarray], latent_avg: Any) -> Plan:
     else:
         arrays["latent_avg"] = _mean_of_w(arrays, config)
         notes = (
-            f"the file has no latent_avg: the mean of W is that of {W_MEAN_SAMPLES} latents "
-            "of numpy.random.RandomState(0)",
+            f"{why}: the mean of W is that of {W_MEAN_SAMPLES} latents of "
+            "numpy.random.RandomState(0)",
         )
     return Plan(
         class_name="Generator",

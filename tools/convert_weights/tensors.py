@@ -57,8 +57,16 @@ class Storage:
         return np.frombuffer(self.data, self.dtype, self.size)
 
 
+class ArrayRecord:
+    """What a file describes as an array, of whichever package."""
+
+    def array(self) -> np.ndarray:
+        """The array, in C order and native byte order."""
+        raise NotImplementedError
+
+
 @dataclass(eq=False)
-class Tensor:
+class Tensor(ArrayRecord):
     """A strided view of a storage."""
 
     storage: Storage
@@ -110,26 +118,36 @@ class NumpyType:
 
 
 @dataclass(eq=False)
-class NumpyArray:
-    """A ``numpy.ndarray`` as pickled: created empty, then given type, shape and bytes."""
+class NumpyArray(ArrayRecord):
+    """A ``numpy.ndarray`` as pickled: created empty, then given type, shape and bytes.
+
+    Elements may be objects only where the table rebuilds their type (``numpy_files.py``).
+    """
 
     value: np.ndarray | None = None
 
     def set_state(self, state: Any) -> None:
-        """Take (version, shape, type, is Fortran order, bytes)."""
+        """Take (version, shape, type, is Fortran order, bytes or a list of objects)."""
         _, shape, kind, fortran, data = state
-        flat = np.frombuffer(_raw_bytes(data), _numpy_type(kind))
+        dtype = _numpy_type(kind)
+        if dtype == np.dtype(object):
+            flat = np.empty(len(data), object)
+            flat[:] = data
+        else:
+            flat = np.frombuffer(_raw_bytes(data), dtype)
         self.value = flat.reshape(shape, order="F" if fortran else "C")
 
     def array(self) -> np.ndarray:
         """The array, in C order and native byte order.
 
         Raises:
-            Refusal: if the file gives no contents for it.
+            Refusal: if the file gives no contents for it, or they are objects.
         """
         if self.value is None:
             raise Refusal("truncated file: a NumPy array without its contents")
-        return np.ascontiguousarray(self.value, self.value.dtype.newbyteorder("="))
+        if self.value.dtype == np.dtype(object):
+            raise Refusal("an array of objects where numbers are expected")
+        return np.asarray(self.value, self.value.dtype.newbyteorder("="), order="C")
 
 
 def as_array(value: Any, *, where: str) -> np.ndarray:
@@ -139,19 +157,13 @@ def as_array(value: Any, *, where: str) -> np.ndarray:
         where: the value's name in the file, for the error.
 
     Raises:
-        Refusal: if the value is neither a tensor nor an array of numbers.
+        Refusal: if the value is neither a tensor nor another array of numbers.
     """
-    if isinstance(value, Tensor | NumpyArray):
-        return value.array().reshape(_shape(value))
+    if isinstance(value, ArrayRecord):
+        return value.array()
     if isinstance(value, bool | int | float):
         return np.asarray(value, np.float32)
     raise Refusal(f"{where}: expected a tensor, got a {type(value).__name__}")
-
-
-def _shape(value: Tensor | NumpyArray) -> tuple[int, ...]:
-    if isinstance(value, Tensor):
-        return value.shape
-    return () if value.value is None else value.value.shape
 
 
 def storage_dtype(kind: Any) -> np.dtype:

@@ -59,7 +59,10 @@ def _read_archive(archive: zipfile.ZipFile, table: Table) -> Any:
         raise Refusal("a zip file without one data.pkl: torch.save did not write it")
     folder = PurePosixPath(pickles[0]).parent
     if any(PurePosixPath(name).name == "constants.pkl" for name in names):
-        raise Refusal("a TorchScript archive (it carries code); a plain torch.save file is needed")
+        raise Refusal(
+            "a TorchScript archive (it carries code); a plain torch.save file is needed: in place "
+            "of NVIDIA's vgg16.pt, torchvision's vgg16 state dict and the lpips package's vgg.pth"
+        )
     for info in archive.infolist():
         if info.compress_type != zipfile.ZIP_STORED:
             raise Refusal(f"{info.filename} is compressed, which torch.save never does")

@@ -1,0 +1,46 @@
+"""Identity: how alike two faces are to a recognition network.
+
+Of embeddings [N, D], one value an item. pSp's and e4e's identity loss (``criteria/id_loss.py``)
+with ArcFace's embeddings, `jaxface.nets.IRSE`; a target's embedding does not change while a picture
+is optimised, so compute it once.
+"""
+
+import jax
+import jax.numpy as jnp
+
+# Added to squared lengths, so that a zero vector has a gradient; nothing beside a unit vector's.
+SMALLEST = 1e-12
+
+
+def similarity(found: jax.Array, wanted: jax.Array) -> jax.Array:
+    """Cosine of the angle between embeddings.
+
+    Args:
+      found: [N, D], of any length.
+      wanted: [N, D].
+
+    Returns:
+      [N], from -1 to 1.
+
+    Raises:
+      ValueError: the shapes differ or are not of rank 2.
+    """
+    if found.ndim != 2 or found.shape != wanted.shape:
+        raise ValueError(
+            f"identity: embeddings must both be [N, D], got {found.shape} and {wanted.shape}."
+        )
+    return jnp.sum(_unit(found) * _unit(wanted), axis=1)
+
+
+def distance(found: jax.Array, wanted: jax.Array) -> jax.Array:
+    """One minus the cosine: the identity loss, [N], from 0 to 2; see `similarity`."""
+    return 1 - similarity(found, wanted)
+
+
+def improvement(found: jax.Array, wanted: jax.Array, given: jax.Array) -> jax.Array:
+    """How much more `found` resembles `wanted` than `given` did, [N]; e4e's ``sim_improvement``."""
+    return similarity(found, wanted) - similarity(wanted, given)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=1, keepdims=True) + SMALLEST)

@@ -1,0 +1,68 @@
+"""Light as DECA shades FLAME's surface: spherical harmonics, lamps far away and lamps nearby.
+
+The harmonics are those of `illumination`, in another order and already convolved with the clamped
+cosine; band 0 lacks the convolution's factor pi (``constant_factor`` of DECA's renderer.py), so
+coefficients of one form are not coefficients of the other.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxface.morphable.illumination import SH_BANDS, spherical_harmonics
+
+# DECA's order of the bands: 1, x, y, z, xy, xz, yz, x^2 - y^2, 3 z^2 - 1.
+_ORDER = np.array([0, 3, 1, 2, 4, 7, 5, 8, 6])
+_TRANSFER = np.array([1.0] + [2 * np.pi / 3] * 3 + [np.pi / 4] * 5, np.float32)
+
+
+def harmonics_shading(normals: Array, coefficients: Array) -> Array:
+    """Shading by environment light, ``add_SHlight``; it may be negative.
+
+    Args:
+        normals: [N, ..., 3], unit vectors: of vertices, or of pixels.
+        coefficients: [N, 9, 3] or [N, 27], by band, then RGB.
+
+    Returns:
+        [N, ..., 3], to be multiplied by the albedo.
+    """
+    gamma = coefficients.reshape(coefficients.shape[0], SH_BANDS, 3)
+    bands = spherical_harmonics(normals)[..., _ORDER] * _TRANSFER
+    return jnp.einsum("n...b,nbc->n...c", bands, gamma, precision="highest")
+
+
+def directional_shading(normals: Array, lamps: Array) -> Array:
+    """Mean of lamps infinitely far away, ``add_directionlight``; their backs are dark.
+
+    Args:
+        normals: [N, V, 3], unit vectors.
+        lamps: [N, L, 6], the direction towards each lamp, of any length, then its RGB.
+
+    Returns:
+        [N, V, 3].
+    """
+    towards = _unit(lamps[:, :, None, :3])
+    cosine = jnp.clip((normals[:, None] * towards).sum(axis=-1, keepdims=True), 0.0, 1.0)
+    return (cosine * lamps[:, :, None, 3:]).mean(axis=1)
+
+
+def point_shading(points: Array, normals: Array, lamps: Array) -> Array:
+    """Mean of lamps nearby, ``add_pointlight``: no falloff, and negative behind a surface.
+
+    Args:
+        points: [N, V, 3].
+        normals: [N, V, 3], unit vectors.
+        lamps: [N, L, 6], the position of each lamp, then its RGB.
+
+    Returns:
+        [N, V, 3].
+    """
+    towards = _unit(lamps[:, :, None, :3] - points[:, None])
+    cosine = (normals[:, None] * towards).sum(axis=-1, keepdims=True)
+    return (cosine * lamps[:, :, None, 3:]).mean(axis=1)
+
+
+def _unit(vectors: Array) -> Array:
+    squared = (vectors**2).sum(axis=-1, keepdims=True)
+    length = jnp.sqrt(jnp.where(squared == 0, 1.0, squared))
+    return vectors / jnp.maximum(length, 1e-12)  # torch.nn.functional.normalize's floor

@@ -1,0 +1,107 @@
+"""Deep3DFaceRecon's network (Deng et al. 2019, the PyTorch version): BFM coefficients of a face.
+
+The network sees crops of 224 x 224 in [0, 1], RGB, without ImageNet's statistics. A crop is
+aligned by five landmarks (``align_img``: a scaled orthographic fit of the mean face's to them, then
+a square of 224 / 102 of the model's units around its origin), which is the caller's; crops of
+another size are resized as the original does it, bicubic and antialiased (PIL's), clipped to
+[0, 1].
+
+What comes out is in PIE's order and in the conventions of `jaxface.morphable.FaceParameters`, which
+`from_flat` makes of it. The original's angles and translation are those conventions already (Rz Ry
+Rx, x right, y up, z to the camera, whose distance is 10 and focal length 1015 / 224 image widths).
+Its light is not: it has its own factors and signs for each harmonic, RGB outermost, and 0.8 added
+to the constant one. The same light, exactly, is returned as coefficients of the orthonormal
+harmonics of `jaxface.morphable.illumination`.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxface.nets.blocks import Linear
+from jaxface.nets.resnet import (
+    RESNET50_BLOCKS,
+    RESNET50_WIDTH,
+    ResNet,
+    check_crops,
+    check_trunk,
+    trunk_channels,
+)
+
+# Widths of the heads in the order of the original's final_layers: identity, expression,
+# reflectance, angles, light, translation in the image plane and along the view.
+HEADS = (80, 64, 80, 3, 27, 2, 1)
+
+# bfm.py, class SH and compute_color: factors of the bands 0, 1 and 2, and the signs of
+# 1, y, z, x, xy, yz, 3 z^2 - 1, xz, x^2 - y^2, relative to the orthonormal harmonics.
+_FACTORS = np.array(
+    [np.pi] + [2 * np.pi / np.sqrt(3)] * 3 + [2 * np.pi / np.sqrt(8)] * 5, np.float32
+)
+_SIGNS = np.array([1, -1, 1, -1, 1, -1, 1, -1, 1], np.float32)
+_FIRST_LIGHT = np.array([0.8] + [0.0] * 8, np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Deep3DConfig:
+    """Sizes; the defaults are those of ``epoch_20.pth``.
+
+    Attributes:
+        blocks: of the trunk's stages.
+        width: channels of the trunk's stem.
+        side: of the images inside the network, in pixels.
+    """
+
+    blocks: tuple[int, ...] = RESNET50_BLOCKS
+    width: int = RESNET50_WIDTH
+    side: int = 224
+
+    def __post_init__(self) -> None:
+        check_trunk("Deep3DConfig", self.blocks, self.width)
+
+
+class Deep3D(nnx.Module):
+    """ResNet-50 and a linear head for each kind of coefficient (``ReconNetWrapper``)."""
+
+    def __init__(self, config: Deep3DConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        self.trunk = ResNet(config.blocks, config.width, rngs=rngs)
+        channels = trunk_channels(config.blocks, config.width)
+        self.heads = nnx.List([Linear(channels, width, rngs=rngs) for width in HEADS])
+
+    def coefficients(self, images: jax.Array) -> jax.Array:
+        """The heads' outputs side by side, [N, 257], in the original's order and conventions."""
+        check_crops("Deep3D", images)
+        side = self.config.side
+        x = (images + 1) / 2
+        if images.shape[1] != side:
+            size = (images.shape[0], side, side, 3)
+            precision = jax.lax.Precision.HIGHEST
+            x = jax.image.resize(x, size, "cubic", antialias=True, precision=precision)
+            x = jnp.clip(x, 0.0, 1.0)
+        features = self.trunk(x)
+        return jnp.concatenate([head(features) for head in self.heads], axis=-1)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """The parameters of faces.
+
+        Args:
+            images: [N, H, H, 3] in [-1, 1] RGB, aligned as the original aligns.
+
+        Returns:
+            [N, 257], PIE's order: rotation 3, translation 3, identity 80, reflectance 80,
+            expression 64, illumination 27.
+
+        Raises:
+            ValueError: if the images are not square, or not [N, H, W, 3].
+        """
+        ends = np.cumsum(HEADS)[:-1]
+        parts = jnp.split(self.coefficients(images), ends, axis=-1)
+        identity, expression, reflectance, angles, light, *translation = parts
+        light = light.reshape(-1, 3, 9) + _FIRST_LIGHT
+        light = (light * (_FACTORS * _SIGNS)).swapaxes(1, 2).reshape(-1, 27)
+        return jnp.concatenate(
+            [angles, *translation, identity, reflectance, expression, light], axis=-1
+        )

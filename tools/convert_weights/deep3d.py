@@ -1,0 +1,57 @@
+"""``epoch_20.pth`` of sicxu/Deep3DFaceRecon_pytorch: the reconstruction network.
+
+The file is a dictionary: ``net_recon`` is the network's state dictionary, beside it are optimisers
+and schedules.  The trunk is torchvision's ResNet (``resnet.py``)::
+
+    backbone.*                                      trunk
+    final_layers.{n}.weight [out, in, 1, 1], .bias  heads.{n}
+
+The heads' order is the original's: identity, expression, reflectance, angles, light, translation
+in the image plane and along the view. The network puts them in PIE's.
+"""
+
+from typing import Any
+
+from jaxface.nets.deep3d import HEADS, Deep3DConfig
+from tools.convert_weights import hooks
+from tools.convert_weights.pickle_machine import one_line
+from tools.convert_weights.plan import NO_NETWORK, Entry, Plan, make_config
+from tools.convert_weights.refusal import Refusal
+from tools.convert_weights.resnet import trunk_entries, trunk_sizes
+from tools.convert_weights.torch_layers import counters, state_arrays
+
+NETWORKS: tuple[str, ...] = ("net_recon",)
+
+
+def matches(root: Any) -> bool:
+    """Whether a checkpoint's root object is of this family."""
+    return isinstance(root, dict) and isinstance(root.get("net_recon"), dict)
+
+
+def plan(root: Any, network: str) -> Plan:
+    """How to convert the network.
+
+    Raises:
+        Refusal: if it is not the published one.
+    """
+    arrays = state_arrays(root[network])
+    if "backbone.fc.weight" in arrays:
+        raise Refusal("the network was trained with one last layer (use_last_fc), not seven heads")
+    config = make_config(Deep3DConfig, **trunk_sizes(arrays, "backbone."))
+    entries = trunk_entries(config.blocks, "trunk", "backbone.")
+    for n in range(len(HEADS)):
+        source = f"final_layers.{n}"
+        entries.append(Entry(f"{source}.weight", f"heads.{n}.weight", hooks.pointwise))
+        entries.append(Entry(f"{source}.bias", f"heads.{n}.bias"))
+    return Plan(
+        class_name="Deep3D",
+        config=config,
+        arrays=arrays,
+        entries=tuple(entries),
+        ignored=counters(arrays),
+    )
+
+
+def other_parts(root: Any, network: str) -> dict[str, str]:
+    """What else the file holds, by name, with the reason why it is left out."""
+    return {one_line(name): NO_NETWORK for name in root if name != network}

@@ -1,0 +1,89 @@
+"""torchvision's ``vgg16`` and ``alexnet`` state dictionaries (``vgg16-*.pth``, ``alexnet-*.pth``).
+
+The file is flat; which of the two networks it is follows from the numbers of its layers, and the
+widths from its biases.  ``features`` converts the convolutions::
+
+    VGG16    features.{0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28}    layers.{0 ... 12}
+    AlexNet  features.{0, 3, 6, 8, 10}                                    layers.{0 ... 4}
+                 .weight [O, I, k, k], .bias                                  .weight, .bias
+
+``classifier.*`` is ignored: only the convolutional features are used.  The mean and the standard
+deviation of the input are not in the file; they are ImageNet's, the configuration's default.
+
+``LPIPS`` makes the perceptual distance of the same file and the linear heads of the ``lpips``
+package (``lpips/weights/v0.1/vgg.pth`` or ``alex.pth``), given by ``--with heads=FILE``; see
+``lpips.py`` for their names.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxface.nets.alexnet import AlexNetConfig
+from jaxface.nets.vgg import VGGConfig
+from tools.convert_weights import lpips
+from tools.convert_weights.checkpoint import Checkpoint
+from tools.convert_weights.plan import Plan
+from tools.convert_weights.refusal import Refusal
+from tools.convert_weights.torch_layers import has_tensors, state_arrays
+from tools.convert_weights.trunks import find_trunk
+
+NETWORKS: tuple[str, ...] = ("features", "LPIPS")
+EXTRAS: Mapping[str, Mapping[str, str]] = {
+    "LPIPS": {"heads": "the lpips package's weights/v0.1/vgg.pth or alex.pth"}
+}
+
+CONFIGS = {"VGG16": VGGConfig, "AlexNet": AlexNetConfig}
+
+
+def matches(root: Any) -> bool:
+    """Whether a checkpoint's root object is of this family."""
+    return has_tensors(root, "features.0.weight", "features.0.bias")
+
+
+def plan(root: Any, network: str, extras: Mapping[str, Checkpoint]) -> Plan:
+    """How to convert the file's convolutions, or LPIPS upon them.
+
+    Raises:
+        Refusal: if the file is neither of the two networks, or the heads are not of its widths.
+    """
+    arrays = state_arrays(root)
+    layers = {
+        int(found[1]): key.removesuffix(".weight")
+        for key in arrays
+        if (found := re.fullmatch(r"features\.(\d+)\.weight", key))
+    }
+    trunk = find_trunk(layers, where="features")
+    ignored = {
+        key: "only the convolutional features are used"
+        for key in arrays
+        if re.fullmatch(r"classifier\.\d+\.(weight|bias)", key)
+    }
+    if network == "LPIPS":
+        arrays = _joined(arrays, extras["heads"])
+        return lpips.plan_of_parts(arrays, trunk, ignored)
+    return Plan(
+        class_name=trunk.class_name,
+        config=CONFIGS[trunk.class_name](channels=trunk.channels(arrays)),
+        arrays=arrays,
+        entries=tuple(trunk.entries("layers")),
+        ignored=ignored,
+    )
+
+
+def other_parts(root: Any, network: str) -> dict[str, str]:
+    """Nothing: every key of the flat file is in the plan."""
+    return {}
+
+
+def _joined(arrays: dict[str, np.ndarray], heads: Checkpoint) -> dict[str, np.ndarray]:
+    """The arrays of both files."""
+    if not has_tensors(heads.root, lpips.HEADS[0]):
+        raise Refusal(f"{heads.path} holds no {lpips.HEADS[0]}: not the heads of the lpips package")
+    more = state_arrays(heads.root)
+    twice = sorted(arrays.keys() & more.keys())
+    if twice:
+        raise Refusal(f"{heads.path} holds {twice[0]} too, expected the linear heads alone")
+    return arrays | more

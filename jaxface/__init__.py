@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxface.align import CropTransform, paste_back
     from jaxface.errors import JaxfaceError, SuiteError, UsageError, WeightsError
     from jaxface.suite import Suite, load_suite
     from jaxface.weights import load_network, save_network
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CropTransform",
     "JaxfaceError",
     "Suite",
     "SuiteError",
@@ -19,12 +21,14 @@ __all__ = [
     "__version__",
     "load_network",
     "load_suite",
+    "paste_back",
     "save_network",
 ]
 
 # Where each public name lives. It is imported when first asked for, so that `jaxface --help`
 # answers at once, without importing JAX.
 _HOMES = {
+    "CropTransform": "jaxface.align",
     "JaxfaceError": "jaxface.errors",
     "Suite": "jaxface.suite",
     "SuiteError": "jaxface.errors",
@@ -32,6 +36,7 @@ _HOMES = {
     "WeightsError": "jaxface.errors",
     "load_network": "jaxface.weights",
     "load_suite": "jaxface.suite",
+    "paste_back": "jaxface.align",
     "save_network": "jaxface.weights",
 }
 

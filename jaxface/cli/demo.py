@@ -20,4 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return invert.run(argparse.Namespace(**vars(arguments), inputs=[str(SAMPLES)], split=None))
+    only_inverts = {"inputs": [str(SAMPLES)], "split": None, "align": False}
+    only_inverts |= {"face": None, "workers": None}
+    return invert.run(argparse.Namespace(**vars(arguments), **only_inverts))

@@ -19,9 +19,14 @@ TABLE_ROWS = 40  # a longer table is replaced by a summary
 
 _EPILOG = """\
 Inputs count as aligned portraits: a picture that is not square is cropped at its centre, and its
-row says so. A folder is searched with its subfolders. DIR receives results.jsonl (one row per
-input), latents/, reconstructions/ and contact_sheet.png. The same command again goes on where a
-stopped one ended and redoes nothing; inputs that failed are tried again with --retry-failed.
+row says so. With --align inputs are photographs: faces are found (dlib; needs the extra "align")
+and cut out and turned as FFHQ's are. A photograph of several faces gives a result for each,
+numbered from left to right (group.jpg#1, group.jpg#2), one of no face a row that says no_face. Each
+row holds the crop's transform, with which jaxface.paste_back puts an edit back.
+
+A folder is searched with its subfolders. DIR receives results.jsonl (one row per portrait),
+latents/, reconstructions/ and contact_sheet.png. The same command again goes on where a stopped one
+ended and redoes nothing; inputs that failed are tried again with --retry-failed.
 
 exit status: 0, every input is ok; 1, some are not; 2, the call was wrong; 130, stopped by Ctrl-C
 """
@@ -39,6 +44,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     add_method_arguments(parser)
     parser.add_argument("--split", metavar="NAME", help="which split of a data set")
+    parser.add_argument(
+        "--align",
+        action="store_true",
+        help="inputs are photographs: find their faces, cut them out",
+    )
+    parser.add_argument(
+        "--face",
+        choices=("all", "largest"),
+        help="with --align: every face of a photograph, or only its largest (all)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="with --align: processes that look for faces (one a core; 0, none beside this one)",
+    )
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,13 +100,19 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.inputs import find_inputs
 
     # Mistakes in the call are found before JAX is set up and networks are loaded.
+    alignment = _alignment(arguments)
     out = Path(arguments.out)
     inputs = find_inputs(arguments.inputs, split=arguments.split, outside=out)
     for remark in inputs.remarks:
         print(f"note: {remark}", file=sys.stderr)
 
     from jaxface import load_suite
-    from jaxface.jobs.inversion import Inversion, default_batch_size, invert_collection
+    from jaxface.jobs.inversion import (
+        Inversion,
+        default_batch_size,
+        finished_rows,
+        invert_collection,
+    )
     from jaxface.jobs.results import ResultsFolder
     from jaxface.methods import pie
     from jaxface.methods.presets import preset
@@ -98,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"--set: {error}") from error
     suite = load_suite(arguments.suite)
-    inversion = Inversion(suite, arguments.preset, settings, arguments.seed)
+    inversion = Inversion(suite, arguments.preset, settings, arguments.seed, alignment)
     batch_size = arguments.batch_size or default_batch_size(
         suite.generator.resolution, len(inputs.items)
     )
@@ -112,7 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
                 retry_failed=arguments.retry_failed,
             )
         except KeyboardInterrupt:
-            done = sum(item.id in results.rows for item in inputs.items)
+            done = sum(map(bool, finished_rows(inputs.items, results)))
             print(
                 f"jaxface: stopped with {done} of {len(inputs.items)} inputs done; the same "
                 "command goes on from there",
@@ -122,6 +149,22 @@ def run(arguments: argparse.Namespace) -> int:
     print(report(rows))
     print(f"\ncontact sheet: {results.sheet_path}\nresults:       {results.rows_path}")
     return 0 if all(row["status"] == "ok" for row in rows) else 1
+
+
+def _alignment(arguments: argparse.Namespace) -> Any:
+    """The `Alignment` that is asked for, or None."""
+    if not arguments.align:
+        for name in ("face", "workers"):
+            if getattr(arguments, name) is not None:
+                raise UsageError(f"--{name} is of use only with --align")
+        return None
+    if arguments.workers is not None and arguments.workers < 0:
+        raise UsageError(f"--workers: expected 0 or more, got {arguments.workers}")
+
+    from jaxface.faces import DlibFaces
+    from jaxface.jobs.portraits import Alignment
+
+    return Alignment(DlibFaces(), arguments.face or "all", arguments.workers)
 
 
 def report(rows: Sequence[dict[str, Any]]) -> str:

@@ -9,6 +9,7 @@ items would get the same id (``/a/photos/x.jpg`` and ``/b/photos/x.jpg``) both t
 from the left until they differ.
 """
 
+import functools
 import glob
 import os
 from collections import defaultdict
@@ -28,7 +29,8 @@ class Item:
     Attributes:
       id: unique within the job; a relative path with "/" between its parts.
       path: where it comes from, as the user named it.
-      load: reads it; raises `jaxface.images.ImageError` if it is no usable image.
+      load: reads it; raises `jaxface.images.ImageError` if it is no usable image. It pickles, so
+        that worker processes can read.
     """
 
     id: str
@@ -102,7 +104,7 @@ def _matches(argument: str) -> list[Path]:
 
 def _file(path: Path, shown: str, depth: int) -> _Found:
     parts = Path(os.path.abspath(path)).parts[1:]
-    return _Found(parts, min(depth, len(parts)), shown, lambda: read_image(path))
+    return _Found(parts, min(depth, len(parts)), shown, functools.partial(read_image, path))
 
 
 def _records(folder: Path, split: str | None) -> Iterable[_Found]:

@@ -1,4 +1,6 @@
-"""Inverts a collection: reads, batches, embeds and records, one row per input.
+"""Inverts a collection: reads, aligns, batches, embeds and records, one row per portrait.
+
+An input is one portrait, or, where it is aligned, as many as faces were found in it.
 
 Every batch has the same size. The last one is filled up with copies that are masked out, so nothing
 recompiles and an item's result does not depend on which batch it fell into; its random key comes
@@ -9,8 +11,10 @@ so, and the others go on.
 import dataclasses
 import hashlib
 import importlib.metadata
+import json
 import math
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +28,10 @@ from jaxface import __version__
 from jaxface.devices import divisor_mesh
 from jaxface.errors import JaxfaceError, UsageError
 from jaxface.files import atomic_writer
-from jaxface.images import ImageError, LoadedImage, read_image, to_square, write_png
+from jaxface.images import ImageError, read_image, write_png
 from jaxface.jobs.contact_sheet import Cell, write_contact_sheet
 from jaxface.jobs.inputs import Item
+from jaxface.jobs.portraits import Alignment, Portrait, prepared, refuse_face_names, shown_target
 from jaxface.jobs.results import OK, ResultsFolder
 from jaxface.methods import pie
 from jaxface.metrics import psnr, ssim
@@ -46,13 +51,15 @@ class Inversion:
       suite: has a generator and perceptual features.
       preset: the name that `settings` go by.
       settings: how a portrait is embedded.
-      seed: of the key that every item's key is derived from.
+      seed: of the key that every portrait's key is derived from.
+      alignment: how faces are found and cut out; None where inputs count as aligned portraits.
     """
 
     suite: Suite
     preset: str
     settings: pie.Settings
     seed: int
+    alignment: Alignment | None = None
 
     def description(self) -> dict[str, Any]:
         """Everything that decides the results, JSON-like; the job's settings on resume."""
@@ -63,6 +70,7 @@ class Inversion:
             "settings": dataclasses.asdict(self.settings),
             "seed": self.seed,
             "suite": {role: _sha256(self.suite.files[role]) for role in ROLES},
+            "alignment": None if self.alignment is None else self.alignment.description(),
         }
 
 
@@ -99,20 +107,28 @@ def invert_collection(
       show_progress: a progress bar on stderr.
 
     Returns:
-      One row per item, in the order of `items`.
+      One row per portrait, in the order of `items`, faces of one picture from left to right.
 
     Raises:
-      UsageError: an item's id belongs to another input of this folder, or the results cannot be
-        written; what was finished before is kept.
+      UsageError: an item's id belongs to another input of this folder, a picture that was begun has
+        other faces than before, or the results cannot be written; what was finished before is kept.
       SuiteError: the suite lacks a network.
+      JaxfaceError: a process that looks for faces was killed.
     """
     _refuse_other_inputs(items, results)
+    if inversion.alignment is not None:
+        refuse_face_names([item.id for item in items])
     if retry_failed:
         wanted = {item.id for item in items}
-        results.forget([i for i in wanted & results.rows.keys() if results.rows[i]["status"] != OK])
-    pending = [item for item in items if item.id not in results.rows]
+        failed = [row for row in results.rows.values() if row["status"] != OK]
+        results.forget([row["id"] for row in failed if _input_of(row) in wanted])
+    finished = finished_rows(items, results)
+    pending = [item for item, rows in zip(items, finished, strict=True) if not rows]
     size = inversion.suite.generator.resolution
-    with _Bar(len(items), len(items) - len(pending), show_progress) as bar:
+    with (
+        _Bar(len(pending), sum(map(len, finished)), show_progress) as bar,
+        prepared(pending, size, inversion.alignment, ahead=batch_size) as portraits,
+    ):
 
         def record(rows: list[dict[str, Any]]) -> None:
             try:
@@ -121,24 +137,48 @@ def invert_collection(
                 raise _cannot_write(results, error) from error
             bar.finish(len(rows))
 
-        batch: list[tuple[Item, LoadedImage]] = []
-        for item in pending:
-            try:
-                batch.append((item, to_square(item.load(), size)))
-            except ImageError as error:
-                record([_row(inversion, item, error.status, str(error))])
-            if len(batch) == batch_size:
-                record(_invert_batch(batch, results, inversion, batch_size, bar))
-                batch = []
+        batch: list[Portrait] = []
+        for item, found in portraits:
+            if isinstance(found, ImageError):
+                record([_row(inversion, item.id, item, found.status, str(found))])
+                continue
+            bar.widen(len(found) - 1)
+            for portrait in found:
+                if portrait.id in results.rows:  # a stopped run finished some faces of a picture
+                    _refuse_other_faces(portrait, results)
+                    bar.finish(1)
+                    continue
+                batch.append(portrait)
+                if len(batch) == batch_size:
+                    record(_invert_batch(batch, results, inversion, batch_size, bar))
+                    batch = []
         if batch:
             record(_invert_batch(batch, results, inversion, batch_size, bar))
-    rows = [results.rows[item.id] for item in items]
-    _draw_sheet(items, rows, results, size)
-    return rows
+    finished = finished_rows(items, results)
+    _draw_sheet(items, finished, results, size)
+    return [row for rows in finished for row in rows]
+
+
+def finished_rows(items: Sequence[Item], results: ResultsFolder) -> list[list[dict[str, Any]]]:
+    """Each item's rows, faces from left to right; none for an item that is not finished.
+
+    An item of several faces is finished when all of them are.
+    """
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in results.rows.values():
+        found[_input_of(row)].append(row)
+    finished = []
+    for item in items:
+        rows = found.get(item.id, [])
+        if rows and rows[0]["id"] != item.id:  # faces with numbers of their own
+            complete = len(rows) == rows[0]["face"]["of"]
+            rows = sorted(rows, key=lambda row: row["face"]["number"]) if complete else []
+        finished.append(rows)
+    return finished
 
 
 def _invert_batch(
-    batch: list[tuple[Item, LoadedImage]],
+    batch: list[Portrait],
     results: ResultsFolder,
     inversion: Inversion,
     batch_size: int,
@@ -147,8 +187,8 @@ def _invert_batch(
     """Embeds up to `batch_size` items and writes their files; returns their rows."""
     count = len(batch)
     padded = batch + batch[:1] * (batch_size - count)
-    targets = np.stack([image.pixels for _, image in padded])
-    keys = item_keys(jax.random.key(inversion.seed), [item.id for item, _ in padded])
+    targets = np.stack([portrait.image.pixels for portrait in padded])
+    keys = item_keys(jax.random.key(inversion.seed), [portrait.id for portrait in padded])
     bar.begin(count)
     found = pie.invert(
         inversion.suite,
@@ -164,9 +204,10 @@ def _invert_batch(
     measures = jax.device_get(_measure(images, targets))
     measures |= {name: found.losses[name] for name in ("perceptual", "loss")}
     rows = []
-    for index, (item, image) in enumerate(batch):
-        row = _row(inversion, item, OK, None) | {
-            "notes": list(image.notes),
+    for index, portrait in enumerate(batch):
+        row = _row(inversion, portrait.id, portrait.item, OK, None) | {
+            "notes": list(portrait.image.notes),
+            **_face_columns(portrait),
             **{name: _number(values[index]) for name, values in measures.items()},
             "steps": int(found.steps[index]),
             "seconds": round(found.seconds / count, 3),
@@ -186,15 +227,30 @@ def _measure(images: jax.Array, targets: jax.Array) -> dict[str, jax.Array]:
     return {"psnr": psnr(images, targets), "ssim": ssim(images, targets)}
 
 
-def _row(inversion: Inversion, item: Item, status: str, reason: str | None) -> dict[str, Any]:
+def _face_columns(portrait: Portrait) -> dict[str, Any]:
+    """Which face of its input a portrait is, and where it was cut out."""
+    if (face := portrait.face) is None:
+        return {}
+    return {
+        "face": {"number": face.number, "of": face.of},
+        "transform": face.transform.to_json(),
+    }
+
+
+def _row(
+    inversion: Inversion, row_id: str, item: Item, status: str, reason: str | None
+) -> dict[str, Any]:
     """A row of `results.jsonl` with every column; those that a failed input lacks are null."""
     settings = {"preset": inversion.preset, "suite": inversion.suite.name, "seed": inversion.seed}
     return {
-        "id": item.id,
+        "id": row_id,
+        "input": item.id,
         "path": item.path,
         "status": status,
         "reason": reason,
         "notes": [],
+        "face": None,
+        "transform": None,
         "psnr": None,
         "ssim": None,
         "perceptual": None,
@@ -205,7 +261,7 @@ def _row(inversion: Inversion, item: Item, status: str, reason: str | None) -> d
         "latents": None,
         "reconstruction": None,
         "settings": settings | dataclasses.asdict(inversion.settings),
-        "versions": _versions(),
+        "versions": _versions(inversion.alignment),
     }
 
 
@@ -219,6 +275,8 @@ def _write_files(
     facts |= {f"settings.{name}": value for name, value in row["settings"].items()}
     facts |= {f"versions.{name}": value for name, value in row["versions"].items()}
     metadata = {name: str(value) for name, value in facts.items()}
+    if row["transform"] is not None:
+        metadata["transform"] = json.dumps(row["transform"])
     tensors = {"w_plus": np.ascontiguousarray(w_plus, np.float32)}
     try:
         with atomic_writer(latents) as file:
@@ -231,30 +289,31 @@ def _write_files(
 
 
 def _draw_sheet(
-    items: Sequence[Item], rows: list[dict[str, Any]], results: ResultsFolder, size: int
+    items: Sequence[Item],
+    finished: Sequence[list[dict[str, Any]]],
+    results: ResultsFolder,
+    size: int,
 ) -> None:
+    pairs = [(item, row) for item, rows in zip(items, finished, strict=True) for row in rows]
     cells = []
-    for item, row in list(zip(items, rows, strict=True))[:SHEET_CELLS]:
-        try:
-            target = to_square(item.load(), size).pixels
-        except ImageError:
-            target = None
+    for item, row in pairs[:SHEET_CELLS]:
+        target = shown_target(item, row, size)
         if row["status"] == OK:
-            found = read_image(results.reconstruction_path(item.id)).pixels
-            cells.append(Cell(item.id, _decibels(row["psnr"]), target, found))
+            found = read_image(results.reconstruction_path(row["id"])).pixels
+            cells.append(Cell(row["id"], _decibels(row["psnr"]), target, found))
         else:
-            cells.append(Cell(item.id, row["status"], target))
-    shown = f"first {len(cells)} of " if len(cells) < len(items) else ""
-    title = f"target | reconstruction, {shown}{len(items)} inputs"
+            cells.append(Cell(row["id"], row["status"], target))
+    shown = f"first {len(cells)} of " if len(cells) < len(pairs) else ""
+    title = f"target | reconstruction, {shown}{len(pairs)} portraits"
     write_contact_sheet(results.sheet_path, cells, title=title)
 
 
 class _Bar:
-    """A bar over items that also moves within a batch, so that its ETA is known early."""
+    """A bar over portraits that also moves within a batch, so that its ETA is known early."""
 
-    def __init__(self, total: int, done: int, show: bool):
+    def __init__(self, pending: int, done: int, show: bool):
         self._bar = tqdm(
-            total=total,
+            total=done + pending,
             initial=done,
             disable=not show,
             # A terminal sees it move; a log gets a line now and then.
@@ -271,7 +330,7 @@ class _Bar:
         self._bar.close()
 
     def begin(self, count: int) -> None:
-        """A batch of `count` items starts; the first one compiles before it moves."""
+        """A batch of `count` portraits starts; the first one compiles before it moves."""
         if self._batch == 0:
             self._bar.set_postfix_str("compiling")
         self._batch = count
@@ -282,9 +341,13 @@ class _Bar:
         self._to(self._done + self._batch * progress.done / progress.total)
 
     def finish(self, count: int) -> None:
-        """`count` more items have their rows."""
+        """`count` more portraits have their rows."""
         self._done += count
         self._to(self._done)
+
+    def widen(self, count: int) -> None:
+        """`count` more portraits are to be done than was known."""
+        self._bar.total += count
 
     def _to(self, position: float) -> None:
         self._bar.update(position - self._bar.n)
@@ -292,13 +355,30 @@ class _Bar:
 
 def _refuse_other_inputs(items: Sequence[Item], results: ResultsFolder) -> None:
     """An id that is finished must have come from the same path."""
+    paths = {_input_of(row): row.get("path") for row in results.rows.values()}
     for item in items:
-        before = results.rows.get(item.id, {}).get("path", item.path)
+        before = paths.get(item.id) or item.path
         if before != item.path and Path(before).absolute() != Path(item.path).absolute():
             raise UsageError(
                 f"{results.folder}: {item.id} was made from {before} there, and is {item.path} "
                 "now; use another --out"
             )
+
+
+def _refuse_other_faces(portrait: Portrait, results: ResultsFolder) -> None:
+    """A picture whose faces were finished in part must still be the same picture."""
+    before = results.rows[portrait.id]
+    here = _face_columns(portrait)
+    if any(before.get(name) != value for name, value in here.items()):
+        raise UsageError(
+            f"{results.folder}: {portrait.item.path} has other faces now than when it was begun; "
+            "use another --out"
+        )
+
+
+def _input_of(row: dict[str, Any]) -> str:
+    """The id of the input that a row belongs to."""
+    return row.get("input", row["id"])
 
 
 def _cannot_write(results: ResultsFolder, error: OSError) -> JaxfaceError:
@@ -308,8 +388,9 @@ def _cannot_write(results: ResultsFolder, error: OSError) -> JaxfaceError:
     )
 
 
-def _versions() -> dict[str, str]:
+def _versions(alignment: Alignment | None) -> dict[str, str]:
     others = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
+    others |= {} if alignment is None else alignment.versions()
     return {"jaxface": __version__, **others, "platform": jax.default_backend()}
 
 

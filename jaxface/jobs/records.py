@@ -3,6 +3,7 @@
 Both packages are imported only when such a folder is named.
 """
 
+import functools
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ class Record:
     Attributes:
       parts: what names it below the data set's folder, such as ("test", "00000012").
       name_depth: how many parts of the folder's path are the data set's own name.
-      load: reads the image.
+      load: reads the image; it pickles.
     """
 
     parts: tuple[str, ...]
@@ -85,7 +86,7 @@ def _tfds_records(folder: Path, split: str | None) -> Iterator[Record]:
         yield Record(
             parts=(str(split), f"{index:08d}"),
             name_depth=len(name) if located else 1,
-            load=lambda index=index: _from_array(source[index]["image"]),
+            load=functools.partial(_load_features, source, index),
         )
 
 
@@ -100,8 +101,16 @@ def _plain_records(folder: Path) -> Iterator[Record]:
             yield Record(
                 parts=(file.name, f"{index:08d}"),
                 name_depth=1,
-                load=lambda source=source, index=index: decode_image(io.BytesIO(source[index])),
+                load=functools.partial(_load_bytes, source, index),
             )
+
+
+def _load_features(source: Any, index: int) -> LoadedImage:
+    return _from_array(source[index]["image"])
+
+
+def _load_bytes(source: Any, index: int) -> LoadedImage:
+    return decode_image(io.BytesIO(source[index]))
 
 
 def _record_files(folder: Path) -> list[Path]:

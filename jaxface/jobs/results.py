@@ -4,7 +4,7 @@
 
     DIR/
       job.json                          the settings, for comparison on resume
-      results.jsonl                     one row per input, in the order they were finished
+      results.jsonl                     one row per portrait, in the order they were finished
       contact_sheet.png
       latents/<id>.safetensors
       reconstructions/<id>.png          <id> keeps its suffix: photos/anna.jpg.png
@@ -41,7 +41,7 @@ class ResultsFolder:
       settings: JSON-like; whatever decides the results. A folder begun with others is refused.
 
     Attributes:
-      rows: {id: row} of every finished input, failed ones included.
+      rows: {id: row} of everything that is finished, failures included.
 
     Raises:
       UsageError: on entry, if the folder cannot be written, is in use by another process, was begun

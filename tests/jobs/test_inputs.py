@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -154,6 +155,8 @@ def test_tfds_data_set(tmp_path):
     (item,) = find_inputs([folder], split="test").items
     assert item.id == "tiny_faces/1.0.0/test/00000000"
     np.testing.assert_array_equal(to_uint8(item.load().pixels), pictures[2])
+    elsewhere = pickle.loads(pickle.dumps(item.load))  # as a worker process gets it
+    np.testing.assert_array_equal(to_uint8(elsewhere().pixels), pictures[2])
     assert len(find_inputs([folder], split="train").items) == 3
     for split in (None, "valid"):
         with pytest.raises(UsageError, match="must be one of test, train"):

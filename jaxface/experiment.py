@@ -37,6 +37,7 @@ METHODS: dict[str, dict[str, str]] = {
         "StyleGAN2Settings": "jaxface.methods.stylegan2",
     },
     "perceptual": {"FeatureSettings": "jaxface.methods.perceptual_features"},
+    "reconstruction": {"MoFASettings": "jaxface.methods.mofa"},
 }
 
 

@@ -9,7 +9,7 @@ from jaxface.errors import UsageError
 NAME = "train"
 HELP = "train a network of the suite by a configuration file"
 
-TARGETS = ("generator", "perceptual")
+TARGETS = ("generator", "perceptual", "reconstruction")
 
 _EPILOG = """\
 FILE is a Python file with a function get_config(); configs/ has the published settings and the
@@ -27,7 +27,7 @@ exit status: 0, trained to the end; 2, the call was wrong; 130 or 143, stopped a
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    parser.add_argument("target", choices=TARGETS, metavar="NAME", help=" or ".join(TARGETS))
+    parser.add_argument("target", choices=TARGETS, metavar="NAME", help=", ".join(TARGETS))
     parser.add_argument("--config", required=True, metavar="FILE", help="the experiment")
     parser.add_argument(
         "--out", metavar="DIR", help="the run folder (runs/ and the configuration file's name)"

@@ -5,9 +5,8 @@
 It regresses the factors that show at 64 px (pose, expression, light, skin, hair, clothes,
 background, identity) from renders; the head is thrown away.
 
-Expect, of the shipped weights (float16): 53% of the variance of the best-read quarter of the
-factors explained on held-out renders, 71% of the rotation's. They took 12 minutes of two CPU cores,
-on the first 24,000 to 32,000 of the renders.
+Expect, of the shipped weights: 50% of the variance of the best-read quarter of the factors
+explained on held-out renders. They took eight minutes of two CPU cores that had other work beside.
 """
 
 from jaxface.experiment import Experiment, RenderedPortraits

@@ -45,7 +45,7 @@ def test_draws_scenes_it_has_not_seen(suite):
     ratios = np.asarray(
         psnr(jnp.clip(draw(suite.generator, jnp.concatenate([factors, rest], 1)), -1, 1), pictures)
     )
-    # 256 held-out scenes have 27.0 dB on average and at least 23.2.
+    # 26.6 and 23.0; of 256 held-out scenes the mean is 26.0 and the lowest 19.5.
     assert ratios.mean() > 26
     assert ratios.min() > 22
 

@@ -1,5 +1,6 @@
 """Which devices a call uses: one mesh with the one axis ``data``."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,3 +19,38 @@ def divisor_mesh(rows: int) -> Mesh:
     devices = jax.local_devices()
     count = max(n for n in range(1, len(devices) + 1) if rows % n == 0)
     return data_mesh(devices[:count])
+
+
+def memory_bytes() -> int:
+    """What a program may use on each of this process's devices.
+
+    On accelerators JAX's limit, the smallest of the devices'. On CPU the memory that is free now,
+    by the kernel's word and the control group's limit, divided by the devices, which share it.
+    """
+    devices = jax.local_devices()
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+    known = [limit for limit in limits if limit]
+    if known:
+        return min(known)
+    return min(_free_bytes(), _group_bytes()) // len(devices)
+
+
+def _free_bytes() -> int:
+    try:
+        with open("/proc/meminfo") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return 1024 * int(lines["MemAvailable"].split()[0])
+    except (OSError, KeyError):  # not Linux: all there is
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _group_bytes() -> int:
+    """What the control group (a container's limit) leaves; infinite where there is none."""
+    try:
+        with (
+            open("/sys/fs/cgroup/memory.max") as limit,
+            open("/sys/fs/cgroup/memory.current") as used,
+        ):
+            return max(int(limit.read()) - int(used.read()), 0)
+    except (OSError, ValueError):  # no such file, or "max"
+        return 2**63

@@ -51,7 +51,8 @@ class DlibFaces:
         80 / longer_side of the picture, and 20 px.
       threshold: faces with a lower score are left out. dlib's own threshold is 0, at which a detail
         of the suit of scikit-image's astronaut becomes a face at some scales, with a score of 0.13.
-      landmarks: places the points instead of dlib's predictor.
+      landmarks: places the points instead of dlib's predictor, whose package is then not needed;
+        `jaxface.landmark_networks` has FAN and others.
 
     Raises:
       UsageError: the packages are not installed; the message names the command that does it.
@@ -61,14 +62,22 @@ class DlibFaces:
     threshold: float = 0.3
     landmarks: PlaceLandmarks | None = None
 
-    packages: ClassVar[tuple[str, ...]] = ("dlib-bin", "face-recognition-models")
-    """Distributions whose versions decide what is found."""
+    modules: ClassVar[dict[str, str]] = {
+        "dlib": "dlib-bin",
+        "face_recognition_models": "face-recognition-models",
+    }
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Distributions whose versions decide what is found."""
+        names = tuple(self.modules.values())
+        return names if self.landmarks is None else names[:1]
 
     def __post_init__(self):
         if self.longer_side < 80:
             raise ValueError(f"DlibFaces: longer_side must be >= 80, got {self.longer_side}.")
-        wanted = ("dlib", "face_recognition_models")
-        if any(importlib.util.find_spec(name) is None for name in wanted):
+        modules = {name: module for module, name in self.modules.items()}
+        if any(importlib.util.find_spec(modules[name]) is None for name in self.packages):
             raise UsageError(
                 f"finding faces needs {' and '.join(self.packages)}, not installed here: "
                 "python -m pip install 'jaxface[align]'"
@@ -150,11 +159,16 @@ def detector_name(find_faces: Any) -> str:
 
 
 def describe_detector(find_faces: FindFaces) -> dict[str, Any]:
-    """A detector's name and, if it is a dataclass, its settings; JSON-like."""
+    """A detector's name and, if it is a dataclass, its settings; JSON-like.
+
+    A callable among the settings that has a `description()` of its own is described by it.
+    """
     description: dict[str, Any] = {"name": detector_name(find_faces)}
     if dataclasses.is_dataclass(find_faces):
         for field in dataclasses.fields(find_faces):
             value = getattr(find_faces, field.name)
+            if hasattr(value, "description"):
+                value = value.description()
             description[field.name] = detector_name(value) if callable(value) else value
     return description
 

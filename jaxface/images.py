@@ -224,7 +224,16 @@ def _foreign_profile(icc_profile: bytes | None) -> str | None:
 def write_png(path: str | os.PathLike[str], image: Any):
     """Writes one image, [H, W, 3] in [-1, 1], as an 8-bit PNG that appears whole or not at all."""
     with atomic_writer(path) as file:
-        Image.fromarray(np.asarray(to_uint8(image))).save(file, format="PNG")
+        file.write(encode_png(image))
+
+
+def encode_png(image: Any) -> bytes:
+    """One image, [H, W, 3] in [-1, 1], or uint8 as it is, as the bytes of an 8-bit PNG."""
+    file = io.BytesIO()
+    pixels = np.asarray(image)
+    pixels = pixels if pixels.dtype == np.uint8 else to_uint8(pixels)
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()
 
 
 def from_uint8(images: Any) -> Any:

@@ -69,6 +69,7 @@ class Program:
     """A function compiled ahead of time, once for each signature of its arguments.
 
     A signature is structure, shapes, dtypes and placement. What is called again compiles nothing.
+    `compiled` takes `jax.ShapeDtypeStruct` in the place of arrays too.
 
     Args:
       fn: ``fn(*args)``, traceable; every argument is a pytree of arrays.
@@ -158,6 +159,19 @@ class Iteration:
     def compile_seconds(self) -> float:
         """Time spent tracing and compiling them."""
         return sum(program.compile_seconds for program in self.programs.values())
+
+    def compiled(self, carry: Any, constants: Any, count: int) -> list[jax.stages.Compiled]:
+        """The programs that `advance` would run without inputs, for arguments like these.
+
+        Leaves may be `jax.ShapeDtypeStruct`.
+        """
+        constants = _Flat(*jax.tree.flatten(constants))
+        if self.strategy == "scan":
+            return [self.programs["scan"].compiled(carry, constants, [None] * count, np.int32(0))]
+        return [
+            program.compiled(carry, constants, None, np.int32(0))
+            for program in self.programs.values()
+        ]
 
     def advance(
         self,
@@ -257,6 +271,8 @@ def _skip(shapes, carry):
 
 def _placement(leaf) -> jax.sharding.Sharding | None:
     """The sharding that the user chose for an array; None where JAX is free to choose."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf.sharding
     return leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
 
 

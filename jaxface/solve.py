@@ -5,14 +5,15 @@ array each. A method describes its problem as an energy
 
     energy(variables, networks, targets, keys, step) -> (loss [N], {name: [N]})
 
-and its schedule as a tuple of `Stage`; `Solver` differentiates the sum of the losses, which gives
-each row its own gradient because no row's loss depends on another row, and iterates through
-`jaxface.iteration`: scanned chunks on accelerators, a compiled step called from the host on CPU.
+(step [N]: each row counts its own steps, see `jaxface.slots`) and its schedule as a tuple of
+`Stage`; `Solver` differentiates the sum of the losses, which gives each row its own gradient
+because no row's loss depends on another row, and iterates through `jaxface.iteration`: scanned
+chunks on accelerators, a compiled step called from the host on CPU.
 
 What makes the rows independent of their batch-mates, and of how many devices carry them:
 
 * the optimiser is `vmap`ped over rows, so its counters and any norm it takes are a row's own;
-* a row's random keys come from its stable id (`item_keys`), the stage and the step;
+* a row's random keys come from its stable id (`item_keys`), the stage and the row's step;
 * a row that has converged, has diverged (a loss or gradient that is not finite) or only pads the
   batch is frozen where it stands, and the others do not notice.
 
@@ -136,6 +137,8 @@ class State:
     loss: jax.Array  # [N] float32, the last finite loss
     steps: jax.Array  # [N] int32, updates taken
     status: jax.Array  # [N] int32, of Status
+    step: jax.Array  # [N] int32, updates taken in this stage
+    scale: jax.Array  # [N] float32, factor of every update: 1, or 1/2 after a divergence
 
 
 def item_keys(key: jax.Array, ids: Sequence[str]) -> jax.Array:
@@ -244,15 +247,15 @@ class Solver:
         networks = self.replicate(networks)
         variables, targets, keys = self.place((variables, targets, keys))
         status = np.where(mask, Status.RUNNING, Status.PADDING).astype(np.int32)
-        steps = np.zeros(rows, np.int32)
+        steps, scale = np.zeros(rows, np.int32), np.ones(rows, np.float32)
         total = sum(stage.steps for stage in self.stages)
         done = 0
         traces = {}
         for number, stage in enumerate(self.stages):
             # A converged row met the last stage's threshold, not this one's.
             status = np.where(status == Status.CONVERGED, Status.RUNNING, status)
-            state = self.place(self.beginnings[stage.name](variables, status, steps))
-            constants = (networks, targets, _fold_in(keys, number))
+            state = self.place(self.beginnings[stage.name](variables, status, steps, scale))
+            constants = (networks, targets, self.stage_keys(keys, number))
             iteration, chunks, first = self.iterations[stage.name], [], 0
             while first < stage.steps and np.any(status == Status.RUNNING):
                 count = min(self.chunk, stage.steps - first)
@@ -291,9 +294,18 @@ class Solver:
             compile_seconds=compile_seconds,
         )
 
+    def stage_keys(self, keys: jax.Array, number: int) -> jax.Array:
+        """The rows' keys in the stage of that number, placed: [N]."""
+        return self.place(_fold_in(keys, number))
+
     def place(self, tree: Any) -> Any:
         """Puts a pytree of [N, ...] arrays on the devices, rows split over the mesh."""
-        return jax.device_put(tree, self._sharding(PartitionSpec(DATA_AXIS)))
+        return jax.device_put(tree, self.row_sharding)
+
+    @property
+    def row_sharding(self) -> NamedSharding | None:
+        """Of [N, ...] arrays: rows split over the mesh; None without a mesh."""
+        return self._sharding(PartitionSpec(DATA_AXIS))
 
     def replicate(self, tree: Any) -> Any:
         """Puts a pytree of arrays on the devices, whole on each."""
@@ -329,12 +341,12 @@ class _Step:
 
     stage: Stage
 
-    def __call__(self, state: State, constants: Any, _: None, index: jax.Array):
+    def __call__(self, state: State, constants: Any, _inputs: None, _index: jax.Array):
         networks, targets, keys = constants
-        step_keys = _fold_in(keys, index)
+        step_keys = jax.vmap(jax.random.fold_in)(keys, state.step)
 
         def total(variables):
-            loss, metrics = self.stage.energy(variables, networks, targets, step_keys, index)
+            loss, metrics = self.stage.energy(variables, networks, targets, step_keys, state.step)
             return jnp.sum(loss), (loss, metrics)
 
         gradient, (loss, metrics) = jax.grad(total, has_aux=True)(state.variables)
@@ -347,24 +359,30 @@ class _Step:
         if self.stage.stop_below is not None:
             met = running & finite & (loss < self.stage.stop_below)
             status = jnp.where(met, Status.CONVERGED, status)
-        moves = status == Status.RUNNING
+        # A row may have begun later than the others (`jaxface.slots`) and so end between two looks.
+        moves = (status == Status.RUNNING) & (state.step < self.stage.steps)
 
         updates, optimizer = jax.vmap(self.stage.optimizer.update)(
             gradient, state.optimizer, state.variables
         )
+        updates = jax.tree.map(lambda u: u * _column(state.scale, u).astype(u.dtype), updates)
         state = State(
-            variables=_select(
+            variables=select_rows(
                 moves, optax.apply_updates(state.variables, updates), state.variables
             ),
-            optimizer=_select(moves, optimizer, state.optimizer),
+            optimizer=select_rows(moves, optimizer, state.optimizer),
             loss=jnp.where(running & finite, loss, state.loss),
             steps=state.steps + moves,
             status=status,
+            step=state.step + moves,
+            scale=state.scale,
         )
         return state, {**metrics, "loss": state.loss}
 
 
-def _initial_state(stage: Stage, variables: Any, status: jax.Array, steps: jax.Array) -> State:
+def _initial_state(
+    stage: Stage, variables: Any, status: jax.Array, steps: jax.Array, scale: jax.Array
+) -> State:
     # Copied, because the iteration donates its carry and the caller keeps the variables: without
     # the copy, an input that comes out unchanged would share its buffer.
     variables = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), stage.start(variables))
@@ -374,6 +392,8 @@ def _initial_state(stage: Stage, variables: Any, status: jax.Array, steps: jax.A
         loss=jnp.full(status.shape, jnp.nan),
         steps=steps,
         status=status,
+        step=jnp.zeros_like(steps),
+        scale=scale,
     )
 
 
@@ -389,10 +409,11 @@ def _fold_in_words(key: jax.Array, words: jax.Array) -> jax.Array:
     return jax.vmap(lambda w: jax.random.fold_in(jax.random.fold_in(key, w[0]), w[1]))(words)
 
 
-def _select(rows: jax.Array, new: Any, old: Any) -> Any:
+def select_rows(rows: jax.Array, new: Any, old: Any) -> Any:
     """`new` where `rows` [N] is true, else `old`; leaves [N, ...]."""
+    return jax.tree.map(lambda n, o: jnp.where(_column(rows, n), n, o), new, old)
 
-    def select(n, o):
-        return jnp.where(rows.reshape(rows.shape + (1,) * (n.ndim - 1)), n, o)
 
-    return jax.tree.map(select, new, old)
+def _column(rows: jax.Array, leaf: jax.Array) -> jax.Array:
+    """[N] in a shape that broadcasts against a leaf [N, ...]."""
+    return rows.reshape(rows.shape + (1,) * (leaf.ndim - 1))

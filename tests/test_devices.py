@@ -1,10 +1,12 @@
 """Which devices a call uses."""
 
+import os
+
 import jax
 import pytest
 
-from jaxface.devices import data_mesh, divisor_mesh
-from jaxface.jobs.inversion import default_batch_size
+from jaxface.devices import data_mesh, divisor_mesh, memory_bytes
+from jaxface.jobs.embedding import default_batch_size
 
 
 def test_all_devices_or_those_named():
@@ -25,3 +27,9 @@ def test_as_many_devices_as_divide_the_rows(rows, used):
 )
 def test_batches_fill_the_devices(resolution, inputs, size):
     assert default_batch_size(resolution, inputs) == size
+
+
+def test_memory_is_shared_by_the_cpu_devices():
+    free = memory_bytes()
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < free * jax.local_device_count() <= whole

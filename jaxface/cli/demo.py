@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    only_inverts = {"inputs": [str(SAMPLES)], "split": None, "align": False}
-    only_inverts |= {"face": None, "workers": None}
-    return invert.run(argparse.Namespace(**vars(arguments), **only_inverts))
+    call = argparse.ArgumentParser()
+    invert.add_arguments(call)
+    whole = call.parse_args([str(SAMPLES), "--out", arguments.out])
+    return invert.run(argparse.Namespace(**(vars(whole) | vars(arguments))))

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 import typing
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,13 @@ A folder is searched with its subfolders. DIR receives results.jsonl (one row pe
 latents/, reconstructions/ and contact_sheet.png. The same command again goes on where a stopped one
 ended and redoes nothing; inputs that failed are tried again with --retry-failed.
 
-exit status: 0, every input is ok; 1, some are not; 2, the call was wrong; 130, stopped by Ctrl-C
+A large collection is done in shards, with --shard-size 1000, say: DIR receives shards/, one file
+for about so many inputs, which appears whole, and `jaxface merge DIR` makes results.jsonl of them.
+Several processes share the shards: --processes 4 --process 0, ... 3, or SLURM's or a TPU's
+environment. `jaxface status DIR` tells how far a job is. See docs/collections.md.
+
+exit status: 0, every input is ok; 1, some are not; 2, the call was wrong; 130, stopped by Ctrl-C;
+143, stopped by SIGTERM, with what was under way stored
 """
 
 
@@ -37,9 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument(
         "inputs",
-        nargs="+",
+        nargs="*",
         metavar="INPUT",
-        help="files, folders, quoted globs, or the folder of a TFDS or array_record data set",
+        help="files, folders, quoted globs (here, gs:// or s3://), or the folder of a TFDS or "
+        "array_record data set",
+    )
+    parser.add_argument(
+        "--manifest",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file that lists paths: text, .jsonl or .parquet; may be repeated",
+    )
+    parser.add_argument(
+        "--column", default="path", metavar="NAME", help="a manifest's column of paths (path)"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     add_method_arguments(parser)
@@ -55,10 +72,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --align: every face of a photograph, or only its largest (all)",
     )
     parser.add_argument(
+        "--landmarks",
+        metavar="FILE",
+        help="with --align: a converted landmark network, FAN or face-api's, that places the 68 "
+        "points in dlib's boxes (dlib's own predictor)",
+    )
+    parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
-        help="with --align: processes that look for faces (one a core; 0, none beside this one)",
+        help="with --align: processes that look for faces (one a core, with --landmarks none; 0, "
+        "none beside this one)",
+    )
+
+    parser.add_argument(
+        "--shard-size",
+        type=int,
+        metavar="N",
+        help="do it in shards of about N inputs, one file each",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("parquet", "array_record"),
+        help="with --shard-size: of the shards' files (parquet)",
+    )
+    parser.add_argument(
+        "--reconstructions",
+        action="store_true",
+        help="with --shard-size: store the reconstructions too",
+    )
+    parser.add_argument(
+        "--process",
+        type=int,
+        metavar="I",
+        help="with --shard-size: which of the processes this is, from 0 (the launcher's, else 0)",
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="P",
+        help="with --shard-size: how many share the shards (the launcher's, else 1)",
     )
 
 
@@ -74,7 +127,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         default="pie_embedded",
         metavar="NAME",
-        help="pie_embedded, pie_paper or image2stylegan (pie_embedded)",
+        help="pie_embedded, pie_paper or image2stylegan; with the whole energy pie_embedded_all, "
+        "pie_paper_all, and without the stage in W each with _direct added (pie_embedded)",
     )
     parser.add_argument(
         "--set",
@@ -82,14 +136,16 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="changes",
         metavar="NAME=VALUE",
-        help="change a setting of the preset, such as w_plus_steps=500; may be repeated",
+        help="change a setting of the preset, such as w_plus_steps=500 or "
+        "terms=synthesis,identity; may be repeated",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random keys (0)")
     parser.add_argument(
         "--batch-size",
         type=int,
         metavar="N",
-        help="portraits that are embedded together, split over the devices (16 for each; on CPU 4)",
+        help="portraits that are embedded together, split over the devices (16 for each, on CPU 4, "
+        "or fewer if the memory wants it)",
     )
     parser.add_argument(
         "--retry-failed", action="store_true", help="do inputs again whose row is not ok"
@@ -101,19 +157,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     # Mistakes in the call are found before JAX is set up and networks are loaded.
     alignment = _alignment(arguments)
-    out = Path(arguments.out)
-    inputs = find_inputs(arguments.inputs, split=arguments.split, outside=out)
+    share = _share(arguments)
+    inputs = find_inputs(
+        arguments.inputs,
+        manifests=arguments.manifest,
+        column=arguments.column,
+        split=arguments.split,
+        outside=arguments.out,
+    )
     for remark in inputs.remarks:
         print(f"note: {remark}", file=sys.stderr)
 
     from jaxface import load_suite
-    from jaxface.jobs.inversion import (
-        Inversion,
-        default_batch_size,
-        finished_rows,
-        invert_collection,
-    )
-    from jaxface.jobs.results import ResultsFolder
+    from jaxface.jobs.embedding import Inversion
+    from jaxface.jobs.termination import EXIT_STATUS, Stopped, stop_requests
     from jaxface.methods import pie
     from jaxface.methods.presets import preset
 
@@ -126,22 +183,39 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--set: {error}") from error
     suite = load_suite(arguments.suite)
     inversion = Inversion(suite, arguments.preset, settings, arguments.seed, alignment)
-    batch_size = arguments.batch_size or default_batch_size(
-        suite.generator.resolution, len(inputs.items)
-    )
-    with ResultsFolder(out, inversion.description()) as results:
+    with stop_requests() as stop:
+        try:
+            if share is not None:
+                return _in_shards(arguments, inputs.items, inversion, share, stop)
+            return _in_one_piece(arguments, inputs.items, inversion, stop)
+        except Stopped:
+            print("jaxface: stopped as asked; the same command goes on from there", file=sys.stderr)
+            return EXIT_STATUS
+
+
+def _in_one_piece(
+    arguments: argparse.Namespace,
+    items: Sequence[Any],
+    inversion: Any,
+    stop: Callable[[], bool],
+) -> int:
+    from jaxface.jobs.inversion import finished_rows, invert_collection
+    from jaxface.jobs.results import ResultsFolder
+
+    with ResultsFolder(Path(arguments.out), inversion.description()) as results:
         try:
             rows = invert_collection(
-                inputs.items,
+                items,
                 results,
                 inversion,
-                batch_size=batch_size,
+                batch_size=arguments.batch_size,
+                stop=stop,
                 retry_failed=arguments.retry_failed,
             )
         except KeyboardInterrupt:
-            done = sum(map(bool, finished_rows(inputs.items, results)))
+            done = sum(map(bool, finished_rows(items, results)))
             print(
-                f"jaxface: stopped with {done} of {len(inputs.items)} inputs done; the same "
+                f"jaxface: stopped with {done} of {len(items)} inputs done; the same "
                 "command goes on from there",
                 file=sys.stderr,
             )
@@ -151,10 +225,78 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(row["status"] == "ok" for row in rows) else 1
 
 
+def _in_shards(
+    arguments: argparse.Namespace,
+    items: Sequence[Any],
+    inversion: Any,
+    share: Any,
+    stop: Callable[[], bool],
+) -> int:
+    from jaxface.jobs.sharded import invert_shards
+    from jaxface.jobs.shards import ShardsFolder, job_description
+
+    settings = inversion.description() | job_description(
+        items,
+        shard_size=arguments.shard_size,
+        kind=arguments.format or "parquet",
+        keep_images=arguments.reconstructions,
+    )
+    generator = inversion.suite.generator
+    shape = (generator.num_ws, generator.w_mean.shape[-1])
+    with ShardsFolder(arguments.out, settings, share, shape) as folder:
+        try:
+            statuses = invert_shards(
+                items,
+                folder,
+                inversion,
+                batch_size=arguments.batch_size,
+                stop=stop,
+                keep_images=arguments.reconstructions,
+            )
+        except KeyboardInterrupt:
+            print(
+                f"jaxface: stopped with {len(folder.finished())} of {folder.count} shards done; "
+                "the same command goes on from there",
+                file=sys.stderr,
+            )
+            return 130
+        mine, finished = folder.mine(), folder.finished()
+    counts = "; ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
+    print(f"process {share.index} of {share.count}: {len(mine)} shards done: {counts or 'empty'}")
+    print(f"{len(finished)} of {folder.count} shards are in {arguments.out}")
+    return 0 if set(statuses) <= {"ok"} else 1
+
+
+def _share(arguments: argparse.Namespace) -> Any:
+    """This process's `Share` of the shards, or None for a job without shards."""
+    from jaxface.jobs.places import is_remote
+
+    if arguments.shard_size is None:
+        for name in ("format", "process", "processes"):
+            if getattr(arguments, name) is not None:
+                raise UsageError(f"--{name} is of use only with --shard-size")
+        if arguments.reconstructions:
+            raise UsageError("--reconstructions is of use only with --shard-size")
+        if is_remote(arguments.out):
+            raise UsageError(f"--out {arguments.out}: results go there only with --shard-size")
+        return None
+    if arguments.shard_size < 1:
+        raise UsageError(f"--shard-size: expected at least 1, got {arguments.shard_size}")
+    if arguments.retry_failed:
+        raise UsageError(
+            "--retry-failed: a finished shard is never written again; do the inputs that failed "
+            "with a manifest of them and another --out"
+        )
+
+    from jaxface.jobs.hosts import share_of_this_process
+
+    return share_of_this_process(arguments.process, arguments.processes)
+
+
 def _alignment(arguments: argparse.Namespace) -> Any:
     """The `Alignment` that is asked for, or None."""
     if not arguments.align:
-        for name in ("face", "workers"):
+        for name in ("face", "landmarks", "workers"):
             if getattr(arguments, name) is not None:
                 raise UsageError(f"--{name} is of use only with --align")
         return None
@@ -164,7 +306,17 @@ def _alignment(arguments: argparse.Namespace) -> Any:
     from jaxface.faces import DlibFaces
     from jaxface.jobs.portraits import Alignment
 
-    return Alignment(DlibFaces(), arguments.face or "all", arguments.workers)
+    faces = arguments.face or "all"
+    if arguments.landmarks is None:
+        return Alignment(DlibFaces(), faces, arguments.workers)
+    if arguments.workers:
+        raise UsageError(
+            f"--workers {arguments.workers}: the network of --landmarks runs on the device, which "
+            "processes cannot share; leave --workers out"
+        )
+    from jaxface.landmark_networks import NetworkLandmarks
+
+    return Alignment(DlibFaces(landmarks=NetworkLandmarks(arguments.landmarks)), faces, workers=0)
 
 
 def report(rows: Sequence[dict[str, Any]]) -> str:
@@ -215,6 +367,8 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 def _changes(assignments: Sequence[str], settings: type) -> dict[str, Any]:
     """["w_steps=5", ...] as {"w_steps": 5, ...}; a value that is no Python literal is text.
 
+    Several names are separated by commas: "terms=synthesis,recognition".
+
     Names that `settings` lacks are left for the preset to refuse, with the nearest one.
     """
     kinds = {field.name: field.type for field in dataclasses.fields(settings)}
@@ -228,6 +382,8 @@ def _changes(assignments: Sequence[str], settings: type) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             value = text
         kind = kinds.get(name)
+        if kind == tuple[str, ...] and isinstance(value, str):
+            value = tuple(value.split(","))
         if kind is not None and not _fits(value, kind):
             shown = getattr(kind, "__name__", str(kind))
             raise UsageError(f"--set {name}: expected {shown}, got {text!r}")
@@ -236,7 +392,9 @@ def _changes(assignments: Sequence[str], settings: type) -> dict[str, Any]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a literal is of a field's type: a number, text, None, or one of a `Literal`."""
+    """Whether a literal is of a field's type: a number, text, None, a tuple, one of a `Literal`."""
+    if typing.get_origin(kind) is tuple:
+        return type(value) is tuple
     if typing.get_origin(kind) is typing.Literal:
         return value in typing.get_args(kind)
     kinds = typing.get_args(kind) or (kind,)

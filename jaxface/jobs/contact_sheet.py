@@ -1,4 +1,4 @@
-"""Contact sheets: target and reconstruction side by side, with a caption."""
+"""Contact sheets: the pictures of an item side by side, with a caption."""
 
 import os
 from collections.abc import Sequence
@@ -20,28 +20,28 @@ BLANK = (225, 225, 225)
 
 @dataclass(frozen=True)
 class Cell:
-    """One input on the sheet.
+    """One item on the sheet.
 
     Attributes:
       name: the first line of the caption.
       result: the second line, such as "31.2 dB" or a failure's name.
-      target: [H, W, 3] in [-1, 1], or None if it could not be read.
-      reconstruction: [H, W, 3] in [-1, 1], or None if there is none.
+      pictures: each [H, W, 3] in [-1, 1], or None if there is none. Without the last one, the
+        result, the item counts as failed.
     """
 
     name: str
     result: str
-    target: np.ndarray | None = None
-    reconstruction: np.ndarray | None = None
+    pictures: tuple[np.ndarray | None, ...]
 
 
 def write_contact_sheet(
     path: str | os.PathLike[str], cells: Sequence[Cell], *, title: str, columns: int = 4
 ) -> None:
-    """Writes a PNG of target | reconstruction pairs, in rows of at most `columns` cells."""
+    """Writes a PNG of cells, in rows of at most `columns`; each shows its pictures side by side."""
     columns = max(1, min(columns, len(cells)))
     rows = -(-len(cells) // columns)
-    cell_width, cell_height = 2 * SIDE + GAP, SIDE + CAPTION + GAP
+    cell_width = max(len(cell.pictures) for cell in cells) * SIDE + GAP
+    cell_height = SIDE + CAPTION + GAP
     header = 40
     size = (columns * cell_width + GAP, header + rows * cell_height + GAP)
     sheet = Image.new("RGB", size, "white")
@@ -51,10 +51,10 @@ def write_contact_sheet(
     for index, cell in enumerate(cells):
         left = GAP + index % columns * cell_width
         top = header + index // columns * cell_height
-        for place, picture in enumerate((cell.target, cell.reconstruction)):
+        for place, picture in enumerate(cell.pictures):
             sheet.paste(_thumbnail(picture), (left + place * SIDE, top))
-        name = _fitted(cell.name, small, 2 * SIDE)
-        failed = cell.reconstruction is None
+        name = _fitted(cell.name, small, cell_width - GAP)
+        failed = cell.pictures[-1] is None
         draw.text((left, top + SIDE + 3), name, INK, small)
         draw.text((left, top + SIDE + 19), cell.result, FAILURE_INK if failed else INK, small)
     with atomic_writer(path) as file:

@@ -1,4 +1,4 @@
-"""What a job is to read: files, folders, globs and data sets become items with stable ids.
+"""What a job is to read: files, folders, globs, manifests, data sets; items with stable ids.
 
 An item's id is the name of its results and the seed of its random key. It is made of the last
 parts of the item's path: a file's folder and name (``photos/anna.jpg``), a folder's name and the
@@ -6,23 +6,24 @@ path below it (``photos/2024/anna.jpg``), a data set's name, split and index
 (``synthetic_portraits/64/2.0.0/test/00000012``). So it depends neither on the other inputs nor on
 their order, on the working folder or on where a collection is mounted. Only where two different
 items would get the same id (``/a/photos/x.jpg`` and ``/b/photos/x.jpg``) both take further parts
-from the left until they differ.
+from the left until they differ. A manifest may give ids of its own.
 """
 
-import functools
 import glob
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jaxface.errors import UsageError
-from jaxface.images import IMAGE_SUFFIXES, LoadedImage, read_image
-from jaxface.jobs.records import is_record_folder, open_records
+from jaxface.images import IMAGE_SUFFIXES, LoadedImage
+from jaxface.jobs.manifests import read_manifest
+from jaxface.jobs.places import filesystem, is_remote, loader
+from jaxface.jobs.records import is_record_folder, open_records, refuse_remote_records
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One input.
 
@@ -46,18 +47,31 @@ class Inputs:
     remarks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Found:
-    """A candidate: its full path in parts, how many of them its id takes, and how to read it."""
+    """A candidate, kept small because a collection may have millions.
 
-    parts: tuple[str, ...]
+    Attributes:
+      key: its full path without the leading "/"; tells candidates apart.
+      depth: how many of the key's last parts its id takes.
+      path, load: see `Item`.
+      id: given by a manifest, instead of the key's parts.
+    """
+
+    key: str
     depth: int
     path: str
     load: Callable[[], LoadedImage]
+    id: str | None = None
 
 
 def find_inputs(
-    arguments: Sequence[str], *, split: str | None = None, outside: Path | None = None
+    arguments: Sequence[str],
+    *,
+    manifests: Sequence[str] = (),
+    column: str = "path",
+    split: str | None = None,
+    outside: str | os.PathLike[str] | None = None,
 ) -> Inputs:
     """Resolves what the user named.
 
@@ -65,27 +79,43 @@ def find_inputs(
     hidden files and folders are passed over, and so is `outside`. A file that is named, or matched
     by a glob (``**`` reaches into subfolders), is taken whatever its suffix. A folder that holds a
     TFDS data set or array_record files is read record by record. An input named twice counts once.
+    Files, folders and globs may be on an object store (``gs://``, ``s3://``), data sets not.
 
     Args:
       arguments: paths and globs.
+      manifests: files that list paths; see `jaxface.jobs.manifests`.
+      column: of the manifests that have columns, the one that holds the paths.
       split: the data set's split; required where it has several.
       outside: a folder whose files are never inputs: the job's own output.
 
     Raises:
-      UsageError: an argument that names nothing, a folder without images, no arguments.
+      UsageError: an argument that names nothing, a folder without images, no arguments, a manifest
+        that cannot be read or that gives an id twice.
     """
-    if not arguments:
+    if not arguments and not manifests:
         raise UsageError("no inputs given; name files, folders, globs or a data set's folder")
     found: list[_Found] = []
     remarks: list[str] = []
     for argument in arguments:
+        if is_remote(argument):
+            found += _remote(argument, outside, remarks)
+            continue
         for path in _matches(argument):
             if not path.is_dir():
-                found.append(_file(path, str(path), depth=2))
+                found.append(_file(str(path), depth=2))
             elif is_record_folder(path):
                 found += _records(path, split)
             else:
-                found += _folder(path, outside, remarks)
+                outside_here = None if outside is None or is_remote(outside) else Path(outside)
+                found += _folder(path, outside_here, remarks)
+    for manifest in manifests:
+        entries = [
+            _file(entry.path, depth=2, item_id=entry.id)
+            for entry in read_manifest(manifest, column)
+        ]
+        if not entries:
+            raise UsageError(f"{manifest}: lists no paths")
+        found += entries
     return Inputs(tuple(_with_ids(found)), tuple(remarks))
 
 
@@ -102,21 +132,81 @@ def _matches(argument: str) -> list[Path]:
     raise UsageError(f"{argument!r}: no such file or folder")
 
 
-def _file(path: Path, shown: str, depth: int) -> _Found:
-    parts = Path(os.path.abspath(path)).parts[1:]
-    return _Found(parts, min(depth, len(parts)), shown, functools.partial(read_image, path))
+def _key(path: str) -> str:
+    """A path that tells files apart: absolute, without the leading "/"; a URL with its scheme."""
+    return path.replace("://", "/", 1) if is_remote(path) else os.path.abspath(path).lstrip("/")
+
+
+def _depth(key: str) -> int:
+    return key.count("/") + 1
+
+
+def _file(path: str, depth: int, item_id: str | None = None) -> _Found:
+    key = _key(path)
+    return _Found(key, min(depth, _depth(key)), path, loader(path), item_id)
+
+
+def _remote(
+    argument: str, outside: str | os.PathLike[str] | None, remarks: list[str]
+) -> list[_Found]:
+    """Files, globs and folders of an object store."""
+    files, place = filesystem(argument)
+    try:
+        if glob.has_magic(argument):
+            paths = sorted(files.glob(place))
+            if not paths:
+                raise UsageError(f"{argument!r} matches no file")
+            return [_file(files.unstrip_protocol(path), depth=2) for path in paths]
+        if not files.isdir(place):
+            if not files.exists(place):
+                raise UsageError(f"{argument!r}: no such file or folder")
+            return [_file(argument, depth=2)]
+        paths = sorted(files.find(place))
+    except OSError as error:
+        raise UsageError(f"{argument}: cannot be read: {error}") from error
+    root = place.rstrip("/")
+    below = {path: path.removeprefix(root).lstrip("/") for path in paths}
+    refuse_remote_records(argument, below.values())
+    if outside is not None and is_remote(outside):
+        not_in = filesystem(os.fspath(outside))[1].rstrip("/")
+        if not_in == root:
+            raise UsageError(f"{argument}: is the output folder too; name another with --out")
+        below = {path: name for path, name in below.items() if not path.startswith(not_in + "/")}
+    shown = [
+        (path, name)
+        for path, name in below.items()
+        if not any(part.startswith(".") for part in name.split("/"))
+    ]
+    images = [(path, name) for path, name in shown if _is_image(name)]
+    if not images:
+        raise UsageError(f"{argument}: no images in this folder")
+    if others := [name for _, name in shown if not _is_image(name)]:
+        remarks.append(_passed_over(argument, others))
+    return [_file(files.unstrip_protocol(path), depth=_depth(name) + 1) for path, name in images]
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _passed_over(folder: str | Path, others: Sequence[str]) -> str:
+    shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+    return f"{folder}: passed over {len(others)} files that are no images: {shown}"
 
 
 def _records(folder: Path, split: str | None) -> Iterable[_Found]:
-    base = Path(os.path.abspath(folder)).parts[1:]
+    base = _key(str(folder))
     for record in open_records(folder, split):
-        parts = (*base, *record.parts)
-        depth = min(len(parts), record.name_depth + len(record.parts))
-        yield _Found(parts, depth, "/".join([str(folder), *record.parts]), record.load)
+        yield _Found(
+            key="/".join([base, *record.parts]),
+            depth=min(_depth(base), record.name_depth) + len(record.parts),
+            path="/".join([str(folder), *record.parts]),
+            load=record.load,
+        )
 
 
 def _folder(folder: Path, outside: Path | None, remarks: list[str]) -> list[_Found]:
-    root_depth = len(Path(os.path.abspath(folder)).parts) - 1
+    root_depth = _depth(_key(str(folder)))
     outside = outside.resolve() if outside is not None else None
     if outside == folder.resolve():
         raise UsageError(f"{folder}: is the output folder too; name another with --out")
@@ -132,40 +222,46 @@ def _folder(folder: Path, outside: Path | None, remarks: list[str]) -> list[_Fou
             remarks.append(f"{parent}: an empty folder")
         for name in sorted(files):
             path = Path(parent) / name
-            if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
-                depth = len(Path(os.path.abspath(path)).parts) - max(root_depth, 1)
-                images.append(_file(path, str(path), depth))
+            if _is_image(name) and not name.startswith("."):
+                images.append(_file(str(path), _depth(_key(str(path))) - root_depth + 1))
             elif not name.startswith("."):
                 others.append(name)
     if not images:
         what = f"only files of other kinds, such as {others[0]}" if others else "it is empty"
         raise UsageError(f"{folder}: no images in this folder, {what}")
     if others:
-        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        remarks.append(f"{folder}: passed over {len(others)} files that are no images: {shown}")
+        remarks.append(_passed_over(folder, others))
     return images
 
 
-def _with_ids(found: Sequence[_Found]) -> list[Item]:
+def _with_ids(found: Sequence[_Found]) -> Iterator[Item]:
     """Items in the order found, ids lengthened where different items would share one."""
-    firsts: dict[tuple[str, ...], _Found] = {}
+    firsts: dict[str, _Found] = {}
     for candidate in found:
-        firsts.setdefault(candidate.parts, candidate)
+        firsts.setdefault(candidate.key, candidate)
     unique = list(firsts.values())
     depths = [candidate.depth for candidate in unique]
+    ids = [candidate.id or _last_parts(candidate.key, candidate.depth) for candidate in unique]
     while True:
-        same: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for index, candidate in enumerate(unique):
-            same[candidate.parts[-depths[index] :]].append(index)
+        same: dict[str, list[int]] = defaultdict(list)
+        for index, item_id in enumerate(ids):
+            same[item_id].append(index)
         clashes = [index for group in same.values() if len(group) > 1 for index in group]
         if not clashes:
             break
         for index in clashes:
-            depths[index] = min(depths[index] + 1, len(unique[index].parts))
-    return [
-        Item(_text("/".join(candidate.parts[-depth:])), _text(candidate.path), candidate.load)
-        for candidate, depth in zip(unique, depths, strict=True)
-    ]
+            candidate = unique[index]
+            if candidate.id is not None:
+                one, other = (unique[i].path for i in same[candidate.id][:2])
+                raise UsageError(f"id {candidate.id!r} is given to both {one} and {other}")
+            depths[index] = min(depths[index] + 1, _depth(candidate.key))
+            ids[index] = _last_parts(candidate.key, depths[index])
+    for item_id, candidate in zip(ids, unique, strict=True):
+        yield Item(_text(item_id), _text(candidate.path), candidate.load)
+
+
+def _last_parts(key: str, depth: int) -> str:
+    return "/".join(key.rsplit("/", depth)[-depth:])
 
 
 def _text(name: str) -> str:

@@ -1,7 +1,8 @@
 """What becomes of an input before it is embedded: its central square, or its faces, aligned.
 
-Faces are looked for in worker processes, so that an accelerator does not wait for them: an input
-goes to the next free worker, which reads it, finds the faces and returns the finished crops.
+Both happen ahead of the device, so that an accelerator does not wait for them. Squares are read by
+Grain's threads (decoding lets other threads run). Faces are looked for in worker processes: an
+input goes to the next free worker, which reads it, finds the faces and returns the finished crops.
 Results come back in the order of the inputs whatever the workers' order was, and each carries its
 input, so a name can never go to another picture.
 """
@@ -13,7 +14,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -115,14 +116,15 @@ def prepared(
       items: with distinct ids.
       size: pixels a side of the portraits.
       alignment: None for the central square.
-      ahead: items that may be prepared beyond the one that is asked for, where processes do it.
+      ahead: items that may be prepared beyond the one that is asked for.
 
     Raises:
       UsageError: an item goes by the name that a face of another one would get.
       JaxfaceError: while iterating, a worker process was killed.
     """
     if alignment is None:
-        yield ((item, _central(item, size)) for item in items)
+        with contextlib.closing(_read_ahead(items, size, ahead)) as squares:
+            yield squares
         return
     refuse_face_names([item.id for item in items])
     work = functools.partial(_aligned, find_faces=alignment.find_faces, faces=alignment.faces)
@@ -162,6 +164,19 @@ def shown_target(item: Item, row: dict[str, Any], size: int) -> np.ndarray | Non
     transform = CropTransform.from_json(row["transform"])
     height, width = image.pixels.shape[:2]
     return crop_face(image.pixels, transform) if (width, height) == transform.source else None
+
+
+def _read_ahead(items: Sequence[Item], size: int, ahead: int) -> Generator[Prepared, None, None]:
+    """Central squares, read by threads; closing the generator ends the reading."""
+    if not items:
+        return
+    import grain  # takes a second, which calls that end with a message need not wait for
+
+    squares = grain.MapDataset.source(items).map(lambda item: (item, _central(item, size)))
+    threads = min(_cores(), ahead, 16)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+    with contextlib.closing(iter(squares.to_iter_dataset(options))) as reading:
+        yield from reading
 
 
 def _central(item: Item, size: int) -> list[Portrait] | ImageError:

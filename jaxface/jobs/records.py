@@ -3,10 +3,11 @@
 Both packages are imported only when such a folder is named.
 """
 
+import fnmatch
 import functools
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,24 @@ class Record:
 def is_record_folder(folder: Path) -> bool:
     """Whether the folder itself (not a subfolder) holds a TFDS data set or array_record files."""
     return (folder / _TFDS_MARKER).is_file() or bool(_record_files(folder))
+
+
+def refuse_remote_records(folder: str, names: Iterable[str]) -> None:
+    """array_record's reader wants local files.
+
+    Args:
+      folder: the URL, for the message.
+      names: of the files below it.
+
+    Raises:
+      UsageError: the folder is a data set.
+    """
+    for name in names:
+        if name == _TFDS_MARKER or any(fnmatch.fnmatch(name, p) for p in _RECORD_PATTERNS):
+            raise UsageError(
+                f"{folder}: a data set's array_record files are read from a local folder; copy it, "
+                "or mount the bucket"
+            )
 
 
 def open_records(folder: Path, split: str | None) -> Iterator[Record]:

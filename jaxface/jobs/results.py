@@ -1,4 +1,6 @@
-"""A job's output folder: what it holds, who may write it, and how a stopped job goes on.
+"""The output folder of a collection that is done in one piece, and how a stopped job goes on.
+
+Larger collections are done in shards; see `jaxface.jobs.shards`, which holds the same rows.
 
 ::
 
@@ -8,22 +10,29 @@
       contact_sheet.png
       latents/<id>.safetensors
       reconstructions/<id>.png          <id> keeps its suffix: photos/anna.jpg.png
+                                        (edits/<id>.png in the folder of an editing job)
+      .progress/, .checkpoint.safetensors   for `jaxface status`; portraits under way at a SIGTERM
 
 A result's files appear whole, each under its final name, before its row is appended and forced to
 the disk. So a row is a promise: whatever killed the job, an input without a row is done again and
 one with a row is not. Rows whose files somebody removed are taken back.
 """
 
+import dataclasses
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+import numpy as np
+import safetensors.numpy
+
 from jaxface.errors import UsageError
 from jaxface.files import atomic_writer
+from jaxface.jobs.places import joined, read_bytes, write_new
 
 JOB_FILE = "job.json"
 ROWS_FILE = "results.jsonl"
@@ -33,12 +42,28 @@ LOCK_FILE = ".lock"
 OK = "ok"
 
 
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What became of a portrait, or of an input that has none.
+
+    Attributes:
+      row: of `results.jsonl`; ``latents`` and ``reconstruction`` are null until files hold them.
+      w_plus: [L, w_dim] float32; None for a failure.
+      png: the reconstruction's bytes; None for a failure, and where it is not kept.
+    """
+
+    row: dict[str, Any]
+    w_plus: np.ndarray | None = None
+    png: bytes | None = None
+
+
 class ResultsFolder:
     """The output folder of one running job, held exclusively; a context manager.
 
     Args:
       folder: created if it does not exist.
       settings: JSON-like; whatever decides the results. A folder begun with others is refused.
+      pictures: the subfolder of the results' pictures.
 
     Attributes:
       rows: {id: row} of everything that is finished, failures included.
@@ -48,16 +73,19 @@ class ResultsFolder:
         with other settings, or has a damaged results file.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]):
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], *, pictures: str = "reconstructions"
+    ):
         self.folder = folder
+        self.pictures = pictures
         self.settings = json.loads(json.dumps(settings))  # as the file will hold them
         self.rows: dict[str, dict[str, Any]] = {}
         self._lock: BinaryIO | None = None
 
     def __enter__(self) -> "ResultsFolder":
-        self._lock = _take_lock(self.folder)
+        self._lock = take_lock(self.folder / LOCK_FILE)
         try:
-            self._check_settings()
+            check_settings(str(self.folder), self.settings)
             self.rows = self._read_rows()
             gone = [i for i, row in self.rows.items() if row["status"] == OK and self._gone(i)]
             self.forget(gone)
@@ -86,16 +114,30 @@ class ResultsFolder:
     def latents_path(self, item_id: str) -> Path:
         return self.folder / "latents" / f"{item_id}.safetensors"
 
-    def reconstruction_path(self, item_id: str) -> Path:
-        return self.folder / "reconstructions" / f"{item_id}.png"
+    def picture_path(self, item_id: str) -> Path:
+        return self.folder / self.pictures / f"{item_id}.png"
+
+    def add(self, results: Sequence[Result]) -> None:
+        """Writes results' files, enters their names in the rows, and adds these.
+
+        Raises:
+          OSError: they cannot be written; no row was added then.
+        """
+        self.append([self._with_files(result) for result in results])
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Adds rows; they are on the disk when this returns."""
+        """Adds rows; they are on the disk when this returns, or none is."""
         rows = [dict(row) for row in rows]
-        with open(self.rows_path, "ab") as file:
-            file.write(b"".join(_line(row) for row in rows))
-            file.flush()
-            os.fsync(file.fileno())
+        with open(self.rows_path, "ab", buffering=0) as file:
+            before = file.tell()
+            data = memoryview(b"".join(_line(row) for row in rows))
+            try:
+                while data:
+                    data = data[file.write(data) :]
+                os.fsync(file.fileno())
+            except BaseException:
+                os.ftruncate(file.fileno(), before)
+                raise
         self.rows.update((row["id"], row) for row in rows)
 
     def forget(self, ids: Iterable[str]) -> None:
@@ -107,31 +149,25 @@ class ResultsFolder:
         with atomic_writer(self.rows_path) as file:
             file.writelines(_line(row) for row in self.rows.values())
 
-    def _gone(self, item_id: str) -> bool:
-        files = (self.latents_path(item_id), self.reconstruction_path(item_id))
-        return not all(file.is_file() for file in files)
+    def _with_files(self, result: Result) -> dict[str, Any]:
+        """Writes an item's latents and reconstruction; its row with their names."""
+        row = dict(result.row)
+        if result.w_plus is not None:
+            latents = self.latents_path(row["id"])
+            tensors = {"w_plus": np.ascontiguousarray(result.w_plus, np.float32)}
+            with atomic_writer(latents) as file:
+                file.write(safetensors.numpy.save(tensors, _latents_metadata(row)))
+            row["latents"] = latents.relative_to(self.folder).as_posix()
+        if result.png is not None:
+            reconstruction = self.picture_path(row["id"])
+            with atomic_writer(reconstruction) as file:
+                file.write(result.png)
+            row["reconstruction"] = reconstruction.relative_to(self.folder).as_posix()
+        return row
 
-    def _check_settings(self) -> None:
-        path = self.folder / JOB_FILE
-        try:
-            begun = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            with atomic_writer(path) as file:
-                file.write(json.dumps(self.settings, indent=2).encode() + b"\n")
-            return
-        except ValueError as error:
-            raise UsageError(f"{path}: damaged: {error}; use another --out") from error
-        there, here = _flat(begun), _flat(self.settings)
-        changes = [
-            f"{name} was {there.get(name)!r} and is now {here.get(name)!r}"
-            for name in sorted(there.keys() | here.keys())
-            if there.get(name) != here.get(name)
-        ]
-        if changes:
-            raise UsageError(
-                f"{self.folder}: was begun with other settings: {'; '.join(changes)}. "
-                "Repeat them, or use another --out"
-            )
+    def _gone(self, item_id: str) -> bool:
+        files = (self.latents_path(item_id), self.picture_path(item_id))
+        return not all(file.is_file() for file in files)
 
     def _read_rows(self) -> dict[str, dict[str, Any]]:
         """The rows on disk. A last line that was cut off by a crash is removed."""
@@ -155,21 +191,81 @@ class ResultsFolder:
         return rows
 
 
-def _take_lock(folder: Path) -> BinaryIO:
-    """Holds the folder until the file is closed or the process ends, however it ends."""
+def check_settings(folder: str, settings: Mapping[str, Any]) -> None:
+    """Records a job's settings in its folder, or refuses those that differ from the recorded.
+
+    Args:
+      folder: local or remote.
+      settings: as JSON gives them back (lists, no tuples).
+
+    Raises:
+      UsageError: the folder was begun with other settings; the message names the differences.
+    """
+    path = joined(folder, JOB_FILE)
+    write_new(path, json.dumps(settings, indent=2).encode() + b"\n")
+    there, here = _flat(read_job(folder)), _flat(settings)
+    changes = [
+        f"{name} was {there.get(name)!r} and is now {here.get(name)!r}"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+    if changes:
+        raise UsageError(
+            f"{folder}: was begun with other settings: {'; '.join(changes)}. "
+            "Repeat them, or use another --out"
+        )
+
+
+def read_job(folder: str) -> dict[str, Any]:
+    """The settings that a job's folder was begun with.
+
+    Raises:
+      UsageError: it is no job's folder, or the file is damaged.
+    """
+    path = joined(folder, JOB_FILE)
+    try:
+        return json.loads(read_bytes(path))
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder}: no output folder of `jaxface invert` ({JOB_FILE})") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: damaged: {error}; use another --out") from error
+
+
+def take_lock(path: Path, *, shared: bool = False) -> BinaryIO:
+    """Holds a local file until it is closed or the process ends, however it ends.
+
+    Args:
+      path: created if it does not exist.
+      shared: with all others that hold it shared.
+
+    Raises:
+      UsageError: another process holds it, or it cannot be written.
+    """
+    folder = path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / LOCK_FILE, "ab")  # noqa: SIM115 (it outlives this function)
+        lock = open(path, "ab")  # noqa: SIM115 (it outlives this function)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
         raise UsageError(
             f"{folder}: another process is writing there; wait for it or use another --out"
         ) from error
     return lock
+
+
+def _latents_metadata(row: Mapping[str, Any]) -> dict[str, str]:
+    """What a latents file says about itself."""
+    facts = {name: row[name] for name in ("id", "path", "key", "psnr")}
+    facts |= {f"settings.{name}": value for name, value in row["settings"].items()}
+    facts |= {f"versions.{name}": value for name, value in row["versions"].items()}
+    metadata = {name: str(value) for name, value in facts.items()}
+    if row["transform"] is not None:
+        metadata["transform"] = json.dumps(row["transform"])
+    return metadata
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
@@ -186,3 +282,11 @@ def _flat(tree: Any, name: str = "") -> dict[str, Any]:
         for branch, leaf in tree.items()
         for key, value in _flat(leaf, f"{name}.{branch}" if name else branch).items()
     }
+
+
+def cannot_write(folder: str, error: OSError) -> UsageError:
+    """What the user is told where results cannot be written, as on a full disk."""
+    return UsageError(
+        f"{folder}: cannot be written: {error.strerror or error}; what is finished is kept, and "
+        "the same command goes on from there"
+    )

@@ -1,6 +1,6 @@
 """`jaxface invert` as a user meets it: odd files, wrong calls, Ctrl-C, and going on."""
 
-import dataclasses
+import functools
 import json
 import os
 import signal
@@ -17,10 +17,10 @@ from safetensors.numpy import load_file
 
 from jaxface.cli import main
 from jaxface.images import read_image, to_square
-from jaxface.methods import pie
 from jaxface.metrics import psnr
-from jaxface.solve import Status
+from tests import quick_slots
 
+ROOT = Path(__file__).parents[2]
 STEPS = ["--set", "w_steps=0", "--set", "w_plus_steps=4"]  # one stage, one program to compile
 
 
@@ -159,7 +159,7 @@ def test_same_command_again_redoes_nothing(invert, tmp_path, monkeypatch):
         raise AssertionError("an input was done again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pie, "invert", forbidden)
+        quick_slots.install(patch, forbidden)
         assert invert(*names)[0] == 1
     assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
     status, rows, _ = invert(*names, "2.png")
@@ -181,27 +181,18 @@ def test_failed_inputs_are_tried_again_when_asked(invert, tmp_path):
 
 
 def test_divergence_is_a_row(invert, tmp_path, monkeypatch):
-    """The solver's verdict on one of two portraits; that it reaches it is the solver's test."""
+    """The slots' verdict on one of two portraits; that they reach it is their own test."""
     for index in range(2):
         picture(index).save(tmp_path / f"{index}.png")
-
-    def second_diverges(*arguments, **options):
-        found = embed(*arguments, **options)
-        lost = np.where([[False], [True]], np.nan, 1)
-        return dataclasses.replace(
-            found,
-            status=np.array([Status.RUNNING, Status.DIVERGED]),
-            images=found.images * lost[..., None, None],
-        )
-
-    embed = pie.invert
-    monkeypatch.setattr(pie, "invert", second_diverges)
+    make = functools.partial(quick_slots.QuickSlots, seconds=0, diverging=("1.png",))
+    quick_slots.install(monkeypatch, make)
     status, rows, _ = invert("0.png", "1.png")
     assert status == 1
     good, bad = rows.values()
     assert good["status"] == "ok"
     assert bad["status"] == "diverged"
     assert "not finite" in bad["reason"]
+    assert "half the step size" in bad["reason"]
     assert bad["psnr"] is None
     assert bad["latents"] is None
 
@@ -219,6 +210,8 @@ def test_divergence_is_a_row(invert, tmp_path, monkeypatch):
         (["a.png", "--set", "w_steps=-1"], "w_steps"),
         (["a.png", "--set", "noise=loud"], "noise"),
         (["a.png", "--set", "optimizer=sgd"], "optimizer"),
+        (["a.png", "--set", "terms=synthesis,edits"], "terms are out of"),
+        (["a.png", "--preset", "pie_embedded_all"], "energy's term 'identity' needs it"),
         (["a.png", "--suite", "no-such-suite"], "no-such-suite"),
         (["a.png", "--batch-size", "0"], "--batch-size"),
         (["a.png", "--batch-size", "two"], "--batch-size"),
@@ -261,23 +254,12 @@ from jaxface.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main(sys.argv[1:]))
 """
-# The same with a solver that takes half a second and finds nothing: the signals, the processes and
-# the files are real, and nothing has to be compiled.
+# The same with slots that take half a second and find nothing: the signals, the processes and the
+# files are real, and nothing has to be compiled.
 QUICK = f"""
-import time
-import numpy as np
-from jaxface.methods import pie
+from tests import quick_slots
 
-def invert(suite, images, *, keys, settings, mask, mesh, progress):
-    time.sleep(0.5)
-    n = len(images)
-    return pie.Inversion(
-        w_plus=np.zeros((n, 6, 32)), images=0.9 * images, status=np.zeros(n), steps=np.zeros(n),
-        losses={{"loss": np.zeros(n), "perceptual": np.zeros(n)}},
-        traces={{}}, seconds=0.5, compile_seconds=0.0,
-    )
-
-pie.invert = invert
+quick_slots.install()
 {REAL}
 """
 PROGRAMS = pytest.mark.parametrize(
@@ -301,7 +283,8 @@ class Command:
         self.call = [sys.executable, "-c", program, "invert", "in", "--out", "out"]
         self.call += ["--suite", str(suite), "--batch-size", "1"]
         self.call += ["--set", "w_steps=0", "--set", "w_plus_steps=400"]
-        self.environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
+        cache = {"XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+        self.environment = os.environ | cache
 
     def start(self) -> subprocess.Popen:
         return subprocess.Popen(

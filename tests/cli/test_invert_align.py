@@ -1,12 +1,13 @@
 """`jaxface invert --align` as a user meets it, on painted faces that need no detector's package."""
 
-import functools
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ import jaxface
 from jaxface import faces
 from jaxface.cli import main
 from jaxface.images import read_image, to_uint8
-from jaxface.methods import pie
-from tests.photographs import PaintedFaces, painted
+from jaxface.jobs import embedding
+from jaxface.weights import load_network, save_network
+from tests import quick_slots
+from tests.photographs import PaintedFaces, fixed_landmarks, painted
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -40,6 +43,22 @@ class Detector(PaintedFaces):
     def __call__(self, image):
         type(self).calls += 1
         return super().__call__(image)
+
+
+@dataclasses.dataclass(frozen=True)
+class Boxes(PaintedFaces):
+    """Finds painted faces and has their points placed by another."""
+
+    landmarks: Callable | None = None
+    packages = ()
+
+    def __call__(self, image):
+        corners = super().__call__(image)
+        # The outline is at half of a face's square, eyes at 0.3 and 0.7 of its side.
+        side = (corners[:, 42, 0] - corners[:, 36, 0]) / 0.4
+        left = corners[:, 36, 0] - 0.3 * side
+        top = corners[:, 36, 1] - 0.4 * side
+        return self.landmarks(image, np.stack([left, top, left + side - 1, top + side - 1], 1))
 
 
 @pytest.fixture
@@ -152,11 +171,39 @@ def test_largest_face_alone(invert):
     assert "the largest of 3 faces" in row["notes"]
 
 
+def test_landmarks_come_from_the_network_that_is_given(
+    invert, tmp_path, monkeypatch, random_network
+):
+    monkeypatch.setattr(faces, "DlibFaces", Boxes)
+    network = fixed_landmarks(tmp_path / "landmarks.safetensors", random_network)
+    status, rows, _ = invert("in/group.png", "--landmarks", network)
+    assert status == 0
+    for number, (left, top, side) in enumerate([(10, 30, 60), (110, 25, 50), (200, 10, 80)], 1):
+        transform = jaxface.CropTransform.from_json(rows[f"in/group.png#{number}"]["transform"])
+        # As the painted faces' own, from the first pixel's corner rather than its centre.
+        expected = (left + side / 2 - 0.5, top + 0.44 * side - 0.5)
+        assert transform.center == pytest.approx(expected, abs=1e-3)
+    job = json.loads((tmp_path / "out" / "job.json").read_text())
+    described = job["alignment"]["detector"]["landmarks"]
+    assert described["network"] == "FaceLandmarkNet"
+    # The same file elsewhere goes on; another one is refused by its content.
+    (tmp_path / "moved").mkdir()
+    moved = str(Path(network).rename(tmp_path / "moved" / "landmarks.safetensors"))
+    assert invert("in/group.png", "--landmarks", moved)[0] == 0
+    fixed_landmarks(tmp_path / "other.safetensors", random_network)
+    other = load_network(tmp_path / "other.safetensors")
+    other.linear.bias[...] += 0.01
+    save_network(tmp_path / "other.safetensors", other)
+    status, _, printed = invert("in/group.png", "--landmarks", tmp_path / "other.safetensors")
+    assert status == 2
+    assert "alignment.detector.landmarks.sha256 was" in printed.err
+
+
 def test_same_command_again_finds_no_face_and_embeds_nothing(invert, tmp_path, monkeypatch):
     assert invert("in")[0] == 1
     before = (tmp_path / "out" / "results.jsonl").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(pie, "invert", forbidden)
+        quick_slots.install(patch, forbidden)
         patch.setattr(Detector, "__call__", forbidden)
         assert invert("in")[0] == 1
     assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
@@ -169,14 +216,14 @@ def test_picture_stopped_between_its_faces_goes_on_with_the_missing_ones(
     expected = invert("in/group.png", batch_size=1, out="whole")[1]
     calls = []
 
-    def once(*arguments, embed, **options):
+    def once(self, *arguments, finished=embedding.Embedder._finished):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return embed(*arguments, **options)
+        return finished(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pie, "invert", functools.partial(once, embed=pie.invert))
+        patch.setattr(embedding.Embedder, "_finished", once)
         status, rows, printed = invert("in/group.png", batch_size=1)
     assert status == 130
     assert list(rows) == ["in/group.png#1"]
@@ -247,6 +294,9 @@ def test_folder_of_an_earlier_version_goes_on(invert, tmp_path):
         (["--face", "largest"], False, "--face is of use only with --align"),
         (["--workers", "2"], False, "--workers is of use only with --align"),
         (["--workers", "-1"], True, "--workers: expected 0 or more, got -1"),
+        (["--landmarks", "fan.safetensors"], False, "--landmarks is of use only with --align"),
+        (["--landmarks", "fan.safetensors"], True, "fan.safetensors: no such file"),
+        (["--landmarks", "f", "--workers", "2"], True, "--workers 2: the network of --landmarks"),
         (["--face", "smallest"], True, "invalid choice: 'smallest'"),
     ],
 )
@@ -274,26 +324,17 @@ def test_missing_packages_end_the_call_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-# The command with processes of its own, a solver that takes half a second and finds nothing, and
+# The command with processes of its own, slots that take half a second and find nothing, and
 # painted faces. It listens to SIGINT even where the tests were started in the background.
 PROGRAM = """
-import signal, sys, time
-import numpy as np
+import signal, sys
 from jaxface import faces
 from jaxface.cli import main
-from jaxface.methods import pie
+from tests import quick_slots
 from tests.photographs import PaintedFaces
 
-def invert(suite, images, *, keys, settings, mask, mesh, progress):
-    time.sleep(0.5)
-    n = len(images)
-    return pie.Inversion(
-        w_plus=np.zeros((n, 6, 32)), images=0.9 * images, status=np.zeros(n), steps=np.zeros(n),
-        losses={"loss": np.zeros(n), "perceptual": np.zeros(n)},
-        traces={}, seconds=0.5, compile_seconds=0.0,
-    )
-
-pie.invert, faces.DlibFaces = invert, PaintedFaces
+quick_slots.install()
+faces.DlibFaces = PaintedFaces
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main(sys.argv[1:]))
 """

@@ -52,7 +52,7 @@ def test_damage_before_the_last_line_is_refused_by_line(tmp_path):
 def test_finished_row_without_its_files_is_taken_back(tmp_path):
     with ResultsFolder(tmp_path, SETTINGS) as results:
         for item_id in ("x/kept.png", "x/lost.png"):
-            for path in (results.latents_path(item_id), results.reconstruction_path(item_id)):
+            for path in (results.latents_path(item_id), results.picture_path(item_id)):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
         results.append([{**failed(i), "status": "ok"} for i in ("x/kept.png", "x/lost.png")])
@@ -119,7 +119,7 @@ def test_new_files_get_the_usual_mode(tmp_path):
 def test_contact_sheet_holds_every_cell(tmp_path):
     red = np.broadcast_to(np.float32([1, -1, -1]), (16, 16, 3))
     blue = np.broadcast_to(np.float32([-1, -1, 1]), (16, 16, 3))
-    cells = [Cell("a" * 200, "31.2 dB", red, blue), Cell("bad.png", "corrupt")] * 3
+    cells = [Cell("a" * 200, "31.2 dB", (red, blue)), Cell("bad.png", "corrupt", (None, None))] * 3
     write_contact_sheet(tmp_path / "sheet.png", cells, title="six inputs", columns=4)
     with Image.open(tmp_path / "sheet.png") as sheet:
         colours = {colour: count for count, colour in sheet.convert("RGB").getcolors(10**6)}

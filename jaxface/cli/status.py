@@ -1,0 +1,19 @@
+"""`jaxface status DIR`: how far a job is, while it runs or afterwards."""
+
+import argparse
+
+NAME = "status"
+HELP = "tell how far a job of `invert` is"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", metavar="DIR", help="the --out of `jaxface invert`, here, on gs:// or s3://"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from jaxface.jobs.overview import describe, overview
+
+    print(describe(overview(arguments.folder)))
+    return 0

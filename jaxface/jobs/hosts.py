@@ -1,0 +1,44 @@
+"""Which part of a job this process does, by the call or by what launched it."""
+
+import os
+from collections.abc import Mapping
+
+from jaxface.errors import UsageError
+from jaxface.jobs.heartbeat import Share
+
+
+def share_of_this_process(
+    index: int | None, count: int | None, environment: Mapping[str, str] | None = None
+) -> Share:
+    """The share that the call names, else the launcher's, else the whole.
+
+    Launchers are known by their environment: SLURM's steps (SLURM_PROCID of SLURM_NTASKS) and Cloud
+    TPU's hosts (TPU_WORKER_ID, one for each of the comma-separated TPU_WORKER_HOSTNAMES).
+
+    Args:
+      index: --process.
+      count: --processes.
+      environment: default: this process's.
+
+    Raises:
+      UsageError: only one of the two is given, or the index is not below the count.
+    """
+    environment = os.environ if environment is None else environment
+    if (index is None) != (count is None):
+        raise UsageError("--process and --processes belong together: --process 0 --processes 4")
+    if index is not None and count is not None:
+        return Share(index, count)
+    if "SLURM_PROCID" in environment and "SLURM_NTASKS" in environment:
+        names = "SLURM_PROCID", "SLURM_NTASKS"
+        return Share(_number(environment, names[0]), _number(environment, names[1]))
+    hosts = environment.get("TPU_WORKER_HOSTNAMES", "")
+    if "TPU_WORKER_ID" in environment and hosts:
+        return Share(_number(environment, "TPU_WORKER_ID"), len(hosts.split(",")))
+    return Share()
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    try:
+        return int(environment[name])
+    except ValueError as error:
+        raise UsageError(f"{name}: expected a number, got {environment[name]!r}") from error

@@ -1,66 +1,161 @@
 """A suite: the named set of networks that belong together.
 
 On disk it is a folder of ``<role>.safetensors`` files, each written by
-:func:`jaxface.weights.save_network`.
+:func:`jaxface.weights.save_network`; a role of several networks has one file for each,
+``<prefix>_<name>.safetensors``. The roles are the attributes of :class:`Suite`.
 """
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from jaxface.errors import SuiteError
+from jaxface.morphable.basel import BaselModel
+from jaxface.morphable.flame import FLAME
 from jaxface.nets import (
+    FAN,
     IRSE,
+    LPIPS,
     VGG16,
+    AlexNetReconstruction,
+    DECAEncoder,
+    Deep3D,
     Discriminator,
+    DlibResNet,
     E4EEncoder,
+    FaceLandmarkNet,
+    FaceNet,
     FaceReconstruction,
     Generator,
+    HopeNet,
+    InceptionV3,
+    LandmarkNet,
+    LatentDirections,
+    LatentMapper,
     PSPEncoder,
+    ResNetReconstruction,
     RestyleE4EEncoder,
     RestylePSPEncoder,
+    RigNet,
+    RigNetConfig,
+    StyleDirections,
+    VGGFace,
+    VGGFaceReconstruction,
     WEncoder,
 )
-from jaxface.weights import load_network, read_header
-
-Encoder = PSPEncoder | E4EEncoder | WEncoder | RestylePSPEncoder | RestyleE4EEncoder
-
-# Role to the classes of network that can play it.
-ROLES: dict[str, tuple[type, ...]] = {
-    "generator": (Generator,),
-    "discriminator": (Discriminator,),
-    "encoder": (PSPEncoder, E4EEncoder, WEncoder, RestylePSPEncoder, RestyleE4EEncoder),
-    "perceptual": (VGG16,),
-    "recognition": (IRSE,),
-    "reconstruction": (FaceReconstruction,),
-}
+from jaxface.weights import config_of, load_network, read_header
 
 ASSETS = Path(__file__).parent / "assets"
+
+N = TypeVar("N")
+
+
+class Role(Generic[N]):
+    """An attribute of a suite that is one network of one of these classes."""
+
+    def __init__(self, *classes: type[N]):
+        self.classes = classes
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, suite: None, owner: type) -> "Role[N]": ...
+    @overload
+    def __get__(self, suite: "Suite", owner: type) -> N: ...
+    def __get__(self, suite: "Suite | None", owner: type) -> "Role[N] | N":
+        return self if suite is None else suite.network(self.name)
+
+
+class NamedRole(Generic[N]):
+    """An attribute of a suite that is any number of networks of one of these classes, by name.
+
+    ``suite.<attribute>`` is a dictionary, and the network of name n is in the file
+    ``<prefix>_n.safetensors``.
+    """
+
+    def __init__(self, prefix: str, *classes: type[N]):
+        self.prefix = f"{prefix}_"
+        self.classes = classes
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, suite: None, owner: type) -> "NamedRole[N]": ...
+    @overload
+    def __get__(self, suite: "Suite", owner: type) -> dict[str, N]: ...
+    def __get__(self, suite: "Suite | None", owner: type) -> "NamedRole[N] | dict[str, N]":
+        return self if suite is None else suite.networks(self.name)
 
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
     """Networks by role, loaded when first asked for.
 
-    ``suite.generator``, ``suite.discriminator``, ``suite.encoder``, ``suite.perceptual``,
-    ``suite.recognition``, ``suite.reconstruction``; a role that the suite lacks raises
-    :class:`SuiteError` on access. ``in suite`` tells without loading.
+    A role that the suite lacks raises :class:`SuiteError` on access; ``"encoder" in suite`` tells
+    without loading.
     """
 
     name: str
     files: dict[str, Path]
+    """By role; by ``<prefix>_<name>`` where a role is several networks."""
     _loaded: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
+    generator = Role(Generator)
+    """StyleGAN2's generator (its running average, where it was trained with one)."""
+    discriminator = Role(Discriminator)
+    """StyleGAN2's discriminator."""
+    encoder = Role(PSPEncoder, E4EEncoder, WEncoder, RestylePSPEncoder, RestyleE4EEncoder)
+    """Portraits to W+; ReStyle's also take what the generator made so far."""
+    perceptual = Role(VGG16)
+    """Features for perceptual distances."""
+    lpips = Role(LPIPS)
+    """The learned perceptual distance of two images."""
+    recognition = Role(IRSE)
+    """Embeddings of identity, of portraits aligned as FFHQ's."""
+    descriptor = Role(VGGFace, FaceNet, DlibResNet)
+    """Embeddings of identity, of faces that the caller has cropped."""
+    reconstruction = Role(
+        FaceReconstruction,
+        AlexNetReconstruction,
+        VGGFaceReconstruction,
+        ResNetReconstruction,
+        Deep3D,
+    )
+    """Portraits to PIE's 257 face parameters."""
+    face_model = Role(BaselModel)
+    """What the parameters of ``reconstruction`` mean, where that is not the embedded world."""
+    rignets = NamedRole("rignet", RigNet)
+    """Edits of a semantic group's parameters, by the group."""
+    deca = Role(DECAEncoder)
+    """Portraits to DECA's 236 parameters of a FLAME head, its light and its camera."""
+    flame = Role(FLAME)
+    """FLAME's parameters to heads."""
+    landmarks = Role(LandmarkNet, FAN, FaceLandmarkNet)
+    """Portraits to 68 landmarks in their pixels; official ones want the face's crop instead."""
+    pose = Role(HopeNet)
+    """Portraits to yaw, pitch and roll."""
+    inception = Role(InceptionV3)
+    """Features for the Fréchet distance."""
+    directions = NamedRole("direction", LatentDirections)
+    """Editing directions in Z, W or W+."""
+    style_directions = Role(StyleDirections)
+    """Texts to edits of style space."""
+    text_mappers = NamedRole("text_mapper", LatentMapper)
+    """Edits of W+, each trained for one text."""
+
     def __contains__(self, role: str) -> bool:
-        return role in self.files
+        return bool(self._stems(role))
 
     def metadata(self, role: str) -> dict[str, str]:
         """The header of a network's file: configuration, source, versions."""
         return read_header(self._file(role))
 
     def network(self, role: str) -> Any:
-        """The network in a role.
+        """The network in a role, or the one of a role of several, by ``<prefix>_<name>``.
 
         Raises:
             SuiteError: if the suite has none, or the file holds another class of network.
@@ -68,44 +163,41 @@ class Suite:
         """
         if role not in self._loaded:
             network = load_network(self._file(role))
-            if not isinstance(network, ROLES[role]):
-                expected = " or ".join(each.__name__ for each in ROLES[role])
-                raise SuiteError(
-                    f"{self.files[role]}: expected a {expected} as {role}, got a "
-                    f"{type(network).__name__}"
-                )
+            check_role(role, type(network).__name__, where=self.files[role])
+            _check_group(role, network.config, where=self.files[role])
             self._loaded[role] = network
         return self._loaded[role]
 
-    @property
-    def generator(self) -> Generator:
-        """StyleGAN2's generator (its running average, where it was trained with one)."""
-        return self.network("generator")
+    def networks(self, role: str) -> dict[str, Any]:
+        """The networks of a role of several, by name.
 
-    @property
-    def discriminator(self) -> Discriminator:
-        """StyleGAN2's discriminator."""
-        return self.network("discriminator")
+        Raises:
+            SuiteError: if the suite has none, or a file holds another class of network.
+            WeightsError: if a file is damaged.
+        """
+        prefix = NAMED_ROLES[role].prefix
+        stems = self._stems(role) or [f"{prefix}<name>"]  # which no suite has: raises
+        return {stem.removeprefix(prefix): self.network(stem) for stem in stems}
 
-    @property
-    def encoder(self) -> Encoder:
-        """Portraits to W+; ReStyle's also take what the generator made so far."""
-        return self.network("encoder")
+    def check(self) -> None:
+        """Insist that every network can play its role and fits the others, from the headers alone.
 
-    @property
-    def perceptual(self) -> VGG16:
-        """Features for perceptual distances."""
-        return self.network("perceptual")
+        Raises:
+            SuiteError: naming the first that does not.
+            WeightsError: if a file is damaged.
+        """
+        headers = {stem: self.metadata(stem) for stem in self.files}
+        for stem, header in headers.items():
+            check_role(stem, header["network"], where=self.files[stem])
+        configs = {stem: config_of(header) for stem, header in headers.items()}
+        for stem, config in configs.items():
+            _check_group(stem, config, where=self.files[stem])
+        _check_fit(configs)
 
-    @property
-    def recognition(self) -> IRSE:
-        """Embeddings of identity."""
-        return self.network("recognition")
-
-    @property
-    def reconstruction(self) -> FaceReconstruction:
-        """Portraits to face parameters."""
-        return self.network("reconstruction")
+    def _stems(self, role: str) -> list[str]:
+        if role in NAMED_ROLES:
+            return [stem for stem in sorted(self.files) if role_of(stem) is NAMED_ROLES[role]]
+        return [role] if role in self.files else []
 
     def _file(self, role: str) -> Path:
         if role not in self.files:
@@ -114,6 +206,101 @@ class Suite:
                 f"Add {role}.safetensors to its folder"
             )
         return self.files[role]
+
+
+ROLES: dict[str, Role] = {k: v for k, v in vars(Suite).items() if isinstance(v, Role)}
+NAMED_ROLES: dict[str, NamedRole] = {
+    k: v for k, v in vars(Suite).items() if isinstance(v, NamedRole)
+}
+
+
+def role_of(stem: str) -> Role | NamedRole | None:
+    """The role that a file of a suite plays, by its name without the ending; None for no role."""
+    if stem in ROLES:
+        return ROLES[stem]
+    for role in NAMED_ROLES.values():
+        if stem.startswith(role.prefix) and stem != role.prefix:
+            return role
+    return None
+
+
+def check_role(stem: str, class_name: str, *, where: object) -> None:
+    """Insist that a network of this class can play the role.
+
+    Args:
+        stem: a role, or ``<prefix>_<name>``.
+        class_name: of the network.
+        where: what the error begins with.
+
+    Raises:
+        SuiteError: if there is no such role, or another class plays it.
+    """
+    role = role_of(stem)
+    if role is None:
+        raise SuiteError(f"{where}: {stem!r} is no role; expected {_role_names()}")
+    names = [each.__name__ for each in role.classes]
+    if class_name not in names:
+        raise SuiteError(f"{where}: expected a {' or '.join(names)} as {stem}, got a {class_name}")
+
+
+def _check_group(stem: str, config: Any, *, where: object) -> None:
+    """Insist that a RigNet is named after the group it edits."""
+    if isinstance(config, RigNetConfig) and stem != f"rignet_{config.group}":
+        wanted = stem.removeprefix(NAMED_ROLES["rignets"].prefix)
+        raise SuiteError(f"{where}: expected a RigNet of {wanted}, got one of {config.group}")
+
+
+def _check_fit(configs: Mapping[str, Any]) -> None:
+    """Refuse networks between which no latents or images could pass.
+
+    Args:
+        configs: of the networks, by the names of their files.
+    """
+    generator = configs.get("generator")
+    if generator is None:
+        return
+    rows, width = generator.num_ws, generator.w_dim
+    encoder = configs.get("encoder")
+    if encoder and (encoder.num_ws, encoder.w_dim) != (rows, width):
+        raise SuiteError(
+            f"the encoder gives W+ of {encoder.num_ws} x {encoder.w_dim}, the generator takes "
+            f"{rows} x {width}; take both from one file (network decoder is its generator)"
+        )
+    discriminator = configs.get("discriminator")
+    for name in ("resolution", "image_channels", "c_dim"):
+        wanted = getattr(generator, name)
+        if discriminator and getattr(discriminator, name) != wanted:
+            raise SuiteError(
+                f"the discriminator's {name} is {getattr(discriminator, name)}, the generator's "
+                f"{wanted}; take both from one file (network D)"
+            )
+    styles = configs.get("style_directions")
+    if styles and styles.widths != generator.style_widths:
+        raise SuiteError(
+            f"the style_directions edit {len(styles.widths)} styles of {sum(styles.widths)} "
+            f"channels, the generator has {len(generator.style_widths)} of "
+            f"{sum(generator.style_widths)}, or others; take those made for this generator"
+        )
+    spaces = {"z": (1, generator.z_dim), "w": (rows, width)}
+    for stem, config in configs.items():
+        role = role_of(stem)
+        if role is NAMED_ROLES["directions"]:
+            most, dim = spaces[config.space]
+            if config.dim != dim or config.rows not in (1, most):
+                raise SuiteError(
+                    f"{stem} moves {config.rows} x {config.dim} in {config.space}, where the "
+                    f"generator has {most} x {dim}; take one made for this generator"
+                )
+        elif role is NAMED_ROLES["rignets"] and (config.num_ws, config.w_dim) != (rows, width):
+            raise SuiteError(
+                f"{stem} edits W+ of {config.num_ws} x {config.w_dim}, the generator takes "
+                f"{rows} x {width}; take one trained on this generator"
+            )
+        elif role is NAMED_ROLES["text_mappers"] and config.w_dim != width:
+            raise SuiteError(
+                f"{stem} maps W of {config.w_dim}, the generator's has {width}; take one made for "
+                "this generator"
+            )
 
 
 def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
@@ -133,8 +320,8 @@ def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
             f"suite {str(name_or_path)!r}: expected a folder or one of "
             f"{', '.join(shipped_suites()) or '(none shipped)'}"
         )
-    files = {role: folder / f"{role}.safetensors" for role in ROLES}
-    files = {role: file for role, file in files.items() if file.is_file()}
+    files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    files = {stem: path for stem, path in files.items() if role_of(stem) and path.is_file()}
     if not files:
         raise SuiteError(
             f"{folder}: holds no network; expected files such as generator.safetensors"
@@ -145,3 +332,8 @@ def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
 def shipped_suites() -> list[str]:
     """Names of the suites inside the package."""
     return sorted(path.parent.name for path in ASSETS.glob("*/generator.safetensors"))
+
+
+def _role_names() -> str:
+    named = [f"{role.prefix}<name>" for role in NAMED_ROLES.values()]
+    return ", ".join([*ROLES, *named])

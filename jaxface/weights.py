@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -29,6 +30,8 @@ FORMAT_VERSION = "1"
 # Class name to (module, configuration class). A new network is one more line.
 NETWORKS = {
     "AlexNet": ("jaxface.nets.alexnet", "AlexNetConfig"),
+    "AlexNetReconstruction": ("jaxface.nets.trunk_reconstruction", "AlexNetReconstructionConfig"),
+    "BaselModel": ("jaxface.morphable.basel", "BaselConfig"),
     "DECAEncoder": ("jaxface.nets.deca", "DECAEncoderConfig"),
     "Deep3D": ("jaxface.nets.deep3d", "Deep3DConfig"),
     "Discriminator": ("jaxface.nets.stylegan2", "DiscriminatorConfig"),
@@ -43,12 +46,20 @@ NETWORKS = {
     "HopeNet": ("jaxface.nets.hopenet", "HopeNetConfig"),
     "InceptionV3": ("jaxface.nets.inception", "InceptionConfig"),
     "IRSE": ("jaxface.nets.irse", "IRSEConfig"),
+    "LatentDirections": ("jaxface.nets.directions", "DirectionsConfig"),
+    "LatentMapper": ("jaxface.nets.latent_mapper", "LatentMapperConfig"),
+    "LandmarkNet": ("jaxface.nets.landmarks", "LandmarkConfig"),
     "LPIPS": ("jaxface.nets.lpips", "LPIPSConfig"),
     "PSPEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
+    "ResNetFeatures": ("jaxface.nets.resnet", "ResNetConfig"),
+    "ResNetReconstruction": ("jaxface.nets.trunk_reconstruction", "ResNetReconstructionConfig"),
     "RestyleE4EEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
     "RestylePSPEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
+    "RigNet": ("jaxface.nets.rignet", "RigNetConfig"),
+    "StyleDirections": ("jaxface.nets.style_directions", "StyleDirectionsConfig"),
     "VGG16": ("jaxface.nets.vgg", "VGGConfig"),
     "VGGFace": ("jaxface.nets.vgg_face", "VGGFaceConfig"),
+    "VGGFaceReconstruction": ("jaxface.nets.trunk_reconstruction", "VGGFaceReconstructionConfig"),
     "WEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
 }
 
@@ -76,12 +87,9 @@ def abstract_network(class_name: str, config: Any) -> nnx.Module:
     Raises:
         WeightsError: for an unknown class or field, or values that the configuration refuses.
     """
-    if class_name not in NETWORKS:
-        raise WeightsError(f"network class: expected one of {sorted(NETWORKS)}, got {class_name!r}")
-    module_name, config_name = NETWORKS[class_name]
-    module = importlib.import_module(module_name)
+    module, config_class = _home(class_name)
     if isinstance(config, Mapping):
-        config = _read_config(getattr(module, config_name), config)
+        config = _read_config(config_class, config)
     network_class = getattr(module, class_name)
     return nnx.eval_shape(lambda: network_class(config, rngs=nnx.Rngs(0)))
 
@@ -183,6 +191,15 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
     return _read(path, with_arrays=False)[0]
 
 
+def config_of(header: Mapping[str, str]) -> Any:
+    """The configuration that a header from :func:`read_header` describes.
+
+    Raises:
+        WeightsError: for an unknown class or field, or values that the configuration refuses.
+    """
+    return _read_config(_home(header["network"])[1], json.loads(header["config"]))
+
+
 def load_network(path: str | os.PathLike[str]) -> Any:
     """Load one network.
 
@@ -224,6 +241,15 @@ def _read(
             f"{FORMAT_VERSION}"
         )
     return header, arrays
+
+
+def _home(class_name: str) -> tuple[ModuleType, type]:
+    """Where a network's class is, and its configuration class."""
+    if class_name not in NETWORKS:
+        raise WeightsError(f"network class: expected one of {sorted(NETWORKS)}, got {class_name!r}")
+    module_name, config_name = NETWORKS[class_name]
+    module = importlib.import_module(module_name)
+    return module, getattr(module, config_name)
 
 
 def _read_config(config_class: type, fields: Mapping[str, Any]) -> Any:

@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 import jaxface
+from jaxface import suite as suites
 from jaxface.nets import (
     VGG16,
     Discriminator,
@@ -15,8 +16,15 @@ from jaxface.nets import (
     GeneratorConfig,
     IRSEConfig,
 )
+from jaxface.nets.rignet import RigNetConfig
 from jaxface.nets.vgg import VGGConfig
-from jaxface.weights import abstract_network, build_network, network_names, read_header
+from jaxface.weights import (
+    NETWORKS,
+    abstract_network,
+    build_network,
+    network_names,
+    read_header,
+)
 
 CONFIG = GeneratorConfig(8, z_dim=4, w_dim=4, channel_base=32, channel_max=4, mapping_layers=1)
 
@@ -145,3 +153,58 @@ def test_several_classes_play_the_encoder(tmp_path, random_network):
     suite = jaxface.load_suite(tmp_path)
     with pytest.raises(jaxface.SuiteError, match=r"expected a PSPEncoder or E4E.* got a"):
         _ = suite.encoder
+
+
+def test_a_suite_gives_the_rignets_that_it_has(tmp_path, generator, random_network):
+    jaxface.save_network(tmp_path / "generator.safetensors", generator)
+    with pytest.raises(jaxface.SuiteError, match="has no rignet_<name>"):
+        _ = jaxface.load_suite(tmp_path).rignets
+    for group in ("expression", "pose"):
+        rignet = random_network("RigNet", RigNetConfig(group, num_ws=4, w_dim=3))
+        jaxface.save_network(tmp_path / f"rignet_{group}.safetensors", rignet)
+    suite = jaxface.load_suite(tmp_path)
+    groups = {group: network.config.group for group, network in suite.rignets.items()}
+    assert groups == {"pose": "pose", "expression": "expression"}
+    assert suite.rignets["pose"] is suite.rignets["pose"]  # read once
+    (tmp_path / "rignet_expression.safetensors").rename(tmp_path / "rignet_pose.safetensors")
+    with pytest.raises(jaxface.SuiteError, match="expected a RigNet of pose, got one of expr"):
+        _ = jaxface.load_suite(tmp_path).rignets
+
+
+def test_every_network_has_a_role():
+    """But for trunks, whose features nothing asks for alone."""
+    roles = [*suites.ROLES.values(), *suites.NAMED_ROLES.values()]
+    assert {each.__name__ for role in roles for each in role.classes} == {*NETWORKS} - {
+        "AlexNet",
+        "ResNetFeatures",
+    }
+
+
+def test_a_role_of_several_networks(tmp_path, generator, monkeypatch):
+    role = suites.NamedRole("expert", Generator)
+    role.__set_name__(suites.Suite, "experts")
+    monkeypatch.setattr(suites.Suite, "experts", role, raising=False)
+    monkeypatch.setitem(suites.NAMED_ROLES, "experts", role)
+    jaxface.save_network(tmp_path / "generator.safetensors", generator)
+    suite = jaxface.load_suite(tmp_path)
+    assert "experts" not in suite
+    with pytest.raises(jaxface.SuiteError, match="has no expert_<name>; it has generator"):
+        suite.networks("experts")
+    for name in ("left", "far_right"):
+        jaxface.save_network(tmp_path / f"expert_{name}.safetensors", generator)
+    jaxface.save_network(tmp_path / "expert_.safetensors", generator)  # has no name
+    suite = jaxface.load_suite(tmp_path)
+    assert "experts" in suite
+    assert list(suite.networks("experts")) == ["far_right", "left"]
+    assert suite.networks("experts")["left"] is suite.network("expert_left")
+    assert suite.metadata("expert_left")["network"] == "Generator"
+    features = VGG16(VGGConfig(channels=(2, 2, 2, 2, 2)), rngs=nnx.Rngs(0))
+    jaxface.save_network(tmp_path / "expert_left.safetensors", features)
+    with pytest.raises(jaxface.SuiteError, match="expected a Generator as expert_left, got a VGG"):
+        jaxface.load_suite(tmp_path).networks("experts")
+
+
+def test_roles_are_checked_by_name():
+    with pytest.raises(jaxface.SuiteError, match="part: 'perceptul' is no role; expected gen"):
+        suites.check_role("perceptul", "VGG16", where="part")
+    suites.check_role("landmarks", "FAN", where="part")

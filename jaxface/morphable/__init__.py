@@ -1,6 +1,7 @@
-"""3D faces: the embedded world's head, its scenes and their pictures; FLAME with DECA's camera."""
+"""3D faces: the embedded world's head, its scenes and their pictures; Basel Face Models; FLAME."""
 
 from jaxface.morphable.annotation import LANDMARKS_66, NUM_LANDMARKS, landmarks
+from jaxface.morphable.basel import BaselConfig, BaselModel
 from jaxface.morphable.flame import FLAME, FLAMEConfig, FlameHeads
 from jaxface.morphable.flame_parameters import (
     FLAME_WIDTHS,
@@ -10,17 +11,26 @@ from jaxface.morphable.flame_parameters import (
 from jaxface.morphable.modes import EXPRESSION_NAMES
 from jaxface.morphable.orthographic import weak_perspective
 from jaxface.morphable.parameters import (
+    EDITABLE_GROUPS,
     NUM_PARAMETERS,
     SEMANTIC_GROUPS,
     FaceParameters,
     Nuisance,
     Scene,
+    group_width,
 )
 from jaxface.morphable.photometric import VertexView, vertex_photometric, vertex_view
 from jaxface.morphable.rendering import render
-from jaxface.morphable.scenes import FACTORS, NUM_FACTORS, sample_scenes, scene_from_gaussian
+from jaxface.morphable.scenes import (
+    FACTORS,
+    NUM_FACTORS,
+    PERSON_FACTORS,
+    sample_scenes,
+    scene_from_gaussian,
+)
 
 __all__ = [
+    "EDITABLE_GROUPS",
     "EXPRESSION_NAMES",
     "FACTORS",
     "FLAME",
@@ -30,7 +40,10 @@ __all__ = [
     "NUM_FLAME_PARAMETERS",
     "NUM_LANDMARKS",
     "NUM_PARAMETERS",
+    "PERSON_FACTORS",
     "SEMANTIC_GROUPS",
+    "BaselConfig",
+    "BaselModel",
     "FLAMEConfig",
     "FaceParameters",
     "FlameHeads",
@@ -38,6 +51,7 @@ __all__ = [
     "Nuisance",
     "Scene",
     "VertexView",
+    "group_width",
     "landmarks",
     "render",
     "sample_scenes",

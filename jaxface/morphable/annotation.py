@@ -7,14 +7,14 @@ mode: the contour is that of the face in three dimensions, not the visible silho
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxface.morphable.camera import project, transform
+from jaxface.morphable.camera import EMBEDDED_CAMERA, Camera, project, transform
 from jaxface.morphable.head import (
     BROW_Y,
     EYE_X,
@@ -134,6 +134,7 @@ class LandmarkModel:
     vertices: Array  # [68, 3]
     identity_basis: Array  # [80, 68, 3], times the standard deviations
     expression_basis: Array  # [64, 68, 3]
+    camera: Camera = field(default=EMBEDDED_CAMERA, metadata={"static": True})
 
 
 @functools.cache
@@ -159,7 +160,7 @@ def project_landmarks(model: LandmarkModel, face: FaceParameters, resolution: in
     points = points + jnp.einsum("nk,kvi->nvi", face.identity, model.identity_basis)
     points = points + jnp.einsum("nk,kvi->nvi", face.expression, model.expression_basis)
     placed = transform(points, face.rotation, face.translation)
-    return project(placed, resolution)[..., :2]
+    return project(placed, resolution, model.camera)[..., :2]
 
 
 def landmarks(face: FaceParameters, resolution: int) -> Array:

@@ -2,8 +2,11 @@
 
 The camera stands on the z axis and looks at the head's origin. Pixel coordinates have x to the
 right and y down, with the centre of the first pixel at (0.5, 0.5), in pixels of the given
-resolution. Framing follows FFHQ: eyes at 47% of the height, 23% of the width apart.
+resolution. The embedded world's framing follows FFHQ: eyes at 47% of the height, 23% of the width
+apart.
 """
+
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jax import Array
@@ -14,6 +17,24 @@ FOCAL_LENGTH = 2.49
 """Focal length in image widths."""
 CENTRE_HEIGHT = -0.01
 """Height, in head units, that is seen in the middle of the image."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where the camera stands; the defaults are the embedded world's.
+
+    Attributes:
+        distance: from the head's origin, in the face model's units.
+        focal_length: in image widths.
+        centre_height: the height, in the face model's units, seen in the middle of the image.
+    """
+
+    distance: float = CAMERA_DISTANCE
+    focal_length: float = FOCAL_LENGTH
+    centre_height: float = CENTRE_HEIGHT
+
+
+EMBEDDED_CAMERA = Camera()
 
 
 def rotation_matrix(rotation: Array) -> Array:
@@ -39,10 +60,10 @@ def transform(
     return turned + translation[..., None, :]
 
 
-def project(points: Array, resolution: int) -> Array:
+def project(points: Array, resolution: int, camera: Camera = EMBEDDED_CAMERA) -> Array:
     """World points to (x pixels, y pixels, depth); depth is the distance along the optical axis."""
-    depth = CAMERA_DISTANCE - points[..., 2]
-    scale = FOCAL_LENGTH * resolution / depth
+    depth = camera.distance - points[..., 2]
+    scale = camera.focal_length * resolution / depth
     x = 0.5 * resolution + points[..., 0] * scale
-    y = 0.5 * resolution - (points[..., 1] - CENTRE_HEIGHT) * scale
+    y = 0.5 * resolution - (points[..., 1] - camera.centre_height) * scale
     return jnp.stack([x, y, depth], axis=-1)

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxface.morphable.parameters import split_flat
+
 FLAME_WIDTHS: Mapping[str, int] = MappingProxyType(
     {"shape": 100, "texture": 50, "expression": 50, "pose": 6, "camera": 3, "light": 27}
 )
@@ -54,14 +56,4 @@ class FlameParameters:
         Raises:
             ValueError: if the last axis is not 236 wide.
         """
-        if flat.shape[-1] != NUM_FLAME_PARAMETERS:
-            raise ValueError(
-                f"FlameParameters.from_flat: expected a last axis of {NUM_FLAME_PARAMETERS} "
-                f"({', '.join(f'{name} {width}' for name, width in FLAME_WIDTHS.items())}), "
-                f"got shape {flat.shape}"
-            )
-        parts, start = {}, 0
-        for name, width in FLAME_WIDTHS.items():
-            parts[name] = flat[..., start : start + width]
-            start += width
-        return cls(**parts)
+        return cls(**split_flat("FlameParameters", flat, FLAME_WIDTHS))

@@ -20,7 +20,8 @@ _Y0, _Y1, _Y2, _Y20, _Y22 = 0.28209479, 0.48860251, 1.09254843, 0.31539157, 0.54
 _CLAMPED_COSINE = np.array([np.pi] + [2 * np.pi / 3] * 3 + [np.pi / 4] * 5, np.float32)
 
 
-_GAMMA = 2.2
+DISPLAY_GAMMA = 2.2
+"""Of the embedded world, whose reflectance is linear."""
 
 
 def spherical_harmonics(directions: Array) -> Array:
@@ -65,6 +66,16 @@ def shade(
     return reflectance * jnp.maximum(irradiance, 0.0)
 
 
-def encode(radiosity: Array) -> Array:
-    """Linear radiosity to the image range [-1, 1]: clipped at black and white, gamma 2.2."""
-    return 2.0 * jnp.clip(radiosity, 1e-4, 1.0) ** (1.0 / _GAMMA) - 1.0
+def encode(radiosity: Array, gamma: float = DISPLAY_GAMMA) -> Array:
+    """Radiosity to the image range [-1, 1]: clipped at black and white, to the power 1 / gamma.
+
+    Args:
+        radiosity: linear where gamma is 2.2; in units of the stored picture where it is 1.
+        gamma: of the face model's reflectance.
+    """
+    return 2.0 * jnp.clip(radiosity, 1e-4, 1.0) ** (1.0 / gamma) - 1.0
+
+
+def decode(images: Array) -> Array:
+    """The image range to linear radiosity in 0..1: undoes `encode`, but for what it clipped."""
+    return (0.5 * (jnp.clip(images, -1.0, 1.0) + 1.0)) ** DISPLAY_GAMMA

@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxface.morphable.camera import EMBEDDED_CAMERA, Camera
 from jaxface.morphable.head import COLUMNS, ROWS, build_head
+from jaxface.morphable.illumination import DISPLAY_GAMMA
+from jaxface.morphable.mesh import vertex_normals
 from jaxface.morphable.modes import expression_modes, identity_modes, reflectance_modes
 from jaxface.morphable.parameters import FaceParameters
 
@@ -16,7 +19,11 @@ from jaxface.morphable.parameters import FaceParameters
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FaceModel:
-    """Mean and modes; rows of bases are modes over stacked xyz (RGB) of all vertices."""
+    """Mean and modes; rows of bases are modes over stacked xyz (RGB) of all vertices.
+
+    The one form that every energy takes: the embedded world's (`face_model`) and a Basel Face
+    Model's (`jaxface.morphable.basel`) differ in their numbers only.
+    """
 
     vertices: Array  # [V, 3]
     reflectance: Array  # [V, 3]
@@ -26,7 +33,10 @@ class FaceModel:
     reflectance_basis: Array  # [80, 3v]
     reflectance_deviation: Array  # [80]
     region: Array  # [V], 1 from chin to forehead and ear to ear, where a face is rarely covered
-    grid: tuple[int, int] = field(metadata={"static": True})  # rows and columns of the vertices
+    triangles: Array | None = None  # [T, 3], anticlockwise from outside; None where it is a grid
+    grid: tuple[int, int] | None = field(default=None, metadata={"static": True})  # rows, columns
+    camera: Camera = field(default=EMBEDDED_CAMERA, metadata={"static": True})
+    gamma: float = field(default=DISPLAY_GAMMA, metadata={"static": True})  # of the reflectance
 
 
 @functools.cache
@@ -62,14 +72,14 @@ def region_model() -> FaceModel:
     ring's normals are one-sided differences.
     """
     model = face_model()
-    inside = np.asarray(model.region).reshape(model.grid) > 0
+    inside = np.asarray(model.region).reshape(ROWS, COLUMNS) > 0
     rows, columns = (
         slice(max(found[0] - 1, 0), found[-1] + 2)
         for found in (np.flatnonzero(inside.any(axis=other)) for other in (1, 0))
     )
 
     def cut(array: Array, *lead: int, width: int = 3) -> Array:
-        grid = array.reshape(*lead, *model.grid, width)[..., rows, columns, :]
+        grid = array.reshape(*lead, ROWS, COLUMNS, width)[..., rows, columns, :]
         return grid.reshape(*lead, -1)
 
     with jax.ensure_compile_time_eval():
@@ -98,7 +108,7 @@ def face_geometry(model: FaceModel, face: FaceParameters) -> Array:
 
 
 def face_reflectance(model: FaceModel, face: FaceParameters) -> Array:
-    """Linear RGB reflectance of the head's vertices, at least 0.005."""
+    """RGB reflectance of the head's vertices, at least 0.005; linear where gamma is 2.2."""
     flat = (face.reflectance * model.reflectance_deviation) @ model.reflectance_basis
     return jnp.maximum(model.reflectance + flat.reshape(flat.shape[0], -1, 3), 0.005)
 
@@ -124,8 +134,16 @@ def grid_normals(points: Array, rows: int, columns: int) -> Array:
 
 
 def face_normals(model: FaceModel, points: Array) -> Array:
-    """Outward unit normals of heads, in the coordinates of `points`."""
-    return grid_normals(points, *model.grid)
+    """Outward unit normals of heads, in the coordinates of `points`.
+
+    Raises:
+        ValueError: if the model has neither a grid nor triangles.
+    """
+    if model.grid is not None:
+        return grid_normals(points, *model.grid)
+    if model.triangles is None:
+        raise ValueError("FaceModel: expected a grid or triangles, got neither")
+    return vertex_normals(points, model.triangles)
 
 
 def grid_triangles(rows: int, columns: int, first: int) -> np.ndarray:

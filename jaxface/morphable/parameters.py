@@ -4,6 +4,7 @@ The flat layout is that of PIE (Tewari et al. 2020): rotation 3, translation 3,
 identity 80, reflectance 80, expression 64, illumination 27; 257 numbers in this order.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
@@ -38,6 +39,44 @@ SEMANTIC_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """What PIE calls semantic parameters, as the fields they are made of."""
+
+EDITABLE_GROUPS = ("pose", "expression", "illumination")
+"""The groups that StyleRig and PIE edit; identity is what they keep."""
+
+
+def group_width(group: str) -> int:
+    """Numbers in a semantic group: pose 6, identity 160, expression 64, illumination 27.
+
+    Raises:
+        ValueError: if `group` is not in `SEMANTIC_GROUPS`.
+    """
+    return sum(WIDTHS[name] for name in _fields_of("group_width", group))
+
+
+def _fields_of(owner: str, group: str) -> tuple[str, ...]:
+    if group not in SEMANTIC_GROUPS:
+        raise ValueError(
+            f"{owner}: unknown group {group!r}; the groups are {', '.join(SEMANTIC_GROUPS)}"
+        )
+    return SEMANTIC_GROUPS[group]
+
+
+def split_flat(owner: str, flat: Array, widths: Mapping[str, int]) -> dict[str, Array]:
+    """Fields that lie side by side on the last axis, by name.
+
+    Raises:
+        ValueError: if the last axis is not as wide as all of them; it begins with `owner`.
+    """
+    total = sum(widths.values())
+    if flat.shape[-1] != total:
+        raise ValueError(
+            f"{owner}.from_flat: expected a last axis of {total} "
+            f"({', '.join(f'{name} {width}' for name, width in widths.items())}), "
+            f"got shape {flat.shape}"
+        )
+    ends = list(itertools.accumulate(widths.values()))
+    parts = jnp.split(flat, ends[:-1], axis=-1)
+    return dict(zip(widths, parts, strict=True))
 
 
 @jax.tree_util.register_dataclass
@@ -74,17 +113,7 @@ class FaceParameters:
         Raises:
             ValueError: if the last axis is not 257 wide.
         """
-        if flat.shape[-1] != NUM_PARAMETERS:
-            raise ValueError(
-                f"FaceParameters.from_flat: expected a last axis of {NUM_PARAMETERS} "
-                f"({', '.join(f'{name} {width}' for name, width in WIDTHS.items())}), "
-                f"got shape {flat.shape}"
-            )
-        parts, start = {}, 0
-        for name, width in WIDTHS.items():
-            parts[name] = flat[..., start : start + width]
-            start += width
-        return cls(**parts)
+        return cls(**split_flat("FaceParameters", flat, WIDTHS))
 
     def with_group(self, group: str, other: "FaceParameters") -> "FaceParameters":
         """These faces with one semantic group taken from `other`: PIE's edit of parameters.
@@ -92,12 +121,17 @@ class FaceParameters:
         Raises:
             ValueError: if `group` is not in `SEMANTIC_GROUPS`.
         """
-        if group not in SEMANTIC_GROUPS:
-            raise ValueError(
-                f"FaceParameters.with_group: unknown group {group!r}; "
-                f"the groups are {', '.join(SEMANTIC_GROUPS)}"
-            )
-        return replace(self, **{name: getattr(other, name) for name in SEMANTIC_GROUPS[group]})
+        names = _fields_of("FaceParameters.with_group", group)
+        return replace(self, **{name: getattr(other, name) for name in names})
+
+    def group(self, group: str) -> Array:
+        """One semantic group's fields side by side, [N, `group_width`]: what a RigNet reads.
+
+        Raises:
+            ValueError: if `group` is not in `SEMANTIC_GROUPS`.
+        """
+        names = _fields_of("FaceParameters.group", group)
+        return jnp.concatenate([getattr(self, name) for name in names], axis=-1)
 
 
 @jax.tree_util.register_dataclass

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
-from jaxface.morphable.camera import CAMERA_DISTANCE, project, rotation_matrix, transform
+from jaxface.morphable.camera import project, rotation_matrix, transform
 from jaxface.morphable.illumination import encode, shade
 from jaxface.morphable.model import (
     FaceModel,
@@ -24,9 +25,9 @@ from jaxface.morphable.model import (
 )
 from jaxface.morphable.parameters import FaceParameters
 
-# Cosine to the viewing ray below which a vertex counts as hidden: grazing vertices sample the
-# background as often as the face.
-_GRAZING = 0.15
+GRAZING = 0.15
+"""Cosine to the viewing ray below which a vertex counts as hidden: grazing vertices sample the
+background as often as the face."""
 
 
 @jax.tree_util.register_dataclass
@@ -48,23 +49,24 @@ class VertexView:
 
 
 @functools.partial(jax.jit, static_argnames="resolution")
-def _view(model: FaceModel, face: FaceParameters, resolution: int) -> VertexView:
+def view_of_model(model: FaceModel, face: FaceParameters, resolution: int) -> VertexView:
+    """`vertex_view` with the face model as an argument, for use inside compiled programs."""
     points = face_geometry(model, face)
     normals = face_normals(model, points)
     turned = jnp.einsum("nvj,nij->nvi", normals, rotation_matrix(face.rotation))
     placed = transform(points, face.rotation, face.translation)
-    positions = project(placed, resolution)[..., :2]
+    positions = project(placed, resolution, model.camera)[..., :2]
     radiosity = shade(face_reflectance(model, face), turned, face.illumination)
-    towards = jnp.array([0.0, 0.0, CAMERA_DISTANCE], placed.dtype) - placed
-    facing = (turned * towards).sum(-1) > _GRAZING * jnp.linalg.norm(towards, axis=-1)
+    towards = jnp.array([0.0, 0.0, model.camera.distance], placed.dtype) - placed
+    facing = (turned * towards).sum(-1) > GRAZING * jnp.linalg.norm(towards, axis=-1)
     inside = ((positions >= 0.5) & (positions <= resolution - 0.5)).all(axis=-1)
     visible = jax.lax.stop_gradient((facing & inside) * model.region)
-    return VertexView(positions, encode(radiosity), visible)
+    return VertexView(positions, encode(radiosity, model.gamma), visible)
 
 
 def vertex_view(face: FaceParameters, resolution: int) -> VertexView:
     """Project and shade the vertices of N faces for pictures of a resolution."""
-    return _view(face_model(), face, resolution)
+    return view_of_model(face_model(), face, resolution)
 
 
 def bilinear_samples(images: Array, positions: Array) -> Array:
@@ -90,13 +92,47 @@ def bilinear_samples(images: Array, positions: Array) -> Array:
 
 
 @jax.jit
-def photometric_energy(model: FaceModel, face: FaceParameters, images: Array) -> Array:
-    """`vertex_photometric` with the face model as an argument, for use inside compiled programs."""
-    view = _view(model, face, images.shape[1])
+def photometric_energy(
+    model: FaceModel,
+    face: FaceParameters,
+    images: Array,
+    occluded: ArrayLike | None = None,
+) -> Array:
+    """`vertex_photometric` with the face model as an argument, for use inside compiled programs.
+
+    With `occluded`, a colour distance c, distances d count as Geman and McClure's c d^2 / (c^2 +
+    d^2): what lies before the face, hair or glasses, differs by more than c and hardly counts.
+    """
+    square, visible = _squares(model, face, images)
+    if occluded is None:
+        # The floor keeps the norm differentiable where colours agree.
+        distance = jnp.sqrt(square + 1e-8)
+    else:
+        distance = occluded * square / (occluded**2 + square)
+    return _visible_mean(distance, visible)
+
+
+@jax.jit
+def photometric_square(model: FaceModel, face: FaceParameters, images: Array) -> Array:
+    """Mean squared RGB distance between visible vertices and pictures, [N]: PIE's norm.
+
+    Args:
+        model: what `region_model` gives, or another.
+        face: N faces.
+        images: [N, R, R, 3] in [-1, 1].
+    """
+    return _visible_mean(*_squares(model, face, images))
+
+
+def _squares(model: FaceModel, face: FaceParameters, images: Array) -> tuple[Array, Array]:
+    """Squared RGB distances of the vertices from pictures, and which are visible: [N, V] each."""
+    view = view_of_model(model, face, images.shape[1])
     difference = view.colours - bilinear_samples(images, view.positions)
-    # The floor keeps the norm differentiable where colours agree.
-    distance = jnp.sqrt((difference**2).sum(axis=-1) + 1e-8)
-    return (view.visible * distance).sum(axis=1) / jnp.maximum(view.visible.sum(axis=1), 1.0)
+    return (difference**2).sum(axis=-1), view.visible
+
+
+def _visible_mean(values: ArrayLike, visible: Array) -> Array:
+    return (visible * values).sum(axis=1) / jnp.maximum(visible.sum(axis=1), 1.0)
 
 
 def vertex_photometric(face: FaceParameters, images: Array) -> Array:

@@ -45,6 +45,25 @@ FACTORS: Mapping[str, slice] = MappingProxyType(
 
 NUM_FACTORS: int = _ENDS[-1]
 
+
+def _of_a_person() -> np.ndarray:
+    kept = np.zeros(NUM_FACTORS, bool)
+    for name in ("identity", "skin", "fine_reflectance", "hair_colour", "age"):
+        kept[FACTORS[name]] = True
+    recession, wave = 4, 5
+    kept[FACTORS["hair_style"].start + np.array([recession, wave])] = True
+    return kept
+
+
+PERSON_FACTORS: np.ndarray = _of_a_person()
+"""Which factors are a person's own, [NUM_FACTORS] of bool; the others make the occasion.
+
+What is kept from one picture to the next: the shape of the face, its skin with brows, lips,
+irises, beard and folds, the colour of the hair, where it recedes and whether it waves, and the age.
+What changes: pose, expression and light; how the hair is worn (length, volume, fringe, parting,
+strands), glasses, clothes and backdrop.
+"""
+
 # Pitch, yaw and roll in radians: what they approach, and their slopes as shares of that for one
 # standard deviation.
 _ROTATION_LIMIT = np.deg2rad(np.array([30.0, 60.0, 15.0], np.float32))
@@ -114,18 +133,62 @@ def _illumination(direction: Array, strength: Array, tint: Array) -> Array:
     """A key light above the camera and ambient light, mildly coloured: coefficients [N, 27]."""
     side, above = 0.7 * direction[:, 0], 0.45 + 0.4 * direction[:, 1]
     towards = jnp.stack([side, above, jnp.ones_like(side)], axis=-1)
-    towards = towards / jnp.linalg.norm(towards, axis=-1, keepdims=True)
     hardness, exposure = ndtr(strength[:, :1]), 0.95 + 0.35 * ndtr(strength[:, 1:])
-    key = (0.25 + 0.65 * hardness) * exposure
-    ambient = (0.74 - 0.52 * hardness) * exposure
     # Mostly neutral light with a share of strongly coloured lamps.
     tint = jnp.sinh(0.9 * _bounded(tint, 2.5)) / 0.9
     warmth = np.array([0.10, 0.0, -0.12], np.float32)
     green = np.array([-0.02, 0.035, -0.02], np.float32)
-    key_colour = key * jnp.exp(tint[:, 0:1] * warmth + tint[:, 1:2] * green)
-    ambient_colour = ambient * jnp.exp(0.8 * tint[:, 2:3] * warmth + tint[:, 3:4] * green)
-    light = directional_light(towards, key_colour) + ambient_light(ambient_colour)
+    key_tint = jnp.exp(tint[:, 0:1] * warmth + tint[:, 1:2] * green)
+    ambient_tint = jnp.exp(0.8 * tint[:, 2:3] * warmth + tint[:, 3:4] * green)
+    return _key_and_ambient(towards, hardness, exposure, key_tint, ambient_tint)
+
+
+def _key_and_ambient(
+    towards: Array, hardness: Array, exposure: Array, key_tint: Array, ambient_tint: Array
+) -> Array:
+    """A distant lamp and ambient light in the proportion of a hardness: coefficients [N, 27]."""
+    towards = towards / jnp.linalg.norm(towards, axis=-1, keepdims=True)
+    key = (0.25 + 0.65 * hardness) * exposure
+    ambient = (0.74 - 0.52 * hardness) * exposure
+    light = directional_light(towards, key * key_tint) + ambient_light(ambient * ambient_tint)
     return light.reshape(light.shape[0], -1)
+
+
+LIGHTS: Mapping[str, tuple[float, float, float]] = MappingProxyType(
+    {
+        "left": (-1.3, 0.45, 1.0),
+        "right": (1.3, 0.45, 1.0),
+        "above": (0.0, 1.3, 1.0),
+        "below": (0.0, -0.5, 1.0),
+        "front": (0.0, 0.1, 1.0),
+        "above_left": (-0.9, 0.9, 1.0),
+        "above_right": (0.9, 0.9, 1.0),
+    }
+)
+"""Directions to the lamp, x right in the image, y up, z to the camera. Most lie some two standard
+deviations out in the world's own distribution, where a lamp shows and portraits still occur."""
+
+
+def named_light(name: str, hardness: float = 0.8) -> Array:
+    """The world's light with a white lamp in a named direction, at middle exposure.
+
+    Args:
+        name: one of `LIGHTS`; left and right are the image's.
+        hardness: 0 is mostly ambient, 1 mostly the lamp.
+
+    Returns:
+        Spherical harmonics coefficients, [27].
+
+    Raises:
+        ValueError: the name is unknown, or the hardness is not in 0..1.
+    """
+    if name not in LIGHTS:
+        raise ValueError(f"unknown light {name!r}; the lights are {', '.join(LIGHTS)}")
+    if not 0.0 <= hardness <= 1.0:
+        raise ValueError(f"hardness of a light: expected 0 to 1, got {hardness}")
+    white, middle = jnp.ones((1, 3)), jnp.full((1, 1), 0.95 + 0.35 / 2)
+    towards = jnp.asarray(LIGHTS[name])[None]
+    return _key_and_ambient(towards, jnp.full((1, 1), hardness), middle, white, white)[0]
 
 
 def _reflectance(u: Array, fine: Array, age: Array) -> Array:

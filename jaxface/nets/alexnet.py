@@ -67,7 +67,7 @@ class AlexNet(nnx.Module):
             raise ValueError(f"AlexNet: expected layers out of {LAYER_NAMES}, got {list(layers)}")
         check_images("AlexNet", images)
         last = max(LAYER_NAMES.index(name) for name in layers)
-        smallest = _smallest_side(last // 2 + 1)
+        smallest = smallest_side(last // 2 + 1)
         if min(images.shape[1:3]) < smallest:
             raise ValueError(
                 f"AlexNet: {LAYER_NAMES[last]} needs images of at least {smallest} x {smallest}, "
@@ -88,9 +88,9 @@ class AlexNet(nnx.Module):
         return {name: found[name] for name in layers}
 
 
-def _smallest_side(index: int) -> int:
-    """The least side that leaves one position at a convolution: 7, 15, 31, 31, 31."""
-    side = 1
+def smallest_side(index: int, *, positions: int = 1) -> int:
+    """The least side that leaves so many positions at a convolution; 7, 15, 31, 31, 31 for one."""
+    side = positions
     for pooled in POOLED:
         if index >= pooled:
             side = 2 * side + 1  # three positions with stride 2 for one

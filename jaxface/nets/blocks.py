@@ -2,8 +2,8 @@
 
 Their weights are published in PyTorch's or Caffe's form, so padding, rounding and epsilon follow
 ``torch.nn``. Parameters are stored as the checkpoints have them, in our layout: kernels HWIO, dense
-weights [in, out]. Networks are used for inference and as frozen judges: batch normalisation is the
-affine map of its running statistics.
+weights [in, out]. Networks are mostly used for inference and as frozen judges: batch normalisation
+is the affine map of its running statistics, unless the network was told to ``train()``.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,7 @@ from flax import nnx
 from jax import lax
 
 from jaxface.nets.layers import Buffer
-
-DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
+from jaxface.nets.ops.strided import DIMENSION_NUMBERS
 
 Pair = int | tuple[int, int]
 
@@ -82,16 +81,23 @@ class Conv2d(nnx.Module):
 class BatchNorm(nnx.Module):
     """(x - mean) / sqrt(variance + epsilon) * weight + bias over the last axis.
 
-    ``torch.nn.BatchNorm1d`` and ``2d`` in evaluation.
+    ``torch.nn.BatchNorm1d`` and ``2d``. By its running statistics, which are stored, until the
+    network's ``train()``; then by those of the batch, and the call moves the stored ones a tenth of
+    the way to them (the variance's unbiased estimate). ``eval()`` ends it. A compiled step does
+    both inside its loss function and hands the buffers out; over a sharded batch the means are the
+    whole batch's.
 
     Args:
         affine: False has neither weight nor bias.
     """
 
+    MOMENTUM = 0.1  # share of the batch in the new running statistics, PyTorch's default
+
     def __init__(
         self, channels: int, *, epsilon: float = 1e-5, affine: bool = True, rngs: nnx.Rngs
     ):
         del rngs  # nothing is drawn
+        self.use_running_average = True  # what nnx.Module.train() and eval() set
         self.epsilon = epsilon
         self.weight = nnx.Param(jnp.ones((channels,))) if affine else None
         self.bias = nnx.Param(jnp.zeros((channels,))) if affine else None
@@ -100,13 +106,27 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., channels], in the dtype of ``x``; the factors are float32."""
-        scale = lax.rsqrt(self.variance[...] + self.epsilon)
+        if self.use_running_average:
+            mean, variance = self.mean[...], self.variance[...]
+        else:
+            mean, variance = self._batch_statistics(x)
+        scale = lax.rsqrt(variance + self.epsilon)
         if self.weight is not None:
             scale = scale * self.weight[...]
-        shift = -self.mean[...] * scale
+        shift = -mean * scale
         if self.bias is not None:
             shift = shift + self.bias[...]
         return x * scale.astype(x.dtype) + shift.astype(x.dtype)
+
+    def _batch_statistics(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance over all axes but the last; the running ones follow."""
+        axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+        x = x.astype(jnp.float32)
+        mean, variance = jnp.mean(x, axis=axes), jnp.var(x, axis=axes)
+        unbiased = variance * (count / max(count - 1, 1))
+        for stored, new in ((self.mean, mean), (self.variance, unbiased)):
+            stored[...] += self.MOMENTUM * (lax.stop_gradient(new) - stored[...])
+        return mean, variance
 
 
 class Linear(nnx.Module):
@@ -129,7 +149,7 @@ class PReLU(nnx.Module):
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
         del rngs  # nothing is drawn
-        self.slope = nnx.Param(jnp.full((channels,), 0.25))
+        self.slope = nnx.Param(jnp.full((channels,), 0.25, jnp.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., channels]."""

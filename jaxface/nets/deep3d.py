@@ -6,6 +6,11 @@ a square of 224 / 102 of the model's units around its origin), which is the call
 another size are resized as the original does it, bicubic and antialiased (PIL's), clipped to
 [0, 1].
 
+A portrait framed as FFHQ's is such a crop only nearly, and is not cropped here: about the standard
+face that ``align_img`` fits (eyes at 0.29, mouth at -0.38, half the eyes' distance 0.31 decimetres)
+FFHQ's square spans 2.49 decimetres, the original's 2.20 around a point 0.22 lower. The network
+answers with a translation, towards what it was trained to see by shifts and scales of some percent.
+
 What comes out is in PIE's order and in the conventions of `jaxface.morphable.FaceParameters`, which
 `from_flat` makes of it. The original's angles and translation are those conventions already (Rz Ry
 Rx, x right, y up, z to the camera, whose distance is 10 and focal length 1015 / 224 image widths).
@@ -97,11 +102,22 @@ class Deep3D(nnx.Module):
         Raises:
             ValueError: if the images are not square, or not [N, H, W, 3].
         """
-        ends = np.cumsum(HEADS)[:-1]
-        parts = jnp.split(self.coefficients(images), ends, axis=-1)
-        identity, expression, reflectance, angles, light, *translation = parts
-        light = light.reshape(-1, 3, 9) + _FIRST_LIGHT
-        light = (light * (_FACTORS * _SIGNS)).swapaxes(1, 2).reshape(-1, 27)
-        return jnp.concatenate(
-            [angles, *translation, identity, reflectance, expression, light], axis=-1
-        )
+        return pie_parameters(self.coefficients(images))
+
+
+def pie_parameters(coefficients: jax.Array) -> jax.Array:
+    """The original's coefficients as PIE's parameters.
+
+    Args:
+        coefficients: [N, 257], in the original's order (`HEADS`) and conventions.
+
+    Returns:
+        [N, 257], see `Deep3D.__call__`.
+    """
+    parts = jnp.split(coefficients, np.cumsum(HEADS)[:-1], axis=-1)
+    identity, expression, reflectance, angles, light, *translation = parts
+    light = light.reshape(-1, 3, 9) + _FIRST_LIGHT
+    light = (light * (_FACTORS * _SIGNS)).swapaxes(1, 2).reshape(-1, 27)
+    return jnp.concatenate(
+        [angles, *translation, identity, reflectance, expression, light], axis=-1
+    )

@@ -90,10 +90,12 @@ class LPIPS(nnx.Module):
             images: [N, H, W, 3] in [-1, 1]; sides of at least 16 (vgg) or 31 (alex).
 
         Returns:
-            {layer: [N, h, w, C]}, of unit length over C (or zero where the trunk gives zero).
+            {layer: [N, h, w, C]}, of unit length over C (or zero where the trunk gives zero), in
+            float32 where the images, and so the trunk, have less.
         """
         found = self.trunk.features(images, LAYERS[self.config.trunk])
-        return {layer: _unit_length(x) for layer, x in found.items()}
+        wide = jnp.promote_types(images.dtype, jnp.float32)
+        return {layer: _unit_length(x.astype(wide)) for layer, x in found.items()}
 
     def distance(
         self, found: Mapping[str, jax.Array], wanted: Mapping[str, jax.Array]

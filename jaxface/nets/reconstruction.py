@@ -56,12 +56,26 @@ class ResidualBlock(nnx.Module):
         return jax.nn.leaky_relu(x + self.gain[...].astype(x.dtype) * y, _SLOPE)
 
 
-class FaceReconstruction(nnx.Module):
-    """Portraits to flat face parameters, PIE's 257 (`jaxface.morphable.FaceParameters`).
+class ParameterRegressor(nnx.Module):
+    """The end of a reconstruction network: features to parameters.
 
     The last layer's output is in units of `scale` around `mean`: stored arrays, set to the
-    parameters' distribution when the network is made.
+    parameters' distribution when the network is made. It begins at zero.
     """
+
+    def __init__(self, features: int, outputs: int, *, rngs: nnx.Rngs):
+        self.out = Linear(features, outputs, rngs=rngs)
+        self.out.weight[...] = jnp.zeros_like(self.out.weight[...])
+        self.mean = Buffer(jnp.zeros((outputs,)))
+        self.scale = Buffer(jnp.ones((outputs,)))
+
+    def parameters(self, x: jax.Array) -> jax.Array:
+        """[N, features] to [N, outputs]."""
+        return self.mean[...] + self.scale[...] * self.out(x)
+
+
+class FaceReconstruction(ParameterRegressor):
+    """Portraits to flat face parameters, PIE's 257 (`jaxface.morphable.FaceParameters`)."""
 
     def __init__(self, config: ReconstructionConfig, *, rngs: nnx.Rngs):
         self.config = config
@@ -73,10 +87,7 @@ class FaceReconstruction(nnx.Module):
         self.residuals = nnx.List(ResidualBlock(c, rngs=rngs) for c in config.channels[1:])
         side = config.resolution >> (len(config.channels) - 1)
         self.hidden = Linear(side * side * config.channels[-1], config.hidden, rngs=rngs)
-        self.out = Linear(config.hidden, config.outputs, rngs=rngs)
-        self.out.weight[...] = jnp.zeros_like(self.out.weight[...])
-        self.mean = Buffer(jnp.zeros((config.outputs,)))
-        self.scale = Buffer(jnp.ones((config.outputs,)))
+        super().__init__(config.hidden, config.outputs, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Estimates the parameters.
@@ -100,4 +111,4 @@ class FaceReconstruction(nnx.Module):
         for down, residual in zip(self.downs, self.residuals, strict=True):
             x = residual(jax.nn.leaky_relu(down(x), _SLOPE))
         x = jax.nn.leaky_relu(self.hidden(x.reshape(x.shape[0], -1)), _SLOPE)
-        return self.mean[...] + self.scale[...] * self.out(x)
+        return self.parameters(x)

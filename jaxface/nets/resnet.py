@@ -1,10 +1,14 @@
 """ResNet-50's trunk (He et al. 2016), in the form of torchvision.
 
 The stride of a stage is in the 3 x 3 convolution of its first block, as torchvision has it, not in
-the 1 x 1 before it. Networks that share the trunk size it and normalise their own input.
+the 1 x 1 before it. Networks that share the trunk size it and normalise their own input;
+`ResNetFeatures` is the trunk alone, with ImageNet's statistics.
 """
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from jaxface.nets.blocks import BatchNorm, Conv2d, check_images, max_pool
@@ -92,6 +96,44 @@ class ResNet(nnx.Module):
             for block in stage:
                 x = block(x)
         return x.mean(axis=(1, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetConfig:
+    """Sizes and input statistics.
+
+    The defaults are torchvision's ``resnet50`` on ImageNet: images in [0, 1], minus ``mean``,
+    over ``std``.
+
+    Raises:
+        ValueError: if there is no stage, or one without blocks, or no channel.
+    """
+
+    blocks: tuple[int, ...] = RESNET50_BLOCKS
+    width: int = RESNET50_WIDTH
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        check_trunk(type(self).__name__, self.blocks, self.width)
+
+
+class ResNetFeatures(nnx.Module):
+    """The trunk as ImageNet's networks have it; it neither resizes nor crops."""
+
+    def __init__(self, config: ResNetConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        self.trunk = ResNet(config.blocks, config.width, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Mean features, [N, `trunk_channels`], of images [N, H, W, 3] in [-1, 1].
+
+        Raises:
+            ValueError: if the images are not floats [N, H, W, 3].
+        """
+        check_images("ResNetFeatures", images)
+        mean, std = jnp.asarray(self.config.mean), jnp.asarray(self.config.std)
+        return self.trunk(((images + 1) / 2 - mean.astype(images.dtype)) / std.astype(images.dtype))
 
 
 def trunk_channels(blocks: tuple[int, ...], width: int) -> int:

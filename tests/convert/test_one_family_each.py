@@ -3,15 +3,18 @@
 import json
 
 import pytest
+import test_basel as basel
 import test_convert_face_api as face_api
 import test_convert_facenet as facenet
 import test_convert_fan as fan
 import test_convert_inception as inception
+import test_resnet_families as resnets
 import tiny_checkpoints as tiny
+from fixture_formula import formula_state
 from pickle_writer import dumps, torch_zip
 
 from tools.convert_weights.checkpoint import read_checkpoint
-from tools.convert_weights.convert import FAMILIES
+from tools.convert_weights.convert import FAMILIES, FamilyOfSeveralFiles
 
 
 def _pickled(checkpoint, folder):
@@ -33,6 +36,11 @@ def _manifest(shapes, folder):
 
 SOURCES = {
     "inception": lambda folder: _torch(inception.state(), folder),
+    "basel front": lambda folder: basel.write(folder / "source", basel.FRONT),
+    "basel original": lambda folder: basel.write(folder / "source", basel.original()),
+    "torchvision resnet50": lambda folder: _torch(
+        formula_state(resnets.SEED, resnets.torchvision_shapes()), folder
+    ),
     "fan": lambda folder: _torch(fan.state(), folder),
     "facenet": lambda folder: _torch(facenet.state(), folder),
     "face_api recognition": lambda folder: _manifest(face_api.recognition(), folder),
@@ -48,3 +56,9 @@ def test_one_family_claims_a_file(source, tmp_path):
     root = read_checkpoint(SOURCES[source](tmp_path)).root
     claimed = [name for name, family in FAMILIES.items() if family.matches(root)]
     assert claimed == [source.split()[0]]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_with_further_files_is_asked_for_them(name):
+    family = FAMILIES[name]
+    assert isinstance(family, FamilyOfSeveralFiles) == hasattr(family, "EXTRAS")

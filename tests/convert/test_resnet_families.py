@@ -1,4 +1,4 @@
-"""DECA's encoder, HopeNet and Deep3DFaceRecon's network: their files, and what those refuse.
+"""DECA's encoder, HopeNet, Deep3DFaceRecon's and ResNet-50 itself: files, and what they refuse.
 
 DECA's outputs come from yfeng95/DECA, run by PyTorch in float32. The other two have no reference
 file: their architecture is built of torchvision's ResNet-50 with random weights where that is
@@ -74,6 +74,11 @@ def deep3d_shapes(**sizes):
     return shapes
 
 
+def torchvision_shapes(**sizes):
+    shapes, channels = trunk("", **sizes)
+    return {**shapes, "fc.weight": (5, channels), "fc.bias": (5,)}
+
+
 def checkpoint(family, state):
     """The published file's object around a network's state."""
     if family == "deca":
@@ -84,8 +89,18 @@ def checkpoint(family, state):
     return state
 
 
-SHAPES = {"deca": deca_shapes, "hopenet": hopenet_shapes, "deep3d": deep3d_shapes}
-CLASSES = {"deca": "DECAEncoder", "hopenet": "HopeNet", "deep3d": "Deep3D"}
+SHAPES = {
+    "deca": deca_shapes,
+    "hopenet": hopenet_shapes,
+    "deep3d": deep3d_shapes,
+    "torchvision": torchvision_shapes,
+}
+CLASSES = {
+    "deca": "DECAEncoder",
+    "hopenet": "HopeNet",
+    "deep3d": "Deep3D",
+    "torchvision": "ResNetFeatures",
+}
 SEED = 7
 
 
@@ -121,7 +136,7 @@ def test_full_size_files_are_used_whole(family, tmp_path):
     )
     lines = {line.split()[1].rstrip(":"): line.split()[0] for line in conversion.report}
     for key in shapes:
-        ignored = key.endswith("num_batches_tracked") or key.startswith("fc_finetune")
+        ignored = key.endswith("num_batches_tracked") or key.startswith(("fc_finetune", "fc."))
         assert lines[key] == ("ignored" if ignored else "used")
     assert conversion.family == family
     assert conversion.plan.config.blocks == (3, 4, 6, 3)
@@ -148,7 +163,7 @@ def test_files_of_both_formats_give_one_network(family, save, tmp_path):
     assert (network.config.blocks, network.config.width) == (BLOCKS, WIDTH)
     state = formula_state(SEED, SHAPES[family]())
     arrays = conversion.arrays
-    prefix = {"deca": "encoder.", "hopenet": "", "deep3d": "backbone."}[family]
+    prefix = {"deca": "encoder.", "deep3d": "backbone."}.get(family, "")
     for entry in trunk_entries(BLOCKS, "trunk", prefix):
         np.testing.assert_array_equal(arrays[entry.target], entry.hook(state[entry.source]))
     if family == "deep3d":
@@ -210,6 +225,9 @@ REFUSED = {
         r"final_layers.0.weight: its shape \[80, 64, 3, 3\] does not fit",
     ),
     "deep3d, one head": ("deep3d", put("backbone.fc.weight", 257, 64), "use_last_fc"),
+    "torchvision, other": ("torchvision", without("layer3.0.conv3.weight"), "ResNet with bottl"),
+    "torchvision, missing": ("torchvision", without("bn1.bias"), "lacks bn1.bias"),
+    "torchvision, surplus": ("torchvision", put("fc2.bias", 5), "unexpected fc2.bias"),
     "deep3d, no array": (
         "deep3d",
         lambda state: state.__setitem__("final_layers.0.bias", "text"),
@@ -249,6 +267,13 @@ def test_other_families_truncation_and_code_are_refused(family, tmp_path, capsys
     write(tmp_path, family, attack)
     assert "asks to run os.system" in refusal(["auto", source, target], capsys)
     assert not target.exists()
+
+
+def test_lpips_is_not_made_of_a_resnet(tmp_path, capsys):
+    source, target = write(tmp_path, "torchvision"), tmp_path / "out"
+    heads = ["--network", "LPIPS", "--with", f"heads={source}"]
+    line = refusal(["torchvision", source, target, *heads], capsys)
+    assert "LPIPS is made of vgg16 or alexnet, not of a ResNet" in line
 
 
 def random_resnet50(torch):

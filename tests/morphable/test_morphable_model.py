@@ -13,6 +13,7 @@ from jaxface.morphable import (
     NUM_PARAMETERS,
     SEMANTIC_GROUPS,
     FaceParameters,
+    group_width,
     sample_scenes,
     scene_from_gaussian,
 )
@@ -72,6 +73,8 @@ def test_with_group_changes_that_group_only(group):
     for name in WIDTHS:
         expected = 1.0 if name in SEMANTIC_GROUPS[group] else 0.0
         np.testing.assert_array_equal(getattr(edited, name), expected)
+    assert edited.group(group).shape == (1, group_width(group))
+    np.testing.assert_array_equal(edited.group(group), 1.0)
 
 
 def test_with_group_names_the_groups():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxface.devices import data_mesh
 from jaxface.nets import blocks
+from jaxface.train import shard_batch
 
 RNG = np.random.default_rng(0)
 
@@ -52,6 +54,37 @@ def test_batch_norm_against_its_formula(x, affine):
         layer.weight[...], layer.bias[...] = jnp.asarray(weight), jnp.asarray(bias)
         expected = expected * weight + bias
     np.testing.assert_allclose(layer(jnp.asarray(x)), expected, atol=1e-5)
+
+
+def test_batch_norm_learns_by_the_whole_batch(x):
+    layer = blocks.BatchNorm(4, epsilon=1e-3, rngs=nnx.Rngs(0))
+    before = jax.tree.map(jnp.copy, layer)
+    axes, flat = tuple(range(x.ndim - 1)), x.astype(np.float64).reshape(-1, 4)
+    mean, variance = flat.mean(axis=0), flat.var(axis=0)
+
+    @jax.jit
+    def train(layer, x):
+        layer.train()
+        y = layer(x)
+        layer.eval()
+        return y, layer
+
+    # Two devices: the statistics are over both halves.
+    halves = np.concatenate([x, x + 1.0])
+    mesh = data_mesh(jax.devices()[:2])
+    for given, shift in ((jnp.asarray(x), 0.0), (shard_batch(halves, mesh), 0.5)):
+        y, after = train(before, given)
+        spread = variance + shift**2
+        expected = (np.asarray(given) - (mean + shift)) / np.sqrt(spread + 1e-3)
+        # Float32 means of a few dozen numbers.
+        np.testing.assert_allclose(y, expected, atol=1e-4)
+        count = given.size // 4
+        np.testing.assert_allclose(after.mean[...], 0.1 * (mean + shift), atol=1e-5)
+        unbiased = 0.9 + 0.1 * spread * count / (count - 1)
+        np.testing.assert_allclose(after.variance[...], unbiased, atol=1e-5)
+        assert after.use_running_average
+    np.testing.assert_array_equal(before.mean[...], np.zeros(4))
+    assert np.asarray(y).mean(axis=axes) == pytest.approx(np.zeros(4), abs=1e-5)
 
 
 def test_linear_and_prelu_against_their_formulas():

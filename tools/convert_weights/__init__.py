@@ -12,8 +12,10 @@
                        facenet-pytorch
 ``fan``                ``2DFAN4-*.pth.tar`` of face-alignment
 ``flame``              ``generic_model.pkl`` of FLAME, with DECA's landmarks
+``ganspace``           ``*_w.npz`` of GANSpace, ``ffhq_pca.pt``: components of W
 ``hopenet``            ``hopenet_robust_alpha1.pkl`` and its siblings
 ``inception``          ``pt_inception-2015-12-05-*.pth`` of pytorch-fid
+``interfacegan``       ``*_boundary.npy`` of InterFaceGAN: a direction of W or Z
 ``lpips``              state dictionary of an ``lpips.LPIPS``, on VGG-16 or AlexNet
 ``nvidia_pytorch``     ``.pkl`` of stylegan2-ada-pytorch, or of stylegan3's StyleGAN2
                        configurations
@@ -22,12 +24,17 @@
 ``restyle``            restyle-encoder: ``encoder`` and ``decoder``
 ``rosinality``         ``.pt`` of rosinality/stylegan2-pytorch: ``g_ema`` and ``latent_avg``, or a
                        training checkpoint
+``styleclip_global``   ``fs3.npy`` of StyleCLIP, with its ``S_mean_std``
+``styleclip_mapper``   latent mappers of StyleCLIP
 ``torchvision``        ``.pth`` of torchvision's ``vgg16`` and ``alexnet``; their features, or LPIPS
                        with the ``lpips`` package's heads
 ``vgg_face``           VGG-Face: ``vgg_face_dag.pth``, state dictionaries of Torch's, and
                        MatConvNet's ``.mat``
 ``auto``               whichever of these the file is
 =====================  ==========================================================================
+
+``suite SUITE.toml OUT/`` converts several files into a suite (``suites.py``), and ``--check`` runs
+what was converted (``check.py``).
 
 Neither PyTorch nor TensorFlow is needed, and nothing in the file is executed
 (``pickle_machine.py``).  The family's file is its specification: the name map with the source's
@@ -38,5 +45,6 @@ checked; anything else is refused.
 
 from tools.convert_weights.convert import CONVERTER_VERSION, FAMILIES, Conversion, convert
 from tools.convert_weights.refusal import Refusal
+from tools.convert_weights.suites import convert_suite
 
-__all__ = ["CONVERTER_VERSION", "FAMILIES", "Conversion", "Refusal", "convert"]
+__all__ = ["CONVERTER_VERSION", "FAMILIES", "Conversion", "Refusal", "convert", "convert_suite"]

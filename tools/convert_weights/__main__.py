@@ -1,4 +1,7 @@
-"""The command line: ``python -m tools.convert_weights FAMILY IN OUT``."""
+"""The command line: ``python -m tools.convert_weights FAMILY IN OUT``.
+
+``suite SUITE.toml OUT/`` converts several files into a suite.
+"""
 
 import argparse
 import sys
@@ -8,6 +11,7 @@ from typing import NoReturn
 
 from tools.convert_weights.convert import FAMILIES, convert
 from tools.convert_weights.refusal import Refusal
+from tools.convert_weights.suites import PRECISIONS, convert_suite
 
 EXIT_REFUSED = 2
 
@@ -25,9 +29,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Convert a published checkpoint into jaxface's safetensors format. Nothing "
         "in the checkpoint is executed; what cannot be converted is refused, with exit status 2.",
     )
-    parser.add_argument("family", choices=[*FAMILIES, "auto"], help="who wrote the checkpoint")
-    parser.add_argument("source", type=Path, metavar="IN", help="the checkpoint")
-    parser.add_argument("target", type=Path, metavar="OUT", help="the safetensors file to write")
+    parser.add_argument(
+        "family",
+        choices=[*FAMILIES, "auto", "suite"],
+        help="who wrote the checkpoint; or suite, to convert the parts of a suite",
+    )
+    parser.add_argument(
+        "source", type=Path, metavar="IN", help="the checkpoint; a suite's SUITE.toml"
+    )
+    parser.add_argument(
+        "target", type=Path, metavar="OUT", help="the safetensors file to write; a suite's folder"
+    )
     parser.add_argument(
         "--network",
         metavar="NAME",
@@ -46,9 +58,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--reduced-precision",
-        choices=["none", "float16", "bfloat16"],
+        choices=PRECISIONS,
         default="none",
         help="compute in this where the source computes in float16 (default: none, all float32)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="load the result, run it on a seeded input and print the ranges of its outputs; "
+        "refuse NaN and infinity",
     )
     return parser
 
@@ -67,18 +85,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         extras = dict(options.extras)
         if len(extras) < len(options.extras):
             raise Refusal("--with gives one name twice")
-        conversion = convert(
-            options.family,
-            options.source,
-            options.target,
-            network=options.network,
-            extras=extras,
-            reduced_precision=options.reduced_precision,
-        )
+        if options.family == "suite":
+            if options.network or extras or options.reduced_precision != "none":
+                raise Refusal(
+                    "suite takes no --network, --with or --reduced-precision: they are keys of "
+                    "a part in SUITE.toml"
+                )
+            report = convert_suite(options.source, options.target, check=options.check)
+        else:
+            report = convert(
+                options.family,
+                options.source,
+                options.target,
+                network=options.network,
+                extras=extras,
+                reduced_precision=options.reduced_precision,
+                check=options.check,
+            ).report
     except Refusal as refusal:
         print(f"refused: {refusal}", file=sys.stderr)
         return EXIT_REFUSED
-    print("\n".join(conversion.report))
+    print("\n".join(report))
     return 0
 
 

@@ -9,10 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxface.errors import WeightsError
-from jaxface.weights import build_network, save_network
+from jaxface.weights import build_network, load_network, save_network
 from tools.convert_weights import (
     arcface,
+    basel,
     deca,
     deep3d,
     encoders,
@@ -20,19 +20,25 @@ from tools.convert_weights import (
     facenet,
     fan,
     flame,
+    ganspace,
     hopenet,
     inception,
+    interfacegan,
     lpips,
     nvidia_pytorch,
     nvidia_tensorflow,
     rosinality,
+    styleclip_global,
+    styleclip_mapper,
     torchvision,
     vgg_face,
 )
+from tools.convert_weights.check import check_network
 from tools.convert_weights.checkpoint import Checkpoint, read_checkpoint
 from tools.convert_weights.pickle_machine import one_line
 from tools.convert_weights.plan import Plan, fill
 from tools.convert_weights.refusal import Refusal
+from tools.convert_weights.staging import staged
 
 # Goes up whenever the same source would give another file.
 CONVERTER_VERSION = "1"
@@ -66,14 +72,16 @@ class FamilyOfSeveralFiles(Protocol):
     NETWORKS: tuple[str, ...]
     EXTRAS: Mapping[str, Mapping[str, str]]
     """Network to the files that it needs beside the first: name to what the file is. Every one of
-    them must be given, and no other; a network that is not here needs none."""
+    them must be given; a network that is not here needs none."""
+    OPTIONAL: Mapping[str, Mapping[str, str]]
+    """The same of the files that it takes where they are given, and of no others."""
 
     def matches(self, root: Any) -> bool:
         """Whether the root object of the first file is of this family."""
         ...
 
     def plan(self, root: Any, network: str, extras: Mapping[str, Checkpoint]) -> Plan:
-        """How to convert one of its networks; ``extras`` are the files of ``EXTRAS`` by name."""
+        """How to convert one of its networks; ``extras`` are the further files by name."""
         ...
 
     def other_parts(self, root: Any, network: str) -> dict[str, str]:
@@ -83,6 +91,7 @@ class FamilyOfSeveralFiles(Protocol):
 
 FAMILIES: dict[str, Family | FamilyOfSeveralFiles] = {
     "arcface": arcface,
+    "basel": basel,
     "deca": deca,
     "deep3d": deep3d,
     "e4e": encoders.E4E,
@@ -90,14 +99,18 @@ FAMILIES: dict[str, Family | FamilyOfSeveralFiles] = {
     "facenet": facenet,
     "fan": fan,
     "flame": flame,
+    "ganspace": ganspace,
     "hopenet": hopenet,
     "inception": inception,
+    "interfacegan": interfacegan,
     "lpips": lpips,
     "nvidia_pytorch": nvidia_pytorch,
     "nvidia_tensorflow": nvidia_tensorflow,
     "psp": encoders.PSP,
     "restyle": encoders.RESTYLE,
     "rosinality": rosinality,
+    "styleclip_global": styleclip_global,
+    "styleclip_mapper": styleclip_mapper,
     "torchvision": torchvision,
     "vgg_face": vgg_face,
 }
@@ -122,6 +135,7 @@ def convert(
     network: str | None = None,
     extras: Mapping[str, Path] | None = None,
     reduced_precision: str = "none",
+    check: bool = False,
 ) -> Conversion:
     """Convert one network of a checkpoint; the target appears whole or not at all.
 
@@ -133,14 +147,39 @@ def convert(
         extras: the further files that the network needs, by the names of the family's ``EXTRAS``.
         reduced_precision: ``none`` computes every resolution in float32; ``float16`` and
             ``bfloat16`` let those compute in it that the source computes in float16.
+        check: load the written file and run it; see ``check.py``.
 
     Raises:
-        Refusal: if the source cannot be converted or the target not written.
+        Refusal: if the source cannot be converted, the target not written, or the check fails.
     """
-    extras = extras or {}
-    _check_target(target, [source, *extras.values()])
+    _check_target(target, [source, *(extras or {}).values()])
+    conversion = prepare(
+        family, source, network=network, extras=extras, reduced_precision=reduced_precision
+    )
+    with staged(target) as path:
+        try:
+            checked = write(conversion, path, check=check)
+        except Refusal as refusal:
+            raise Refusal(f"{source}: {refusal}") from refusal
+    report = (*conversion.report, *checked, f"written  {target}")
+    return dataclasses.replace(conversion, report=report)
+
+
+def prepare(
+    family: str,
+    source: Path,
+    *,
+    network: str | None = None,
+    extras: Mapping[str, Path] | None = None,
+    reduced_precision: str = "none",
+) -> Conversion:
+    """What :func:`convert` would write, and the report so far.
+
+    Raises:
+        Refusal: if the source cannot be converted.
+    """
     checkpoint = read_checkpoint(source)
-    others = {name: read_checkpoint(path) for name, path in extras.items()}
+    others = {name: read_checkpoint(path) for name, path in (extras or {}).items()}
     try:
         name = _family(family, checkpoint)
         module = FAMILIES[name]
@@ -162,10 +201,6 @@ def convert(
         "converter_version": CONVERTER_VERSION,
         "conversion_notes": "; ".join(plan.notes),
     }
-    try:
-        save_network(target, build_network(plan.class_name, plan.config, arrays), metadata=metadata)
-    except WeightsError as error:
-        raise Refusal(str(error)) from error
     fields = dataclasses.asdict(plan.config)
     report = [
         f"source   {source}, {name}, network {network}, SHA-256 {checkpoint.sha256}",
@@ -179,9 +214,21 @@ def convert(
         *precision,
         *(f"note     {note}" for note in plan.notes),
         f"filled   {len(arrays)} of {len(arrays)} arrays, every shape checked",
-        f"written  {target}",
     ]
     return Conversion(name, plan, arrays, metadata, tuple(report))
+
+
+def write(conversion: Conversion, path: Path, *, check: bool) -> list[str]:
+    """Write what was prepared; the lines of the check, if there is one.
+
+    Raises:
+        WeightsError: if the file cannot be written.
+        Refusal: if the check fails.
+    """
+    plan = conversion.plan
+    network = build_network(plan.class_name, plan.config, conversion.arrays)
+    save_network(path, network, metadata=conversion.metadata)
+    return check_network(load_network(path)) if check else []
 
 
 def _check_target(target: Path, sources: list[Path]) -> None:
@@ -208,11 +255,13 @@ def _family(wanted: str, checkpoint: Checkpoint) -> str:
 
 def _plan(name: str, checkpoint: Checkpoint, network: str, others: dict[str, Checkpoint]) -> Plan:
     module = FAMILIES[name]
-    needed = module.EXTRAS.get(network, {}) if isinstance(module, FamilyOfSeveralFiles) else {}
+    needed, optional = {}, {}
+    if isinstance(module, FamilyOfSeveralFiles):
+        needed, optional = module.EXTRAS.get(network, {}), module.OPTIONAL.get(network, {})
     missing = [f"--with {key}=FILE ({what})" for key, what in needed.items() if key not in others]
     if missing:
         raise Refusal(f"{network} of the family {name} also needs {', '.join(missing)}")
-    surplus = [one_line(key) for key in others if key not in needed]
+    surplus = [one_line(key) for key in others if key not in needed and key not in optional]
     if surplus:
         raise Refusal(f"{network} of the family {name} takes no --with {', '.join(surplus)}")
     if isinstance(module, FamilyOfSeveralFiles):

@@ -99,7 +99,7 @@ class EncoderFamily:
         heads = {str(key).partition(".")[0] for key in state}
         if not {"encoder", "decoder"} <= heads:
             return False
-        return _encoder_type(_options(root)) in CLASSES[self.name]
+        return _encoder_type(file_options(root)) in CLASSES[self.name]
 
     def plan(self, root: Any, network: str) -> Plan:
         """How to convert one network of the file.
@@ -108,7 +108,7 @@ class EncoderFamily:
             Refusal: if the file's options contradict each other or its arrays, or the arrays are
                 not such a network's.
         """
-        options, state = _options(root), root["state_dict"]
+        options, state = file_options(root), root["state_dict"]
         strangers = [key for key in state if not str(key).startswith(("encoder.", "decoder."))]
         if strangers:
             raise Refusal(f"the file has the unexpected {one_line(strangers[0])} in its state_dict")
@@ -214,7 +214,7 @@ def decoder_plan(arrays: Mapping[str, np.ndarray], latent_avg: np.ndarray | None
     )
 
 
-def _options(root: dict[Any, Any]) -> Mapping[str, Any]:
+def file_options(root: dict[Any, Any]) -> Mapping[str, Any]:
     """The options as a dictionary, however they are stored."""
     options = root.get("opts")
     return options if isinstance(options, dict) else namespace(options)

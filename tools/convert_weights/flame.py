@@ -39,6 +39,7 @@ NETWORKS: tuple[str, ...] = ("FLAME",)
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "FLAME": {"landmarks": "DECA's landmark_embedding.npy"},
 }
+OPTIONAL: Mapping[str, Mapping[str, str]] = {}
 
 MODEL_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "f")
 LANDMARK_KEYS = {

@@ -10,22 +10,25 @@ struct              dict; a list of them if it is an array of structs
 cell array          list, in MATLAB's order of elements (columns first)
 text                str; a list of them, a row each, if it has several rows
 array of numbers    :class:`NumpyArray`, of MATLAB's shape: at least two dimensions
+sparse array        :class:`SparseArray`, whose numbers are not read
 ==================  =============================================================================
 
-Functions, objects, sparse and complex arrays are refused: no supported checkpoint has any.
+Functions, objects and complex arrays are refused: no supported checkpoint has any.  Sparse arrays
+stand beside what is converted (in the Basel Face Model), and are refused where one is asked for.
 """
 
 import math
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tools.convert_weights.pickle_machine import one_line
 from tools.convert_weights.refusal import Refusal
-from tools.convert_weights.tensors import NumpyArray
+from tools.convert_weights.tensors import ArrayRecord, NumpyArray
 
 # How the text at the head of a file begins.
 SIGNATURE = b"MATLAB "
@@ -39,17 +42,32 @@ STORED = {
 }
 ENCODINGS = {1: "latin-1", 2: "latin-1", 4: "utf-16-le", 16: "utf-8", 17: "utf-16-le"}
 # Classes of arrays. Numbers may be stored in a smaller type than their class's.
-CELL, STRUCT, TEXT = 1, 2, 4
+CELL, STRUCT, TEXT, SPARSE = 1, 2, 4, 5
 NUMBERS = {
     **{6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4"},
     **{14: "i8", 15: "u8"},
 }
-OTHERS = {3: "object", 5: "sparse array", 16: "function", 17: "object"}
+OTHERS = {3: "object", 16: "function", 17: "object"}
 IS_COMPLEX = 0x08
 # Networks nest structs in cells in structs a few times.
 DEEPEST = 32
 
 Elements = Iterator[tuple[int, memoryview]]
+
+
+@dataclass(frozen=True)
+class SparseArray(ArrayRecord):
+    """A sparse array's place in the file."""
+
+    name: str
+
+    def array(self) -> np.ndarray:
+        """Never returns.
+
+        Raises:
+            Refusal: always: no network is made of one.
+        """
+        raise Refusal(f"{one_line(self.name)}: a MATLAB sparse array is not one that is read")
 
 
 def read_mat(data: bytes) -> dict[str, Any]:
@@ -117,6 +135,8 @@ def _matrix(data: memoryview, where: str, depth: int) -> tuple[str, Any]:
     name = bytes(next(elements)[1]).decode("latin-1")
     where = where or name
     array_class, count = flags & 0xFF, math.prod(shape)
+    if array_class == SPARSE:
+        return name, SparseArray(where)
     if count > len(data):  # every item takes a byte at least; a struct without fields takes none
         raise ValueError(f"{count} items in {len(data)} bytes")
     if array_class in OTHERS or (flags >> 8) & IS_COMPLEX:

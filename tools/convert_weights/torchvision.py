@@ -1,6 +1,6 @@
-"""torchvision's ``vgg16`` and ``alexnet`` state dictionaries (``vgg16-*.pth``, ``alexnet-*.pth``).
+"""torchvision's ``vgg16``, ``alexnet`` and ``resnet50`` state dictionaries (``vgg16-*.pth``, ...).
 
-The file is flat; which of the two networks it is follows from the numbers of its layers, and the
+The file is flat; which of the first two it is follows from the numbers of its layers, and the
 widths from its biases.  ``features`` converts the convolutions::
 
     VGG16    features.{0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28}    layers.{0 ... 12}
@@ -9,6 +9,9 @@ widths from its biases.  ``features`` converts the convolutions::
 
 ``classifier.*`` is ignored: only the convolutional features are used.  The mean and the standard
 deviation of the input are not in the file; they are ImageNet's, the configuration's default.
+
+A ``resnet50`` (or ``resnet101``, ``resnet152``) is the one with ``layer1`` to ``layer4``; its
+``features`` are the trunk of ``resnet.py``, without the classifier ``fc``.
 
 ``LPIPS`` makes the perceptual distance of the same file and the linear heads of the ``lpips``
 package (``lpips/weights/v0.1/vgg.pth`` or ``alex.pth``), given by ``--with heads=FILE``; see
@@ -22,34 +25,43 @@ from typing import Any
 import numpy as np
 
 from jaxface.nets.alexnet import AlexNetConfig
+from jaxface.nets.resnet import ResNetConfig
 from jaxface.nets.vgg import VGGConfig
 from tools.convert_weights import lpips
 from tools.convert_weights.checkpoint import Checkpoint
-from tools.convert_weights.plan import Plan
+from tools.convert_weights.plan import Plan, make_config
 from tools.convert_weights.refusal import Refusal
-from tools.convert_weights.torch_layers import has_tensors, state_arrays
+from tools.convert_weights.resnet import trunk_entries, trunk_sizes
+from tools.convert_weights.torch_layers import counters, has_tensors, state_arrays
 from tools.convert_weights.trunks import find_trunk
 
 NETWORKS: tuple[str, ...] = ("features", "LPIPS")
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "LPIPS": {"heads": "the lpips package's weights/v0.1/vgg.pth or alex.pth"}
 }
+OPTIONAL: Mapping[str, Mapping[str, str]] = {}
 
 CONFIGS = {"VGG16": VGGConfig, "AlexNet": AlexNetConfig}
 
 
 def matches(root: Any) -> bool:
     """Whether a checkpoint's root object is of this family."""
-    return has_tensors(root, "features.0.weight", "features.0.bias")
+    return has_tensors(root, "features.0.weight", "features.0.bias") or _is_resnet(root)
+
+
+def _is_resnet(root: Any) -> bool:
+    return has_tensors(root, "conv1.weight", "layer1.0.conv1.weight", "fc.weight")
 
 
 def plan(root: Any, network: str, extras: Mapping[str, Checkpoint]) -> Plan:
     """How to convert the file's convolutions, or LPIPS upon them.
 
     Raises:
-        Refusal: if the file is neither of the two networks, or the heads are not of its widths.
+        Refusal: if the file is none of the networks, or the heads are not of its widths.
     """
     arrays = state_arrays(root)
+    if _is_resnet(root):
+        return _resnet(arrays, network)
     layers = {
         int(found[1]): key.removesuffix(".weight")
         for key in arrays
@@ -76,6 +88,20 @@ def plan(root: Any, network: str, extras: Mapping[str, Checkpoint]) -> Plan:
 def other_parts(root: Any, network: str) -> dict[str, str]:
     """Nothing: every key of the flat file is in the plan."""
     return {}
+
+
+def _resnet(arrays: dict[str, np.ndarray], network: str) -> Plan:
+    if network == "LPIPS":
+        raise Refusal("LPIPS is made of vgg16 or alexnet, not of a ResNet")
+    config = make_config(ResNetConfig, **trunk_sizes(arrays))
+    classifier = [key for key in ("fc.weight", "fc.bias") if key in arrays]
+    return Plan(
+        class_name="ResNetFeatures",
+        config=config,
+        arrays=arrays,
+        entries=tuple(trunk_entries(config.blocks, "trunk")),
+        ignored={key: "only the features are used" for key in classifier} | counters(arrays),
+    )
 
 
 def _joined(arrays: dict[str, np.ndarray], heads: Checkpoint) -> dict[str, np.ndarray]:

@@ -60,6 +60,8 @@ class RestyleEncoder(nnx.Module):
     def _codes(self, images: jax.Array, generated: jax.Array, count: int) -> list[jax.Array]:
         """The first ``count`` style blocks' outputs, [N, w_dim] each."""
         name, side = type(self).__name__, self.config.resolution
+        # What the generator made is float32; the trunk computes in the portraits' dtype.
+        generated = generated.astype(images.dtype)
         pair = [read_portraits(name, images, side), read_generated(name, generated, side)]
         last = self.body(jnp.concatenate(pair, axis=-1))[-1]
         return [self.styles[style](last) for style in range(count)]

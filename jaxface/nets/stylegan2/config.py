@@ -86,6 +86,23 @@ class GeneratorConfig(_NetworkSizes):
         """Style vectors in W+: 2 log2(resolution) - 2."""
         return 2 * len(self.block_resolutions)
 
+    @property
+    def style_widths(self) -> tuple[int, ...]:
+        """Channels that each style scales, in the order of computation: style space.
+
+        At 4 px one convolution and the RGB layer, at every other resolution two convolutions and
+        the RGB layer (the last resolution's alone, where the architecture is not ``skip``). At
+        1024 px 26 styles of 9088 channels together, as in StyleSpace Analysis (Wu et al. 2021).
+        """
+        widths, inputs = [], 0
+        for resolution in self.block_resolutions:
+            channels = self.channels(resolution)
+            widths += ([inputs] if inputs else []) + [channels]
+            if self.architecture == "skip" or resolution == self.resolution:
+                widths.append(channels)
+            inputs = channels
+        return tuple(widths)
+
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig(_NetworkSizes):

@@ -1,5 +1,8 @@
 """The synthesis network: W+ to images (Karras et al. 2020a, figures 2 and 7)."""
 
+import itertools
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,10 +42,17 @@ class SynthesisLayer(nnx.Module):
         self.noise_strength = nnx.Param(jnp.zeros(()))
 
     def __call__(
-        self, x: jax.Array, w: jax.Array, *, noise: Noise, layer: int, gain: float = 1.0
+        self,
+        x: jax.Array,
+        w: jax.Array,
+        *,
+        noise: Noise,
+        layer: int,
+        gain: float = 1.0,
+        shift: jax.Array | None = None,
     ) -> jax.Array:
-        """[N, H, W, in] and w [N, w_dim] to [N, H * up, W * up, out]."""
-        styles = self.affine(w)
+        """[N, H, W, in] and w [N, w_dim] to [N, H * up, W * up, out]; shift [N, in]."""
+        styles = _shifted(self.affine(w), shift)
         taps = np.asarray(self.taps)
         x = modulated_conv(x, self.weight[...], styles, taps=taps, up=self.up)
         maps = self._noise(noise, layer, x.shape[0])
@@ -77,9 +87,9 @@ class ToRGB(nnx.Module):
         self.weight = nnx.Param(jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros((config.image_channels,)))
 
-    def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """[N, H, W, in] and w [N, w_dim] to [N, H, W, image_channels]."""
-        styles = self.affine(w) * self.weight_gain
+    def __call__(self, x: jax.Array, w: jax.Array, *, shift: jax.Array | None = None) -> jax.Array:
+        """[N, H, W, in] and w [N, w_dim] to [N, H, W, image_channels]; shift [N, in]."""
+        styles = _shifted(self.affine(w), shift) * self.weight_gain
         taps = np.asarray(self.taps)
         y = modulated_conv(x, self.weight[...], styles, taps=taps, demodulate=False)
         return bias_act(y, self.bias[...], clamp=self.clamp)
@@ -126,6 +136,7 @@ class SynthesisBlock(nnx.Module):
         *,
         noise: Noise,
         layer: int,
+        shifts: Iterator[jax.Array | None],
     ) -> tuple[jax.Array, jax.Array | None]:
         """One resolution up.
 
@@ -134,6 +145,7 @@ class SynthesisBlock(nnx.Module):
             image: [N, R / 2, R / 2, 3] sum of the RGB outputs so far, or None.
             ws: [N, L - layer, w_dim], the styles from this block's first layer on.
             layer: index of this block's first style, which also numbers its noise.
+            shifts: what is added to each layer's style, in the order of computation.
 
         Returns:
             (features [N, R, R, C] in the block's dtype, image [N, R, R, 3] float32 or None).
@@ -142,7 +154,7 @@ class SynthesisBlock(nnx.Module):
         if self.const is not None:
             const = self.const[...].astype(self.dtype)
             x = jnp.broadcast_to(const, (ws.shape[0], *const.shape))
-            x = self.conv1(x, ws[:, 0], noise=noise, layer=layer)
+            x = self.conv1(x, ws[:, 0], noise=noise, layer=layer, shift=next(shifts))
             index = 1
         else:
             if x is None or self.conv0 is None:
@@ -151,16 +163,17 @@ class SynthesisBlock(nnx.Module):
             residual = None
             if self.skip is not None:
                 residual = self.skip(x, gain=RESIDUAL_GAIN)
-            x = self.conv0(x, ws[:, 0], noise=noise, layer=layer)
+            x = self.conv0(x, ws[:, 0], noise=noise, layer=layer, shift=next(shifts))
             gain = 1.0 if residual is None else RESIDUAL_GAIN
-            x = self.conv1(x, ws[:, 1], noise=noise, layer=layer + 1, gain=gain)
+            shift = next(shifts)
+            x = self.conv1(x, ws[:, 1], noise=noise, layer=layer + 1, gain=gain, shift=shift)
             if residual is not None:
                 x = residual + x
             index = 2
         if image is not None:
             image = upsample(image, np.asarray(self.taps))
         if self.to_rgb is not None:
-            rgb = self.to_rgb(x, ws[:, index]).astype(jnp.float32)
+            rgb = self.to_rgb(x, ws[:, index], shift=next(shifts)).astype(jnp.float32)
             image = rgb if image is None else image + rgb
         return x, image
 
@@ -170,6 +183,7 @@ class SynthesisNetwork(nnx.Module):
 
     def __init__(self, config: GeneratorConfig, *, rngs: nnx.Rngs):
         self.num_ws, self.w_dim = config.num_ws, config.w_dim
+        self.style_widths = config.style_widths
         blocks, in_channels = [], 0
         for resolution in config.block_resolutions:
             blocks.append(
@@ -179,7 +193,10 @@ class SynthesisNetwork(nnx.Module):
         self.blocks = nnx.List(blocks)
 
     def features(
-        self, w_plus: jax.Array, noise: Noise = "const"
+        self,
+        w_plus: jax.Array,
+        noise: Noise = "const",
+        style_shift: jax.Array | None = None,
     ) -> list[tuple[jax.Array, jax.Array | None]]:
         """(features, image) after each block, lowest resolution first; see ``__call__``."""
         if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_ws, self.w_dim):
@@ -188,20 +205,28 @@ class SynthesisNetwork(nnx.Module):
                 f"got {list(w_plus.shape)}"
             )
         w_plus = w_plus.astype(jnp.float32)
+        shifts = self._shifts(style_shift)
         outputs, x, image, layer = [], None, None, 0
         for block in self.blocks:
-            x, image = block(x, image, w_plus[:, layer:], noise=noise, layer=layer)
+            x, image = block(x, image, w_plus[:, layer:], noise=noise, layer=layer, shifts=shifts)
             outputs.append((x, image))
             # A block's RGB style is the next block's first style.
             layer += 1 if block.const is not None else 2
         return outputs
 
-    def __call__(self, w_plus: jax.Array, noise: Noise = "const") -> jax.Array:
+    def __call__(
+        self,
+        w_plus: jax.Array,
+        noise: Noise = "const",
+        style_shift: jax.Array | None = None,
+    ) -> jax.Array:
         """Synthesise images.
 
         Args:
             w_plus: [N, num_ws, w_dim].
             noise: ``"const"`` for the stored maps, ``"none"``, a key, or [N] keys, one an image.
+            style_shift: [N or 1, sum(style_widths)], an edit in style space: added to the styles
+                that the layers' affine maps make of ``w_plus``, in the order of ``style_widths``.
 
         Returns:
             [N, R, R, 3] float32, nominally in [-1, 1] and not clipped.
@@ -209,7 +234,24 @@ class SynthesisNetwork(nnx.Module):
         Raises:
             ValueError: for a wrong shape or an unknown kind of noise.
         """
-        image = self.features(w_plus, noise)[-1][1]
+        image = self.features(w_plus, noise, style_shift)[-1][1]
         if image is None:
             raise ValueError("synthesis: the last block has no RGB output")
         return image
+
+    def _shifts(self, style_shift: jax.Array | None) -> Iterator[jax.Array | None]:
+        """The layers' parts of a shift, in the order of computation."""
+        if style_shift is None:
+            return itertools.repeat(None)
+        total = sum(self.style_widths)
+        if style_shift.ndim != 2 or style_shift.shape[1] != total:
+            raise ValueError(
+                f"synthesis: expected style_shift of shape [N, {total}], "
+                f"got {list(style_shift.shape)}"
+            )
+        ends = list(itertools.accumulate(self.style_widths))[:-1]
+        return iter(jnp.split(style_shift.astype(jnp.float32), ends, axis=1))
+
+
+def _shifted(styles: jax.Array, shift: jax.Array | None) -> jax.Array:
+    return styles if shift is None else styles + shift

@@ -1,0 +1,44 @@
+"""Face parameters by the names that a person edits them by.
+
+``pitch``, ``yaw`` and ``roll`` are the angles of `FaceParameters.rotation`; the names of
+`EXPRESSION_NAMES` are its first expression coefficients.
+"""
+
+import difflib
+import itertools
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from jaxface.morphable.modes import EXPRESSION_NAMES
+from jaxface.morphable.parameters import SEMANTIC_GROUPS, WIDTHS
+
+ANGLES = ("pitch", "yaw", "roll")
+
+_OFFSETS = dict(zip(WIDTHS, itertools.accumulate(WIDTHS.values(), initial=0), strict=False))
+
+ATTRIBUTES: Mapping[str, tuple[str, int]] = MappingProxyType(
+    {name: ("pose", _OFFSETS["rotation"] + i) for i, name in enumerate(ANGLES)}
+    | {name: ("expression", _OFFSETS["expression"] + i) for i, name in enumerate(EXPRESSION_NAMES)}
+)
+"""Name to semantic group and place in the 257 parameters."""
+
+
+def group_places(group: str) -> list[int]:
+    """Where a semantic group's numbers lie in the 257 parameters, in the order of `group`."""
+    return [_OFFSETS[field] + i for field in SEMANTIC_GROUPS[group] for i in range(WIDTHS[field])]
+
+
+def attribute(name: str) -> tuple[str, int]:
+    """Semantic group, and place among the group's numbers, of a named parameter.
+
+    Raises:
+        ValueError: if no parameter has that name; the message gives the nearest.
+    """
+    if name not in ATTRIBUTES:
+        near = difflib.get_close_matches(name, ATTRIBUTES, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"unknown face parameter {name!r}; did you mean {near!r}? Known: "
+            f"{', '.join(ATTRIBUTES)}"
+        )
+    group, place = ATTRIBUTES[name]
+    return group, group_places(group).index(place)

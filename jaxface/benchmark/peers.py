@@ -1,12 +1,16 @@
 """Peers: other implementations of the same calls, brought by the user as ``MODULE:FACTORY``.
 
-``FACTORY(problem)`` gets a :class:`jaxface.benchmark.Problem` and returns an object with the
-methods of the benchmark, which take and return NumPy arrays and return when the work is done:
+``FACTORY(problem)`` gets a :class:`jaxface.benchmark.Problem`, or for `networks` a
+:class:`jaxface.benchmark.NetworkProblem` for each network, and returns an object with the methods
+of the benchmark, which take and return NumPy arrays and return when the work is done (or None where
+it has no such implementation):
 
 * synthesis: ``forward(w_plus) -> images`` and
   ``forward_backward(w_plus, cotangent) -> (images, gradient)``;
 * projection: ``set_targets(targets)``, untimed, then ``energy_gradient(w_plus) -> (energy,
-  gradient)``.
+  gradient)``;
+* networks: ``forward(*pictures) -> outputs`` and, for those whose gradient is measured,
+  ``forward_backward(*pictures, cotangent) -> (output, gradient)``.
 
 Optional: ``info``, a dict of text that identifies it (repository, commit, versions); ``put(array)``
 and ``get(output)``, which move an input to where the peer computes and an output back, untimed.
@@ -19,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxface.benchmark.networks import NetworkProblem
 from jaxface.benchmark.problem import Problem
 from jaxface.benchmark.workload import Workload
 from jaxface.errors import UsageError
@@ -63,11 +68,14 @@ class Contender:
         return found
 
 
-def load_peers(specs: Iterable[str], problem: Problem) -> list[Contender]:
+def load_peers(specs: Iterable[str], problem: Problem | NetworkProblem) -> list[Contender]:
     """Import each factory and call it.
 
     Args:
         specs: ``MODULE:FACTORY``; the module is found as Python finds any, on ``PYTHONPATH``.
+
+    Returns:
+        In the order of `specs`, without those whose factory returned None.
 
     Raises:
         UsageError: for a malformed or repeated specification, a module that cannot be imported,
@@ -81,12 +89,25 @@ def load_peers(specs: Iterable[str], problem: Problem) -> list[Contender]:
     peers = []
     for spec, factory in factories:
         implementation = factory(problem)
+        if implementation is None:
+            continue
         info = {str(k): str(v) for k, v in getattr(implementation, "info", {}).items()}
         peers.append(Contender(spec, implementation, info))
     return peers
 
 
-def _factory(spec: str) -> Callable[[Problem], Any]:
+def without_methods(contender: Contender, workload: Workload) -> UsageError | None:
+    """Why a contender cannot take part: the first of the workload's methods that it lacks."""
+    methods = [call.method for call in workload.calls]
+    try:
+        for name in (["set_targets"] if workload.targets is not None else []) + methods:
+            contender.method(name)
+    except UsageError as error:
+        return error
+    return None
+
+
+def _factory(spec: str) -> Callable[[Any], Any]:
     module_name, colon, factory_name = spec.partition(":")
     if not (module_name and colon and factory_name):
         raise UsageError(f"--peer: expected MODULE:FACTORY, got {spec!r}")

@@ -2,19 +2,20 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from flax import nnx
 
-from jaxface.nets import VGG16, Generator, GeneratorConfig, VGGConfig
-from jaxface.weights import build_network, network_arrays
+from jaxface.nets import LPIPS, VGG16, Generator, GeneratorConfig, LPIPSConfig, VGGConfig
+from jaxface.weights import abstract_network, build_network, network_names
 
 Dtype = Literal["float32", "bfloat16"]
+Network = TypeVar("Network", bound=nnx.Module)
 
-# Spread of the parameters that a fresh network has at zero: biases and noise strengths. Were they
-# left there, a contender that ignores them would compare as equal.
+# Deviation of the vectors that a fresh network has at zero or one.
 SPREAD = 0.1
+AROUND_ONE = (".weight", ".variance", ".scale", "affine.bias")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Problem:
             [in, out], stored raw: the equalised gains of StyleGAN2 apply at run time.
         perceptual: arrays of the VGG-16 of the perceptual term by dotted name, HWIO kernels used
             as they are; None without the term.
+        lpips: arrays of the LPIPS network (``lpips_config``) likewise, a trunk and its five heads;
+            None without the term.
+        lpips_config: its configuration.
     """
 
     resolution: int
@@ -38,6 +42,13 @@ class Problem:
     dtype: Dtype
     weights: Mapping[str, np.ndarray] = dataclasses.field(repr=False)
     perceptual: Mapping[str, np.ndarray] | None = dataclasses.field(repr=False)
+    lpips: Mapping[str, np.ndarray] | None = dataclasses.field(repr=False)
+    lpips_config: LPIPSConfig | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What else a report tells of a benchmark's problem, in JSON's types."""
+        return {}
 
     @property
     def config(self) -> GeneratorConfig:
@@ -46,19 +57,15 @@ class Problem:
 
     def generator(self) -> Generator:
         """jaxface's generator with these weights."""
-        network = build_network("Generator", self.config, self.weights)
-        if not isinstance(network, Generator):
-            raise TypeError(f"expected a Generator, got {type(network).__name__}")
-        return network
+        return _built(Generator, self.config, self.weights)
 
     def perceptual_network(self) -> VGG16 | None:
         """jaxface's VGG-16 with these weights, or None without the perceptual term."""
-        if self.perceptual is None:
-            return None
-        network = build_network("VGG16", VGGConfig(), self.perceptual)
-        if not isinstance(network, VGG16):
-            raise TypeError(f"expected a VGG16, got {type(network).__name__}")
-        return network
+        return None if self.perceptual is None else _built(VGG16, VGGConfig(), self.perceptual)
+
+    def lpips_network(self) -> LPIPS | None:
+        """jaxface's LPIPS with these weights, or None without its term."""
+        return None if self.lpips is None else _built(LPIPS, self.lpips_config, self.lpips)
 
 
 def random_problem(
@@ -68,33 +75,66 @@ def random_problem(
     channel_max: int,
     dtype: Dtype,
     perceptual: bool,
+    lpips: LPIPSConfig | None = None,
     seed: int,
 ) -> Problem:
-    """A generator as initialised, with every bias and noise strength moved off its start.
+    """A generator and the energy's networks, with :func:`random_weights`.
 
     Args:
         perceptual: whether to make a VGG-16 of full width too.
+        lpips: which LPIPS network to make too, None for none.
 
     Raises:
         ValueError: for sizes that :class:`GeneratorConfig` refuses.
     """
     config = _config(resolution, channel_base, channel_max, dtype)
-    rng = np.random.default_rng(seed)
-    weights = network_arrays(Generator(config, rngs=nnx.Rngs(seed)))
-    for name, array in sorted(weights.items()):
-        if name.endswith((".bias", ".noise_strength")):
-            step = SPREAD * rng.standard_normal(array.shape)
-            weights[name] = (array + step).astype(np.float32)
     return Problem(
         resolution=resolution,
         channel_base=channel_base,
         channel_max=channel_max,
         dtype=dtype,
-        weights=weights,
-        perceptual=(
-            network_arrays(VGG16(VGGConfig(), rngs=nnx.Rngs(seed))) if perceptual else None
-        ),
+        weights=random_weights(Generator, config, seed=seed),
+        perceptual=random_weights(VGG16, VGGConfig(), seed=seed) if perceptual else None,
+        lpips=None if lpips is None else random_weights(LPIPS, lpips, seed=seed),
+        lpips_config=lpips,
     )
+
+
+def random_weights(network: type[nnx.Module], config: Any, *, seed: int) -> dict[str, np.ndarray]:
+    """Random arrays for a network, none of them zero or one throughout.
+
+    A contender that ignored a bias, a running mean or a noise strength would else compare as equal.
+    Kernels have He's deviation, a generator's, whose gains apply at run time, deviation 1; factors
+    (norms' weights and variances, styles' biases) are around one, other vectors around zero, and
+    LPIPS's heads uniform in [0, 1], since the published ones are not negative. From NumPy, because
+    initialising a network compiles a program for every shape.
+
+    Args:
+        network: a class of ``jaxface.weights.NETWORKS``.
+        config: its configuration.
+
+    Returns:
+        Dotted name to float32 array.
+    """
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for name, spec in sorted(network_names(abstract_network(network.__name__, config)).items()):
+        array = rng.standard_normal(spec.shape, dtype=np.float32)
+        if name.startswith("heads."):
+            array = rng.random(spec.shape, dtype=np.float32)
+        elif len(spec.shape) < 2:
+            array = SPREAD * array + float(name.endswith(AROUND_ONE))
+        elif name.endswith(".weight") and network is not Generator:
+            array = array * np.sqrt(2 / np.prod(spec.shape[:-1]))
+        weights[name] = np.asarray(array, np.float32)
+    return weights
+
+
+def _built(network: type[Network], config: Any, weights: Mapping[str, np.ndarray]) -> Network:
+    built = build_network(network.__name__, config, weights)
+    if not isinstance(built, network):
+        raise TypeError(f"expected a {network.__name__}, got {type(built).__name__}")
+    return built
 
 
 def _config(resolution: int, channel_base: int, channel_max: int, dtype: Dtype) -> GeneratorConfig:

@@ -1,23 +1,36 @@
 """One iteration of a W+ projection without its optimiser: energy and gradient.
 
-The energy of image i is the mean squared pixel difference to its target, plus, where the problem
-has a perceptual network, Image2StyleGAN's perceptual term (Abdal et al. 2019, equation 2): the
-mean squared difference of VGG-16's conv1_1, conv1_2, conv3_2 and conv4_2 (before the ReLU), each
-with weight 1, on images box-averaged to at most 256 px. A target's features are computed once, in
-``set_targets``, as in a real projection.
+The energy of image i is the mean squared pixel difference to its target, plus, each with weight 1
+and on images box-averaged to at most 256 px, what the problem has a network for:
+
+* the perceptual term of Image2StyleGAN (Abdal et al. 2019, equation 2): the mean squared
+  difference of VGG-16's conv1_1, conv1_2, conv3_2 and conv4_2 (before the ReLU);
+* LPIPS (Zhang et al. 2018), the term of StyleGAN2's own projector, on images of the same 256 px
+  (stylegan2-ada-pytorch's ``projector.py``), and of most of its successors.
+
+A target's features are computed once, in ``set_targets``, as in a real projection.
 """
 
+import functools
+from collections.abc import Mapping
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxface.benchmark.problem import Problem
+from jaxface.benchmark.problem import Dtype, Problem
 from jaxface.benchmark.synthesis import random_w_plus
 from jaxface.benchmark.workload import Call, Program, Workload
 from jaxface.losses import perceptual, photometric
-from jaxface.nets import VGG16, Generator
+from jaxface.nets import LPIPS, VGG16, Generator
 
 LAYERS: tuple[str, ...] = ("conv1_1", "conv1_2", "conv3_2", "conv4_2")
 FEATURE_RESOLUTION = 256
+
+# Of one image, as many as that projector takes (num_steps).
+ITERATIONS = 1000
+
+Features = dict[str, perceptual.Features]
 
 
 class Projection:
@@ -25,13 +38,17 @@ class Projection:
 
     def __init__(self, problem: Problem):
         self._generator = problem.generator()
-        self._vgg = problem.perceptual_network()
+        self._dtype: Dtype = problem.dtype
+        networks = {"perceptual": problem.perceptual_network(), "lpips": problem.lpips_network()}
+        self._judges = {name: network for name, network in networks.items() if network is not None}
 
     def set_targets(self, targets: jax.Array) -> None:
         """Take the target images [N, R, R, 3] and compute their features."""
-        features = None if self._vgg is None else jax.jit(_features)(self._vgg, targets)
+        measured = functools.partial(_features, dtype=self._dtype)
+        features = jax.jit(measured)(self._judges, targets)
+        energy_gradient = functools.partial(_energy_gradient, dtype=self._dtype)
         self.energy_gradient = Program(
-            _energy_gradient, self._generator, self._vgg, targets, features
+            energy_gradient, self._generator, self._judges, targets, features
         )
 
 
@@ -46,25 +63,37 @@ def workload(problem: Problem, *, batch: int, rng: np.random.Generator) -> Workl
     )
 
 
-def _features(vgg: VGG16, images: jax.Array) -> perceptual.Features:
-    return perceptual.features(vgg, images, LAYERS, resolution=FEATURE_RESOLUTION)
+def _features(judges: Mapping[str, VGG16 | LPIPS], images: jax.Array, *, dtype: Dtype) -> Features:
+    """By term, what is compared of the images; float32, computed in `dtype`."""
+    found: Features = {}
+    for term, judge in judges.items():
+        small = perceptual.downsample(images, FEATURE_RESOLUTION).astype(dtype)
+        is_lpips = isinstance(judge, LPIPS)
+        features = judge.features(small) if is_lpips else judge.features(small, LAYERS)
+        found[term] = {layer: x.astype(jnp.float32) for layer, x in features.items()}
+    return found
 
 
 def _energy_gradient(
     generator: Generator,
-    vgg: VGG16 | None,
+    judges: Mapping[str, VGG16 | LPIPS],
     targets: jax.Array,
-    features: perceptual.Features | None,
+    features: Features,
     w_plus: jax.Array,
+    *,
+    dtype: Dtype,
 ) -> tuple[jax.Array, jax.Array]:
     """Energies [N] and the gradient of each with respect to its own styles [N, L, 512]."""
 
     def total(w_plus: jax.Array) -> tuple[jax.Array, jax.Array]:
         images = generator.synthesis(w_plus)
         energy = photometric.l2(images, targets)
-        if vgg is not None and features is not None:
-            weights = dict.fromkeys(LAYERS, 1.0)
-            energy = energy + perceptual.distance(_features(vgg, images), features, weights)
+        for term, found in _features(judges, images, dtype=dtype).items():
+            judge, wanted = judges[term], features[term]
+            if isinstance(judge, LPIPS):
+                energy = energy + judge.distance(found, wanted)
+            else:
+                energy = energy + perceptual.distance(found, wanted, dict.fromkeys(LAYERS, 1.0))
         return energy.sum(), energy
 
     gradient, energy = jax.grad(total, has_aux=True)(w_plus)

@@ -1,4 +1,4 @@
-"""Results as a JSON document and as a table."""
+"""Results as a JSON document and as a table for the terminal."""
 
 import dataclasses
 import datetime
@@ -6,99 +6,204 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import jax
-
 import jaxface
+from jaxface.benchmark import hardware
+from jaxface.benchmark.networks import NetworkProblem
 from jaxface.benchmark.peers import Contender
 from jaxface.benchmark.problem import Problem
-from jaxface.benchmark.runner import OURS, Measurement
+from jaxface.benchmark.runner import BENCHMARKS, OURS, Measurement
 from jaxface.errors import UsageError
 from jaxface.files import atomic_writer
 
-FORMAT = "jaxface-benchmark/1"
+FORMAT = "jaxface-benchmark/2"
 
 VERSIONED = ("jax", "jaxlib", "flax", "numpy")
 
+Run = dict[str, Any]
+"""One benchmark of one problem: its name, settings and measurements."""
 
-def document(
+
+def run_entry(
     name: str,
-    problem: Problem,
+    problem: Problem | NetworkProblem,
     measurements: Iterable[Measurement],
     *,
-    peers: Iterable[Contender],
+    peak: hardware.Peak | None,
     repeats: int,
     seed: int,
-) -> dict[str, Any]:
-    """Everything about a run, in JSON's types.
+) -> Run:
+    """A benchmark's part of the document, in JSON's types.
 
-    Times are seconds, ``flop`` counts a multiply-add as two. ``load_average`` is the machine's
-    over the last minute when the run ended (it includes the run): on a busy machine compare
-    ratios, not times.
+    Times are seconds, ``flop`` counts a multiply-add as two. Shares of the peak are of the
+    device's, in the problem's dtype; None where it is not known, and for peers.
     """
+    iterations = BENCHMARKS[name].iterations
     return {
-        "format": FORMAT,
         "benchmark": name,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "settings": {
-            "resolution": problem.resolution,
-            "channel_base": problem.channel_base,
-            "channel_max": problem.channel_max,
-            "dtype": problem.dtype,
-            "perceptual": problem.perceptual is not None,
-            "repeats": repeats,
-            "seed": seed,
-        },
-        "device": _device(),
-        "versions": _versions(),
-        "contenders": {OURS: {}, **{peer.name: dict(peer.info) for peer in peers}},
-        "measurements": [_row(measurement) for measurement in measurements],
+        "settings": settings(problem) | {"repeats": repeats, "seed": seed},
+        "iterations_per_image": iterations,
+        "measurements": [
+            _row(measurement, problem.dtype, peak, iterations) for measurement in measurements
+        ],
     }
 
 
-def write_report(path: str | os.PathLike[str], report: dict[str, Any]) -> None:
+def document(
+    runs: Iterable[Run], *, peers: Iterable[Contender], peak: hardware.Peak | None
+) -> dict[str, Any]:
+    """Everything about a call of the command, in JSON's types."""
+    infos = {peer.name: dict(peer.info) for peer in peers}
+    return {
+        "format": FORMAT,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "device": hardware.description(peak),
+        "versions": _versions(),
+        "contenders": {OURS: {}, **infos},
+        "runs": list(runs),
+    }
+
+
+def write_report(path: str | os.PathLike[str], report: Mapping[str, Any]) -> None:
     """Write the document; the file appears whole or not at all.
+
+    Raises:
+        UsageError: if it cannot be written.
+    """
+    write_file(path, json.dumps(report, indent=1).encode() + b"\n")
+
+
+def write_file(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write bytes; the file appears whole or not at all.
 
     Raises:
         UsageError: if it cannot be written.
     """
     try:
         with atomic_writer(path) as file:
-            file.write(json.dumps(report, indent=1).encode() + b"\n")
+            file.write(content)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def table(report: dict[str, Any]) -> str:
+def read_report(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what :func:`write_report` wrote.
+
+    Raises:
+        UsageError: if it cannot be read, or is something else.
+    """
+    try:
+        with open(path, "rb") as file:
+            report = json.load(file)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON: {error}") from error
+    found = report.get("format") if isinstance(report, dict) else None
+    if found != FORMAT:
+        raise UsageError(f"{path}: expected a result of format {FORMAT!r}, got {found!r}")
+    return report
+
+
+def label(run: Run) -> str:
+    """What a run measured, and at which size, in a few words."""
+    return described(run["benchmark"], run["settings"])
+
+
+def described(name: str, settings: Mapping[str, Any]) -> str:
+    """The same of a benchmark's name and settings."""
+    if name == "networks":
+        tiny = " (tiny)" if settings["tiny"] else ""
+        return f"{settings['network']}{tiny} {settings['resolution']} px"
+    chosen = ("perceptual", "lpips") if BENCHMARKS[name].energy else ()
+    terms = [f" + {term}" for term in chosen if settings[term]]
+    return f"{name}{''.join(terms)} {settings['resolution']} px"
+
+
+def rows(report: Mapping[str, Any]) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Every measurement with its run."""
+    for run in report["runs"]:
+        for row in run["measurements"]:
+            yield run, row
+
+
+COLUMNS = (
+    "what", "method", "dtype", "batch", "contender", "compile s", "first s", "median s", "min s",
+    "ms/image", "GFLOP", "GFLOP/s", "of peak", "MiB", "jaxface is", "difference",
+)  # fmt: skip
+
+
+def table(report: Mapping[str, Any]) -> str:
     """The document's measurements as text, one line each."""
-    settings, device = report["settings"], report["device"]
-    energy = " + perceptual" if settings["perceptual"] else ""
-    title = (
-        f"{report['benchmark']}{energy}, {settings['resolution']} px, channel base "
-        f"{settings['channel_base']} (at most {settings['channel_max']}), {settings['dtype']}, "
-        f"{settings['repeats']} rounds, on {device['count']} x {device['kind']}"
-    )
-    header = (
-        "method", "batch", "contender", "compile s", "first s", "median s", "min s",
-        "images/s", "GFLOP/s", "jaxface is", "difference",
-    )  # fmt: skip
-    rows = [header, *(_cells(row) for row in report["measurements"])]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    device = report["device"]
+    sizes = {_generator(run["settings"]) for run in report["runs"]} - {""}
+    repeats = sorted({run["settings"]["repeats"] for run in report["runs"]})
+    parts = [*sorted(sizes), f"{', '.join(map(str, repeats))} rounds"]
+    title = f"{', '.join(parts)}, on {device['count']} x {device['kind']}"
+    cells = [COLUMNS, *(_cells(run, row) for run, row in rows(report))]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
     lines = [title, ""]
-    for row in rows:
+    for line in cells:
         text = [
-            cell.ljust(width) if i in (0, 2) else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if i in (0, 1, 2, 4) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         lines.append("  ".join(text).rstrip())
     return "\n".join(lines)
 
 
-def _row(measurement: Measurement) -> dict[str, Any]:
+def number(value: float | None) -> str:
+    """Three digits, all that are before the point, or a dash for nothing."""
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+
+
+def share(value: float | None) -> str:
+    """A share as a percentage, or a dash for nothing."""
+    return "-" if value is None else f"{100 * value:.3g}%"
+
+
+def settings(problem: Problem | NetworkProblem) -> dict[str, Any]:
+    """A problem's sizes, in JSON's types."""
+    if isinstance(problem, NetworkProblem):
+        return {
+            "network": problem.name,
+            "resolution": problem.side,
+            "tiny": problem.tiny,
+            "dtype": problem.dtype,
+        }
+    return {
+        "resolution": problem.resolution,
+        "channel_base": problem.channel_base,
+        "channel_max": problem.channel_max,
+        "dtype": problem.dtype,
+        "perceptual": problem.perceptual is not None,
+        "lpips": None if problem.lpips_config is None else problem.lpips_config.trunk,
+    } | problem.options
+
+
+def _generator(settings: Mapping[str, Any]) -> str:
+    if "channel_base" not in settings:
+        return ""
+    return (
+        f"{settings['resolution']} px, channel base {settings['channel_base']} (at most "
+        f"{settings['channel_max']})"
+    )
+
+
+def _row(
+    measurement: Measurement, dtype: str, peak: hardware.Peak | None, iterations: int
+) -> dict[str, Any]:
     median = measurement.median
+    flop_per_second, bytes_per_second = (
+        None if amount is None else amount / median
+        for amount in (measurement.flop, measurement.bytes)
+    )
+    fastest = None if peak is None else peak.flop_per_second.get(dtype)
+    widest = None if peak is None else peak.bytes_per_second
     return {
         "method": measurement.method,
         "batch": measurement.batch,
@@ -111,8 +216,14 @@ def _row(measurement: Measurement) -> dict[str, Any]:
             "all": measurement.seconds,
         },
         "images_per_second": measurement.images_per_second,
+        "images_per_hour": 3600 * measurement.images_per_second / iterations,
         "flop": measurement.flop,
-        "flop_per_second": None if measurement.flop is None else measurement.flop / median,
+        "flop_per_second": flop_per_second,
+        "share_of_peak_flop": _quotient(flop_per_second, fastest),
+        "bytes": measurement.bytes,
+        "bytes_per_second": bytes_per_second,
+        "share_of_peak_bandwidth": _quotient(bytes_per_second, widest),
+        "memory_bytes": measurement.memory,
         "speedup_of_jaxface": measurement.speedup,
         "differences": [
             {**dataclasses.asdict(difference), "relative": difference.relative}
@@ -121,47 +232,31 @@ def _row(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    speedup = row["speedup_of_jaxface"]
+def _quotient(amount: float | None, most: float | None) -> float | None:
+    return None if amount is None or most is None else amount / most
+
+
+def _cells(run: Run, row: Mapping[str, Any]) -> tuple[str, ...]:
+    speedup, seconds, batch = row["speedup_of_jaxface"], row["seconds"], row["batch"]
     differences = [difference["relative"] for difference in row["differences"]]
     return (
+        label(run),
         row["method"],
-        str(row["batch"]),
+        run["settings"]["dtype"],
+        str(batch),
         row["contender"],
-        _number(row["compile_seconds"]),
-        _number(row["first_call_seconds"]),
-        _number(row["seconds"]["median"]),
-        _number(row["seconds"]["min"]),
-        _number(row["images_per_second"]),
-        "-" if row["flop"] is None else _number(row["flop_per_second"] / 1e9),
+        number(row["compile_seconds"]),
+        number(row["first_call_seconds"]),
+        number(seconds["median"]),
+        number(seconds["min"]),
+        number(1e3 * seconds["median"] / batch),
+        "-" if row["flop"] is None else number(row["flop"] / 1e9),
+        "-" if row["flop"] is None else number(row["flop_per_second"] / 1e9),
+        share(row["share_of_peak_flop"]),
+        "-" if row["memory_bytes"] is None else number(row["memory_bytes"] / 2**20),
         "-" if speedup is None else f"{speedup:.2f}x faster",
         f"{max(differences):.1e}" if differences else "-",
     )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _device() -> dict[str, Any]:
-    device = jax.devices()[0]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "platform": device.platform,
-        "kind": _cpu_model() if device.platform == "cpu" else device.device_kind,
-        # Virtual CPU devices are one CPU.
-        "count": cores if device.platform == "cpu" else 1,
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _cpu_model() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _versions() -> dict[str, str]:

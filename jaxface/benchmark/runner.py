@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxface.benchmark import projection, synthesis
-from jaxface.benchmark.peers import Contender, Difference, compare
+from jaxface.benchmark import networks, pie, projection, synthesis
+from jaxface.benchmark.networks import NetworkProblem
+from jaxface.benchmark.peers import Contender, Difference, compare, without_methods
 from jaxface.benchmark.problem import Problem
 from jaxface.benchmark.workload import Call, Program, Workload
 
@@ -25,14 +26,22 @@ class Benchmark:
         summary: what a call does, for reports.
         workload: ``(problem, *, batch, rng)`` to the calls and their inputs.
         ours: the problem to jaxface's implementation of them, as :class:`Program` attributes.
+        energy: whether the problem's terms (`perceptual`, `lpips`) are chosen freely.
+        completed: ``(problem with a VGG-16, *, seed, **options)`` to the benchmark's own problem,
+            for one that needs more networks; None for one that does not.
+        iterations: calls that one image takes, which makes calls a second images an hour.
     """
 
     summary: str
     workload: Callable[..., Workload]
-    ours: Callable[[Problem], Any]
+    ours: Callable[[Any], Any]
+    energy: bool = False
+    completed: Callable[..., Problem] | None = None
+    iterations: int = 1
 
 
-BENCHMARKS = {
+# What is done with a generator, at any resolution. Another one is one more line here.
+WORKLOADS = {
     "synthesis": Benchmark(
         "W+ to images (forward), and a cotangent of the images back to W+ (forward_backward)",
         synthesis.workload,
@@ -42,6 +51,25 @@ BENCHMARKS = {
         "energy of a W+ projection and its gradient (energy_gradient)",
         projection.workload,
         projection.Projection,
+        energy=True,
+        iterations=projection.ITERATIONS,
+    ),
+    "pie": Benchmark(
+        "the whole energy of PIE and its gradient (energy_gradient)",
+        pie.workload,
+        pie.PIE,
+        completed=pie.whole_problem,
+        iterations=pie.ITERATIONS,
+    ),
+}
+
+BENCHMARKS = {
+    **WORKLOADS,
+    "networks": Benchmark(
+        "pictures to what a network gives (forward), and a cotangent of that back to the pictures "
+        "(forward_backward)",
+        networks.workload,
+        networks.Network,
     ),
 }
 
@@ -55,7 +83,7 @@ class Measurement:
             any, is in the first call.
         first_call_seconds: the first call after that.
         seconds: steady state, one per round.
-        flop: see :class:`Program`; jaxface's count, so None for peers.
+        flop, bytes, memory: see :class:`Program`; jaxface's counts, so None for peers.
         speedup: jaxface's advantage, the median over rounds of the contender's time over jaxface's
             in the same round; None for jaxface itself.
         differences: outputs compared with jaxface's; empty for jaxface itself.
@@ -68,6 +96,8 @@ class Measurement:
     first_call_seconds: float
     seconds: list[float]
     flop: float | None
+    bytes: float | None
+    memory: int | None
     speedup: float | None
     differences: list[Difference]
 
@@ -84,12 +114,13 @@ class Measurement:
 
 def run_benchmark(
     name: str,
-    problem: Problem,
+    problem: Problem | NetworkProblem,
     *,
     batches: Iterable[int],
     repeats: int,
     peers: Iterable[Contender],
     seed: int,
+    partial: bool = False,
 ) -> list[Measurement]:
     """Measure jaxface and its peers.
 
@@ -99,7 +130,9 @@ def run_benchmark(
 
     Args:
         name: a key of ``BENCHMARKS``.
+        problem: of the kind that the benchmark takes.
         seed: of the inputs.
+        partial: whether a peer that lacks a method is left out, rather than refused.
 
     Returns:
         By batch, then call, then contender, jaxface first.
@@ -109,12 +142,16 @@ def run_benchmark(
     """
     benchmark = BENCHMARKS[name]
     ours = Contender(OURS, _OnDevice(benchmark.ours(problem)), {})
-    contenders = [ours, *peers]
+    peers = list(peers)
     rng = np.random.default_rng(seed)
     measurements = []
     for batch in batches:
         workload = benchmark.workload(problem, batch=batch, rng=rng)
-        measurements += _measure(workload, contenders, repeats=repeats)
+        reasons = [without_methods(peer, workload) for peer in peers]
+        if any(reasons) and not partial:
+            raise next(reason for reason in reasons if reason)
+        able = [peer for peer, reason in zip(peers, reasons, strict=True) if reason is None]
+        measurements += _measure(workload, [ours, *able], repeats=repeats)
     return measurements
 
 
@@ -136,10 +173,12 @@ class _First:
     """What the first call of a method gave."""
 
     run: Callable[[], Any]
-    compile_seconds: float | None
-    flop: float | None
     seconds: float
     outputs: tuple[np.ndarray, ...]
+    compile_seconds: float | None = None
+    flop: float | None = None
+    bytes: float | None = None
+    memory: int | None = None
 
 
 def _measure(workload: Workload, contenders: list[Contender], *, repeats: int) -> list[Measurement]:
@@ -172,6 +211,8 @@ def _measure(workload: Workload, contenders: list[Contender], *, repeats: int) -
                     first_call_seconds=first.seconds,
                     seconds=seconds[name],
                     flop=first.flop,
+                    bytes=first.bytes,
+                    memory=first.memory,
                     speedup=None if name == OURS else _ratio(seconds[name], seconds[OURS]),
                     differences=[] if name == OURS else differences[name][call.method],
                 )
@@ -182,14 +223,16 @@ def _measure(workload: Workload, contenders: list[Contender], *, repeats: int) -
 def _first_call(contender: Contender, call: Call) -> _First:
     function = contender.method(call.method)
     inputs = [contender.put(array) for array in call.inputs]
-    compile_seconds = flop = None
+    counts: dict[str, Any] = {}
     if isinstance(function, Program):
         function.compile(*inputs)
-        compile_seconds, flop = function.compile_seconds, function.flop
+        counts = {
+            name: getattr(function, name) for name in ("compile_seconds", "flop", "bytes", "memory")
+        }
     start = time.perf_counter()
     outputs = function(*inputs)
     seconds = time.perf_counter() - start
-    return _First(lambda: function(*inputs), compile_seconds, flop, seconds, contender.get(outputs))
+    return _First(lambda: function(*inputs), seconds, contender.get(outputs), **counts)
 
 
 def _rounds(runs: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxface.benchmark import flops
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
@@ -47,7 +49,13 @@ class Program:
     Attributes:
         compile_seconds: tracing, lowering and compiling, for the inputs of the last `compile`.
         flop: floating-point operations of one call (a multiply-add is two), as XLA counts them in
-            the program before the backend's rewriting; None where the backend does not count.
+            the program before the backend's rewriting, loops by their length; None where the
+            backend does not count.
+        bytes: memory traffic of one call as XLA counts it in the compiled program: every fused
+            operation reads its inputs and writes its outputs once, caches or not. None where the
+            backend does not count, and for programs with loops, whose bodies it counts once.
+        memory: bytes of device memory that a call needs: arguments (networks too), outputs and
+            temporary arrays, from the compiled program's memory analysis; None without one.
     """
 
     def __init__(self, fn: Callable[..., Any], *networks: Any):
@@ -56,18 +64,30 @@ class Program:
         self._compiled: jax.stages.Compiled | None = None
         self.compile_seconds = 0.0
         self.flop: float | None = None
+        self.bytes: float | None = None
+        self.memory: int | None = None
 
     def compile(self, *inputs: jax.Array) -> None:
         """Compile for inputs of these shapes, in place of what was compiled before."""
         start = time.perf_counter()
-        lowered = self._jitted.lower(*self._networks, *inputs)
-        self._compiled = lowered.compile()
+        traced = self._jitted.trace(*self._networks, *inputs)
+        lowered = traced.lower()
+        compiled = self._compiled = lowered.compile()
         self.compile_seconds = time.perf_counter() - start
-        analysis = lowered.cost_analysis()
-        self.flop = None if not analysis else float(analysis["flops"])
+        self.flop = flops.count(traced, lowered)
+        costs = None if flops.has_loop(traced) else compiled.cost_analysis()
+        self.bytes = None if not costs else costs.get("bytes accessed")
+        sizes = compiled.memory_analysis()
+        self.memory = None if sizes is None else _held(sizes)
 
     def __call__(self, *inputs: jax.Array) -> Any:
         """Run and wait for the outputs."""
         if self._compiled is None:
             raise RuntimeError("Program: call compile(*inputs) before the program itself")
         return jax.block_until_ready(self._compiled(*self._networks, *inputs))
+
+
+def _held(sizes: Any) -> int:
+    # An output that takes an argument's place is counted with both.
+    held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+    return held - sizes.alias_size_in_bytes

@@ -1,39 +1,254 @@
 """`jaxface benchmark NAME`: times the hot paths, alone or beside other implementations."""
 
 import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
 
 NAME = "benchmark"
-HELP = "time synthesis or projection, alone or beside other implementations"
+HELP = "time synthesis, projection, PIE or the networks, alone or beside other implementations"
 
 SEED = 0
 
+# The keys of jaxface.benchmark.WORKLOADS, which imports JAX, and what each does.
+WORKLOADS = {
+    "synthesis": "W+ to images, and a cotangent of the images back to W+",
+    "projection": "the energy of a W+ projection and its gradient",
+    "pie": "the whole energy of PIE and its gradient",
+}
+
+ALL_RESOLUTIONS = (256, 1024)
+
+PIE_OPTIONS = ("recognition", "reconstruction", "edits", "bank")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=("synthesis", "projection"), metavar="NAME",
-                        help="synthesis or projection")  # fmt: skip
-    parser.add_argument("--resolution", type=int, default=256, help="pixels per side (256)")
+    names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
+    for name, about in WORKLOADS.items():
+        workload = names.add_parser(name, help=about, description=about)
+        _add_generator_arguments(workload, resolutions=[256])
+        if name == "pie":
+            _add_pie_arguments(workload)
+        _add_shared_arguments(workload)
+        _add_out(workload)
+    about = "the published networks, each from pictures to what it gives"
+    networks = names.add_parser("networks", help=about, description=about)
+    networks.add_argument(
+        "--only", nargs="+", metavar="NETWORK", help="some of them, such as e4e ir-se50 deca (all)"
+    )
+    networks.add_argument(
+        "--tiny", action="store_true", help="narrow and shallow ones, to try the command out"
+    )
+    _add_shared_arguments(networks)
+    _add_out(networks)
+    about = f"{', '.join(WORKLOADS)} at {' and '.join(map(str, ALL_RESOLUTIONS))} px, with report"
+    everything = names.add_parser("all", help=about, description=about)
+    everything.add_argument("--only", nargs="+", choices=WORKLOADS, help="some of them (all)")
+    _add_generator_arguments(everything, resolutions=[*ALL_RESOLUTIONS])
+    _add_shared_arguments(everything)
+    everything.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder for benchmark.json, benchmark.md and roofline.png",
+    )
+    about = "whether a later result is slower than an earlier one; exit status 1 if it is"
+    compare = names.add_parser("compare", help=about, description=about)
+    compare.add_argument("old", metavar="OLD.json", help="the result to compare with")
+    compare.add_argument("new", metavar="NEW.json", help="the result in question")
+    compare.add_argument(
+        "--tolerance",
+        type=_ratio,
+        default=1.1,
+        help="ratio of medians, new to old, above which a row is a regression (1.1)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.name == "compare":
+        return _compare(args)
+    with _without_compilation_cache():
+        if args.name == "networks":
+            report = _networks(args)
+        elif args.name == "all":
+            report = _all(args)
+        else:
+            report = _workload(args)
+    from jaxface.benchmark import table, write_report
+
+    print(table(report))
+    if args.name == "pie":
+        from jaxface.benchmark.pie import summary
+
+        print(f"\n{summary(report)}")
+    if args.name != "all" and args.out is not None:
+        write_report(args.out, report)
+    return 0
+
+
+def _workload(args: argparse.Namespace) -> dict[str, Any]:
+    from jaxface import benchmark
+    from jaxface.errors import UsageError
+
+    takes_terms = benchmark.WORKLOADS[args.name].energy
+    if (args.perceptual or args.lpips) and not takes_terms:
+        option = "--perceptual" if args.perceptual else "--lpips"
+        raise UsageError(f"{option}: belongs to projection, not to {args.name}")
+    options = {name: getattr(args, name) for name in PIE_OPTIONS} if args.name == "pie" else {}
+    sweep = _sweep(args, partial=False)
+    for sizes in _sizes(args):
+        sweep.measure(args.name, benchmark.workload_problem(args.name, **sizes, options=options))
+    return sweep.document()
+
+
+def _networks(args: argparse.Namespace) -> dict[str, Any]:
+    from jaxface.benchmark import network_names, random_network
+
+    names = network_names(args.only)
+    sweep = _sweep(args, partial=True)
+    for name in names:
+        for dtype in args.dtype:
+            sweep.measure("networks", random_network(name, dtype=dtype, tiny=args.tiny, seed=SEED))
+    return sweep.document()
+
+
+def _all(args: argparse.Namespace) -> dict[str, Any]:
+    from jaxface.benchmark import workload_problem
+    from jaxface.benchmark.summary import write_summary
+
+    if not args.perceptual:
+        args.lpips = True  # the energy of StyleGAN2's projector
+    sweep = _sweep(args, partial=True)
+    report: dict[str, Any] = {}
+    for sizes in _sizes(args):
+        for name in args.only or WORKLOADS:
+            sweep.measure(name, workload_problem(name, **sizes))
+            # After each, so that a later one that runs out of memory loses nothing.
+            report = sweep.document()
+            write_summary(args.out, report)
+    return report
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from jaxface.benchmark import read_report
+    from jaxface.benchmark.regression import compare_reports
+
+    found = compare_reports(read_report(args.old), read_report(args.new), args.tolerance)
+    print(found.table())
+    return 1 if found.regressions else 0
+
+
+def _sizes(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    from jaxface.benchmark import Energy
+    from jaxface.nets import LPIPSConfig
+
+    energy = Energy(args.perceptual, LPIPSConfig("vgg") if args.lpips else None)
+    for resolution in args.resolution:
+        for dtype in args.dtype:
+            yield {
+                "resolution": resolution,
+                "channel_base": args.channel_base,
+                "channel_max": args.channel_max,
+                "dtype": dtype,
+                "energy": energy,
+                "seed": SEED,
+            }
+
+
+def _sweep(args: argparse.Namespace, *, partial: bool) -> Any:
+    from jaxface.benchmark import Sweep
+
+    return Sweep(
+        peers=args.peer,
+        dtypes=args.dtype,
+        batches=args.batch,
+        repeats=args.repeats,
+        seed=SEED,
+        partial=partial,
+        note=lambda text: print(text, file=sys.stderr),
+    )
+
+
+@contextlib.contextmanager
+def _without_compilation_cache() -> Iterator[None]:
+    """A program read back from the cache would be reported as one compiled in no time."""
+    import jax
+
+    cached = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", cached)
+
+
+def _add_generator_arguments(parser: argparse.ArgumentParser, *, resolutions: list[int]) -> None:
+    shown = " ".join(map(str, resolutions))
+    parser.add_argument(
+        "--resolution",
+        type=_positive,
+        nargs="+",
+        default=resolutions,
+        help=f"pixels per side ({shown})",
+    )
     parser.add_argument(
         "--channel-base",
-        type=int,
-        default=16384,
-        help="channels at resolution r are min(base / r, max) (16384)",
+        type=_positive,
+        help="channels at resolution r are min(base / r, max) (16384, and 32768 from 512 px on)",
     )
-    parser.add_argument("--channel-max", type=int, default=512, help="see --channel-base (512)")
+    parser.add_argument("--channel-max", type=_positive, default=512, help="see there (512)")
+    parser.add_argument(
+        "--perceptual",
+        action="store_true",
+        help="projection: add Image2StyleGAN's VGG-16 term, of full width, to the energy",
+    )
+    parser.add_argument(
+        "--lpips",
+        action="store_true",
+        help="projection: add LPIPS on VGG-16, of full width, to the energy",
+    )
+
+
+def _add_pie_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--recognition",
+        choices=("ir-se50", "vgg-face", "small"),
+        default="ir-se50",
+        help="the recognition network (ir-se50)",
+    )
+    parser.add_argument(
+        "--reconstruction",
+        choices=("deep3d", "small"),
+        default="deep3d",
+        help="the face reconstruction network (deep3d)",
+    )
+    parser.add_argument(
+        "--edits",
+        choices=("one", "all"),
+        default="one",
+        help="semantic groups edited an iteration (one)",
+    )
+    parser.add_argument(
+        "--bank",
+        type=_positive,
+        default=0,
+        help="as many precomputed samples instead of new ones",
+    )
+
+
+def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", type=_positive, nargs="+", default=[1, 4], help="batch sizes (1 4)"
     )
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
-        default="float32",
-        help="what convolutions compute in (float32)",
+        nargs="+",
+        default=["float32"],
+        help="what convolutions compute in, one or both (float32)",
     )
     parser.add_argument("--repeats", type=_positive, default=10, help="rounds timed (10)")
-    parser.add_argument(
-        "--perceptual",
-        action="store_true",
-        help="projection: add a VGG-16 perceptual term of full width to the energy",
-    )
     parser.add_argument(
         "--peer",
         action="append",
@@ -42,55 +257,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another implementation to time in the same rounds (repeatable); see "
         "benchmarks/README.md",
     )
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE.json", help="write the results there")
-
-
-def run(args: argparse.Namespace) -> int:
-    import jax
-
-    from jaxface import benchmark
-    from jaxface.benchmark.report import document
-    from jaxface.errors import UsageError
-
-    if args.perceptual and args.name != "projection":
-        raise UsageError(f"--perceptual: {args.name} has no energy; it belongs to projection")
-    # A program read back from the cache would be reported as one compiled in no time.
-    cached = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        try:
-            problem = benchmark.random_problem(
-                resolution=args.resolution,
-                channel_base=args.channel_base,
-                channel_max=args.channel_max,
-                dtype=args.dtype,
-                perceptual=args.perceptual,
-                seed=SEED,
-            )
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        peers = benchmark.load_peers(args.peer, problem)
-        measurements = benchmark.run_benchmark(
-            args.name,
-            problem,
-            batches=args.batch,
-            repeats=args.repeats,
-            peers=peers,
-            seed=SEED,
-        )
-    finally:
-        jax.config.update("jax_enable_compilation_cache", cached)
-    report = document(
-        args.name, problem, measurements, peers=peers, repeats=args.repeats, seed=SEED
-    )
-    print(benchmark.table(report))
-    if args.out is not None:
-        benchmark.write_report(args.out, report)
-    return 0
 
 
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
+    return value
+
+
+def _ratio(text: str) -> float:
+    value = float(text)
+    if not value >= 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
     return value

@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 
 from jaxface import benchmark
+from jaxface.benchmark import projection
 from jaxface.cli import main
+from jaxface.nets import LPIPSConfig
 
 TIMES = {"median", "min", "all"}
 MEASUREMENT = {
     "method", "batch", "contender", "compile_seconds", "first_call_seconds", "seconds",
-    "images_per_second", "flop", "flop_per_second", "speedup_of_jaxface", "differences",
+    "images_per_second", "images_per_hour", "flop", "flop_per_second", "share_of_peak_flop",
+    "bytes", "bytes_per_second", "share_of_peak_bandwidth", "memory_bytes", "speedup_of_jaxface",
+    "differences",
 }  # fmt: skip
 
 
@@ -29,23 +33,25 @@ def test_synthesis_beside_peers(tmp_path, capsys):
     assert run("synthesis", 16, *peers, "--out", str(out)) == 0
 
     report = json.loads(out.read_text())
-    assert set(report) == {
-        "format", "benchmark", "date", "settings", "device", "versions", "contenders",
-        "measurements",
-    }  # fmt: skip
-    assert (report["format"], report["benchmark"]) == ("jaxface-benchmark/1", "synthesis")
+    assert set(report) == {"format", "date", "device", "versions", "contenders", "runs"}
+    assert report["format"] == "jaxface-benchmark/2"
+    (entry,) = report["runs"]
+    assert set(entry) == {"benchmark", "settings", "iterations_per_image", "measurements"}
+    assert (entry["benchmark"], entry["iterations_per_image"]) == ("synthesis", 1)
     assert datetime.datetime.fromisoformat(report["date"]).tzinfo is not None
-    assert report["settings"] == {
+    assert entry["settings"] == {
         "resolution": 16, "channel_base": 128, "channel_max": 512, "dtype": "float32",
-        "perceptual": False, "repeats": 3, "seed": 0,
+        "perceptual": False, "lpips": None, "repeats": 3, "seed": 0,
     }  # fmt: skip
-    assert set(report["device"]) == {"platform", "kind", "count", "load_average"}
+    assert set(report["device"]) == {"platform", "kind", "count", "load_average", "peak"}
+    peak = report["device"]["peak"]
+    assert set(peak["flop_per_second"]) == {"float32"}
     assert {"python", "jaxface", "jax", "jaxlib", "flax", "numpy"} == set(report["versions"])
     zeros, equal = "toy_peers:Zeros", "toy_peers:Equal"
     info = {"repository": "none", "commit": "0"}
     assert report["contenders"] == {"jaxface": {}, zeros: info, equal: {}}
 
-    rows = report["measurements"]
+    rows = entry["measurements"]
     order = [(row["method"], row["contender"]) for row in rows]
     names = ("jaxface", zeros, equal)
     assert order == [(m, c) for m in ("forward", "forward_backward") for c in names]
@@ -57,9 +63,16 @@ def test_synthesis_beside_peers(tmp_path, capsys):
         assert min(times) == row["seconds"]["min"] > 0
         assert sorted(times)[1] == row["seconds"]["median"]
         assert row["images_per_second"] == 2 / row["seconds"]["median"]
+        assert row["images_per_hour"] == 3600 * row["images_per_second"]
         ours = row["contender"] == "jaxface"
-        for key in ("compile_seconds", "flop", "flop_per_second"):
+        for key in ("compile_seconds", "flop", "flop_per_second", "bytes", "memory_bytes"):
             assert (row[key] is not None) == ours
+        if ours:
+            speeds = (row["flop"] / peak["flop_per_second"]["float32"],
+                      row["bytes"] / peak["bytes_per_second"])  # fmt: skip
+            shares = (row["share_of_peak_flop"], row["share_of_peak_bandwidth"])
+            for seconds, share in zip(speeds, shares, strict=True):
+                assert share == pytest.approx(seconds / row["seconds"]["median"])
         assert (row["speedup_of_jaxface"] is None) == ours
         outputs = [difference["output"] for difference in row["differences"]]
         expected = ["images", "gradient"][: 1 if row["method"] == "forward" else 2]
@@ -87,19 +100,48 @@ def test_projection_agrees_with_the_chain_rule(tmp_path):
 
 
 @pytest.mark.slow
-def test_perceptual_projection_agrees_with_the_chain_rule(tmp_path):
+@pytest.mark.parametrize("term", ["--perceptual", "--lpips"])
+def test_full_projection_agrees_with_the_chain_rule(term, tmp_path):
     out = tmp_path / "projection.json"
-    options = ["--perceptual", "--peer", "toy_peers:ByCotangent", "--out", str(out)]
-    assert run("projection", 8, *options) == 0
+    options = [term, "--peer", "toy_peers:ByCotangent", "--out", str(out)]
+    assert run("projection", 16, *options) == 0
     check_energy(out)
 
 
 def check_energy(path):
-    row = json.loads(path.read_text())["measurements"][1]
-    energy, gradient = row["differences"]
+    (entry,) = json.loads(path.read_text())["runs"]
+    ours, theirs = entry["measurements"]
+    energy, gradient = theirs["differences"]
     assert (energy["output"], gradient["output"]) == ("energy", "gradient")
     assert energy["relative"] < 1e-5  # a float32 mean
     assert gradient["relative"] < 1e-3  # the kink, as above
+    assert entry["iterations_per_image"] == 1000
+    assert ours["images_per_hour"] == 3.6 * ours["images_per_second"]
+
+
+@pytest.mark.slow
+def test_lpips_in_bfloat16_is_near_float32():
+    """The energy's networks compute in the problem's dtype, what they compare is float32."""
+    config = LPIPSConfig("vgg", (4, 4, 8, 8, 8))
+    sizes = {"resolution": 16, "channel_base": 128, "channel_max": 8, "perceptual": False}
+    energies = {}
+    for dtype in ("float32", "bfloat16"):
+        problem = benchmark.random_problem(**sizes, dtype=dtype, lpips=config, seed=0)
+        ours = projection.Projection(problem)
+        work = projection.workload(problem, batch=2, rng=np.random.default_rng(0))
+        ours.set_targets(work.targets)
+        ours.energy_gradient.compile(*work.calls[0].inputs)
+        energies[dtype], gradient = ours.energy_gradient(*work.calls[0].inputs)
+        assert gradient.dtype == np.float32
+        pixels = np.mean(
+            (np.asarray(problem.generator().synthesis(work.calls[0].inputs[0])) - work.targets)
+            ** 2,
+            axis=(1, 2, 3),
+        )
+        assert np.all(energies[dtype] > 1.001 * pixels)  # LPIPS has its share
+    # bfloat16 has 8 bits: 0.4% a number, less in means over many.
+    difference = np.abs(energies["bfloat16"] - energies["float32"])
+    assert 0 < difference.max() < 0.01 * np.abs(energies["float32"]).max()
 
 
 def test_peers_take_turns():
@@ -138,7 +180,9 @@ def test_wrong_answers_are_one_error(tmp_path, capsys):
         (["--peer", "toy_peers:NOT_A_FACTORY"], "has no function 'NOT_A_FACTORY'"),
         (["--peer", "toy_peers:Zeros"] * 2, "toy_peers:Zeros: given more than once"),
         (["--peer", "toy_peers:ByCotangent"], "ByCotangent without a method 'forward'"),
-        (["--perceptual"], "--perceptual: synthesis has no energy"),
+        (["--perceptual"], "--perceptual: belongs to projection, not to synthesis"),
+        (["--lpips"], "--lpips: belongs to projection, not to synthesis"),
+        (["--peer", "toy_peers:nothing"], "nothing: its factory returned None for synthesis 4 px"),
         (["--resolution", "24"], "expected a power of two in 4..2048, got 24"),
         (["--repeats", "0"], "--repeats: expected at least 1, got 0"),
     ],
@@ -152,7 +196,7 @@ def test_a_wrong_call_is_one_line(options, message, capsys):
 def test_every_contender_gets_weights_that_all_matter():
     sizes = {"resolution": 8, "channel_base": 32, "channel_max": 4, "perceptual": False}
     problem = benchmark.random_problem(**sizes, dtype="float32", seed=0)
-    assert all(np.any(array) for name, array in problem.weights.items() if "w_mean" not in name)
+    assert all(np.all(array) for array in problem.weights.values())
     again = benchmark.random_problem(**sizes, dtype="bfloat16", seed=0)
     assert [str(again.config.dtype(r)) for r in (4, 8)] == ["bfloat16", "bfloat16"]
     for name, array in problem.weights.items():

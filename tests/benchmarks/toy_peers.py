@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from jaxface.benchmark import projection, synthesis
+from jaxface.benchmark import networks, projection, synthesis
 
 
 class Zeros:
@@ -61,6 +61,7 @@ class ByCotangent:
 
     def __init__(self, problem):
         self.generator, self.vgg = problem.generator(), problem.perceptual_network()
+        self.lpips = problem.lpips_network()
 
     def set_targets(self, targets):
         self.targets = targets
@@ -76,6 +77,11 @@ class ByCotangent:
                 error = np.asarray(found - wanted)
                 energy = energy + np.mean(error**2, axis=(1, 2, 3))
                 cotangent = cotangent + to_image(2 * error / error[0].size)[0]
+        if self.lpips is not None:
+            distance = lambda images: self.lpips(images, self.targets)  # noqa: E731
+            found, to_image = jax.vjp(distance, images)
+            energy = energy + np.asarray(found)
+            cotangent = cotangent + to_image(np.ones_like(found))[0]
         return energy, pull_back(cotangent)[0]
 
 
@@ -95,3 +101,23 @@ class NotFinite(Zeros):
 
 
 NOT_A_FACTORY = 3
+
+
+def nothing(problem):
+    """No implementation of anything."""
+
+
+class _Networks:
+    """jaxface's own network behind the protocol of `networks`, with its weights as constants."""
+
+    def __init__(self, problem):
+        ours = networks.Network(problem)
+
+        def baked(program):
+            return jax.jit(lambda *inputs: program._jitted(*program._networks, *inputs))
+
+        self.forward, self.forward_backward = baked(ours.forward), baked(ours.forward_backward)
+
+
+def tiny_vgg(problem):
+    return _Networks(problem) if problem.name == "vgg16" and problem.tiny else None

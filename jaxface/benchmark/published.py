@@ -1,0 +1,75 @@
+"""Times that the papers state, with the hardware they name, to stand beside the measured ones."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedTime:
+    """One figure.
+
+    Attributes:
+        system: what was timed, and by whom.
+        figure: as the paper states it.
+        seconds: per image and iteration (or per image), computed from it.
+        hardware: as the paper states it.
+        workload, method, resolution: the nearest measurement here.
+        difference: how that one is not the same.
+    """
+
+    system: str
+    figure: str
+    seconds: float
+    hardware: str
+    workload: str
+    method: str
+    resolution: int
+    difference: str
+
+
+PIE = "PIE (Tewari et al. 2020)"
+PVP = "PVP (Lin et al. 2023)"
+
+# Figures of the papers' text. Where a workload is not (yet) among WORKLOADS, there is nothing to
+# put beside the figure, and the table says so.
+PUBLISHED: tuple[PublishedTime, ...] = (
+    PublishedTime(
+        f"{PIE}: embedding",
+        "about 10 min for 3000 iterations",
+        600 / 3000,
+        "V100",
+        "pie",
+        "energy_gradient",
+        1024,
+        "one energy and gradient, without the optimiser's update",
+    ),
+    PublishedTime(
+        f"{PVP}: pivotal tuning",
+        "about 3 h for 200 pivots of 350 steps",
+        3 * 3600 / (200 * 350),
+        "RTX 3080",
+        "pti",
+        "step",
+        1024,
+        "one step of one image",
+    ),
+    PublishedTime(
+        f"{PVP}: rendering",
+        "54 frames/s at 1024 px",
+        1 / 54,
+        "RTX 3080",
+        "synthesis",
+        "forward",
+        1024,
+        "synthesis alone, without PVP's mappers",
+    ),
+    PublishedTime(
+        "Transfer (Jahoda and Cech 2023): reenactment",
+        "up to 20 frames/s",
+        1 / 20,
+        '"a modern GPU"',
+        "synthesis",
+        "forward",
+        1024,
+        "synthesis alone, without Transfer's encoders",
+    ),
+)

@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import runpy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -24,6 +24,7 @@ from jaxface import __version__
 from jaxface.devices import data_mesh, divisor_mesh
 from jaxface.errors import UsageError
 from jaxface.recipe import Recipe, RecipeMaker
+from jaxface.suite import load_suite
 from jaxface.train import Hook, Interrupted, fit, sample_grid
 from jaxface.weights import load_network, save_network
 
@@ -36,8 +37,11 @@ METHODS: dict[str, dict[str, str]] = {
         "RegressionSettings": "jaxface.methods.scene_regression",
         "StyleGAN2Settings": "jaxface.methods.stylegan2",
     },
+    "landmarks": {"LandmarkSettings": "jaxface.methods.landmark_regression"},
     "perceptual": {"FeatureSettings": "jaxface.methods.perceptual_features"},
+    "recognition": {"ArcFaceSettings": "jaxface.methods.arcface"},
     "reconstruction": {"MoFASettings": "jaxface.methods.mofa"},
+    "rignet": {"RigNetSettings": "jaxface.methods.rignet"},
 }
 
 
@@ -49,6 +53,22 @@ class RenderedPortraits:
     num_train: int = 100_000
     num_test: int = 2_000
     seed: int = 0
+    directory: str = "data"
+
+
+@dataclasses.dataclass(frozen=True)
+class IdentityPortraits:
+    """Persons of the embedded world, each on many occasions; made in `directory` like the others.
+
+    Those held out are other persons, all of whose images are scored.
+    """
+
+    resolution: int
+    num_identities: int = 4_000
+    images_per_identity: int = 12
+    num_test_identities: int = 200
+    seed: int = 0
+    mirror: bool = True
     directory: str = "data"
 
 
@@ -80,14 +100,31 @@ class ImageFolder:
 
 
 @dataclasses.dataclass(frozen=True)
+class Latents:
+    """Keys to sample a generator's latents with; endless, for methods that draw their images."""
+
+    num_test: int = NUM_HELD_OUT
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """Everything that defines a run."""
 
     method: Any
     """The settings of a method in `METHODS`."""
-    data: RenderedPortraits | LiveRenders | PreparedDataset | ImageFolder
+    data: (
+        RenderedPortraits
+        | IdentityPortraits
+        | LiveRenders
+        | PreparedDataset
+        | ImageFolder
+        | Latents
+    )
     networks: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Files of networks to begin with or to read, by role."""
+    suite: str | None = None
+    """Name or folder of a suite to read the roles from that `networks` does not name."""
     seed: int = 0
     log_every: int = 50
     checkpoint_every: int = 500
@@ -124,11 +161,12 @@ def run_experiment(name: str, experiment: Experiment, directory: pathlib.Path) -
       The finished networks by role, as they were written to `<directory>/<role>.safetensors`.
 
     Raises:
-      UsageError: the method trains something else.
+      UsageError: the method trains something else, or expects other persons than the data has.
     """
     make = _method(name, experiment.method)
+    _check_identities(name, experiment)
     batches, held_out = _open(experiment)
-    networks = {role: load_network(path) for role, path in experiment.networks.items()}
+    networks = _Networks(name, experiment)
     initial_key, run_key = jax.random.split(jax.random.key(experiment.seed))
     recipe = make(experiment.method, key=initial_key, networks=networks, held_out=held_out)
     state, steps = recipe.state, 0
@@ -156,6 +194,36 @@ def run_experiment(name: str, experiment: Experiment, directory: pathlib.Path) -
     finished = dict(recipe.networks(state))
     _write(finished, experiment, steps, directory)
     return finished
+
+
+class _Networks(Mapping[str, Any]):
+    """The experiment's networks by role, its own files before its suite's; read when asked for.
+
+    The suite's network of what is trained is left out: a run begins with it only where it is named.
+    """
+
+    def __init__(self, name: str, experiment: Experiment):
+        self._own = experiment.networks
+        self._suite = None if experiment.suite is None else load_suite(experiment.suite)
+        files = self._suite.files if self._suite else {}
+        read = [role for role in files if role != name and not role.startswith(f"{name}_")]
+        self._roles = list(dict.fromkeys([*self._own, *read]))
+
+    def __getitem__(self, role: str) -> Any:
+        if role not in self._roles:
+            raise KeyError(role)
+        if self._suite is None or role in self._own:
+            return load_network(self._own[role])
+        return self._suite.network(role)
+
+    def __contains__(self, role: object) -> bool:
+        return role in self._roles
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._roles)
+
+    def __len__(self) -> int:
+        return len(self._roles)
 
 
 def _write(
@@ -190,11 +258,39 @@ def _method(name: str, settings: Any) -> RecipeMaker:
     return importlib.import_module(methods[kind]).recipe
 
 
+def _check_identities(name: str, experiment: Experiment) -> None:
+    """A class for every person: one too few would stop the run at the first such item."""
+    expected = getattr(experiment.method, "num_identities", None)
+    data = experiment.data
+    if expected is None or isinstance(data, PreparedDataset):
+        return
+    if not isinstance(data, IdentityPortraits):
+        raise UsageError(
+            f"train {name}: {type(data).__name__} has nobody twice; expected IdentityPortraits, or "
+            "a PreparedDataset with the field 'person'"
+        )
+    if data.num_identities != expected:
+        raise UsageError(
+            f"train {name}: data.num_identities is {data.num_identities}, method.num_identities is "
+            f"{expected}; change one with --set"
+        )
+
+
 def _open(
     experiment: Experiment,
 ) -> tuple[Callable[[int, tuple[str, ...]], Any], dict[str, np.ndarray] | None]:
     """(batch size, fields) -> endless batches; and items held out, where the truth is known."""
     data = experiment.data
+    if isinstance(data, Latents):
+        from jaxface.data.latent_items import LatentKeys, key_words
+
+        def latents(size: int, fields: tuple[str, ...]) -> Any:
+            if fields != ("key",):
+                raise UsageError(f"data: Latents has keys, the method needs {', '.join(fields)}")
+            return LatentKeys(batch_size=size, seed=data.seed)
+
+        test = np.arange(data.num_test)
+        return latents, {"key": key_words(data.seed, "test", test)} if data.num_test else None
     if isinstance(data, LiveRenders):
         from jaxface.data.scene_items import LivePortraits, item_keys, scene_items
 
@@ -219,7 +315,11 @@ def _open(
             transform=pipelines.mirror if mirror else None,
         )
 
-    return stored, _first(test, NUM_HELD_OUT)
+    held_out = None
+    if test is not None:
+        several = isinstance(data, IdentityPortraits)
+        held_out = _first(test, len(test) if several else NUM_HELD_OUT)
+    return stored, held_out
 
 
 def _sources(data: Any) -> tuple[Any, Any | None]:
@@ -232,22 +332,25 @@ def _sources(data: Any) -> tuple[Any, Any | None]:
         return pipelines.tfds_source(data.path, split=data.split), None
     from jaxface.data.synthetic_portraits import PortraitsConfig, generate
 
-    config = PortraitsConfig(
-        resolution=data.resolution,
-        num_train=data.num_train,
-        num_test=data.num_test,
-        seed=data.seed,
-    )
+    if isinstance(data, IdentityPortraits):
+        each = data.images_per_identity
+        sizes: dict[str, Any] = {
+            "num_train": data.num_identities * each,
+            "num_test": data.num_test_identities * each,
+            "images_per_identity": each,
+        }
+    else:
+        sizes = {"num_train": data.num_train, "num_test": data.num_test}
+    config = PortraitsConfig(resolution=data.resolution, seed=data.seed, **sizes)
     folder = generate(config, data.directory)
-    test = pipelines.tfds_source(folder, split="test") if data.num_test else None
+    test = pipelines.tfds_source(folder, split="test") if config.num_test else None
     return pipelines.tfds_source(folder), test
 
 
-def _first(source: Any | None, count: int) -> dict[str, np.ndarray] | None:
-    if source is None:
-        return None
+def _first(source: Any, count: int) -> dict[str, np.ndarray]:
     items = [source[index] for index in range(min(count, len(source)))]
-    return {name: np.stack([item[name] for item in items]) for name in ("image", "factors")}
+    names = [name for name in ("image", "factors", "person") if name in items[0]]
+    return {name: np.stack([item[name] for item in items]) for name in names}
 
 
 def _hooks(recipe: Recipe, directory: pathlib.Path, every: int) -> list[Hook]:

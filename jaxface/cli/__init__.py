@@ -21,7 +21,17 @@ from typing import NoReturn
 from jaxface import __version__
 from jaxface.errors import JaxfaceError, UsageError
 
-VERBS = ("invert", "demo", "train", "evaluate", "data", "benchmark")
+VERBS = (
+    "invert",
+    "edit",
+    "status",
+    "merge",
+    "demo",
+    "train",
+    "evaluate",
+    "data",
+    "benchmark",
+)
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells report
 

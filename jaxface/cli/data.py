@@ -15,6 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard-size", type=int, default=2048, help="items per file, a multiple of 32 (2048)"
     )
+    parser.add_argument(
+        "--images-per-identity",
+        type=int,
+        default=1,
+        metavar="N",
+        help="items in a row that show the same person (1)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
         num_test=args.test,
         seed=args.seed,
         shard_size=args.shard_size,
+        images_per_identity=args.images_per_identity,
     )
     print(generate(config, args.out))
     return 0

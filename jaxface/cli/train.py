@@ -9,7 +9,7 @@ from jaxface.errors import UsageError
 NAME = "train"
 HELP = "train a network of the suite by a configuration file"
 
-TARGETS = ("generator", "perceptual", "reconstruction")
+TARGETS = ("generator", "landmarks", "perceptual", "recognition", "reconstruction", "rignet")
 
 _EPILOG = """\
 FILE is a Python file with a function get_config(); configs/ has the published settings and the
@@ -30,7 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", choices=TARGETS, metavar="NAME", help=", ".join(TARGETS))
     parser.add_argument("--config", required=True, metavar="FILE", help="the experiment")
     parser.add_argument(
-        "--out", metavar="DIR", help="the run folder (runs/ and the configuration file's name)"
+        "--group",
+        metavar="NAME",
+        help="the semantic group of a rignet: pose, expression or illumination",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="the run folder (runs/ and the configuration file's name, and the group's)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in DIR, if there is one"
@@ -51,7 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    out = pathlib.Path(arguments.out or pathlib.Path("runs") / pathlib.Path(arguments.config).stem)
+    if arguments.group is not None and arguments.target != "rignet":
+        raise UsageError(f"--group is for rignet; a {arguments.target} has none")
+    group = [] if arguments.group is None else [arguments.group]
+    stem = "_".join([pathlib.Path(arguments.config).stem, *group])
+    out = pathlib.Path(arguments.out or pathlib.Path("runs") / stem)
     if (out / "checkpoints").exists() and not arguments.resume:
         raise UsageError(f"{out}: there is a run here; --resume continues it, --out names another")
     if arguments.begin is not None and arguments.resume:
@@ -60,7 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.experiment import load_experiment, run_experiment
     from jaxface.overrides import apply_overrides
 
-    experiment = apply_overrides(load_experiment(arguments.config), arguments.changes)
+    changes = [*(f"method.group={name}" for name in group), *arguments.changes]
+    experiment = apply_overrides(load_experiment(arguments.config), changes)
     if arguments.begin is not None:
         networks = dict(experiment.networks) | _networks(pathlib.Path(arguments.begin))
         experiment = dataclasses.replace(experiment, networks=networks)

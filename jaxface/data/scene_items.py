@@ -3,6 +3,9 @@
 Item i of a split depends on the seed, the split and i, and on nothing else. The data set
 `synthetic_portraits` stores items; `LivePortraits` renders the same ones when they are needed, on
 the device that trains, for runs that would wait for a disk or have none to spare.
+
+Where one person is to be seen many times, items come from two keys: the person's, which draws what
+a person keeps (`morphable.PERSON_FACTORS`), and the occasion's, which draws the other factors.
 """
 
 import functools
@@ -29,14 +32,42 @@ def item_keys(seed: int, split: str, indices: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
 
 
-def scene_items(keys: jax.Array, resolution: int) -> dict[str, jax.Array]:
+def person_keys(
+    seed: int, split: str, indices: jax.Array, images_per_identity: int
+) -> tuple[jax.Array, jax.Array]:
+    """The keys of the items with numbers `indices` [n] where each person comes in many pictures.
+
+    Item i is picture i % images_per_identity of person i // images_per_identity. A person and its
+    k-th picture depend on the seed, the split and these two numbers, and `item_keys` gives none of
+    them.
+
+    Returns:
+      Typed keys of the persons [n] and of the occasions [n], for `scene_items`.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), len(SPLITS) + SPLITS.index(split))
+    persons, pictures = jnp.divmod(indices, images_per_identity)
+    fold_in = jax.vmap(jax.random.fold_in)
+    of_person = jax.vmap(jax.random.fold_in, (None, 0))(key, persons)
+    return fold_in(of_person, jnp.zeros_like(pictures)), fold_in(of_person, 1 + pictures)
+
+
+def scene_items(
+    keys: jax.Array, resolution: int, persons: jax.Array | None = None
+) -> dict[str, jax.Array]:
     """The items of n keys.
+
+    Args:
+      keys: typed keys [n].
+      resolution: pixels per side.
+      persons: typed keys [n] of who is seen; default: somebody else in every item.
 
     Returns:
       ``image`` uint8 [n, R, R, 3]; ``face`` [n, 257] and ``nuisance`` [n, K], the flat forms;
       ``factors`` [n, F], whitened; ``landmarks`` [n, 68, 2] in pixels.
     """
     factors = _factors(keys)
+    if persons is not None:
+        factors = jnp.where(morphable.PERSON_FACTORS, _factors(persons), factors)
     scenes = _scenes(factors)
     # `render` compiles itself; inside another jit the world's arrays would become constants.
     return {

@@ -15,7 +15,9 @@ One record holds
 * ``factors`` float32 [F], the whitened scene, independent N(0, 1); the scene is a function of it,
   `morphable.scene_from_gaussian`;
 * ``landmarks`` float32 [68, 2], (x, y) in pixels;
-* ``id`` int64, the item's number in its split.
+* ``id`` int64, the item's number in its split;
+* ``person`` int64, who it is, where `images_per_identity` is more than 1: the same
+  `morphable.PERSON_FACTORS` in so many items in a row.
 
 Item i depends on (seed, split, i) and the world's version, on nothing else: not on the number of
 items, of shards, or of interruptions. A killed generation keeps its finished shards, and the same
@@ -45,7 +47,7 @@ from tensorflow_datasets.core import example_serializer, splits
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
 from jaxface import morphable
-from jaxface.data.scene_items import SPLITS, item_keys, scene_items
+from jaxface.data.scene_items import SPLITS, item_keys, person_keys, scene_items
 from jaxface.errors import JaxfaceError
 from jaxface.files import atomic_writer
 from jaxface.telemetry import Progress
@@ -68,6 +70,7 @@ class PortraitsConfig(tfds.core.BuilderConfig):
       num_train, num_test: items, >= 1 and >= 0.
       seed: of all items.
       shard_size: items per file, a multiple of 32; what a killed run loses at most.
+      images_per_identity: items in a row that show the same person, a divisor of both sizes.
       name: derived from the others if empty.
     """
 
@@ -77,6 +80,7 @@ class PortraitsConfig(tfds.core.BuilderConfig):
     num_test: int = 2_000
     seed: int = 0
     shard_size: int = 2048
+    images_per_identity: int = 1
 
     def __post_init__(self):
         if self.resolution < 16 or self.num_train < 1 or self.num_test < 0:
@@ -89,8 +93,16 @@ class PortraitsConfig(tfds.core.BuilderConfig):
                 f"synthetic_portraits: shard_size must be a multiple of {RENDER_BATCH}, "
                 f"got {self.shard_size}."
             )
+        each = self.images_per_identity
+        if each < 1 or self.num_train % each or self.num_test % each:
+            raise GenerationError(
+                "synthetic_portraits: images_per_identity must divide num_train and num_test; got "
+                f"{each}, {self.num_train} and {self.num_test}."
+            )
         if not self.name:
             self.name = f"{self.resolution}px_{self.num_train}_{self.num_test}_seed{self.seed}"
+            if each > 1:
+                self.name += f"_{each}each"
 
     def num_items(self, split: str) -> int:
         return {"train": self.num_train, "test": self.num_test}[split]
@@ -131,6 +143,8 @@ class SyntheticPortraits(FileReaderBuilder):
         factors = jax.ShapeDtypeStruct((1, morphable.NUM_FACTORS), jnp.float32)
         scene = jax.eval_shape(morphable.scene_from_gaussian, factors)
         num_nuisance = jax.eval_shape(lambda scene: scene.nuisance.flat, scene).shape[1]
+        number = tfds.features.Scalar(dtype=np.int64)
+        person = {"person": number} if self.portraits.images_per_identity > 1 else {}
         return tfds.core.DatasetInfo(
             builder=self,
             description="Rendered portraits with the parameters they were rendered from.",
@@ -141,7 +155,8 @@ class SyntheticPortraits(FileReaderBuilder):
                     "nuisance": tensor(num_nuisance),
                     "factors": tensor(morphable.NUM_FACTORS),
                     "landmarks": tensor(68, 2),
-                    "id": tfds.features.Scalar(dtype=np.int64),
+                    "id": number,
+                    **person,
                 }
             ),
             metadata=tfds.core.MetadataDict(seed=self.portraits.seed),
@@ -243,14 +258,21 @@ def _render(config: PortraitsConfig, split: str, start: int, stop: int) -> Itera
 
     def submit(first):
         indices = jnp.arange(first, first + RENDER_BATCH)
-        return scene_items(item_keys(config.seed, split, indices), config.resolution)
+        if each == 1:
+            return scene_items(item_keys(config.seed, split, indices), config.resolution)
+        persons, keys = person_keys(config.seed, split, indices, each)
+        return scene_items(keys, config.resolution, persons)
 
+    each = config.images_per_identity
     ahead = submit(start)  # the next batch renders while this one is written
     for first in range(start, stop, RENDER_BATCH):
         batch, ahead = ahead, submit(first + RENDER_BATCH) if first + RENDER_BATCH < stop else None
         columns = jax.device_get(batch)
         for row in range(min(RENDER_BATCH, stop - first)):
-            yield {name: column[row] for name, column in columns.items()} | {"id": first + row}
+            numbers = {"id": first + row}
+            if each > 1:
+                numbers["person"] = (first + row) // each
+            yield {name: column[row] for name, column in columns.items()} | numbers
 
 
 def _check_same_world(partial: pathlib.Path, config: PortraitsConfig) -> None:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxface.devices import divisor_mesh
 from jaxface.images import from_uint8, to_uint8
 from jaxface.losses import perceptual
 from jaxface.methods import pie
@@ -122,7 +123,9 @@ def evaluate_generator(
         say(f"embedding {portraits} portraits")
         scenes = jnp.concatenate(list(_renders(keys["held"], portraits, size, batch_size)))
         item = item_keys(jax.random.key(0), [f"held-{i}" for i in range(portraits)])
-        inversion = pie.invert(suite, scenes, keys=item, settings=settings)
+        inversion = pie.invert(
+            suite, scenes, keys=item, settings=settings, mesh=divisor_mesh(portraits)
+        )
         embedded = _mean_and_lowest(psnr(jnp.clip(inversion.images, -1.0, 1.0), scenes))
     return GeneratorScores(
         frechet=frechet_distance(fake, real),

@@ -29,7 +29,7 @@ def similarity(found: jax.Array, wanted: jax.Array) -> jax.Array:
         raise ValueError(
             f"identity: embeddings must both be [N, D], got {found.shape} and {wanted.shape}."
         )
-    return jnp.sum(_unit(found) * _unit(wanted), axis=1)
+    return jnp.sum(unit(found) * unit(wanted), axis=1)
 
 
 def distance(found: jax.Array, wanted: jax.Array) -> jax.Array:
@@ -42,5 +42,6 @@ def improvement(found: jax.Array, wanted: jax.Array, given: jax.Array) -> jax.Ar
     return similarity(found, wanted) - similarity(wanted, given)
 
 
-def _unit(x: jax.Array) -> jax.Array:
+def unit(x: jax.Array) -> jax.Array:
+    """Rows [N, D] scaled to length 1; a row of zeros stays."""
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=1, keepdims=True) + SMALLEST)

@@ -4,15 +4,19 @@ An encoder reads the parameters of the face model from a portrait; the model dra
 and the encoder learns from the difference, without labels. The loss (equation 5, in the weights'
 order) has
 
-* the photometric term: mean RGB distance between visible vertices and the portrait (equation 7);
+* the photometric term: mean RGB distance between visible vertices and the portrait (equation 7),
+  made robust here, because hair and glasses lie before half of the faces: distances beyond a
+  threshold, which falls while the encoder learns, hardly count;
 * the landmark term: squared distance of the model's 66 landmarks from those of the portrait
   (equation 6), in units of the portrait's side;
-* the statistical regulariser: squared coefficients of identity, reflectance and expression in
-  standard deviations (equation 8).
+* the statistical regulariser: squared coefficients of identity, reflectance and expression
+  (equation 8). Here also squared translation and light, in standard deviations from their means:
+  pictures hardly tell size from distance, nor light behind the head from none.
 
 Batches are ``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "landmarks": [N, 68, 2] pixels}``.
-The embedded world knows the true parameters, so held-out portraits tell the encoder's error in
-radians, standard deviations and shares (`parameter_errors`); the loss never sees them.
+The face model is the embedded world's, or a Basel Face Model as in the paper (`models`). The
+embedded world knows the true parameters, so held-out portraits tell the encoder's error in radians,
+standard deviations and shares (`parameter_errors`); the loss never sees them.
 """
 
 import dataclasses
@@ -26,18 +30,55 @@ import optax
 from flax import nnx, struct
 
 from jaxface import recipe as recipes
+from jaxface.errors import UsageError
 from jaxface.images import from_uint8
+from jaxface.methods.clipped_adam import clipped_adam
 from jaxface.methods.weight_average import average_weights
-from jaxface.morphable import LANDMARKS_66, FaceParameters, sample_scenes, scene_from_gaussian
-from jaxface.morphable.annotation import LandmarkModel, landmark_model, project_landmarks
-from jaxface.morphable.model import FaceModel, region_model
+from jaxface.morphable import (
+    LANDMARKS_66,
+    BaselModel,
+    FaceParameters,
+    sample_scenes,
+    scene_from_gaussian,
+)
+from jaxface.morphable.annotation import landmark_model, project_landmarks
+from jaxface.morphable.illumination import ambient_light
+from jaxface.morphable.models import FaceModels, basel_models, embedded_models
+from jaxface.morphable.parameters import WIDTHS
 from jaxface.morphable.photometric import photometric_energy
-from jaxface.nets import FaceReconstruction, ReconstructionConfig
+from jaxface.nets import (
+    AlexNetReconstructionConfig,
+    ReconstructionConfig,
+    ResNetReconstructionConfig,
+    VGGFaceReconstructionConfig,
+)
+from jaxface.nets.trunk_reconstruction import begin_with_trunk, make_reconstruction
 from jaxface.train import Phase, ema_decay
 
 Batch = Mapping[str, jax.Array]
 
 _PRIOR_SCENES = 4096  # whose parameters set the encoder's output in proportion
+
+# The same for a Basel Face Model, chosen here: about an average face in the middle of the camera's
+# view. Coefficients are in standard deviations; of the light, Deep3DFaceRecon's first guess
+# (init_lit, 0.8 of its constant harmonic, which makes a surface 0.8 sqrt(pi) / 2 as bright as its
+# reflectance).
+_BASEL_DEVIATIONS = {
+    "rotation": 0.3,
+    "translation": 0.3,
+    "identity": 1.0,
+    "reflectance": 1.0,
+    "expression": 1.0,
+    "illumination": 0.3,
+}
+_BASEL_LIGHT = 0.4 * np.sqrt(np.pi).item()
+
+NetworkConfig = (
+    ReconstructionConfig
+    | AlexNetReconstructionConfig
+    | VGGFaceReconstructionConfig
+    | ResNetReconstructionConfig
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +89,24 @@ class MoFASettings:
     units.
     """
 
-    network: ReconstructionConfig
+    network: NetworkConfig
+    """Of a narrow network, or of one on a published trunk (the paper's are AlexNet's and
+    VGG-Face's)."""
     steps: int
     batch_size: int = 32
     learning_rate: float = 1e-3
     warmup_steps: int = 300
     photometric_weight: float = 2.0
-    landmark_weight: float = 300.0
-    identity_weight: float = 2e-4
-    reflectance_weight: float = 2e-4
-    expression_weight: float = 2e-4
+    landmark_weight: float = 1000.0
+    identity_weight: float = 4e-3
+    reflectance_weight: float = 8e-3
+    expression_weight: float = 6e-3
+    translation_weight: float = 2e-3
+    illumination_weight: float = 2e-3
+    occluded_first: float = 0.5
+    occluded: float = 0.08
+    """Colour distance (of RGB in [-1, 1]) beyond which a vertex counts as occluded: at the first
+    step, and from the middle of the training on; geometric in between."""
     ema_half_life: float = 20_000.0
     """Half-life of the weights' average, in images."""
 
@@ -70,37 +119,75 @@ class MoFASettings:
 
 
 class Models(struct.PyTreeNode):
-    """The parts of the face model that the loss needs."""
+    """What the loss knows of faces."""
 
-    region: FaceModel
-    landmarks: LandmarkModel
+    face: FaceModels
+    mean: jax.Array
+    """Of the flat parameters, [257]."""
+    deviation: jax.Array
+    """Their standard deviations, [257]."""
 
 
 @struct.dataclass
 class MoFAState:
     """Everything that training changes."""
 
-    network: FaceReconstruction
-    average: FaceReconstruction
+    network: Any
+    """A reconstruction network: portraits to [N, 257]."""
+    average: Any
     """Exponential moving average of the weights: the network that is used afterwards."""
     optimizer: Any
     images_seen: jax.Array
 
 
-def models() -> Models:
-    """The embedded world's."""
-    return Models(region=region_model(), landmarks=landmark_model())
+def models(basel: BaselModel | None = None) -> Models:
+    """A Basel Face Model's, or the embedded world's.
+
+    Raises:
+      WeightsError: the Basel Face Model has no expressions or no landmarks.
+    """
+    mean, deviation = prior(basel)
+    face = embedded_models() if basel is None else basel_models(basel)
+    return Models(face=face, mean=mean, deviation=deviation)
+
+
+def prior(basel: BaselModel | None = None) -> tuple[jax.Array, jax.Array]:
+    """Mean and scale of the parameters, [257] each, that a fresh network begins with."""
+    if basel is None:
+        flat = np.asarray(sample_scenes(jax.random.key(0), _PRIOR_SCENES).face.flat)
+        return jnp.asarray(flat.mean(axis=0)), jnp.asarray(flat.std(axis=0))
+    light = ambient_light(jnp.full((1, 3), _BASEL_LIGHT)).reshape(-1)
+    mean = {name: jnp.zeros(width) for name, width in WIDTHS.items()} | {"illumination": light}
+    scale = {name: jnp.full(width, _BASEL_DEVIATIONS[name]) for name, width in WIDTHS.items()}
+    return FaceParameters(**mean).flat, FaceParameters(**scale).flat
 
 
 def initial_state(
-    settings: MoFASettings, key: jax.Array, network: FaceReconstruction | None = None
+    settings: MoFASettings,
+    models: Models,
+    key: jax.Array,
+    network: Any = None,
+    *,
+    trunk: nnx.Module | None = None,
 ) -> MoFAState:
-    """A fresh network whose first answer is the average face, or the one given."""
+    """A fresh network whose first answer is the average face, or the one given.
+
+    Args:
+      settings: its `network` sizes a fresh one.
+      models: of the face whose average it is.
+      key: typed key of a fresh network's weights.
+      network: to begin with instead.
+      trunk: published weights for a fresh network, see `begin_with_trunk`.
+
+    Raises:
+      ValueError: the trunk does not fit the network.
+    """
     if network is None:
-        network = FaceReconstruction(settings.network, rngs=nnx.Rngs(key))
-        prior = np.asarray(sample_scenes(jax.random.key(0), _PRIOR_SCENES).face.flat)
-        network.mean[...] = jnp.asarray(prior.mean(axis=0))
-        network.scale[...] = jnp.asarray(prior.std(axis=0))
+        network = make_reconstruction(settings.network, rngs=nnx.Rngs(key))
+        network.mean[...] = models.mean
+        network.scale[...] = models.deviation
+        if trunk is not None:
+            begin_with_trunk(network, trunk)
     return MoFAState(
         network=network,
         average=jax.tree.map(jnp.copy, network),
@@ -109,12 +196,41 @@ def initial_state(
     )
 
 
+def render_terms(
+    models: FaceModels,
+    face: FaceParameters,
+    images: jax.Array,
+    landmarks: jax.Array,
+    occluded: jax.Array | float | None = None,
+) -> dict[str, jax.Array]:
+    """How far N faces, drawn, are from portraits: MoFA's equations 7 and 6.
+
+    Args:
+      models: of the face.
+      face: N faces.
+      images: [N, R, R, 3] in [-1, 1].
+      landmarks: [N, 68, 2] in pixels of R.
+      occluded: see `jaxface.morphable.photometric.photometric_energy`.
+
+    Returns:
+      ``photometric`` and ``landmark``, [N] each; the latter in squared units of the side.
+    """
+    size = images.shape[1]
+    chosen = jnp.asarray(LANDMARKS_66)
+    offset = (project_landmarks(models.landmarks, face, size) - landmarks)[:, chosen] / size
+    return {
+        "photometric": photometric_energy(models.region, face, images, occluded),
+        "landmark": jnp.mean(jnp.sum(jnp.square(offset), axis=-1), axis=-1),
+    }
+
+
 def reconstruction_energy(
     settings: MoFASettings,
     models: Models,
     face: FaceParameters,
     images: jax.Array,
     landmarks: jax.Array,
+    occluded: jax.Array | float,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of each face, [N], and its terms without their weights.
 
@@ -123,16 +239,20 @@ def reconstruction_energy(
       face: N faces.
       images: [N, R, R, 3] in [-1, 1].
       landmarks: [N, 68, 2] in pixels of R.
+      occluded: see `MoFASettings`.
     """
-    size = images.shape[1]
-    chosen = jnp.asarray(LANDMARKS_66)
-    offset = (project_landmarks(models.landmarks, face, size) - landmarks)[:, chosen] / size
-    terms = {
-        "photometric": photometric_energy(models.region, face, images),
-        "landmark": jnp.mean(jnp.sum(jnp.square(offset), axis=-1), axis=-1),
+    mean, deviation = (FaceParameters.from_flat(f) for f in (models.mean, models.deviation))
+
+    def deviations(field: str) -> jax.Array:
+        offset = getattr(face, field) - getattr(mean, field)
+        return jnp.mean(jnp.square(offset / getattr(deviation, field)), axis=-1)
+
+    terms = render_terms(models.face, face, images, landmarks, occluded) | {
         "identity": jnp.mean(jnp.square(face.identity), axis=-1),
         "reflectance": jnp.mean(jnp.square(face.reflectance), axis=-1),
         "expression": jnp.mean(jnp.square(face.expression), axis=-1),
+        "translation": deviations("translation"),
+        "illumination": deviations("illumination"),
     }
     weights = {name: getattr(settings, f"{name}_weight") for name in terms}
     weighted = [weights[name] * term for name, term in terms.items()]
@@ -142,11 +262,15 @@ def reconstruction_energy(
 def reconstruction_phase(settings: MoFASettings) -> Phase:
     """The one phase of a step, for `jaxface.train.fit`; its constants are `Models`."""
     optimizer = _optimizer(settings)
+    annealed = 0.5 * settings.steps * settings.batch_size  # images
 
-    def loss_fn(params, graphdef, rest, models, images, landmarks):
+    def loss_fn(params, graphdef, rest, models, images, landmarks, seen):
         network = nnx.merge(graphdef, params, rest)
         face = FaceParameters.from_flat(network(images))
-        losses, terms = reconstruction_energy(settings, models, face, images, landmarks)
+        fall = (settings.occluded / settings.occluded_first) ** jnp.minimum(1.0, seen / annealed)
+        losses, terms = reconstruction_energy(
+            settings, models, face, images, landmarks, settings.occluded_first * fall
+        )
         return jnp.mean(losses), terms
 
     def step(state: MoFAState, constants: Models, batch: Batch, key: jax.Array):
@@ -155,7 +279,7 @@ def reconstruction_phase(settings: MoFASettings) -> Phase:
         images = from_uint8(images) if images.dtype == jnp.uint8 else images
         graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
         (loss, terms), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, graphdef, rest, constants, images, batch["landmarks"]
+            params, graphdef, rest, constants, images, batch["landmarks"], state.images_seen
         )
         updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
         network = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
@@ -205,10 +329,9 @@ def parameter_errors(found: FaceParameters, true: FaceParameters) -> dict[str, j
 
 
 def _optimizer(settings: MoFASettings) -> optax.GradientTransformation:
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, min(settings.warmup_steps, settings.steps // 2), settings.steps
+    return clipped_adam(
+        settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
     )
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
 
 def recipe(
@@ -220,20 +343,35 @@ def recipe(
 ) -> recipes.Recipe:
     """The whole training, see `jaxface.recipe`.
 
-    Begins with the role ``reconstruction`` where it is given. Scores are `parameter_errors` on the
-    held-out portraits.
+    Begins with the role ``reconstruction`` where it is given, or with the weights of ``trunk``
+    under a fresh end. The face model is the role ``face_model``, a `BaselModel`, where it is given,
+    else the embedded world's. Scores are `parameter_errors` on held-out portraits of the embedded
+    world; there are none with another face model, whose parameters no data set knows.
+
+    Raises:
+      UsageError: a network given cannot play its role.
     """
-    state = initial_state(settings, key, networks.get("reconstruction"))
+    basel, begun = networks.get("face_model"), networks.get("reconstruction")
+    trunk = networks.get("trunk")
+    if basel is not None and not isinstance(basel, BaselModel):
+        raise UsageError(f"mofa: expected a BaselModel as face_model, got a {type(basel).__name__}")
+    if begun is not None and trunk is not None:
+        raise UsageError("mofa: give a whole reconstruction or a trunk to begin with, not both")
+    constants = models(basel)
+    try:
+        state = initial_state(settings, constants, key, begun, trunk=trunk)
+    except ValueError as error:
+        raise UsageError(f"mofa: {error}") from error
     return recipes.Recipe(
         state=state,
         stages=[
             recipes.Stage([reconstruction_phase(settings)], settings.steps, settings.batch_size)
         ],
         fields=("image", "landmarks"),
-        constants=models(),
+        constants=constants,
         networks=lambda state: {"reconstruction": state.average},
         parameters=nnx.state(state.network, nnx.Param),
-        score=None if held_out is None else _score(held_out),
+        score=None if held_out is None or basel is not None else _score(held_out),
     )
 
 

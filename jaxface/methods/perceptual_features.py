@@ -18,6 +18,7 @@ from flax import nnx, struct
 
 from jaxface import recipe as recipes
 from jaxface.images import from_uint8
+from jaxface.methods.clipped_adam import clipped_adam
 from jaxface.nets import VGG16, VGGConfig
 from jaxface.train import Phase
 
@@ -121,11 +122,9 @@ def explained_variance(found: jax.Array, factors: jax.Array) -> jax.Array:
 
 
 def _optimizer(settings: FeatureSettings) -> optax.GradientTransformation:
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, min(settings.warmup_steps, settings.steps // 2), settings.steps
+    return clipped_adam(
+        settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
     )
-    # He-initialised ReLU layers without normalisation: one bad batch must not throw them off.
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
 
 def recipe(

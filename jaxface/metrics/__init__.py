@@ -2,17 +2,27 @@
 
 from jaxface.metrics.frechet import frechet_distance
 from jaxface.metrics.linear_probe import linear_probe_r2
+from jaxface.metrics.nme import nme
 from jaxface.metrics.path_length import perceptual_path_length
 from jaxface.metrics.precision_recall import PrecisionRecall, precision_recall
 from jaxface.metrics.psnr import psnr
 from jaxface.metrics.ssim import ssim
+from jaxface.metrics.verification import (
+    true_accept_rate,
+    verification_accuracy,
+    verification_pairs,
+)
 
 __all__ = [
     "PrecisionRecall",
     "frechet_distance",
     "linear_probe_r2",
+    "nme",
     "perceptual_path_length",
     "precision_recall",
     "psnr",
     "ssim",
+    "true_accept_rate",
+    "verification_accuracy",
+    "verification_pairs",
 ]

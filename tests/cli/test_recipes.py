@@ -41,3 +41,52 @@ def test_the_embedded_suite_trains(tmp_path):
     # A grey picture has 10 dB; a mean face on its backdrop's colour, 14.
     assert scores[-1] > 14
     assert len(list((generator.parent / "samples").iterdir())) >= 2
+
+
+def _train(tmp_path, target: str, **changes) -> tuple[pathlib.Path, list[dict]]:
+    """The network of a short run of an embedded configuration, and its rows of scores."""
+    out = tmp_path / "runs" / target
+    call = ["train", target, "--config", str(CONFIGS / f"embedded_{target}.py"), "--out", str(out)]
+    changes["data.directory"] = tmp_path / "data"
+    for name, value in changes.items():
+        call += ["--set", f"{name.replace('__', '.')}={value}"]
+    assert jaxface.cli.main(call) == 0
+    rows = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    scores = [row for row in rows if any(name.startswith("held_out/") for name in row)]
+    return out / f"{target}.safetensors", scores
+
+
+@pytest.mark.slow
+def test_the_embedded_recognition_trains(tmp_path):
+    """A minute or two of two cores: 32 persons, 40 steps."""
+    network, scores = _train(
+        tmp_path,
+        "recognition",
+        data__num_identities=32,
+        data__images_per_identity=8,
+        data__num_test_identities=20,
+        method__num_identities=32,
+        method__steps=40,
+        method__batch_size=32,
+        method__folds=4,
+        look_every=40,
+    )
+    assert load_network(network).config.resolution == 48
+    # Half of the pairs are right by chance, within a few percent of 450.
+    assert scores[-1]["held_out/accuracy"] > 0.6
+
+
+@pytest.mark.slow
+def test_the_embedded_landmarks_train(tmp_path):
+    """A minute or two of two cores: 512 portraits, 60 steps."""
+    network, scores = _train(
+        tmp_path,
+        "landmarks",
+        data__num_train=512,
+        data__num_test=32,
+        method__steps=60,
+        look_every=60,
+    )
+    assert load_network(network).config.num_landmarks == 68
+    # Every point in the picture's centre is an error of 0.4.
+    assert scores[-1]["held_out/nme_box"] < 0.2

@@ -10,6 +10,7 @@ import pytest
 from jaxface.data.scene_items import item_keys, scene_items
 from jaxface.methods import mofa
 from jaxface.morphable import FaceParameters
+from jaxface.morphable.photometric import photometric_energy
 from jaxface.nets import ReconstructionConfig
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
@@ -37,7 +38,7 @@ def truth(items):
 def energy(settings, face, items):
     images = jnp.asarray(items["image"], jnp.float32) / 127.5 - 1.0
     landmarks = jnp.asarray(items["landmarks"])
-    return mofa.reconstruction_energy(settings, mofa.models(), face, images, landmarks)
+    return mofa.reconstruction_energy(settings, mofa.models(), face, images, landmarks, 0.1)
 
 
 def test_terms_at_the_truth(items, truth):
@@ -56,7 +57,16 @@ def test_terms_at_the_truth(items, truth):
 
 
 @pytest.mark.parametrize(
-    "name", ["photometric", "landmark", "identity", "reflectance", "expression"]
+    "name",
+    [
+        "photometric",
+        "landmark",
+        "identity",
+        "reflectance",
+        "expression",
+        "translation",
+        "illumination",
+    ],
 )
 def test_every_weight_counts(items, truth, name):
     turned = dataclasses.replace(truth, rotation=truth.rotation + 0.1)
@@ -67,10 +77,25 @@ def test_every_weight_counts(items, truth, name):
     np.testing.assert_allclose(after - before, weight * terms[name], rtol=1e-2, atol=1e-6)
 
 
+def test_what_lies_before_the_face_counts_no_more_than_the_threshold(items, truth):
+    """A white bar over the eyes, of a third of the picture."""
+    covered = {**items, "image": items["image"].copy()}
+    covered["image"][:, SIZE // 4 : SIZE // 2] = 255
+    before, after = (energy(SETTINGS, truth, each)[1]["photometric"] for each in (items, covered))
+    assert (after > before).all()
+    # No vertex adds more than the threshold of `energy`; the plain mean distance grows several
+    # times as much.
+    assert (after - before < 0.1).all()
+    images = [jnp.asarray(each["image"], jnp.float32) / 127.5 - 1.0 for each in (items, covered)]
+    plain = [photometric_energy(mofa.models().face.region, truth, image) for image in images]
+    assert (plain[1] - plain[0] > 3 * (after - before)).all()
+
+
 def test_learns_without_labels(items, truth):
     """Sixty steps on sixteen portraits, which it sees the landmarks and pixels of, nothing else."""
-    state = mofa.initial_state(SETTINGS, jax.random.key(0))
-    models, step = mofa.models(), jax.jit(mofa.reconstruction_phase(SETTINGS).fn)
+    models = mofa.models()
+    state = mofa.initial_state(SETTINGS, models, jax.random.key(0))
+    step = jax.jit(mofa.reconstruction_phase(SETTINGS).fn)
     batch = {"image": items["image"], "landmarks": items["landmarks"]}
     images = jnp.asarray(items["image"], jnp.float32) / 127.5 - 1.0
     read = jax.jit(lambda network: FaceParameters.from_flat(network(images)))

@@ -1,0 +1,23 @@
+"""The embedded suite's landmarks: soft-argmax of 32 px heatmaps, taught by renders.
+
+    jaxface train landmarks --config configs/embedded_landmarks.py
+
+Scores are normalised mean errors of 256 held-out renders, whose heads turn by up to 60 degrees: by
+the box around the true landmarks, and by the distance of the outer eye corners, of all faces and of
+those turned by at most 20 degrees. The first is the one to go by.
+
+Expect: not trained yet.
+"""
+
+from jaxface.experiment import Experiment, RenderedPortraits
+from jaxface.methods.landmark_regression import LandmarkSettings
+from jaxface.nets import LandmarkConfig
+
+
+def get_config() -> Experiment:
+    """288,000 images."""
+    return Experiment(
+        method=LandmarkSettings(network=LandmarkConfig(), steps=9_000),
+        data=RenderedPortraits(resolution=64, num_train=65_000, num_test=1_000),
+        look_every=1_000,
+    )

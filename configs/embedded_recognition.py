@@ -1,0 +1,35 @@
+"""The embedded suite's recognition: ArcFace's IR-SE network, narrower, on persons of its world.
+
+    jaxface train recognition --config configs/embedded_recognition.py
+
+4,000 persons on 12 occasions each, and 200 others to be told apart. A person's own are the shape of
+the face, skin, brows, lips, irises and beard, the colour of the hair, where it recedes and whether
+it waves, and the age; pose, expression, light, how the hair is worn, glasses, clothes and backdrop
+are another's in every picture (`jaxface.morphable.PERSON_FACTORS`). The network reads the 48 px in
+the middle of a 64 px portrait, which hold the face and most of the hair.
+
+Expect: not trained yet.
+"""
+
+from jaxface.experiment import Experiment, IdentityPortraits
+from jaxface.methods.arcface import ArcFaceSettings
+from jaxface.nets import IRSEConfig
+
+NETWORK = IRSEConfig(
+    channels=(16, 32, 64, 128),
+    units=(1, 2, 2, 1),
+    reduction=4,
+    embedding_dim=128,
+    resolution=48,
+    portrait_size=64,
+    crop=(12, 60, 8, 56),
+)
+
+
+def get_config() -> Experiment:
+    """640,000 images: thirteen rounds of the data."""
+    return Experiment(
+        method=ArcFaceSettings(network=NETWORK, num_identities=4_000, steps=10_000),
+        data=IdentityPortraits(resolution=64, num_identities=4_000),
+        look_every=1_000,
+    )

@@ -1,0 +1,260 @@
+"""`jaxface edit`: embeddings in, the same portraits with another pose, expression or light out."""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxface.errors import UsageError
+
+NAME = "edit"
+HELP = "change pose, expression or light of embedded portraits"
+
+ANGLES = ("pitch", "yaw", "roll")
+EXPRESSIONS = (
+    "jaw_open",
+    "smile",
+    "brow_raise",
+    "blink_left",
+    "blink_right",
+    "frown",
+    "pucker",
+    "brow_furrow",
+    "mouth_left",
+    "jaw_left",
+    "upper_lip_raise",
+    "nose_wrinkle",
+    "cheek_puff",
+    "eyes_wide",
+)
+GROUPS = ("pose", "expression", "illumination")
+
+BATCH, CPU_BATCH = 16, 4  # embeddings edited together, where there are that many
+TABLE_ROWS = 40  # a longer table is replaced by a summary
+
+_EPILOG = """\
+EMBEDDING is what `jaxface invert` wrote: its output folder, for all of its embeddings, or a file of
+latents. Angles are what the head's pose becomes: positive pitch looks down, positive yaw to the
+image's right, positive roll turns anticlockwise. Expressions are in standard deviations from the
+neutral face. With --relative both are added to what the portrait has. Left and right are the
+image's. Several edits are made in the order pose, expression, light.
+
+DIR receives results.jsonl (one row per embedding), latents/, edits/ and contact_sheet.png, and
+sequences/ with --frames. What it wrote can be edited again. The same command again goes on where a
+stopped one ended; inputs that failed are tried again with --retry-failed.
+
+exit status: 0, every embedding is edited; 1, some are not; 2, the call was wrong; 130, stopped
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    parser.add_argument("embeddings", nargs="+", metavar="EMBEDDING", help="folder or latents file")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--suite",
+        metavar="NAME|DIR",
+        help="the networks (those that the embedding was made with, by its file)",
+    )
+    pose = parser.add_argument_group("pose, in degrees")
+    for name in ANGLES:
+        pose.add_argument(f"--{name}", type=_number, metavar="DEG")
+    expression = parser.add_argument_group("expression, in standard deviations")
+    for name in EXPRESSIONS:
+        expression.add_argument(f"--{name.replace('_', '-')}", type=_number, metavar="S")
+    light = parser.add_argument_group("light")
+    light.add_argument("--light", metavar="NAME", help="where the lamp is: left, above, front, ...")
+    light.add_argument(
+        "--strength", type=_number, metavar="S", help="with --light: 0, ambient, to 1, lamp (0.8)"
+    )
+    like = parser.add_argument_group("from a reference")
+    like.add_argument("--like", metavar="IMAGE", help="an aligned portrait to take a group from")
+    like.add_argument(
+        "--group",
+        action="append",
+        choices=GROUPS,
+        default=[],
+        dest="groups",
+        help="with --like: what to take; may be repeated",
+    )
+    parser.add_argument(
+        "--relative", action="store_true", help="add angles and expressions to what is there"
+    )
+    parser.add_argument(
+        "--feedback", type=int, default=1, metavar="N", help="rounds of feedback; 0 for none (1)"
+    )
+    parser.add_argument(
+        "--frames", type=int, metavar="N", help="a sequence of N pictures to the edit, as GIF"
+    )
+    parser.add_argument(
+        "--seconds", type=_number, metavar="S", help="with --frames: of the way there (2)"
+    )
+    parser.add_argument(
+        "--mp4", action="store_true", help='with --frames: as MP4 too (needs the extra "video")'
+    )
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="embeddings edited together (16; on CPU 4)"
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="do embeddings again whose row is not ok"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    # Mistakes in the call are found before JAX is set up and networks are loaded.
+    _check(arguments)
+    from jaxface.jobs.embeddings import find_embeddings, suite_of
+
+    found = find_embeddings(arguments.embeddings)
+    for remark in found.remarks:
+        print(f"note: {remark}", file=sys.stderr)
+    out = Path(arguments.out)
+    if any(out.resolve() == Path(each).resolve() for each in arguments.embeddings):
+        raise UsageError(f"{out}: holds the embeddings; name another --out")
+    if arguments.mp4:
+        from jaxface.video import load_av
+
+        load_av()
+
+    import jax
+
+    from jaxface import load_suite
+    from jaxface.jobs.editing import PICTURES, Animation, Editing, edit_collection
+    from jaxface.jobs.results import ResultsFolder
+
+    suite = load_suite(arguments.suite or suite_of(found.items))
+    targets, attributes, asked = _targets(arguments, suite)
+    animation = None
+    if arguments.frames is not None:
+        animation = Animation(arguments.frames, arguments.seconds or 2.0, arguments.mp4)
+    editing = Editing(suite, targets, asked, attributes, arguments.feedback, animation)
+    largest = CPU_BATCH if jax.default_backend() == "cpu" else BATCH
+    batch_size = arguments.batch_size or min(largest, len(found.items))
+    with ResultsFolder(out, editing.description(), pictures=PICTURES) as results:
+        rows = edit_collection(
+            found.items,
+            results,
+            editing,
+            batch_size=batch_size,
+            retry_failed=arguments.retry_failed,
+        )
+    print(_report(rows, editing))
+    print(f"\ncontact sheet: {results.sheet_path}\nresults:       {results.rows_path}")
+    return 0 if all(row["status"] == "ok" for row in rows) else 1
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"expected a finite number, got {text!r}")
+    return value
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    named = {
+        group: [n for n in names if getattr(arguments, n) is not None]
+        for group, names in (("pose", ANGLES), ("expression", EXPRESSIONS))
+    }
+    if arguments.light is None and arguments.strength is not None:
+        raise UsageError("--strength is of use only with --light")
+    if (arguments.like is None) != (not arguments.groups):
+        raise UsageError("--like and --group go together: what to take, and from which portrait")
+    if arguments.relative and not any(named.values()):
+        raise UsageError("--relative is of use only with angles and expressions")
+    if not (any(named.values()) or arguments.light or arguments.like):
+        raise UsageError("no edit given; name one, such as --yaw 20 (see jaxface edit --help)")
+    taken = {group: names[0] for group, names in named.items() if names}
+    taken |= {"illumination": "light"} if arguments.light is not None else {}
+    for group in arguments.groups:
+        if group in taken:
+            raise UsageError(f"--group {group} and --{taken[group]} both edit the {group}")
+    for name, least in (("feedback", 0), ("frames", 2), ("batch_size", 1)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
+    for name in ("seconds", "mp4"):
+        if getattr(arguments, name) and arguments.frames is None:
+            raise UsageError(f"--{name} is of use only with --frames")
+    if arguments.seconds is not None and arguments.seconds <= 0:
+        raise UsageError(f"--seconds: expected more than 0, got {arguments.seconds}")
+
+
+def _targets(
+    arguments: argparse.Namespace, suite: Any
+) -> tuple[dict[str, Any], dict[str, list[Any]], dict[str, Any]]:
+    """Targets by group, their named parameters by group, and what was asked for, JSON-like."""
+    import numpy as np
+
+    from jaxface.files import sha256
+    from jaxface.images import ImageError, read_image, to_square
+    from jaxface.jobs.editing import Attribute
+    from jaxface.methods import pie
+    from jaxface.morphable.attributes import attribute
+    from jaxface.morphable.scenes import named_light
+
+    values: dict[str, float] = {}
+    attributes: dict[str, list[Attribute]] = {}
+    asked: dict[str, Any] = {}
+    for name in (*ANGLES, *EXPRESSIONS):
+        if (value := getattr(arguments, name)) is None:
+            continue
+        group, place = attribute(name)
+        unit = math.pi / 180 if group == "pose" else _deviation(suite, place)
+        values[name], asked[name] = value * unit, value
+        attributes.setdefault(group, []).append(Attribute(name, place, unit))
+    targets = pie.Target.named(values, relative=arguments.relative)
+    asked |= {"relative": True} if arguments.relative else {}
+    if arguments.light is not None:
+        strength = 0.8 if arguments.strength is None else arguments.strength
+        try:
+            light = named_light(arguments.light, strength)
+        except ValueError as error:
+            raise UsageError(f"--light: {error}") from error
+        targets["illumination"] = pie.Target.of_values(light[None])
+        asked |= {"light": arguments.light, "strength": strength}
+    if arguments.like is not None:
+        try:
+            reference = to_square(read_image(arguments.like), suite.generator.resolution).pixels
+        except ImageError as error:
+            raise UsageError(f"--like {arguments.like}: {error}") from error
+        asked |= {"like": sha256(arguments.like), "groups": sorted(set(arguments.groups))}
+        face = pie.read_parameters(suite, np.asarray(reference)[None])
+        targets |= {group: pie.Target.absolute(group, face) for group in arguments.groups}
+    return targets, attributes, asked
+
+
+def _deviation(suite: Any, place: int) -> float:
+    """The standard deviation of an expression coefficient in the world of the suite's faces."""
+    from jaxface.morphable.attributes import group_places
+    from jaxface.nets import FaceReconstruction
+
+    network = suite.reconstruction
+    if not isinstance(network, FaceReconstruction):
+        raise UsageError(
+            f"expressions by name are those of the embedded face model, and {suite.name!r} reads "
+            f"portraits with a {type(network).__name__}; use --like with --group expression"
+        )
+    return float(network.scale[...][group_places("expression")[place]])
+
+
+def _report(rows: Sequence[Mapping[str, Any]], editing: Any) -> str:
+    """A line for each row, or for those that failed where there are many, and a summary."""
+    from jaxface.jobs.editing import described
+
+    ok = [row for row in rows if row["status"] == "ok"]
+    shown = rows if len(rows) <= TABLE_ROWS else [row for row in rows if row["status"] != "ok"]
+    width = max((len(row["id"]) for row in shown[:TABLE_ROWS]), default=0)
+    lines = []
+    for row in shown[:TABLE_ROWS]:
+        if row["status"] == "ok":
+            distance = row["identity_distance"]
+            same = "" if distance is None else f"  identity distance {distance:.3f}"
+            lines.append(f"{row['id']:<{width}}  ok  {described(editing, row)}{same}")
+        else:
+            lines.append(f"{row['id']:<{width}}  {row['status']}  {row['reason']}")
+    if len(shown) > TABLE_ROWS:
+        lines.append(f"... and {len(shown) - TABLE_ROWS} more that are not ok")
+    return "\n".join([*lines, "", f"{len(ok)} of {len(rows)} edited"])

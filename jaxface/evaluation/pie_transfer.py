@@ -1,0 +1,189 @@
+"""Transfer of pose (the paper's Table 3) and of light from reference portraits.
+
+Portrait i takes the pose of a driver. In self transfer the driver is a render of the same scene in
+the pose of portrait j, so that it is what a perfect transfer shows; in cross-identity transfer it
+is portrait j itself. j is the next portrait. Two judges as in `jaxface.evaluation.pie`:
+
+* landmarks: the distance between the 66 landmarks of result and driver after 2D Procrustes
+  alignment, over the face's size. The network reads both; the truth fits the true face's pose to
+  the result and knows the driver's landmarks. Between two identities a perfect transfer has a
+  distance too, the floor: of the true face i in the pose of j.
+* recognition error: of the result against the portrait, and, for the truth, against the render of
+  the same scene in the driver's pose.
+
+Light is taken from portrait j. The scale-invariant error compares the light that the network reads
+of result and reference (`truth.light_error`), or, for the truth, the face of the result and of a
+render of the same scene in the true light of j (`truth.shading_error`).
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxface.evaluation import truth
+from jaxface.evaluation.pie import Protocol, judged_pose, recognition_error
+from jaxface.images import from_uint8, to_uint8
+from jaxface.methods import pie
+from jaxface.morphable import LANDMARKS_66, FaceParameters, Scene, render
+from jaxface.morphable.annotation import landmark_model, project_landmarks
+from jaxface.morphable.model import region_model
+from jaxface.nets import Generator
+from jaxface.suite import Suite
+
+
+def transfer_batch(
+    suite: Suite, scenes: Scene, drivers: Scene, w_plus: jax.Array, images: jax.Array
+) -> dict[str, Any]:
+    """Measures B transfers of pose, self and cross, and of light where the suite edits it.
+
+    Args:
+      suite: has a generator, a reconstruction network and the pose's RigNet.
+      scenes: B portraits' true scenes.
+      drivers: those that pose and light are taken from.
+      w_plus: embeddings of the portraits, [B, L, w_dim].
+      images: the portraits, [B, R, R, 3] in [-1, 1].
+
+    Returns:
+      Arrays of [B], and pictures as uint8 [B, R, R, 3].
+    """
+    size = suite.generator.resolution
+    face, other = scenes.face, drivers.face
+    posed = face.with_group("pose", other)
+    own = _render(Scene(posed, scenes.nuisance), size)
+    cross = _render(drivers, size)
+    found: dict[str, Any] = {"driver": to_uint8(cross), "self_driver": to_uint8(own)}
+    found["cross_floor"] = truth.procrustes_distance(_landmarks(posed), _landmarks(other))
+    for name, driver, true_driver in (("self", own, posed), ("cross", cross, other)):
+        edit = pie.edit(suite, w_plus, "pose", driver)
+        result = jnp.clip(edit.images, -1.0, 1.0)
+        fit = judged_pose(face, posed, edit.after, own, result)
+        fitted = dataclasses.replace(face, rotation=fit.rotation, translation=fit.translation)
+        read = pie.read_parameters(suite, driver)
+        found |= {
+            f"{name}_picture": to_uint8(result),
+            f"{name}_landmarks": truth.procrustes_distance(
+                _landmarks(edit.after), _landmarks(read)
+            ),
+            f"{name}_true_landmarks": truth.procrustes_distance(
+                _landmarks(fitted), _landmarks(true_driver)
+            ),
+            f"{name}_unedited": truth.procrustes_distance(
+                _landmarks(face), _landmarks(true_driver)
+            ),
+        }
+        if "recognition" in suite:
+            found |= {
+                f"{name}_recognition": recognition_error(suite, result, images),
+                f"{name}_true_recognition": recognition_error(suite, result, own),
+            }
+    if "illumination" in suite.rignets:
+        found |= _light(suite, scenes, other, w_plus, images, cross)
+    return found
+
+
+def _light(
+    suite: Suite,
+    scenes: Scene,
+    other: FaceParameters,
+    w_plus: jax.Array,
+    images: jax.Array,
+    reference: jax.Array,
+) -> dict[str, Any]:
+    model, face = region_model(), scenes.face
+    edit = pie.edit(suite, w_plus, "illumination", reference)
+    result = jnp.clip(edit.images, -1.0, 1.0)
+    perfect = _render(
+        Scene(face.with_group("illumination", other), scenes.nuisance), reference.shape[1]
+    )
+    embedded = jnp.clip(_draw(suite.generator, w_plus), -1.0, 1.0)
+    return {
+        "light_picture": to_uint8(result),
+        "light_perfect": to_uint8(perfect),
+        "light": truth.light_error(
+            model, edit.after.illumination, pie.read_parameters(suite, reference).illumination
+        ),
+        "light_true": truth.shading_error(model, face, result, perfect),
+        # What is left of the embedding without an edit, in its own light, and of doing nothing.
+        "light_floor": truth.shading_error(model, face, embedded, images),
+        "light_unedited": truth.shading_error(model, face, images, perfect),
+    }
+
+
+def evaluate_transfers(
+    suite: Suite,
+    protocol: Protocol,
+    scenes: Scene,
+    images: np.ndarray,
+    w_plus: np.ndarray,
+    *,
+    parts: Any,
+    say: Any = lambda text: None,
+) -> dict[str, np.ndarray]:
+    """`transfer_batch` of all portraits: arrays of [N].
+
+    Args:
+      scenes: N.
+      images: uint8 [N, R, R, 3].
+      w_plus: [N, L, w_dim].
+      parts: a `jaxface.evaluation.pie.Parts`, for what is finished.
+    """
+    total, size = len(w_plus), protocol.batch_size
+    collected = []
+    for start in range(0, total, size):
+        rows = np.arange(start, start + size) % total
+
+        def make(rows=rows, start=start) -> dict[str, Any]:
+            say(f"transfers: portraits from {start}")
+            here, there = (
+                jax.tree.map(lambda leaf, rows=each: leaf[rows], scenes)
+                for each in (rows, (rows + 1) % total)
+            )
+            return transfer_batch(
+                suite, here, there, jnp.asarray(w_plus[rows]), from_uint8(jnp.asarray(images[rows]))
+            )
+
+        found = parts.get(f"transfers-{start:05d}", make)
+        collected.append({key: value[: total - start] for key, value in found.items()})
+    return {key: np.concatenate([part[key] for part in collected]) for key in collected[0]}
+
+
+def table3(found: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Means of `evaluate_transfers`: ``table3``, ``table3_true`` and ``illumination``."""
+
+    def mean(name: str) -> float | None:
+        return float(found[name].mean()) if name in found else None
+
+    network, true = {}, {}
+    for name in ("self", "cross"):
+        network[name] = {
+            "landmarks": mean(f"{name}_landmarks"),
+            "recognition_error": mean(f"{name}_recognition"),
+        }
+        true[name] = {
+            "landmarks": mean(f"{name}_true_landmarks"),
+            "unedited": mean(f"{name}_unedited"),
+            "floor": 0.0 if name == "self" else mean("cross_floor"),
+            "recognition_error": mean(f"{name}_true_recognition"),
+        }
+    light = None
+    if "light" in found:
+        names = ("light", "light_true", "light_floor", "light_unedited")
+        short = ("network", "true", "floor", "unedited")
+        light = {key: mean(name) for key, name in zip(short, names, strict=True)}
+    return {"table3": network, "table3_true": true, "illumination": light}
+
+
+@jax.jit
+def _draw(generator: Generator, w_plus: jax.Array) -> jax.Array:
+    return generator.synthesis(w_plus)
+
+
+def _landmarks(face: FaceParameters) -> jax.Array:
+    return project_landmarks(landmark_model(), face, 1)[:, jnp.asarray(LANDMARKS_66)]
+
+
+def _render(scenes: Scene, size: int) -> jax.Array:
+    return from_uint8(to_uint8(render(scenes, size)))

@@ -1,0 +1,190 @@
+"""A landmark network taught by renders, whose landmarks are known.
+
+The loss is what the network is judged by, the mean distance of its points from the true ones, in
+units of the picture's side (Nibali et al. 2018 train soft-argmax so, without a target heatmap).
+Pictures are made softer and noisier at random, since a generator's will be read. Batches are
+``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "landmarks": [N, 68, 2] pixels}``.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx, struct
+
+from jaxface import recipe as recipes
+from jaxface.errors import UsageError
+from jaxface.images import from_uint8
+from jaxface.methods.clipped_adam import clipped_adam
+from jaxface.methods.degradation import degrade
+from jaxface.methods.weight_average import average_weights
+from jaxface.metrics import nme
+from jaxface.morphable import FaceParameters, landmarks, scene_from_gaussian
+from jaxface.nets import LandmarkConfig, LandmarkNet
+from jaxface.train import Phase, ema_decay
+
+Batch = Mapping[str, jax.Array]
+
+# Of the picture's side: rounds the distance off where a point is right, so that it has a slope.
+_ROUNDING = 1e-4
+
+FRONTAL_YAW = 0.35
+"""Radians up to which a face counts as one that looks at the camera: 20 degrees."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LandmarkSettings:
+    """Training of a landmark network."""
+
+    network: LandmarkConfig
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    warmup_steps: int = 200
+    noise: float = 0.02
+    """See `jaxface.methods.degradation`."""
+    blur: float = 0.8
+    ema_half_life: float = 10_000.0
+    """Half-life of the weights' average, in images."""
+
+
+@struct.dataclass
+class LandmarkState:
+    """Everything that training changes."""
+
+    network: LandmarkNet
+    average: LandmarkNet
+    """Exponential moving average of the weights: the network that is used afterwards."""
+    optimizer: Any
+    images_seen: jax.Array
+
+
+def initial_state(
+    settings: LandmarkSettings, key: jax.Array, network: LandmarkNet | None = None
+) -> LandmarkState:
+    """A fresh network, all of whose points are in the picture's centre, or the one given.
+
+    Raises:
+      UsageError: the network given has other sizes than the settings name.
+    """
+    if network is None:
+        network = LandmarkNet(settings.network, rngs=nnx.Rngs(key))
+    elif network.config != settings.network:
+        raise UsageError(
+            f"landmarks: the network to begin with has other sizes; it is {network.config}, the "
+            f"settings say {settings.network}"
+        )
+    return LandmarkState(
+        network=network,
+        average=jax.tree.map(jnp.copy, network),
+        optimizer=_optimizer(settings).init(nnx.state(network, nnx.Param)),
+        images_seen=jnp.zeros((), jnp.int32),
+    )
+
+
+def landmark_distance(found: jax.Array, true: jax.Array, size: int) -> jax.Array:
+    """Mean distance of points [N, K, 2] in pixels, over the picture's side: [N]."""
+    squared = jnp.sum(jnp.square((found - true) / size), axis=-1)
+    return jnp.mean(jnp.sqrt(squared + _ROUNDING**2), axis=-1)
+
+
+def landmark_phase(settings: LandmarkSettings) -> Phase:
+    """The one phase of a step, for `jaxface.train.fit`; it reads no constants.
+
+    Metrics: ``loss``, the mean of `landmark_distance`.
+    """
+    optimizer = _optimizer(settings)
+
+    def loss_fn(params, graphdef, images, true):
+        found = nnx.merge(graphdef, params)(images)
+        return jnp.mean(landmark_distance(found, true, images.shape[1]))
+
+    def step(state: LandmarkState, constants, batch: Batch, key: jax.Array):
+        del constants
+        images = batch["image"]
+        images = from_uint8(images) if images.dtype == jnp.uint8 else images
+        images = degrade(images, key, noise=settings.noise, blur=settings.blur)
+        graphdef, params = nnx.split(state.network, nnx.Param)
+        loss, grads = jax.value_and_grad(loss_fn)(params, graphdef, images, batch["landmarks"])
+        updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
+        network = nnx.merge(graphdef, optax.apply_updates(params, updates))
+        count = images.shape[0]
+        seen = state.images_seen + count
+        decay = ema_decay(count, half_life=settings.ema_half_life, seen=seen, ramp=0.1)
+        state = LandmarkState(
+            network=network,
+            average=average_weights(state.average, network, decay),
+            optimizer=optimizer_state,
+            images_seen=seen,
+        )
+        return state, {"loss": loss}
+
+    return Phase("landmarks", step)
+
+
+def landmark_scores(found: jax.Array, face: FaceParameters, size: int) -> dict[str, jax.Array]:
+    """Errors on N faces whose parameters are known, see `jaxface.metrics.nme`.
+
+    Args:
+      found: [N, 68, 2] in pixels.
+      face: N faces.
+      size: pixels per side of their pictures.
+
+    Returns:
+      Means over the faces: ``nme_box`` and ``nme_inter_ocular`` of all,
+      ``nme_inter_ocular_frontal`` of those turned by at most `FRONTAL_YAW` (NaN where there is
+      none), and ``pixels``, the mean distance.
+    """
+    true = landmarks(face, size)
+    eyes = nme(found, true, normaliser="inter_ocular")
+    frontal = jnp.abs(face.rotation[:, 1]) <= FRONTAL_YAW
+    return {
+        "nme_box": jnp.mean(nme(found, true, normaliser="box")),
+        "nme_inter_ocular": jnp.mean(eyes),
+        "nme_inter_ocular_frontal": jnp.sum(eyes * frontal) / jnp.sum(frontal),
+        "pixels": jnp.mean(jnp.linalg.norm(found - true, axis=-1)),
+    }
+
+
+def _optimizer(settings: LandmarkSettings) -> optax.GradientTransformation:
+    return clipped_adam(
+        settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
+    )
+
+
+def recipe(
+    settings: LandmarkSettings,
+    *,
+    key: jax.Array,
+    networks: Mapping[str, Any],
+    held_out: Mapping[str, jax.Array] | None,
+) -> recipes.Recipe:
+    """The whole training, see `jaxface.recipe`.
+
+    Begins with the role ``landmarks`` where it is given. Scores are `landmark_scores` of the
+    averaged network on the held-out portraits.
+    """
+    state = initial_state(settings, key, networks.get("landmarks"))
+    return recipes.Recipe(
+        state=state,
+        stages=[recipes.Stage([landmark_phase(settings)], settings.steps, settings.batch_size)],
+        fields=("image", "landmarks"),
+        networks=lambda state: {"landmarks": state.average},
+        parameters=nnx.state(state.network, nnx.Param),
+        score=None if held_out is None else _score(held_out),
+    )
+
+
+def _score(held_out: Mapping[str, jax.Array]) -> Callable[[LandmarkState], dict[str, float]]:
+    find = jax.jit(lambda network, images: network(from_uint8(images)))
+    face = scene_from_gaussian(jnp.asarray(held_out["factors"])).face
+    images = held_out["image"]
+
+    def score(state: LandmarkState) -> dict[str, float]:
+        scores = landmark_scores(find(state.average, images), face, images.shape[1])
+        return {name: float(value) for name, value in scores.items()}
+
+    return score

@@ -1,0 +1,371 @@
+"""Edits of embedded portraits (PIE, section 3.1 and equation 5; StyleRig).
+
+One semantic group of the face parameters theta is given new values and the group's RigNet moves the
+latent, w' = RigNet(w, theta'). What the picture of w' shows is read back by the reconstruction
+network, and a feedback step corrects what was asked for by what was missed:
+
+    theta_new = theta' + (theta' - theta_est)
+
+with theta' what is wanted and theta_est what the first edit gave; w' = RigNet(w, theta_new) is the
+edit. Every edit starts from the embedding, so that nothing accumulates.
+
+What is chosen here: a round of feedback may be repeated, each correcting the one before; several
+groups are edited in the order of `EDITABLE_GROUPS`, each from the latent that the one before gave.
+
+Linear directions, InterFaceGAN's boundaries and GANSpace's components, move the same embeddings
+(`edit_along`).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jaxface.errors import SuiteError
+from jaxface.morphable import EDITABLE_GROUPS, SEMANTIC_GROUPS, FaceParameters, group_width
+from jaxface.morphable.attributes import attribute
+from jaxface.morphable.parameters import WIDTHS, split_flat
+from jaxface.nets import Generator, LatentDirections, RigNet
+from jaxface.suite import Suite
+
+Noise = Literal["const", "none"]
+
+
+class EditingNetworks(NamedTuple):
+    """What an edit of one semantic group needs of a suite.
+
+    Attributes:
+      generator: w_plus to I_w.
+      reconstruction: images to theta, [N, 257].
+      rignet: of the group.
+    """
+
+    generator: Generator
+    reconstruction: Any
+    rignet: RigNet
+
+
+@struct.dataclass
+class Target:
+    """What a semantic group's P parameters are to become, see `FaceParameters.group`.
+
+    Attributes:
+      values: [N, P], or [1, P] for all portraits.
+      given: [P] bool, where `values` counts; the other parameters keep the portrait's own value.
+      relative: 1 where `values` is added to the portrait's own parameters, else 0.
+    """
+
+    values: jax.Array
+    given: jax.Array
+    relative: jax.Array
+
+    @classmethod
+    def absolute(cls, group: str, face: FaceParameters) -> "Target":
+        """The group as in N faces, or in one for all portraits."""
+        return cls.of_values(face.group(group))
+
+    @classmethod
+    def of_values(cls, values: jax.Array) -> "Target":
+        """A group's parameters themselves, [N, P], or [1, P] for all portraits."""
+        return cls(values, jnp.ones(values.shape[-1], bool), jnp.zeros(()))
+
+    @classmethod
+    def difference(cls, group: str, change: FaceParameters) -> "Target":
+        """The group's values in `change` are added to what the portraits have."""
+        return cls(change.group(group), jnp.ones(group_width(group), bool), jnp.ones(()))
+
+    @classmethod
+    def named(cls, values: Mapping[str, float], *, relative: bool = False) -> "dict[str, Target]":
+        """Single parameters by name, for all portraits: the targets of the groups they are in.
+
+        Args:
+          values: by the names of `jaxface.morphable.attributes.ATTRIBUTES`, angles in radians,
+            expressions in coefficients.
+          relative: the values are added to what the portraits have.
+
+        Raises:
+          ValueError: a name is unknown.
+        """
+        found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for name, value in values.items():
+            group, place = attribute(name)
+            empty = (np.zeros(group_width(group), np.float32), np.zeros(group_width(group), bool))
+            wanted, given = found.setdefault(group, empty)
+            wanted[place], given[place] = value, True
+        return {
+            group: cls(
+                jnp.asarray(wanted)[None],
+                jnp.asarray(given),
+                jnp.asarray(float(relative)),
+            )
+            for group, (wanted, given) in found.items()
+        }
+
+    def of(self, before: jax.Array) -> jax.Array:
+        """What portraits with these parameters, [N, P], are to have: [N, P]."""
+        return jnp.where(self.given, self.values + self.relative * before, before)
+
+
+@struct.dataclass
+class Edit:
+    """Edited portraits.
+
+    Attributes:
+      w_plus: [N, L, w_dim].
+      images: [N, R, R, 3], as the generator gives them, not clipped to [-1, 1].
+      wanted: the parameters that were asked for: those before, with the target's group, if there
+        was one.
+      before: the parameters of the portraits that were edited, by the reconstruction network.
+      after: the parameters of `images`, by the same.
+    """
+
+    w_plus: jax.Array
+    images: jax.Array
+    wanted: FaceParameters
+    before: FaceParameters
+    after: FaceParameters
+
+
+def edit(
+    suite: Suite,
+    w_plus: jax.Array | np.ndarray,
+    group: str,
+    target: Target | FaceParameters | jax.Array | np.ndarray,
+    *,
+    feedback: int = 1,
+    noise: Noise = "const",
+) -> Edit:
+    """Gives embedded portraits another pose, expression or light.
+
+    Compiles once for each group, batch size and number of feedback rounds. A portrait's edit does
+    not depend on the others of its batch.
+
+    Args:
+      suite: has a generator, a reconstruction network and the group's RigNet.
+      w_plus: [N, L, w_dim].
+      group: "pose", "expression" or "illumination".
+      target: absolute parameters of N faces or one; a `Target`, for a difference or for single
+        parameters; or reference portraits [N or 1, R', R', 3] in [-1, 1], whose group is taken over
+        through the reconstruction network.
+      feedback: rounds of feedback; the paper's is one, 0 is none.
+      noise: "const": the generator's stored maps; "none".
+
+    Raises:
+      ValueError: wrong shapes, an unknown group, or a target of another group.
+      SuiteError: the suite lacks a network.
+    """
+    _check_w_plus("edit", suite, w_plus)
+    if group not in EDITABLE_GROUPS:
+        raise ValueError(f"edit: group must be one of {', '.join(EDITABLE_GROUPS)}; got {group!r}.")
+    if feedback < 0:
+        raise ValueError(f"edit: feedback must be >= 0, got {feedback}.")
+    networks = EditingNetworks(suite.generator, suite.reconstruction, rignet_of(suite, group))
+    wanted = as_target(suite, group, target)
+    if wanted.values.shape not in ((len(w_plus), group_width(group)), (1, group_width(group))):
+        raise ValueError(
+            f"edit: the target of {group} must be [{len(w_plus)} or 1, {group_width(group)}], got "
+            f"{list(wanted.values.shape)}."
+        )
+    w_plus = jnp.asarray(w_plus, jnp.float32)
+    return _edit(networks, w_plus, wanted, group=group, feedback=feedback, noise=noise)
+
+
+def edit_groups(
+    suite: Suite,
+    w_plus: jax.Array | np.ndarray,
+    targets: Mapping[str, Target | FaceParameters | jax.Array | np.ndarray],
+    *,
+    feedback: int = 1,
+    noise: Noise = "const",
+) -> dict[str, Edit]:
+    """Edits of several groups one after another, in the order of `EDITABLE_GROUPS`; see `edit`.
+
+    Args:
+      targets: by group.
+
+    Returns:
+      The edits by group; the last one holds the result of all.
+
+    Raises:
+      ValueError: as `edit`, or there is no target.
+    """
+    if not targets or set(targets) - set(EDITABLE_GROUPS):
+        raise ValueError(
+            f"edit_groups: expected targets of {', '.join(EDITABLE_GROUPS)}; got "
+            f"{', '.join(targets) or 'none'}."
+        )
+    edits = {}
+    for group in EDITABLE_GROUPS:
+        if group in targets:
+            edits[group] = edit(
+                suite, w_plus, group, targets[group], feedback=feedback, noise=noise
+            )
+            w_plus = edits[group].w_plus
+    return edits
+
+
+def edit_along(
+    suite: Suite,
+    w_plus: jax.Array | np.ndarray,
+    directions: LatentDirections,
+    strengths: Mapping[str, float | jax.Array],
+    *,
+    rows: Sequence[int] | None = None,
+    noise: Noise = "const",
+) -> Edit:
+    """Moves embedded portraits along linear directions.
+
+    Directions add up, so their order is of no matter. Nothing is wanted in terms of face parameters
+    and there is no feedback: the result tells what became of them.
+
+    Args:
+      suite: has a generator and a reconstruction network.
+      w_plus: [N, L, w_dim].
+      directions: in W or W+, such as one of ``suite.directions``.
+      strengths: by the directions' names, one or [N] each, in the directions' own units.
+      rows: which rows of W+ move, as GANSpace's edits are confined to some layers; None for all.
+      noise: see `edit`.
+
+    Raises:
+      ValueError: wrong shapes, no strength, or a name that the directions do not have.
+      SuiteError: the suite lacks a network.
+    """
+    _check_w_plus("edit_along", suite, w_plus)
+    if not strengths:
+        raise ValueError("edit_along: expected a strength of one direction or more, got none.")
+    return _edit_along(
+        suite.generator,
+        suite.reconstruction,
+        directions,
+        jnp.asarray(w_plus, jnp.float32),
+        {name: jnp.asarray(strength) for name, strength in strengths.items()},
+        rows=None if rows is None else tuple(rows),
+        noise=noise,
+    )
+
+
+def interpolate(
+    start: jax.Array | np.ndarray, stop: jax.Array | np.ndarray, frames: int
+) -> jax.Array:
+    """Latents along the straight line from an embedding to its edit, both included.
+
+    A line in W+ rather than edits of interpolated parameters: it begins at the very embedding,
+    which RigNet's answer to the parameters that a portrait already has does not.
+
+    Args:
+      start: [L, w_dim].
+      stop: [L, w_dim].
+      frames: at least 2.
+
+    Returns:
+      [frames, L, w_dim].
+
+    Raises:
+      ValueError: fewer than 2 frames.
+    """
+    if frames < 2:
+        raise ValueError(f"interpolate: frames must be >= 2, got {frames}.")
+    share = jnp.linspace(0.0, 1.0, frames)[:, None, None]
+    start = jnp.asarray(start)
+    return start + share * (jnp.asarray(stop) - start)
+
+
+def _check_w_plus(owner: str, suite: Suite, w_plus: jax.Array | np.ndarray) -> None:
+    rows = (suite.generator.num_ws, suite.generator.config.w_dim)
+    if w_plus.ndim != 3 or w_plus.shape[1:] != rows:
+        raise ValueError(
+            f"{owner}: w_plus must be [N, {rows[0]}, {rows[1]}], got {list(w_plus.shape)}."
+        )
+
+
+def as_target(
+    suite: Suite, group: str, target: Target | FaceParameters | jax.Array | np.ndarray
+) -> Target:
+    """The target that `edit` makes of its argument.
+
+    Raises:
+      ValueError: a reference is no batch of square RGB pictures.
+    """
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, FaceParameters):
+        return Target.absolute(group, target)
+    if target.ndim != 4 or target.shape[-1] != 3:
+        raise ValueError(f"edit: references must be [N, R, R, 3], got {list(target.shape)}.")
+    return Target.absolute(group, read_parameters(suite, target))
+
+
+def read_parameters(suite: Suite, images: jax.Array | np.ndarray) -> FaceParameters:
+    """The parameters of portraits [N, R, R, 3] in [-1, 1], by the reconstruction network."""
+    return _read(suite.reconstruction, jnp.asarray(images))
+
+
+def rignet_of(suite: Suite, group: str) -> RigNet:
+    """The suite's RigNet of a group.
+
+    Raises:
+      SuiteError: it has none.
+    """
+    rignets = suite.rignets
+    if group not in rignets:
+        raise SuiteError(
+            f"suite {suite.name!r} has no RigNet of {group}; it has those of "
+            f"{', '.join(rignets)}. Add rignet_{group}.safetensors to its folder"
+        )
+    return rignets[group]
+
+
+@functools.partial(jax.jit, static_argnames=("group", "feedback", "noise"))
+def _edit(
+    networks: EditingNetworks,
+    w_plus: jax.Array,
+    target: Target,
+    *,
+    group: str,
+    feedback: int,
+    noise: Noise,
+) -> Edit:
+    before = _read(networks.reconstruction, networks.generator.synthesis(w_plus, noise=noise))
+    wanted = target.of(before.group(group))
+
+    def attempt(asked: jax.Array) -> tuple[jax.Array, jax.Array, FaceParameters]:
+        edited = networks.rignet(w_plus, asked)
+        images = networks.generator.synthesis(edited, noise=noise)
+        return edited, images, _read(networks.reconstruction, images)
+
+    asked = wanted
+    edited, images, after = attempt(asked)
+    for _ in range(feedback):
+        asked = asked + (wanted - after.group(group))
+        edited, images, after = attempt(asked)
+    widths = {name: WIDTHS[name] for name in SEMANTIC_GROUPS[group]}
+    asked_for = dataclasses.replace(before, **split_flat("edit", wanted, widths))
+    return Edit(edited, images, asked_for, before, after)
+
+
+@functools.partial(jax.jit, static_argnames=("rows", "noise"))
+def _edit_along(
+    generator: Generator,
+    reconstruction: Any,
+    directions: LatentDirections,
+    w_plus: jax.Array,
+    strengths: Mapping[str, jax.Array],
+    *,
+    rows: tuple[int, ...] | None,
+    noise: Noise,
+) -> Edit:
+    before = _read(reconstruction, generator.synthesis(w_plus, noise=noise))
+    for name, strength in strengths.items():
+        w_plus = directions.move(w_plus, name, strength, rows=rows)
+    images = generator.synthesis(w_plus, noise=noise)
+    return Edit(w_plus, images, before, before, _read(reconstruction, images))
+
+
+@jax.jit
+def _read(reconstruction: Any, images: jax.Array) -> FaceParameters:
+    return FaceParameters.from_flat(reconstruction(images))

@@ -1,0 +1,157 @@
+"""What the energy takes from a suite, by the terms that are chosen."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxface.errors import SuiteError
+from jaxface.losses import perceptual
+from jaxface.methods.pie.settings import Settings
+from jaxface.morphable.models import FaceModels, basel_models, embedded_models
+from jaxface.nets import Generator
+from jaxface.suite import Suite
+
+
+class Reading(NamedTuple):
+    """What is known of N pictures I' that a face is compared with.
+
+    Attributes:
+      images: I' at the resolution of the comparison, [N, R', R', 3] in [-1, 1].
+      landmarks: L_I', [N, 66, 2], in units of the picture's side.
+      theta: the parameters read from I', [N, 257].
+    """
+
+    images: jax.Array
+    landmarks: jax.Array
+    theta: jax.Array
+
+
+class Bank(NamedTuple):
+    """M latents v whose pictures were read beforehand.
+
+    Attributes:
+      w_plus: v, [M, L, w_dim].
+      reading: of I_v.
+    """
+
+    w_plus: jax.Array
+    reading: Reading
+
+
+class Networks(NamedTuple):
+    """What the energy needs of a suite; None where no chosen term needs it.
+
+    Attributes:
+      generator: w_plus to I_w.
+      perceptual: phi, a `VGG16`.
+      reconstruction: images to theta, [N, 257].
+      rignets: `RigNet` by semantic group.
+      recognition: psi, images to embeddings [N, D] of any length.
+      landmarks: images to [N, 68, 2] in their pixels.
+      models: of the face, `jaxface.morphable.models.FaceModels`.
+      bank: a `Bank` that replaces the sampling of v.
+    """
+
+    generator: Generator
+    perceptual: Any = None
+    reconstruction: Any = None
+    rignets: Any = None
+    recognition: Any = None
+    landmarks: Any = None
+    models: Any = None
+    bank: Any = None
+
+
+def theta_of(settings: Settings, networks: Networks, images: jax.Array) -> jax.Array:
+    """The face parameters that are read from pictures [N, R, R, 3]: [N, 257]."""
+    return networks.reconstruction(images.astype(settings.dtype)).astype(jnp.float32)
+
+
+def psi(settings: Settings, networks: Networks, images: jax.Array) -> jax.Array:
+    """The recognition network's embeddings of pictures [N, R, R, 3]: [N, D], of any length."""
+    return networks.recognition(images.astype(settings.dtype)).astype(jnp.float32)
+
+
+def phi(settings: Settings, networks: Networks, images: jax.Array) -> perceptual.Features:
+    """The features of equation 7 of pictures [N, R, R, 3]: {layer: [N, h, w, channels]}."""
+    found = perceptual.features(
+        networks.perceptual,
+        images.astype(settings.dtype),
+        [name for name, _ in settings.layers],
+        resolution=settings.perceptual_resolution,
+    )
+    return jax.tree.map(lambda x: x.astype(jnp.float32), found)
+
+
+def required_roles(settings: Settings) -> dict[str, str]:
+    """The roles of a suite that the energy needs, each with the first term that needs it."""
+    terms = settings.terms
+    reading = [term for term in terms if term not in ("synthesis", "recognition")]
+    needs = {
+        "generator": terms,
+        "perceptual": [term for term in terms if term == "synthesis"],
+        "reconstruction": reading,
+        **{f"rignet_{group}": reading for group in settings.groups},
+        "recognition": [term for term in terms if term.endswith("recognition")],
+        "landmarks": settings.editing_terms if settings.landmarks == "network" else (),
+    }
+    return {role: needing[0] for role, needing in needs.items() if needing}
+
+
+def networks_of(
+    suite: Suite, settings: Settings, *, models: FaceModels | None, bank: Bank | None
+) -> Networks:
+    """The networks in `required_roles`.
+
+    Args:
+      suite: has them.
+      settings: the terms, the groups and the size of the bank.
+      models: of the face; None: the suite's own, or the embedded world's.
+      bank: as `jaxface.methods.pie.draw_bank` makes it, or None.
+
+    Raises:
+      SuiteError: the suite lacks one; the message names the role and the term.
+      ValueError: the bank is not of the size that the settings give.
+    """
+    size = 0 if bank is None else len(bank.w_plus)
+    expected = settings.bank if settings.editing_terms else 0
+    if size != expected:
+        raise ValueError(
+            f"invert: the settings ask for a bank of {expected}, got one of {size}; make it with "
+            "draw_bank(suite, settings, key)."
+        )
+    roles = required_roles(settings)
+    found = {role: _network(suite, role, term) for role, term in roles.items()}
+    rignets = {group: found.pop(f"rignet_{group}", None) for group in settings.groups}
+    reads = "reconstruction" in found
+    return Networks(
+        **found,
+        rignets=rignets if reads else None,
+        models=(models or _face_models(suite)) if reads else None,
+        bank=bank,
+    )
+
+
+def _face_models(suite: Suite) -> FaceModels:
+    """Of the suite's own face model, or the embedded world's."""
+    return basel_models(suite.face_model) if "face_model" in suite else embedded_models()
+
+
+def _network(suite: Suite, role: str, term: str) -> Any:
+    group = role.removeprefix("rignet_")
+    try:
+        if group == role:
+            return getattr(suite, role)
+        if group not in (rignets := suite.rignets):
+            raise SuiteError(f"suite {suite.name!r} has no {role}; it edits {', '.join(rignets)}")
+        return rignets[group]
+    except SuiteError as error:
+        raise missing(term, error) from error
+
+
+def missing(term: str, error: SuiteError) -> SuiteError:
+    """What the suite lacks, and the term that needs it."""
+    return SuiteError(
+        f"{error}. The energy's term {term!r} needs it; the setting `terms` chooses the terms"
+    )

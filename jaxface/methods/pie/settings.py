@@ -1,0 +1,281 @@
+"""How PIE embeds a portrait: terms, weights, optimisers, schedule, and the published choices."""
+
+import dataclasses
+from typing import Literal
+
+import optax
+
+from jaxface.morphable import EDITABLE_GROUPS
+
+
+@dataclasses.dataclass(frozen=True)
+class Adadelta:
+    """Adadelta with its author's constants (Zeiler 2012, section 4.1). PIE's optimiser."""
+
+    rho: float = 0.95
+    eps: float = 1e-6
+
+    def transformation(self, step_size: optax.Schedule) -> optax.GradientTransformation:
+        """The optax transformation with a schedule of step sizes."""
+        return optax.adadelta(step_size, rho=self.rho, eps=self.eps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """Adam with its authors' constants (Kingma and Ba 2015, algorithm 1)."""
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+
+    def transformation(self, step_size: optax.Schedule) -> optax.GradientTransformation:
+        """The optax transformation with a schedule of step sizes."""
+        return optax.adam(step_size, b1=self.b1, b2=self.b2, eps=self.eps)
+
+
+TERMS = ("synthesis", "identity", "edit", "invariance", "recognition", "edit_recognition")
+"""The terms of the energy by name, in the paper's order; see `jaxface.methods.pie.energy`."""
+
+EDITING_TERMS = ("edit", "invariance", "edit_recognition")
+"""Those that edit the portrait."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a portrait is embedded. Hashable: equal settings share compiled programs.
+
+    Attributes:
+      l2_weight: of the mean squared difference of images in [-1, 1].
+      perceptual_weight: of the perceptual distance.
+      layers: (layer, weight) pairs of the perceptual distance, each layer's squared difference
+        averaged over its scalars.
+      perceptual_resolution: larger images are downsampled to it before phi. Section 4.1: by 4 at
+        1024.
+      noise: "const": the generator's stored maps; "none"; "random": new ones at every step, from
+        the item's key.
+      optimizer: `Adadelta` or `Adam`.
+      w_steps: iterations in W; 0 starts in W+ (the paper's "direct" ablation).
+      w_step_size: at the first of them.
+      w_plus_steps: iterations in W+; 0 ends in W.
+      w_plus_step_size: at the first of them.
+      decay_rate: the step size is multiplied by it, exponentially, every `decay_steps` iterations.
+      decay_steps: see `decay_rate`.
+      stop_below: a portrait whose energy is below this leaves the stage; None: never.
+      terms: which of `TERMS` the energy has. The weights of the others are of no effect.
+      identity_weight: lambda_id, of the mean squared entry of w - RigNet(w, theta_w).
+      photometric_weight: lambda_ph, inside the edit and the invariance term, of the mean over the
+        face's vertices of the squared RGB distance, in [-1, 1].
+      landmark_weight: lambda_lm, beside it, of the mean squared distance of the 66 landmarks, in
+        units of the portrait's side.
+      edit_weight: lambda_e.
+      invariance_weight: lambda_inv.
+      recognition_weight: lambda_rw, of the squared distance of embeddings of unit length.
+      edit_recognition_weight: lambda_r, of the same for the edited portrait.
+      groups: the semantic groups tau, out of `EDITABLE_GROUPS`; terms are means over them.
+      edits: "one": each iteration of a portrait takes one of the groups, drawn from its key; "all":
+        takes them all, at so many times the cost. The expectation is the same.
+      truncation: psi of the sampled v.
+      bank: 0: every iteration of a portrait samples a new v; else how many a bank holds that
+        replace them, see `jaxface.methods.pie.draw_bank`.
+      face_resolution: larger images are downsampled to it before the face model is compared with
+        them.
+      landmarks: where the landmarks of the portrait and of v's image come from: "model": the face
+        model with the parameters that the reconstruction network reads; "network": the suite's
+        landmark network.
+      dtype: what the networks that read pictures compute in; weights and losses are float32, and
+        the generator's own configuration says what it computes in.
+    """
+
+    l2_weight: float
+    perceptual_weight: float
+    layers: tuple[tuple[str, float], ...]
+    optimizer: Adadelta | Adam
+    w_steps: int
+    w_step_size: float
+    w_plus_steps: int
+    w_plus_step_size: float
+    decay_rate: float
+    decay_steps: int
+    perceptual_resolution: int = 256
+    noise: Literal["const", "none", "random"] = "const"
+    stop_below: float | None = None
+    terms: tuple[str, ...] = ("synthesis",)
+    identity_weight: float = 0.0
+    photometric_weight: float = 0.0
+    landmark_weight: float = 0.0
+    edit_weight: float = 0.0
+    invariance_weight: float = 0.0
+    recognition_weight: float = 0.0
+    edit_recognition_weight: float = 0.0
+    groups: tuple[str, ...] = tuple(EDITABLE_GROUPS)
+    edits: Literal["one", "all"] = "one"
+    truncation: float = 1.0
+    bank: int = 0
+    face_resolution: int = 256
+    landmarks: Literal["model", "network"] = "model"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self):
+        if min(self.w_steps, self.w_plus_steps) < 0 or self.w_steps + self.w_plus_steps < 1:
+            raise ValueError(
+                "Settings: w_steps and w_plus_steps must be >= 0 and not both 0, got "
+                f"{self.w_steps} and {self.w_plus_steps}."
+            )
+        for name, known in (
+            ("noise", ("const", "none", "random")),
+            ("edits", ("one", "all")),
+            ("landmarks", ("model", "network")),
+            ("dtype", ("float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in known:
+                listed = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+                raise ValueError(f"Settings: {name} must be {listed}, got {getattr(self, name)!r}.")
+        _check_names("terms", self.terms, TERMS)
+        _check_names("groups", self.groups, tuple(EDITABLE_GROUPS))
+        if self.bank < 0:
+            raise ValueError(f"Settings: bank must be >= 0, got {self.bank}.")
+
+    @property
+    def editing_terms(self) -> tuple[str, ...]:
+        """The chosen terms that edit the portrait, and so need a sampled v."""
+        return tuple(term for term in self.terms if term in EDITING_TERMS)
+
+    def sampled(self) -> "Settings":
+        """The same without a bank."""
+        return dataclasses.replace(self, bank=0)
+
+
+def _check_names(field: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
+    if not isinstance(names, tuple) or not names or len(set(names)) < len(names):
+        raise ValueError(f"Settings: {field} must be a tuple of distinct names, got {names!r}.")
+    for name in names:
+        if name not in known:
+            raise ValueError(f"Settings: {field} are out of {', '.join(known)}; got {name!r}.")
+
+
+def without(settings: Settings, *terms: str) -> Settings:
+    """The settings less some terms of the energy.
+
+    Raises:
+      ValueError: a name that the settings do not have, or nothing is left.
+    """
+    for term in terms:
+        if term not in settings.terms:
+            raise ValueError(f"without: {term!r} is none of {', '.join(settings.terms)}.")
+    kept = tuple(term for term in settings.terms if term not in terms)
+    return dataclasses.replace(settings, terms=kept)
+
+
+def direct(settings: Settings) -> Settings:
+    """The paper's "direct" ablation: all iterations in W+, from the mean latent, at W+'s steps."""
+    return dataclasses.replace(
+        settings, w_steps=0, w_plus_steps=settings.w_steps + settings.w_plus_steps
+    )
+
+
+VGG_LAYERS = {"conv1_1": (1, 64), "conv1_2": (1, 64), "conv3_2": (4, 256), "conv4_2": (8, 512)}
+"""The layers of phi (section 4.1): downsampling of the image, channels."""
+
+
+def published_weights() -> tuple[float, float, tuple[tuple[str, float], ...]]:
+    """The paper's weights of equation 7 in this library's units.
+
+    lambda_l2 = lambda_p = 1e-6 (section 5; quoted without the paper at hand, so check them against
+    it before comparing numbers), in units that it does not name. They are read here as factors of
+    sums of squares, as the norms are written, over pixels of 0..255 at the paper's size of 1024
+    (phi at 256): with these the two terms are of one order. The losses of this library are means
+    over images in [-1, 1], so that they compare between resolutions; hence
+
+        l2:  lambda_l2 * 3 * 1024^2 * 127.5^2
+        layer j:  lambda_p * N_j * 57.6^2
+
+    with N_j the scalars of layer j, and 57.6 = 255 * 0.226 grey levels the unit of torchvision's
+    VGG-16, whose input is divided by ImageNet's standard deviation (features scale with the input,
+    but for biases). Adadelta's step does not depend on the energy's overall scale.
+
+    Returns:
+      l2_weight, perceptual_weight, layers.
+    """
+    lambda_l2, lambda_p = 1e-6, 1e-6
+    size, perceptual_size, grey_levels, vgg_unit = 1024, 256, 127.5, 57.6
+    layers = tuple(
+        (name, float(channels * (perceptual_size // stride) ** 2))
+        for name, (stride, channels) in VGG_LAYERS.items()
+    )
+    return lambda_l2 * 3 * size**2 * grey_levels**2, lambda_p * vgg_unit**2, layers
+
+
+def published_editing_weights() -> dict[str, float]:
+    """The paper's weights of the other terms in this library's units, by field of `Settings`.
+
+    lambda_id = 1, lambda_ph = 0.001, lambda_lm = 0.2, lambda_e = lambda_inv = 10, lambda_rw =
+    lambda_r = 0.1 (section 5; quoted from memory, as are the units, which the paper does not name:
+    check them against it before comparing numbers). They are read as
+
+    * identity: of the sum of squares over the 18 x 512 entries of w at 1024;
+    * photometric: of the squared RGB distance in grey levels of 0..255, averaged over the face, and
+      landmark: of the squared distance in pixels of MoFA's 240 x 240 input, averaged over the
+      landmarks. As sums, either would outweigh the synthesis term by orders of magnitude;
+    * recognition: of the squared distance of VGG-Face's features. Table 2 gives these a scale:
+      275.40 between portraits and Image2StyleGAN's edits of them, whose identity is lost. Here
+      embeddings have unit length, and that is taken for the squared distance 1, a cosine of 0.5.
+    """
+    grey_levels, side, lost = 127.5, 240, 275.40
+    return {
+        "identity_weight": 1.0 * 18 * 512,
+        "photometric_weight": 0.001 * grey_levels**2,
+        "landmark_weight": 0.2 * side**2,
+        "edit_weight": 10.0,
+        "invariance_weight": 10.0,
+        "recognition_weight": 0.1 * lost,
+        "edit_recognition_weight": 0.1 * lost,
+    }
+
+
+_L2_WEIGHT, _PERCEPTUAL_WEIGHT, _LAYERS = published_weights()
+
+PAPER = Settings(
+    l2_weight=_L2_WEIGHT,
+    perceptual_weight=_PERCEPTUAL_WEIGHT,
+    layers=_LAYERS,
+    optimizer=Adadelta(),
+    w_steps=2000,
+    w_step_size=50.0,
+    w_plus_steps=1000,
+    w_plus_step_size=10.0,
+    decay_rate=0.1,
+    decay_steps=2000,
+)
+"""The synthesis term as published (sections 4.4 and 5)."""
+
+PAPER_ALL = dataclasses.replace(PAPER, terms=TERMS, **published_editing_weights())
+"""All terms as published: about 10 minutes a portrait at 1024 on their V100."""
+
+EMBEDDED = Settings(
+    l2_weight=1.0,
+    perceptual_weight=0.01,
+    layers=tuple((name, 1.0) for name in VGG_LAYERS),
+    optimizer=Adam(),
+    w_steps=200,
+    w_step_size=0.2,
+    w_plus_steps=400,
+    w_plus_step_size=0.1,
+    decay_rate=0.1,
+    decay_steps=400,
+)
+"""The synthesis term for the embedded suite at 64 px, tuned on 16 held-out renders. Five times the
+perceptual weight costs about a decibel there, half the steps and step sizes half a decibel."""
+
+EMBEDDED_ALL = dataclasses.replace(
+    EMBEDDED,
+    terms=TERMS,
+    identity_weight=1.0,
+    photometric_weight=1.0,
+    landmark_weight=100.0,
+    edit_weight=0.1,
+    invariance_weight=0.1,
+    recognition_weight=0.05,
+    edit_recognition_weight=0.05,
+)
+"""All terms for the embedded suite. The added weights are not tuned: they make terms of one order
+at the mean latent where RigNets, reconstruction and recognition have random weights."""

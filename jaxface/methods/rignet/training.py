@@ -1,0 +1,301 @@
+"""StyleRig's losses, and training by them."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx, struct
+
+from jaxface import recipe as recipes
+from jaxface.errors import UsageError
+from jaxface.methods import mofa
+from jaxface.methods.clipped_adam import clipped_adam
+from jaxface.methods.rignet.latents import (
+    Models,
+    draw_latents,
+    frozen_models,
+    observe,
+    observe_all,
+    partners,
+    sample_latents,
+)
+from jaxface.methods.rignet.scores import HeldOut, edit_scores, edit_sheet, held_out_latents
+from jaxface.methods.weight_average import average_weights
+from jaxface.morphable import NUM_FACTORS, SEMANTIC_GROUPS
+from jaxface.morphable.annotation import project_landmarks
+from jaxface.morphable.parameters import WIDTHS
+from jaxface.nets import RigNet, RigNetConfig
+from jaxface.train import Phase, ema_decay
+
+Batch = Mapping[str, jax.Array]
+
+_PRIOR_LATENTS = 512  # whose parameters set the units of RigNet
+
+
+@dataclasses.dataclass(frozen=True)
+class RigNetSettings:
+    """Training of one group's network.
+
+    Attributes:
+      group: pose, expression or illumination.
+      steps: of `batch_size` latents, each of which is edited once.
+      batch_size: even.
+      hidden: width of the code of a row of W+, see `RigNetConfig`.
+      learning_rate: of Adam, at its highest.
+      warmup_steps: of its linear growth.
+      reconstruction_weight: of the reconstruction loss, in units of the variance of W.
+      edit_weight: of the edit loss.
+      consistency_weight: of the consistency loss.
+      photometric_weight: in L_render.
+      landmark_weight: in L_render, of squared distances in units of the image's side.
+      mixing_probability: share of the latents whose rows from a random one onwards come from
+        another (style mixing, Karras et al. 2019, section 3.1).
+      num_factors: the first coordinates of z that are a scene's whitened factors, all `NUM_FACTORS`
+        of them, in a generator of the embedded world: then scores compare with the true parameters.
+        0: they are not known, scores compare with what F reads.
+      ema_half_life: half-life of the weights' average, in latents.
+
+    Raises:
+      ValueError: an odd batch, another number of factors, a share outside 0 to 1.
+    """
+
+    group: str
+    steps: int
+    batch_size: int = 16
+    hidden: int = 32
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    reconstruction_weight: float = 1.0
+    edit_weight: float = 1.0
+    consistency_weight: float = 1.0
+    photometric_weight: float = 2.0
+    landmark_weight: float = 300.0
+    mixing_probability: float = 0.5
+    num_factors: int = 0
+    ema_half_life: float = 5_000.0
+
+    def __post_init__(self):
+        RigNetConfig(self.group, num_ws=1, hidden=self.hidden)  # refuses what it cannot be
+        if self.batch_size < 2 or self.batch_size % 2:
+            raise ValueError(f"RigNetSettings: batch_size must be even, got {self.batch_size}.")
+        if self.num_factors not in (0, NUM_FACTORS):
+            raise ValueError(
+                f"RigNetSettings: num_factors must be 0 or a scene's {NUM_FACTORS}, got "
+                f"{self.num_factors}."
+            )
+        if not 0.0 <= self.mixing_probability <= 1.0:
+            raise ValueError(
+                "RigNetSettings: mixing_probability must be in 0 to 1, got "
+                f"{self.mixing_probability}."
+            )
+
+
+@struct.dataclass
+class RigNetState:
+    """Everything that training changes."""
+
+    network: RigNet
+    average: RigNet
+    """Exponential moving average of the weights: the network that is used afterwards."""
+    optimizer: Any
+    latents_seen: jax.Array
+
+
+def rig_losses(
+    settings: RigNetSettings, models: Models, network: RigNet, w_plus: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of each latent w, [N], with its partner as v, and its three terms without weights.
+
+    Args:
+      models: frozen.
+      network: RigNet.
+      w_plus: [N, L, w_dim], N even.
+    """
+    group = settings.group
+    images, faces = jax.lax.stop_gradient(observe(models, w_plus))
+    landmarks = project_landmarks(models.face.landmarks, faces, images.shape[1])
+    own = faces.group(group)
+    unchanged = network(w_plus, own) - w_plus
+    _, found = observe(models, network(w_plus, partners(own)))
+
+    wanted_images, wanted_faces, wanted_landmarks = partners((images, faces, landmarks))
+    drawn = [wanted_faces.with_group(group, found), found.with_group(group, faces)]
+    # Both renderings at once: half of the program to compile.
+    distances = mofa.render_terms(
+        models.face,
+        jax.tree.map(lambda *parts: jnp.concatenate(parts), *drawn),
+        jnp.concatenate([wanted_images, images]),
+        jnp.concatenate([wanted_landmarks, landmarks]),
+    )
+    rendered = (
+        settings.photometric_weight * distances["photometric"]
+        + settings.landmark_weight * distances["landmark"]
+    )
+    edit, consistency = jnp.split(rendered, 2)
+    terms = {
+        "reconstruction": jnp.mean(jnp.square(unchanged), axis=(1, 2)) / models.w_variance,
+        "edit": edit,
+        "consistency": consistency,
+    }
+    weighted = [getattr(settings, f"{name}_weight") * term for name, term in terms.items()]
+    return jnp.sum(jnp.stack(weighted), axis=0), terms
+
+
+def rig_phase(settings: RigNetSettings) -> Phase:
+    """The one phase of a step, for `jaxface.train.fit`; its constants are `Models`."""
+    optimizer = _optimizer(settings)
+
+    def loss_fn(params, graphdef, rest, models, w_plus):
+        network = nnx.merge(graphdef, params, rest)
+        losses, terms = rig_losses(settings, models, network, w_plus)
+        return jnp.mean(losses), terms
+
+    def step(state: RigNetState, constants: Models, batch: Batch, key: jax.Array):
+        del key  # an item's key is its own
+        keys = jax.random.wrap_key_data(batch["key"])
+        w_plus = sample_latents(constants.generator, keys, settings.mixing_probability)
+        graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
+        (loss, terms), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            params, graphdef, rest, constants, w_plus
+        )
+        updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
+        network = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
+        count = w_plus.shape[0]
+        seen = state.latents_seen + count
+        decay = ema_decay(count, half_life=settings.ema_half_life, seen=seen, ramp=0.1)
+        state = RigNetState(
+            network=network,
+            average=average_weights(state.average, network, decay),
+            optimizer=optimizer_state,
+            latents_seen=seen,
+        )
+        return state, {"loss": loss} | {name: jnp.mean(term) for name, term in terms.items()}
+
+    return Phase("rignet", step)
+
+
+def initial_state(
+    settings: RigNetSettings, models: Models, key: jax.Array, network: RigNet | None = None
+) -> RigNetState:
+    """A fresh network, which is the identity, or the one given.
+
+    A fresh one's units are what F reads from sampled latents: each parameter's mean, and one scale
+    for each field, so that a mode that F seldom sees is not blown up.
+
+    Raises:
+      UsageError: the network given has other sizes.
+    """
+    generator = models.generator
+    config = RigNetConfig(
+        settings.group,
+        num_ws=generator.num_ws,
+        w_dim=generator.config.w_dim,
+        hidden=settings.hidden,
+    )
+    if network is None:
+        network_key, latents_key = jax.random.split(key)
+        network = RigNet(config, rngs=nnx.Rngs(network_key))
+        mean, scale = _units(settings.group, models, latents_key)
+        network.mean[...], network.scale[...] = mean, scale
+    elif network.config != config:
+        raise UsageError(
+            f"rignet: the network to begin with is {network.config}, the settings and the "
+            f"generator say {config}"
+        )
+    return RigNetState(
+        network=network,
+        average=jax.tree.map(jnp.copy, network),
+        optimizer=_optimizer(settings).init(nnx.state(network, nnx.Param)),
+        latents_seen=jnp.zeros((), jnp.int32),
+    )
+
+
+def _units(group: str, models: Models, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and scale [P] of a group's parameters over sampled latents."""
+    w_plus = draw_latents(models.generator, jax.random.split(key, _PRIOR_LATENTS))
+    _, faces = observe_all(models, w_plus)
+    scales = []
+    for field in SEMANTIC_GROUPS[group]:
+        variance = jnp.mean(jnp.var(getattr(faces, field), axis=0))
+        # A reader that always says the same leaves nothing to scale by.
+        scale = jnp.where(variance > 0, jnp.sqrt(variance), 1.0)
+        scales.append(jnp.full((WIDTHS[field],), scale))
+    return jnp.mean(faces.group(group), axis=0), jnp.concatenate(scales)
+
+
+def _optimizer(settings: RigNetSettings) -> optax.GradientTransformation:
+    return clipped_adam(
+        settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
+    )
+
+
+def recipe(
+    settings: RigNetSettings,
+    *,
+    key: jax.Array,
+    networks: Mapping[str, Any],
+    held_out: Mapping[str, jax.Array] | None,
+) -> recipes.Recipe:
+    """The whole training, see `jaxface.recipe`.
+
+    Reads the roles ``generator`` and ``reconstruction``, begins with ``rignet_<group>`` where it is
+    given. Scores and pictures: `jaxface.methods.rignet.scores`, of the average.
+
+    Raises:
+      UsageError: a network is missing or does not fit, or the held-out latents are no pairs.
+    """
+    for role in ("generator", "reconstruction"):
+        if role not in networks:
+            raise UsageError(
+                f"rignet: training needs a network of role {role!r}; name its file in the "
+                "configuration's networks, or a suite that has it"
+            )
+    role = f"rignet_{settings.group}"
+    generator = networks["generator"]
+    if settings.num_factors > generator.config.z_dim:
+        raise UsageError(
+            f"rignet: the generator's z has {generator.config.z_dim} coordinates, it cannot begin "
+            f"with {settings.num_factors} factors; set num_factors=0"
+        )
+    models_key, state_key = jax.random.split(key)
+    frozen = frozen_models(generator, networks["reconstruction"], models_key)
+    state = initial_state(settings, frozen, state_key, networks.get(role))
+    score = draw = None
+    if held_out is not None:
+        if len(held_out["key"]) % 2:
+            raise UsageError(
+                f"rignet: held-out latents are edited in pairs, got {len(held_out['key'])}; set an "
+                "even num_test"
+            )
+        latents = held_out_latents(
+            settings.group,
+            frozen,
+            np.asarray(held_out["key"]),
+            num_factors=settings.num_factors,
+        )
+        score, draw = _looks(settings.group, frozen, latents)
+    return recipes.Recipe(
+        state=state,
+        stages=[recipes.Stage([rig_phase(settings)], settings.steps, settings.batch_size)],
+        fields=("key",),
+        constants=frozen,
+        networks=lambda state: {role: state.average},
+        parameters=nnx.state(state.network, nnx.Param),
+        score=score,
+        draw=draw,
+    )
+
+
+def _looks(
+    group: str, frozen: Models, latents: HeldOut
+) -> tuple[Callable[[RigNetState], dict[str, float]], Callable[[RigNetState], jax.Array]]:
+    """The recipe's `score` and `draw`."""
+    sheet = edit_sheet(group, frozen, latents)
+    return (
+        lambda state: edit_scores(group, frozen, state.average, latents),
+        lambda state: sheet(state.average),
+    )

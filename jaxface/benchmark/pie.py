@@ -25,8 +25,8 @@ from jaxface.benchmark.workload import Call, Program, Workload
 from jaxface.methods import pie
 from jaxface.methods.pie.embedding import read_targets
 from jaxface.methods.pie.sampling import fill_bank
+from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.morphable.models import embedded_models
-from jaxface.morphable.parameters import EDITABLE_GROUPS
 from jaxface.nets import (
     IRSE,
     Deep3D,

@@ -8,28 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.errors import UsageError
+from jaxface.vocabulary import ANGLES, EDITABLE_GROUPS, EXPRESSION_NAMES
 
 NAME = "edit"
 HELP = "change pose, expression or light of embedded portraits"
-
-ANGLES = ("pitch", "yaw", "roll")
-EXPRESSIONS = (
-    "jaw_open",
-    "smile",
-    "brow_raise",
-    "blink_left",
-    "blink_right",
-    "frown",
-    "pucker",
-    "brow_furrow",
-    "mouth_left",
-    "jaw_left",
-    "upper_lip_raise",
-    "nose_wrinkle",
-    "cheek_puff",
-    "eyes_wide",
-)
-GROUPS = ("pose", "expression", "illumination")
 
 BATCH, CPU_BATCH = 16, 4  # embeddings edited together, where there are that many
 TABLE_ROWS = 40  # a longer table is replaced by a summary
@@ -63,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ANGLES:
         pose.add_argument(f"--{name}", type=_number, metavar="DEG")
     expression = parser.add_argument_group("expression, in standard deviations")
-    for name in EXPRESSIONS:
+    for name in EXPRESSION_NAMES:
         expression.add_argument(f"--{name.replace('_', '-')}", type=_number, metavar="S")
     light = parser.add_argument_group("light")
     light.add_argument("--light", metavar="NAME", help="where the lamp is: left, above, front, ...")
@@ -75,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     like.add_argument(
         "--group",
         action="append",
-        choices=GROUPS,
+        choices=EDITABLE_GROUPS,
         default=[],
         dest="groups",
         help="with --like: what to take; may be repeated",
@@ -156,7 +138,7 @@ def _number(text: str) -> float:
 def _check(arguments: argparse.Namespace) -> None:
     named = {
         group: [n for n in names if getattr(arguments, n) is not None]
-        for group, names in (("pose", ANGLES), ("expression", EXPRESSIONS))
+        for group, names in (("pose", ANGLES), ("expression", EXPRESSION_NAMES))
     }
     if arguments.light is None and arguments.strength is not None:
         raise UsageError("--strength is of use only with --light")
@@ -198,7 +180,7 @@ def _targets(
     values: dict[str, float] = {}
     attributes: dict[str, list[Attribute]] = {}
     asked: dict[str, Any] = {}
-    for name in (*ANGLES, *EXPRESSIONS):
+    for name in (*ANGLES, *EXPRESSION_NAMES):
         if (value := getattr(arguments, name)) is None:
             continue
         group, place = attribute(name)

@@ -8,10 +8,8 @@ from jaxface.morphable.flame_parameters import (
     NUM_FLAME_PARAMETERS,
     FlameParameters,
 )
-from jaxface.morphable.modes import EXPRESSION_NAMES
 from jaxface.morphable.orthographic import weak_perspective
 from jaxface.morphable.parameters import (
-    EDITABLE_GROUPS,
     NUM_PARAMETERS,
     SEMANTIC_GROUPS,
     FaceParameters,
@@ -28,6 +26,7 @@ from jaxface.morphable.scenes import (
     sample_scenes,
     scene_from_gaussian,
 )
+from jaxface.vocabulary import EDITABLE_GROUPS, EXPRESSION_NAMES
 
 __all__ = [
     "EDITABLE_GROUPS",

@@ -9,10 +9,8 @@ import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from jaxface.morphable.modes import EXPRESSION_NAMES
 from jaxface.morphable.parameters import SEMANTIC_GROUPS, WIDTHS
-
-ANGLES = ("pitch", "yaw", "roll")
+from jaxface.vocabulary import ANGLES, EXPRESSION_NAMES
 
 _OFFSETS = dict(zip(WIDTHS, itertools.accumulate(WIDTHS.values(), initial=0), strict=False))
 

@@ -28,24 +28,6 @@ IDENTITY_MODES, EXPRESSION_MODES, REFLECTANCE_MODES = 80, 64, 80
 SAG = 19
 """The identity mode that age moves: jowls, tip of the nose and outer brows sink."""
 
-EXPRESSION_NAMES = (
-    "jaw_open",
-    "smile",
-    "brow_raise",
-    "blink_left",
-    "blink_right",
-    "frown",
-    "pucker",
-    "brow_furrow",
-    "mouth_left",
-    "jaw_left",
-    "upper_lip_raise",
-    "nose_wrinkle",
-    "cheek_puff",
-    "eyes_wide",
-)
-"""Names of the first expression modes. Left is the image's left."""
-
 # Coefficients of these reflectance modes, in order of `_semantic_reflectance`.
 REFLECTANCE_NAMES = (
     "tone",

@@ -40,9 +40,6 @@ SEMANTIC_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """What PIE calls semantic parameters, as the fields they are made of."""
 
-EDITABLE_GROUPS = ("pose", "expression", "illumination")
-"""The groups that StyleRig and PIE edit; identity is what they keep."""
-
 
 def group_width(group: str) -> int:
     """Numbers in a semantic group: pose 6, identity 160, expression 64, illumination 27.

@@ -14,8 +14,9 @@ from jax import Array
 from jax.scipy.special import ndtr
 
 from jaxface.morphable.illumination import ambient_light, directional_light
-from jaxface.morphable.modes import EXPRESSION_MODES, EXPRESSION_NAMES, REFLECTANCE_NAMES, SAG
+from jaxface.morphable.modes import EXPRESSION_MODES, REFLECTANCE_NAMES, SAG
 from jaxface.morphable.parameters import WIDTHS, FaceParameters, Nuisance, Scene
+from jaxface.vocabulary import EXPRESSION_NAMES
 
 _SEMANTIC = len(EXPRESSION_NAMES)
 _WIDTHS = {

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxface.morphable.modes import EXPRESSION_NAMES
 from jaxface.morphable.rendering import render
 from jaxface.morphable.scenes import FACTORS, NUM_FACTORS, sample_scenes, scene_from_gaussian
+from jaxface.vocabulary import EXPRESSION_NAMES
 
 _SIGMAS = (-2.0, 0.0, 2.0)
 

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxface.morphable.parameters import EDITABLE_GROUPS, group_width
+from jaxface.morphable.parameters import group_width
 from jaxface.nets.layers import Buffer
+from jaxface.vocabulary import EDITABLE_GROUPS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,11 +11,10 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from jaxface.cli import edit, main
+from jaxface.cli import main
 from jaxface.images import read_image
 from jaxface.methods import pie
 from jaxface.morphable import EDITABLE_GROUPS, EXPRESSION_NAMES
-from jaxface.morphable.attributes import ANGLES
 from jaxface.nets import ReconstructionConfig, RigNetConfig
 from jaxface.suite import load_suite
 from jaxface.weights import save_network
@@ -274,10 +273,3 @@ def test_what_is_no_embedding_is_told(run, embedded, tmp_path):
         status, _, printed = run(argument, "--yaw", 3, out=out)
         assert status == 2
         assert message in printed.err.splitlines()[-1]
-
-
-def test_names_are_those_of_the_face_model():
-    """They stand in the command again, so that it answers --help without JAX."""
-    assert edit.EXPRESSIONS == EXPRESSION_NAMES
-    assert edit.ANGLES == ANGLES
-    assert edit.GROUPS == EDITABLE_GROUPS

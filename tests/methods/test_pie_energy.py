@@ -15,8 +15,8 @@ from jaxface.methods import pie
 from jaxface.methods.pie import sampling
 from jaxface.methods.pie.energy import energy
 from jaxface.methods.presets import PRESETS, preset
+from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.morphable.models import embedded_models
-from jaxface.morphable.parameters import EDITABLE_GROUPS
 from jaxface.solve import Status, item_keys
 from jaxface.suite import Suite
 

@@ -8,7 +8,9 @@ it waves, and the age; pose, expression, light, how the hair is worn, glasses, c
 are another's in every picture (`jaxface.morphable.PERSON_FACTORS`). The network reads the 48 px in
 the middle of a 64 px portrait, which hold the face and most of the hair.
 
-Expect: not trained yet.
+Expect, of the shipped weights (float16), on 200 persons of 12 pictures that nothing was chosen by:
+99.7% of pairs told right (folds deviate by 0.3%), 99.9% of same pairs accepted where 1% of the
+others are, 97.7% where 0.1% are. They took 6 minutes of one CPU core to render and 61 to train.
 """
 
 from jaxface.experiment import Experiment, IdentityPortraits

@@ -9,10 +9,11 @@ import pytest
 
 import jaxface
 from jaxface.cli import main
-from jaxface.methods import mofa
+from jaxface.methods import arcface, mofa
 from jaxface.metrics import psnr
 from jaxface.morphable import (
     NUM_FACTORS,
+    PERSON_FACTORS,
     FaceParameters,
     render,
     sample_scenes,
@@ -31,11 +32,12 @@ def test_is_small_and_says_where_it_comes_from(suite):
     assert sorted(path.name for path in files) == [
         "generator.safetensors",
         "perceptual.safetensors",
+        "recognition.safetensors",
         "reconstruction.safetensors",
     ]
     assert sum(path.stat().st_size for path in files) < 10e6
-    for role in ("generator", "perceptual", "reconstruction"):
-        header = suite.metadata(role)
+    for path in files:
+        header = suite.metadata(path.stem)
         assert header["licence"] == "Apache-2.0"
         assert header["recipe"].startswith("configs/embedded_")
 
@@ -66,6 +68,21 @@ def test_reads_faces_it_has_not_seen(suite):
     # Of 1,024 scenes: 0.015 rad and 1.3% of the face's size.
     assert float(errors["rotation_rad"]) < 0.03
     assert float(errors["landmarks_relative"]) < 0.015
+
+
+def test_tells_persons_apart_whom_it_has_not_seen(suite):
+    """Twelve persons, each on six occasions."""
+    person_key, occasion_key = jax.random.split(jax.random.key(40_000_002))
+    person = jax.random.normal(person_key, (12, 1, NUM_FACTORS))
+    occasion = jax.random.normal(occasion_key, (12, 6, NUM_FACTORS))
+    factors = jnp.where(PERSON_FACTORS, person, occasion).reshape(-1, NUM_FACTORS)
+    pictures = render(scene_from_gaussian(factors), 64)
+    embed = jax.jit(lambda network, images: network(images))
+    scores = arcface.verification_scores(
+        np.asarray(embed(suite.recognition, pictures)), np.repeat(np.arange(12), 6), folds=3
+    )
+    # Of 200 persons: 99.7%.
+    assert scores["accuracy"] >= 0.97
 
 
 @pytest.mark.slow

@@ -164,7 +164,7 @@ class Suite:
         if role not in self._loaded:
             network = load_network(self._file(role))
             check_role(role, type(network).__name__, where=self.files[role])
-            _check_group(role, network.config, where=self.files[role])
+            check_group(role, network.config, where=self.files[role])
             self._loaded[role] = network
         return self._loaded[role]
 
@@ -191,7 +191,7 @@ class Suite:
             check_role(stem, header["network"], where=self.files[stem])
         configs = {stem: config_of(header) for stem, header in headers.items()}
         for stem, config in configs.items():
-            _check_group(stem, config, where=self.files[stem])
+            check_group(stem, config, where=self.files[stem])
         _check_fit(configs)
 
     def _stems(self, role: str) -> list[str]:
@@ -243,8 +243,17 @@ def check_role(stem: str, class_name: str, *, where: object) -> None:
         raise SuiteError(f"{where}: expected a {' or '.join(names)} as {stem}, got a {class_name}")
 
 
-def _check_group(stem: str, config: Any, *, where: object) -> None:
-    """Insist that a RigNet is named after the group it edits."""
+def check_group(stem: str, config: Any, *, where: object) -> None:
+    """Insist that a RigNet is named after the group it edits.
+
+    Args:
+        stem: ``<prefix>_<name>``, or a role, which has no group.
+        config: of the network.
+        where: what the error begins with.
+
+    Raises:
+        SuiteError: if it edits another.
+    """
     if isinstance(config, RigNetConfig) and stem != f"rignet_{config.group}":
         wanted = stem.removeprefix(NAMED_ROLES["rignets"].prefix)
         raise SuiteError(f"{where}: expected a RigNet of {wanted}, got one of {config.group}")

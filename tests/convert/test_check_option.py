@@ -25,6 +25,7 @@ SIZES = {
     "PSPEncoder": SHALLOW,
     "RestyleE4EEncoder": SHALLOW,
     "RestylePSPEncoder": SHALLOW,
+    "RigNet": ("pose", 18),
     "StyleDirections": ((512, 512, 512, 512, 256),),
     "WEncoder": SHALLOW,
 }

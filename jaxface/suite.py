@@ -312,6 +312,17 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
             )
 
 
+def identity_network(suite: Suite) -> Any | None:
+    """What judges whether two portraits show one person: ``recognition``, or else ``descriptor``.
+
+    Returns:
+        None, if the suite has neither. `jaxface.nets.framing.portrait_embeddings` applies it.
+    """
+    if "recognition" in suite:
+        return suite.recognition
+    return suite.descriptor if "descriptor" in suite else None
+
+
 def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
     """Open a suite by the name of a shipped one, or by its folder.
 

@@ -20,8 +20,8 @@ The file names the parts, a table for each, called as the suite calls the role
 ``file`` and the files of ``with`` are relative to SUITE.toml.  ``family`` (``auto``), ``network``
 (the family's first) and ``reduced_precision`` (``none``) are what the command's arguments of these
 names are.  A part whose file ends in ``.safetensors`` is converted already, or trained by jaxface:
-it is loaded, which checks every array, and copied; it takes no further key.  The folder appears whole or not at all: one part that is refused, or that does not fit
-the others, refuses them all.
+it is loaded, which checks every array, and copied; it takes no further key.  The folder appears
+whole or not at all: one part that is refused, or that does not fit the others, refuses them all.
 """
 
 import dataclasses

@@ -226,12 +226,13 @@ def test_deep3d_sees_its_crop_of_a_portrait(side):
     crops = cubic_crop(images, SQUARE, 32)
     assert (crops[:, -1] == -1).all()
     cut = jax.jit(lambda network, images: network.crop(images))(network, images)
-    np.testing.assert_allclose(cut, crops, atol=2e-6)  # float32 sums of a kernel's taps
+    # Places of 75 pixels in float32 are off by 4e-6, and the kernel rises by up to 2.5 a pixel.
+    np.testing.assert_allclose(cut, crops, atol=2e-5)
     expected = expected_of("Deep3D", crops)
     expected[:, 3:6] = in_portrait(jnp.asarray(expected), SQUARE)[:, 3:6]
     found = run(network, images)
-    # A dozen layers of float32 sums; the portrait's translation is some decimetres more.
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    # As far as the crops agree; a dozen layers of float32 sums add less.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
     with pytest.raises(ValueError, match="a side above 0"):
         Deep3DConfig(portrait_square=(0.0, 0.0, 0.0))
 

@@ -41,6 +41,9 @@ from jaxface.nets import (
     RigNet,
     RigNetConfig,
     StyleDirections,
+    StyleDirectionsConfig,
+    StyleMapper,
+    StyleMapperConfig,
     VGGFace,
     VGGFaceReconstruction,
     WEncoder,
@@ -146,6 +149,8 @@ class Suite:
     """Texts to edits of style space."""
     text_mappers = NamedRole("text_mapper", LatentMapper)
     """Edits of W+, each trained for one text."""
+    style_mappers = NamedRole("style_mapper", StyleMapper)
+    """Edits of style space, each trained for one text."""
 
     def __contains__(self, role: str) -> bool:
         return bool(self._stems(role))
@@ -283,16 +288,16 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
                 f"the discriminator's {name} is {getattr(discriminator, name)}, the generator's "
                 f"{wanted}; take both from one file (network D)"
             )
-    styles = configs.get("style_directions")
-    if styles and styles.widths != generator.style_widths:
-        raise SuiteError(
-            f"the style_directions edit {len(styles.widths)} styles of {sum(styles.widths)} "
-            f"channels, the generator has {len(generator.style_widths)} of "
-            f"{sum(generator.style_widths)}, or others; take those made for this generator"
-        )
     spaces = {"z": (1, generator.z_dim), "w": (rows, width)}
     for stem, config in configs.items():
         role = role_of(stem)
+        styles = isinstance(config, (StyleDirectionsConfig, StyleMapperConfig))
+        if styles and config.widths != generator.style_widths:
+            raise SuiteError(
+                f"{stem} edits {len(config.widths)} styles of {sum(config.widths)} channels, the "
+                f"generator has {len(generator.style_widths)} of {sum(generator.style_widths)}, or "
+                "others; take one made for this generator"
+            )
         if role is NAMED_ROLES["directions"]:
             most, dim = spaces[config.space]
             if config.dim != dim or config.rows not in (1, most):

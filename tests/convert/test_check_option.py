@@ -27,6 +27,7 @@ SIZES = {
     "RestylePSPEncoder": SHALLOW,
     "RigNet": ("pose", 18),
     "StyleDirections": ((512, 512, 512, 512, 256),),
+    "StyleMapper": ((512, 512, 512, 512, 256),),
     "WEncoder": SHALLOW,
 }
 

@@ -116,6 +116,10 @@ def _styled(config: Any, random: np.random.Generator) -> Inputs:
     return (_normal(random, COUNT, ROWS, config.w_dim),)
 
 
+def _styles(config: Any, random: np.random.Generator) -> Inputs:
+    return (1 + _normal(random, COUNT, sum(config.widths)),)
+
+
 def _call(network: Any, *inputs: jax.Array) -> Any:
     return network(*inputs)
 
@@ -170,6 +174,7 @@ CHECKS: dict[str, Check] = {
     "RestylePSPEncoder": (_pairs, _refine),
     "RigNet": (_edited, _call),
     "StyleDirections": (_text, _steer),
+    "StyleMapper": (_styles, _call),
     "VGG16": (_pictures, _last_features(vgg.LAYER_NAMES)),
 }
 """By class: what it is given, and how; a class that is not here is given ``PICTURES``."""

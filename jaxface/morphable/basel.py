@@ -153,8 +153,8 @@ class BaselModel(nnx.Module):
         if self.expression_basis is None:
             raise WeightsError(
                 "BaselModel: its file has no expression modes (01_MorphableModel.mat has none); "
-                "convert Deep3DFaceRecon's BFM_model_front.mat for a model with expressions, or this "
-                "file again --with expressions=Exp_Pca.bin"
+                "convert Deep3DFaceRecon's BFM_model_front.mat for a model with expressions, or "
+                "this file again --with expressions=Exp_Pca.bin"
             )
         return self.expression_basis[...]
 

@@ -41,9 +41,7 @@ from jaxface.nets import (
     RigNet,
     RigNetConfig,
     StyleDirections,
-    StyleDirectionsConfig,
     StyleMapper,
-    StyleMapperConfig,
     VGGFace,
     VGGFaceReconstruction,
     WEncoder,
@@ -288,11 +286,11 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
                 f"the discriminator's {name} is {getattr(discriminator, name)}, the generator's "
                 f"{wanted}; take both from one file (network D)"
             )
+    of_styles = (ROLES["style_directions"], NAMED_ROLES["style_mappers"])
     spaces = {"z": (1, generator.z_dim), "w": (rows, width)}
     for stem, config in configs.items():
         role = role_of(stem)
-        styles = isinstance(config, (StyleDirectionsConfig, StyleMapperConfig))
-        if styles and config.widths != generator.style_widths:
+        if role in of_styles and config.widths != generator.style_widths:
             raise SuiteError(
                 f"{stem} edits {len(config.widths)} styles of {sum(config.widths)} channels, the "
                 f"generator has {len(generator.style_widths)} of {sum(generator.style_widths)}, or "

@@ -3,6 +3,9 @@
 A detector is a callable that takes a picture, float32 [H, W, 3] in [-1, 1], and returns the 68
 points of iBUG 300-W's markup for each face it finds, [N, 68, 2], as (x, y) in pixels with whole
 numbers at pixel centres. Where it is to run in worker processes it must pickle.
+
+A detector whose points come from a network can work in two steps, so that processes look for faces
+while one places the points on the device: see `in_two_steps`.
 """
 
 import dataclasses
@@ -11,7 +14,7 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -29,6 +32,19 @@ class PlaceLandmarks(Protocol):
     def __call__(self, image: np.ndarray, boxes: np.ndarray) -> Any:
         """float32 [H, W, 3] in [-1, 1] and float64 [N, 4] (left, top, right, bottom, in pixels)
         to [N, 68, 2]; N is at least 1."""
+        ...
+
+
+@runtime_checkable
+class PlaceInTwoSteps(PlaceLandmarks, Protocol):
+    """The same in two steps, of which only the second needs the device."""
+
+    def look(self, image: np.ndarray, boxes: np.ndarray) -> Any:
+        """What the second step wants of the picture; it pickles."""
+        ...
+
+    def place(self, seen: Any) -> Any:
+        """What `look` returned to [N, 68, 2]."""
         ...
 
 
@@ -85,24 +101,52 @@ class DlibFaces:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """float32 [H, W, 3] in [-1, 1] to float64 [N, 68, 2]."""
+        boxes = self.boxes(image)
+        if not len(boxes):
+            return np.zeros((0, 68, 2))
+        if self.landmarks is not None:
+            return np.asarray(self.landmarks(image, boxes))
         import dlib  # type: ignore[import-not-found]
 
+        predictor, pixels = _dlib_predictor(), np.asarray(to_uint8(image))
+        shapes = [predictor(pixels, dlib.rectangle(*map(round, box.tolist()))) for box in boxes]
+        return np.array([[(p.x, p.y) for p in shape.parts()] for shape in shapes], np.float64)
+
+    @property
+    def in_two_steps(self) -> bool:
+        """Whether `look` and `place` are what a call is, and `place` needs the device."""
+        return isinstance(self.landmarks, PlaceInTwoSteps)
+
+    def look(self, image: np.ndarray) -> Any:
+        """The first step, in any process: None, or what the landmarks' own first step returns.
+
+        Raises:
+          UsageError: the landmarks do not come in two steps.
+        """
+        boxes = self.boxes(image)
+        return self._two_steps().look(image, boxes) if len(boxes) else None
+
+    def place(self, seen: Any) -> np.ndarray:
+        """The second, where the device is: what `look` returned to [N, 68, 2]; see `look`."""
+        return np.zeros((0, 68, 2)) if seen is None else np.asarray(self._two_steps().place(seen))
+
+    def _two_steps(self) -> PlaceInTwoSteps:
+        if not isinstance(self.landmarks, PlaceInTwoSteps):
+            raise UsageError("DlibFaces: its landmarks do not come in two steps; call it instead")
+        return self.landmarks
+
+    def boxes(self, image: np.ndarray) -> np.ndarray:
+        """Faces in a picture [H, W, 3]: float64 [N, 4], left, top, right, bottom in its pixels."""
         pixels = np.asarray(to_uint8(image))
         height, width = pixels.shape[:2]
         scale = min(self.longer_side / max(height, width), 4)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         scaled = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
         found, _, _ = _dlib_detector().run(scaled, 0, self.threshold)
-        if not len(found):
-            return np.zeros((0, 68, 2))
-        boxes = np.array([[r.left(), r.top(), r.right(), r.bottom()] for r in found], np.float64)
+        corners = [[r.left(), r.top(), r.right(), r.bottom()] for r in found]
+        boxes = np.array(corners, np.float64).reshape(-1, 4)
         # The same places in the picture itself, where the landmarks are read.
-        boxes = (boxes + 0.5) / (np.array(size * 2) / (width, height, width, height)) - 0.5
-        if self.landmarks is not None:
-            return np.asarray(self.landmarks(image, boxes))
-        predictor = _dlib_predictor()
-        shapes = [predictor(pixels, dlib.rectangle(*map(round, box.tolist()))) for box in boxes]
-        return np.array([[(p.x, p.y) for p in shape.parts()] for shape in shapes], np.float64)
+        return (boxes + 0.5) / (np.array(size * 2) / (width, height, width, height)) - 0.5
 
 
 # Loaded once in each process: the predictor's file has 100 MB.
@@ -134,13 +178,30 @@ def find_landmarks(image: np.ndarray, find_faces: FindFaces) -> np.ndarray:
       find_faces: the detector.
 
     Returns:
-      float64 [N, 68, 2], from left to right by the middle between the eyes (then top to bottom).
+      float64 [N, 68, 2], see `in_order`.
 
     Raises:
       NoFaceError: it found none.
       ValueError: it returned something else than [N, 68, 2] finite numbers.
     """
-    landmarks = np.asarray(find_faces(image), np.float64)
+    return in_order(find_faces(image), find_faces)
+
+
+def in_order(found: Any, find_faces: Any) -> np.ndarray:
+    """What a detector found, from left to right by the middle between the eyes, then downwards.
+
+    Args:
+      found: [N, 68, 2].
+      find_faces: the detector, for the error's text.
+
+    Returns:
+      float64 [N, 68, 2].
+
+    Raises:
+      NoFaceError: N is 0.
+      ValueError: something else than [N, 68, 2] finite numbers.
+    """
+    landmarks = np.asarray(found, np.float64)
     if landmarks.size == 0:
         raise NoFaceError("no face was found")
     if landmarks.shape[1:] != (68, 2) or not np.isfinite(landmarks).all():
@@ -150,6 +211,13 @@ def find_landmarks(image: np.ndarray, find_faces: FindFaces) -> np.ndarray:
         )
     middle = landmarks[:, 36:48].mean(axis=1)
     return landmarks[np.lexsort((middle[:, 1], middle[:, 0]))]
+
+
+def in_two_steps(find_faces: Any) -> bool:
+    """Whether a detector has `look` and `place`, as `DlibFaces` with a network has: then
+    ``find_faces(image)`` is ``find_faces.place(find_faces.look(image))``, where `look` may run in
+    any process and `place` where the device is."""
+    return getattr(find_faces, "in_two_steps", False)
 
 
 def detector_name(find_faces: Any) -> str:

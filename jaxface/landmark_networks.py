@@ -10,14 +10,15 @@ another detector.
 The face-api networks (``FaceLandmark68Net``) are given the box itself, as there, antialiased where
 it shrinks.
 
-The network runs on JAX's default device, in the process that calls it.
+The network runs on JAX's default device, in the process that calls it. Cutting the squares out
+needs neither, so that other processes can do it (`NetworkLandmarks.look`).
 """
 
 import dataclasses
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -27,7 +28,7 @@ from jaxface.errors import UsageError
 from jaxface.images import from_uint8, to_uint8
 from jaxface.nets import FAN, FaceLandmarkNet
 from jaxface.nets.face_landmarks import INPUT_SIZE
-from jaxface.weights import load_network, read_header
+from jaxface.weights import config_of, load_network, read_header
 
 NETWORKS = ("FAN", "FaceLandmarkNet")
 
@@ -71,20 +72,43 @@ class NetworkLandmarks:
 
     def __call__(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """float32 [H, W, 3] in [-1, 1] and [N, 4] (left, top, right, bottom) to [N, 68, 2]."""
-        network = _loaded(self.path)
-        fan = isinstance(network, FAN)
-        picture = Image.fromarray(np.asarray(to_uint8(image)))
-        found = []
+        return self.place(self.look(image, boxes))
+
+    def look(self, image: np.ndarray, boxes: np.ndarray) -> "list[Square]":
+        """What the network is shown of a picture; neither loads the network nor runs a device."""
+        fan, size = _shown(self.path)
+        picture, found = Image.fromarray(np.asarray(to_uint8(image))), []
         for box in boxes:
             left, top, side = fan_square(box) if fan else box_square(box)
             square = picture.crop((left, top, left + side, top + side))  # black outside
-            size = network.config.input_size if fan else INPUT_SIZE
             square = _sampled(square, size) if fan else _reduced(square, size)
+            found.append(Square(np.asarray(square), left, top, side))
+        return found
+
+    def place(self, seen: "list[Square]") -> np.ndarray:
+        """What `look` returned to [N, 68, 2]."""
+        network, found = _loaded(self.path), []
+        for square in seen:
             # One at a time: every number of faces would be another program to compile.
-            (points,) = _landmarks(network, from_uint8(np.asarray(square))[None])
+            (points,) = _landmarks(network, from_uint8(square.pixels)[None])
             # The network counts from the first pixel's corner, a photograph from its centre.
-            found.append((left, top) + np.asarray(points, np.float64) * (side / size) - 0.5)
+            points = np.asarray(points, np.float64) * (square.side / len(square.pixels))
+            found.append(np.array([square.left, square.top]) + points - 0.5)
         return np.array(found)
+
+
+class Square(NamedTuple):
+    """A square of a photograph, as a network is shown it.
+
+    Attributes:
+      pixels: uint8 [S, S, 3].
+      left, top, side: where it is, in the photograph's whole pixels.
+    """
+
+    pixels: np.ndarray
+    left: int
+    top: int
+    side: int
 
 
 def fan_square(box: np.ndarray) -> tuple[int, int, int]:
@@ -121,6 +145,14 @@ def _reduced(square: Image.Image, size: int) -> Image.Image:
 @jax.jit
 def _landmarks(network: FAN | FaceLandmarkNet, images: jax.Array) -> jax.Array:
     return network(images)  # FAN: with the mirror image, the package's default
+
+
+@functools.lru_cache(maxsize=1)
+def _shown(path: str) -> tuple[bool, int]:
+    """Whether the network is a FAN, and the pixels a side of what it is shown."""
+    header = read_header(path)
+    fan = header["network"] == "FAN"
+    return fan, config_of(header).input_size if fan else INPUT_SIZE
 
 
 @functools.lru_cache(maxsize=1)

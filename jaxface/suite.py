@@ -41,6 +41,7 @@ from jaxface.nets import (
     RigNet,
     RigNetConfig,
     StyleDirections,
+    StyleMapper,
     VGGFace,
     VGGFaceReconstruction,
     WEncoder,
@@ -146,6 +147,8 @@ class Suite:
     """Texts to edits of style space."""
     text_mappers = NamedRole("text_mapper", LatentMapper)
     """Edits of W+, each trained for one text."""
+    style_mappers = NamedRole("style_mapper", StyleMapper)
+    """Edits of style space, each trained for one text."""
 
     def __contains__(self, role: str) -> bool:
         return bool(self._stems(role))
@@ -164,7 +167,7 @@ class Suite:
         if role not in self._loaded:
             network = load_network(self._file(role))
             check_role(role, type(network).__name__, where=self.files[role])
-            _check_group(role, network.config, where=self.files[role])
+            check_group(role, network.config, where=self.files[role])
             self._loaded[role] = network
         return self._loaded[role]
 
@@ -191,7 +194,7 @@ class Suite:
             check_role(stem, header["network"], where=self.files[stem])
         configs = {stem: config_of(header) for stem, header in headers.items()}
         for stem, config in configs.items():
-            _check_group(stem, config, where=self.files[stem])
+            check_group(stem, config, where=self.files[stem])
         _check_fit(configs)
 
     def _stems(self, role: str) -> list[str]:
@@ -243,8 +246,17 @@ def check_role(stem: str, class_name: str, *, where: object) -> None:
         raise SuiteError(f"{where}: expected a {' or '.join(names)} as {stem}, got a {class_name}")
 
 
-def _check_group(stem: str, config: Any, *, where: object) -> None:
-    """Insist that a RigNet is named after the group it edits."""
+def check_group(stem: str, config: Any, *, where: object) -> None:
+    """Insist that a RigNet is named after the group it edits.
+
+    Args:
+        stem: ``<prefix>_<name>``, or a role, which has no group.
+        config: of the network.
+        where: what the error begins with.
+
+    Raises:
+        SuiteError: if it edits another.
+    """
     if isinstance(config, RigNetConfig) and stem != f"rignet_{config.group}":
         wanted = stem.removeprefix(NAMED_ROLES["rignets"].prefix)
         raise SuiteError(f"{where}: expected a RigNet of {wanted}, got one of {config.group}")
@@ -274,16 +286,16 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
                 f"the discriminator's {name} is {getattr(discriminator, name)}, the generator's "
                 f"{wanted}; take both from one file (network D)"
             )
-    styles = configs.get("style_directions")
-    if styles and styles.widths != generator.style_widths:
-        raise SuiteError(
-            f"the style_directions edit {len(styles.widths)} styles of {sum(styles.widths)} "
-            f"channels, the generator has {len(generator.style_widths)} of "
-            f"{sum(generator.style_widths)}, or others; take those made for this generator"
-        )
+    of_styles = (ROLES["style_directions"], NAMED_ROLES["style_mappers"])
     spaces = {"z": (1, generator.z_dim), "w": (rows, width)}
     for stem, config in configs.items():
         role = role_of(stem)
+        if role in of_styles and config.widths != generator.style_widths:
+            raise SuiteError(
+                f"{stem} edits {len(config.widths)} styles of {sum(config.widths)} channels, the "
+                f"generator has {len(generator.style_widths)} of {sum(generator.style_widths)}, or "
+                "others; take one made for this generator"
+            )
         if role is NAMED_ROLES["directions"]:
             most, dim = spaces[config.space]
             if config.dim != dim or config.rows not in (1, most):
@@ -301,6 +313,17 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
                 f"{stem} maps W of {config.w_dim}, the generator's has {width}; take one made for "
                 "this generator"
             )
+
+
+def identity_network(suite: Suite) -> Any | None:
+    """What judges whether two portraits show one person: ``recognition``, or else ``descriptor``.
+
+    Returns:
+        None, if the suite has neither. `jaxface.nets.framing.portrait_embeddings` applies it.
+    """
+    if "recognition" in suite:
+        return suite.recognition
+    return suite.descriptor if "descriptor" in suite else None
 
 
 def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:

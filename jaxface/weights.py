@@ -57,6 +57,7 @@ NETWORKS = {
     "RestylePSPEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
     "RigNet": ("jaxface.nets.rignet", "RigNetConfig"),
     "StyleDirections": ("jaxface.nets.style_directions", "StyleDirectionsConfig"),
+    "StyleMapper": ("jaxface.nets.style_mapper", "StyleMapperConfig"),
     "VGG16": ("jaxface.nets.vgg", "VGGConfig"),
     "VGGFace": ("jaxface.nets.vgg_face", "VGGFaceConfig"),
     "VGGFaceReconstruction": ("jaxface.nets.trunk_reconstruction", "VGGFaceReconstructionConfig"),

@@ -6,6 +6,7 @@ place, so detectors return them out of order.
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxface.images import from_uint8, to_uint8
+from jaxface.images import LoadedImage, from_uint8, read_image, to_uint8
 from jaxface.nets import FaceLandmarkConfig
 from jaxface.weights import save_network
 
@@ -68,6 +69,41 @@ class PaintedFaces:
                 found.append(square_landmarks(columns.min(), rows.min(), side))
                 time.sleep(self.slow * (number == 9))
         return np.array(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class PaintedFacesInTwoSteps(PaintedFaces):
+    """The same, of which one process does the second step.
+
+    Attributes:
+      process: its id.
+      placed: grows by what it was given, there.
+    """
+
+    process: int = 0
+    placed: list = dataclasses.field(default_factory=list, compare=False)
+    in_two_steps = True
+
+    def look(self, image: np.ndarray) -> np.ndarray:
+        assert os.getpid() != self.process
+        return self(image)
+
+    def place(self, seen: np.ndarray) -> np.ndarray:
+        assert os.getpid() == self.process
+        self.placed.append(seen)
+        return seen
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOnce:
+    """Loads a picture whose file is gone afterwards."""
+
+    path: str
+
+    def __call__(self) -> LoadedImage:
+        image = read_image(self.path)
+        os.unlink(self.path)
+        return image
 
 
 def fixed_landmarks(path: Path, random_network: Callable) -> str:

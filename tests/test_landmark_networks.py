@@ -1,12 +1,14 @@
 """Landmark networks place their points in the photograph, whatever square they were shown."""
 
+import pickle
 import shutil
 
 import numpy as np
 import pytest
 
+from jaxface import landmark_networks
 from jaxface.errors import UsageError, WeightsError
-from jaxface.faces import DlibFaces, describe_detector
+from jaxface.faces import DlibFaces, describe_detector, in_two_steps
 from jaxface.landmark_networks import NetworkLandmarks, box_square, fan_square
 from jaxface.nets import FaceLandmarkConfig, FANConfig
 from jaxface.weights import load_network, save_network
@@ -62,6 +64,39 @@ def test_face_api_sees_the_box(fixed):
     assert [box_square(box) for box in boxes] == [(10, 20, 40), (60, 5, 100)]
     expected = [square_landmarks(10, 20, 40), square_landmarks(60, 5, 100)]
     np.testing.assert_allclose(found, np.array(expected) - 0.5, atol=1e-3)
+
+
+def test_two_steps_are_a_call_and_the_first_loads_no_network(fan, fixed, monkeypatch):
+    rng = np.random.default_rng(1)
+    photograph = rng.uniform(-1, 1, (90, 120, 3)).astype(np.float32)
+    boxes = np.array([[10.0, 20, 49, 59], [60, 5, 115, 60]])
+    for path in (fan, fixed):
+        landmarks = NetworkLandmarks(path)
+        expected = landmarks(photograph, boxes)
+        with monkeypatch.context() as patch:
+            patch.setattr("jaxface.landmark_networks.load_network", None)
+            landmark_networks._loaded.cache_clear()
+            seen = pickle.loads(pickle.dumps(landmarks)).look(photograph, boxes)
+        np.testing.assert_array_equal(landmarks.place(pickle.loads(pickle.dumps(seen))), expected)
+
+
+def test_dlib_with_a_network_works_in_two_steps(fixed, monkeypatch):
+    monkeypatch.setattr("jaxface.faces.importlib.util.find_spec", lambda name: name)
+    boxes = np.array([[10.0, 20, 49, 59]])
+    detector = DlibFaces(landmarks=NetworkLandmarks(fixed))
+    picture = np.zeros((80, 80, 3), np.float32)
+    for found in (boxes, boxes[:0]):
+        monkeypatch.setattr(DlibFaces, "boxes", lambda self, image, found=found: found)
+        placed = detector.place(detector.look(picture))
+        assert placed.shape == (len(found), 68, 2)
+        np.testing.assert_array_equal(placed, detector(picture))
+    assert in_two_steps(detector)
+    alone = DlibFaces()
+    assert not in_two_steps(alone)
+    assert not in_two_steps(lambda image: image)
+    monkeypatch.setattr(DlibFaces, "boxes", lambda self, image: boxes)
+    with pytest.raises(UsageError, match="do not come in two steps"):
+        alone.look(picture)
 
 
 def test_description_names_the_content_and_not_the_place(fan, fixed, tmp_path):

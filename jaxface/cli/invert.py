@@ -81,8 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="with --align: processes that look for faces (one a core, with --landmarks none; 0, "
-        "none beside this one)",
+        help="with --align: processes that look for faces (one a core; 0, none beside this one)",
     )
 
     parser.add_argument(
@@ -309,14 +308,11 @@ def _alignment(arguments: argparse.Namespace) -> Any:
     faces = arguments.face or "all"
     if arguments.landmarks is None:
         return Alignment(DlibFaces(), faces, arguments.workers)
-    if arguments.workers:
-        raise UsageError(
-            f"--workers {arguments.workers}: the network of --landmarks runs on the device, which "
-            "processes cannot share; leave --workers out"
-        )
+
     from jaxface.landmark_networks import NetworkLandmarks
 
-    return Alignment(DlibFaces(landmarks=NetworkLandmarks(arguments.landmarks)), faces, workers=0)
+    landmarks = NetworkLandmarks(arguments.landmarks)
+    return Alignment(DlibFaces(landmarks=landmarks), faces, arguments.workers)
 
 
 def report(rows: Sequence[dict[str, Any]]) -> str:

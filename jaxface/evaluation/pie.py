@@ -10,7 +10,8 @@ What is chosen here:
   the world's heads are. They go to `pie.edit` as numbers, so that nothing of the truth but the
   wanted rotation reaches the system.
 * The editing error is the angle of the rotation between wanted and judged pose.
-* The recognition error is one minus the cosine of embeddings: of the edit and the portrait, as in
+* The recognition error is one minus the cosine of embeddings by the suite's recognition network, or
+  by its descriptor where it has no other: of the edit and the portrait, as in
   the paper, or, for the truth, of the edit and a render of the same scene in the wanted pose, which
   is what a perfect edit shows.
 * PSNR and SSIM are of the embedding against the portrait; both judges share them.
@@ -37,8 +38,9 @@ from jaxface.methods import image2stylegan, pie
 from jaxface.metrics import psnr, ssim
 from jaxface.morphable import NUM_FACTORS, FaceParameters, Scene, render, scene_from_gaussian
 from jaxface.morphable.model import region_model
+from jaxface.nets.framing import portrait_embeddings
 from jaxface.solve import Status, item_keys
-from jaxface.suite import Suite
+from jaxface.suite import Suite, identity_network
 
 SEED = 30_000_001
 """Of the portraits; training counts its seeds from 0, a generator is evaluated with another."""
@@ -310,7 +312,7 @@ def _measure_edit(
         "edited_ssim": ssim(images, target),
         "edited": to_uint8(images),
     }
-    if "recognition" in suite:
+    if identity_network(suite) is not None:
         measured |= {
             "network_recognition": recognition_error(suite, images, batch.images),
             "true_recognition": recognition_error(suite, images, target),
@@ -319,13 +321,14 @@ def _measure_edit(
 
 
 def recognition_error(suite: Suite, images: jax.Array, others: jax.Array) -> jax.Array:
-    """One minus the cosine of the recognition network's embeddings, [N]."""
-    return _recognition_error(suite.recognition, images, others)
+    """One minus the cosine of embeddings by the suite's `jaxface.suite.identity_network`, [N]."""
+    return _recognition_error(identity_network(suite), images, others)
 
 
 @jax.jit
 def _recognition_error(recognition: Any, images: jax.Array, others: jax.Array) -> jax.Array:
-    return identity.distance(recognition(images), recognition(others))
+    found, wanted = (portrait_embeddings(recognition, each) for each in (images, others))
+    return identity.distance(found, wanted)
 
 
 def evaluate_pie(

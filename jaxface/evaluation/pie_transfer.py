@@ -31,7 +31,7 @@ from jaxface.morphable import LANDMARKS_66, FaceParameters, Scene, render
 from jaxface.morphable.annotation import landmark_model, project_landmarks
 from jaxface.morphable.model import region_model
 from jaxface.nets import Generator
-from jaxface.suite import Suite
+from jaxface.suite import Suite, identity_network
 
 
 def transfer_batch(
@@ -74,7 +74,7 @@ def transfer_batch(
                 _landmarks(face), _landmarks(true_driver)
             ),
         }
-        if "recognition" in suite:
+        if identity_network(suite) is not None:
             found |= {
                 f"{name}_recognition": recognition_error(suite, result, images),
                 f"{name}_true_recognition": recognition_error(suite, result, own),

@@ -32,8 +32,9 @@ from jaxface.jobs.portraits import shown_target
 from jaxface.jobs.results import OK, ResultsFolder, cannot_write
 from jaxface.losses import identity
 from jaxface.methods import pie
-from jaxface.nets import IRSE, Generator
-from jaxface.suite import Suite
+from jaxface.nets import Generator
+from jaxface.nets.framing import portrait_embeddings
+from jaxface.suite import Suite, identity_network
 from jaxface.video import there_and_back, write_gif, write_mp4
 
 NOT_FINITE = "not_finite"
@@ -208,9 +209,10 @@ def _edit_batch(
     )
     last = list(edits.values())[-1]
     distances = np.full(batch_size, np.nan)
-    if "recognition" in editing.suite:
+    recognition = identity_network(editing.suite)
+    if recognition is not None:
         before = _draw(editing.suite.generator, jnp.asarray(w_plus), noise)
-        distances = _distances(editing.suite.recognition, before, last.images)
+        distances = _distances(recognition, before, last.images)
     edited, images, distances = jax.device_get((last.w_plus, last.images, distances))
     parameters = {
         group: jax.device_get({name: getattr(edit, name).group(group) for name in _MOMENTS})
@@ -355,8 +357,9 @@ def _draw(generator: Generator, w_plus: jax.Array, noise: Any) -> jax.Array:
 
 
 @jax.jit
-def _distances(recognition: IRSE, before: jax.Array, after: jax.Array) -> jax.Array:
-    return identity.distance(recognition(after), recognition(before))
+def _distances(recognition: Any, before: jax.Array, after: jax.Array) -> jax.Array:
+    found, wanted = (portrait_embeddings(recognition, images) for images in (after, before))
+    return identity.distance(found, wanted)
 
 
 def _numbers(values: np.ndarray) -> list[float]:

@@ -3,12 +3,14 @@
 Both happen ahead of the device, so that an accelerator does not wait for them. Squares are read by
 Grain's threads (decoding lets other threads run). Faces are looked for in worker processes: an
 input goes to the next free worker, which reads it, finds the faces and returns the finished crops.
+Where a network on the device places the points (`jaxface.faces.in_two_steps`), the worker returns
+what the network is to see, this process runs it, and a worker reads the input again and cuts the
+faces out; meanwhile the workers look at the inputs that follow.
 Results come back in the order of the inputs whatever the workers' order was, and each carries its
 input, so a name can never go to another picture.
 """
 
 import contextlib
-import functools
 import multiprocessing
 import os
 import signal
@@ -31,6 +33,8 @@ from jaxface.faces import (
     describe_detector,
     detector_versions,
     find_landmarks,
+    in_order,
+    in_two_steps,
 )
 from jaxface.images import ImageError, LoadedImage, from_uint8, to_square, to_uint8
 from jaxface.jobs.inputs import Item
@@ -69,6 +73,8 @@ class Portrait:
     image: LoadedImage
     face: Face | None = None
 
+
+Load = Callable[[], LoadedImage]
 
 Prepared = tuple[Item, list[Portrait] | ImageError]
 """An input and its portraits, at least one, or the reason why it has none."""
@@ -127,18 +133,19 @@ def prepared(
             yield squares
         return
     refuse_face_names([item.id for item in items])
-    work = functools.partial(_aligned, find_faces=alignment.find_faces, faces=alignment.faces)
+    aligner = _Aligner(alignment.find_faces, alignment.faces)
     workers = alignment.workers
     if workers is None:
         workers = min(_cores(), len(items)) if len(items) >= FEW else 0
     if workers == 0:
-        yield ((item, _portraits(item, work(item.load, size))) for item in items)
+        yield ((item, _portraits(item, aligner.align(item.load, size))) for item in items)
         return
-    with _Workers(workers, work) as pool:
-        yield (
-            (item, _portraits(item, found))
-            for item, found in pool.map(items, size, ahead=workers + ahead)
-        )
+    with _Workers(workers, aligner) as pool:
+        if in_two_steps(alignment.find_faces):
+            results = _in_two_steps(pool, items, size, ahead=workers + ahead)
+        else:
+            results = pool.map("align", items, size, ahead=workers + ahead)
+        yield ((item, _portraits(item, found)) for item, found in results)
 
 
 def refuse_face_names(ids: Sequence[str]) -> None:
@@ -195,19 +202,51 @@ class _Crop:
     notes: tuple[str, ...]
 
 
-def _aligned(
-    load: Callable[[], LoadedImage], size: int, *, find_faces: FindFaces, faces: str
-) -> list[_Crop] | ImageError:
-    """Reads a picture and cuts its faces out, from left to right; runs in a worker."""
-    try:
-        image = load()
-        landmarks = find_landmarks(image.pixels, find_faces)
-    except ImageError as error:
-        return error
-    try:
-        return _crops(image, landmarks, size, faces)
-    except ValueError as error:  # of points that a detector should not have returned
-        return NoFaceError(f"what was found is no face: {error}")
+@dataclass(frozen=True)
+class _Aligner:
+    """What workers do; see `Alignment` for the attributes."""
+
+    find_faces: Any
+    faces: str
+
+    def align(self, load: Load, size: int) -> list[_Crop] | ImageError:
+        """Reads a picture and cuts its faces out, from left to right."""
+        try:
+            image = load()
+            landmarks = find_landmarks(image.pixels, self.find_faces)
+        except ImageError as error:
+            return error
+        return self._crops(image, landmarks, size)
+
+    def look(self, load: Load, size: int) -> Any | ImageError:
+        """The first of two steps: what the second wants of a picture."""
+        del size  # of the crops, which come later
+        try:
+            return self.find_faces.look(load().pixels)
+        except ImageError as error:
+            return error
+
+    def place(self, seen: Any) -> np.ndarray | ImageError:
+        """The second, in the process that has the device: the landmarks, from left to right."""
+        try:
+            return in_order(self.find_faces.place(seen), self.find_faces)
+        except ImageError as error:
+            return error
+
+    def cut(self, load: Load, size: int, landmarks: np.ndarray) -> list[_Crop] | ImageError:
+        """Reads a picture again and cuts its faces out."""
+        try:
+            return self._crops(load(), landmarks, size)
+        except ImageError as error:
+            return error
+
+    def _crops(
+        self, image: LoadedImage, landmarks: np.ndarray, size: int
+    ) -> list[_Crop] | ImageError:
+        try:
+            return _crops(image, landmarks, size, self.faces)
+        except ValueError as error:  # of points that a detector should not have returned
+            return NoFaceError(f"what was found is no face: {error}")
 
 
 def _crops(image: LoadedImage, landmarks: np.ndarray, size: int, faces: str) -> list[_Crop]:
@@ -259,13 +298,14 @@ def _portraits(item: Item, found: list[_Crop] | ImageError) -> list[Portrait] | 
 class _Workers:
     """Processes that align; a context manager."""
 
-    def __init__(self, number: int, work: Callable):
+    def __init__(self, number: int, aligner: _Aligner):
+        self.number, self.aligner = number, aligner
         self._pool = ProcessPoolExecutor(
             number,
             # Forking a process that has threads, as JAX's has, can deadlock.
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start_worker,
-            initargs=(work,),
+            initargs=(aligner,),
         )
 
     def __enter__(self) -> "_Workers":
@@ -275,34 +315,72 @@ class _Workers:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def map(
-        self, items: Sequence[Item], size: int, *, ahead: int
-    ) -> Iterator[tuple[Item, list[_Crop] | ImageError]]:
-        """In the order of `items`; `ahead` of them are under way at a time."""
+        self, step: str, items: Sequence[Item], size: int, *, ahead: int
+    ) -> Iterator[tuple[Item, Any]]:
+        """What a step returns, in the order of `items`; `ahead` of them are under way at a time."""
         rest = iter(items)
         waiting: deque[tuple[Item, Future]] = deque()
-        try:
-            while True:
-                for item in islice(rest, ahead - len(waiting)):
-                    with _interrupts_held():  # processes that start here never see Ctrl-C
-                        waiting.append((item, self._pool.submit(_work, item.load, size)))
-                if not waiting:
-                    return
-                item, future = waiting.popleft()
-                yield item, future.result()
-        except BrokenProcessPool as error:
-            raise JaxfaceError(
-                "a process that looks for faces was killed, perhaps for want of memory; what is "
-                "finished is kept, and the same command with fewer --workers goes on from there"
-            ) from error
+        while True:
+            for item in islice(rest, ahead - len(waiting)):
+                waiting.append((item, self.submit(step, item.load, size)))
+            if not waiting:
+                return
+            item, future = waiting.popleft()
+            yield item, self.result(future)
+
+    def submit(self, step: str, *arguments: Any) -> Future:
+        """Gives a step of the `_Aligner` to the next free worker."""
+        with _interrupts_held(), _one_error():  # processes that start here never see Ctrl-C
+            return self._pool.submit(_work, step, *arguments)
+
+    def result(self, future: Future) -> Any:
+        """What the step returned."""
+        with _one_error():
+            return future.result()
 
 
-_worker_aligns: Callable | None = None
+def _in_two_steps(
+    pool: _Workers, items: Sequence[Item], size: int, *, ahead: int
+) -> Iterator[tuple[Item, list[_Crop] | ImageError]]:
+    """As `_Workers.map` of ``align``, with the device's step here.
+
+    Of each worker one more picture is under way, which is being cut up.
+    """
+    cutting: deque[tuple[Item, Future | ImageError]] = deque()
+
+    def first() -> tuple[Item, list[_Crop] | ImageError]:
+        item, found = cutting.popleft()
+        return item, found if isinstance(found, ImageError) else pool.result(found)
+
+    for item, seen in pool.map("look", items, size, ahead=ahead):
+        found = seen if isinstance(seen, ImageError) else pool.aligner.place(seen)
+        if not isinstance(found, ImageError):
+            found = pool.submit("cut", item.load, size, found)
+        cutting.append((item, found))
+        if len(cutting) > pool.number:
+            yield first()
+    while cutting:
+        yield first()
 
 
-def _start_worker(align: Callable) -> None:
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise JaxfaceError(
+            "a process that looks for faces was killed, perhaps for want of memory; what is "
+            "finished is kept, and the same command with fewer --workers goes on from there"
+        ) from error
+
+
+_worker_aligner: _Aligner | None = None
+
+
+def _start_worker(aligner: _Aligner) -> None:
     """Sets a worker process up; its detector arrives once, not with every picture."""
-    global _worker_aligns
-    _worker_aligns = align
+    global _worker_aligner
+    _worker_aligner = aligner
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -314,10 +392,10 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(load: Callable[[], LoadedImage], size: int) -> list[_Crop] | ImageError:
-    if _worker_aligns is None:
+def _work(step: str, *arguments: Any) -> Any:
+    if _worker_aligner is None:
         raise RuntimeError("a worker process was not set up")
-    return _worker_aligns(load, size)
+    return getattr(_worker_aligner, step)(*arguments)
 
 
 @contextlib.contextmanager

@@ -37,8 +37,8 @@ GAMMA = 1.0
 class BaselConfig:
     """Sizes of the model.
 
-    The defaults are those of Deep3DFaceRecon's ``BFM_model_front.mat``: vertices as its code
-    states them, triangles from memory. A converted file has its own.
+    The defaults are those of Deep3DFaceRecon's ``BFM_model_front.mat``, as its
+    ``facemodel_info.mat`` has them. A converted file has its own.
 
     Attributes:
         has_expression: whether there are expression modes; ``01_MorphableModel.mat`` has none.
@@ -153,7 +153,8 @@ class BaselModel(nnx.Module):
         if self.expression_basis is None:
             raise WeightsError(
                 "BaselModel: its file has no expression modes (01_MorphableModel.mat has none); "
-                "convert Deep3DFaceRecon's BFM_model_front.mat for a model with expressions"
+                "convert Deep3DFaceRecon's BFM_model_front.mat for a model with expressions, or "
+                "this file again --with expressions=Exp_Pca.bin"
             )
         return self.expression_basis[...]
 

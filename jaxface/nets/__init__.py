@@ -26,6 +26,7 @@ from jaxface.nets.reconstruction import FaceReconstruction, ReconstructionConfig
 from jaxface.nets.resnet import ResNetConfig, ResNetFeatures
 from jaxface.nets.rignet import RigNet, RigNetConfig
 from jaxface.nets.style_directions import StyleDirections, StyleDirectionsConfig
+from jaxface.nets.style_mapper import StyleMapper, StyleMapperConfig
 from jaxface.nets.stylegan2 import (
     Discriminator,
     DiscriminatorConfig,
@@ -94,6 +95,8 @@ __all__ = [
     "RigNetConfig",
     "StyleDirections",
     "StyleDirectionsConfig",
+    "StyleMapper",
+    "StyleMapperConfig",
     "VGGConfig",
     "VGGFace",
     "VGGFaceConfig",

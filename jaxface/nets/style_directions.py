@@ -23,6 +23,26 @@ from jaxface.nets.layers import Buffer
 RGB_FIRST, RGB_EVERY = 1, 3
 
 
+def is_convolution(index: int) -> bool:
+    """Whether a style of a skip architecture is a convolution's, not an RGB layer's."""
+    return index % RGB_EVERY != RGB_FIRST
+
+
+def check_widths(widths: tuple[int, ...]) -> None:
+    """Insist on the styles of a skip architecture.
+
+    Raises:
+        ValueError: for a width below 1, or a number of styles that no such generator has.
+    """
+    if min(widths, default=0) < 1:
+        raise ValueError(f"widths: expected at least 1, got {widths}")
+    if len(widths) % RGB_EVERY != 2:
+        raise ValueError(
+            "widths: expected two styles at 4 px and three at each further resolution, got "
+            f"{len(widths)}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class StyleDirectionsConfig:
     """Sizes.
@@ -39,20 +59,14 @@ class StyleDirectionsConfig:
     text_dim: int = 512
 
     def __post_init__(self) -> None:
-        if self.text_dim < 1 or min(self.widths, default=0) < 1:
-            raise ValueError(
-                f"widths, text_dim: expected at least 1, got {self.widths}, {self.text_dim}"
-            )
-        if len(self.widths) % RGB_EVERY != 2:
-            raise ValueError(
-                "widths: expected two styles at 4 px and three at each further resolution, got "
-                f"{len(self.widths)}"
-            )
+        check_widths(self.widths)
+        if self.text_dim < 1:
+            raise ValueError(f"text_dim: expected at least 1, got {self.text_dim}")
 
     @property
     def edited(self) -> np.ndarray:
         """Which channels of style space are a convolution's, [sum(widths)] of bool."""
-        kept = [i % RGB_EVERY != RGB_FIRST for i in range(len(self.widths))]
+        kept = [is_convolution(i) for i in range(len(self.widths))]
         return np.repeat(kept, self.widths)
 
 

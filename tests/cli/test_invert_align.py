@@ -296,7 +296,6 @@ def test_folder_of_an_earlier_version_goes_on(invert, tmp_path):
         (["--workers", "-1"], True, "--workers: expected 0 or more, got -1"),
         (["--landmarks", "fan.safetensors"], False, "--landmarks is of use only with --align"),
         (["--landmarks", "fan.safetensors"], True, "fan.safetensors: no such file"),
-        (["--landmarks", "f", "--workers", "2"], True, "--workers 2: the network of --landmarks"),
         (["--face", "smallest"], True, "invalid choice: 'smallest'"),
     ],
 )

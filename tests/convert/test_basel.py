@@ -6,6 +6,7 @@ Models are random, on a small sheet that bulges towards the camera.
 
 import io
 import re
+import struct
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from jaxface.morphable import FaceParameters
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.morphable.photometric import photometric_energy, view_of_model
 from jaxface.nets.deep3d import pie_parameters
-from jaxface.weights import load_network, read_header
+from jaxface.weights import load_network, network_arrays, read_header
 from tools.convert_weights import convert
 from tools.convert_weights.__main__ import main
 
@@ -229,6 +230,132 @@ def test_the_original_file_takes_landmarks(tmp_path):
     assert len(header["source_sha256_landmarks"]) == 64
 
 
+MODES, TRIMMED = 79, VERTICES - 4
+
+
+def exp_pca(mean, modes) -> bytes:
+    """``Exp_Pca.bin``, a number at a time: modes [3W, modes] go out a mode after the other."""
+    out = struct.pack("<i", modes.shape[1])
+    for row in (mean, *modes.T):
+        out += b"".join(struct.pack("<f", value) for value in row)
+    return out
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The files of transferBFM09 for a head that is the sheet, of which the face is one row less.
+
+    Returns the folder, the variables, and what transferBFM09 makes of them.
+    """
+    folder = tmp_path_factory.mktemp("published")
+    rng = np.random.default_rng(6)
+    variables = original()
+    trimmed = 1 + np.sort(rng.permutation(VERTICES)[:TRIMMED])
+    face = 1 + np.sort(rng.permutation(TRIMMED)[:-3])
+    modes = rng.normal(size=(3 * TRIMMED, MODES)).astype(np.float32) / 10
+    deviations = np.linspace(5e4, 1e2, MODES)
+    _, corners = sheet()
+    of_head = trimmed[face - 1] - 1
+    place = {vertex: number for number, vertex in enumerate(of_head, 1)}
+    faces = np.array([[place[v] for v in t] for t in corners if all(v in place for v in t)])
+    info = {
+        "tri": faces.astype(np.float32),
+        "keypoints": rng.integers(1, len(face), (1, 68)).astype(np.float32),
+        "frontmask2_idx": np.arange(1, 30, dtype=np.float32)[:, None],
+        "frontmask2": np.ones((1, len(face)), np.float32),
+        "skinmask": np.ones((1, len(face)), np.float32),
+        "tri_mask2": faces[:3].astype(np.float32),
+        "point_buf": np.ones((len(face), 8), np.float32),
+    }
+    write(folder / "01_MorphableModel.mat", variables)
+    write(folder / "BFM_exp_idx.mat", {"trimIndex": trimmed[:, None].astype(np.float64)})
+    write(folder / "BFM_front_idx.mat", {"idx": face[:, None].astype(np.float32)})
+    write(folder / "facemodel_info.mat", info)
+    (folder / "Exp_Pca.bin").write_bytes(exp_pca(rng.normal(size=3 * TRIMMED), modes))
+    (folder / "std_exp.txt").write_text(" ".join(f"{value:.12g}" for value in deviations))
+
+    def at(rows, array):  # [3V, n] at some vertices
+        return array.reshape(-1, 3, array.shape[1])[rows].reshape(-1, array.shape[1])
+
+    wide = {key: variables[key].astype(np.float64) for key in ("shapeMU", "shapePC", "texPC")}
+    expected = info | {
+        "meanshape": at(of_head, wide["shapeMU"]).T / 1e5,
+        "meantex": at(of_head, variables["texMU"].astype(np.float64)).T,
+        "idBase": at(of_head, wide["shapePC"] * variables["shapeEV"][:, 0] / 1e5)[:, :80],
+        "texBase": at(of_head, wide["texPC"] * variables["texEV"][:, 0])[:, :80],
+        "exBase": at(face - 1, modes * deviations / 1e5)[:, :64],
+    }
+    del expected["frontmask2"]
+    return folder, variables, info, expected
+
+
+FILES = {
+    "expressions": "Exp_Pca.bin",
+    "std_exp": "std_exp.txt",
+    "exp_idx": "BFM_exp_idx.mat",
+    "front_idx": "BFM_front_idx.mat",
+    "info": "facemodel_info.mat",
+}
+
+
+def test_the_original_with_expressions_is_the_transferred_model(published, tmp_path):
+    folder, variables, info, expected = published
+    extras = {name: folder / file for name, file in FILES.items()}
+    report = convert(
+        "auto", folder / "01_MorphableModel.mat", tmp_path / "ours", extras=extras
+    ).report
+    ours, theirs = load_network(tmp_path / "ours"), converted(tmp_path, expected)
+    assert ours.config == theirs.config
+    assert ours.config.has_expression
+    assert ours.config.vertices == TRIMMED - 3
+    found, wanted = network_arrays(ours), network_arrays(theirs)
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        # Both are float32 of the same float64 products, in another order of factors.
+        np.testing.assert_allclose(found[name], array, rtol=1e-6, atol=1e-7, err_msg=name)
+    named = {line.split()[1].rstrip(":") for line in report if line[:4] in ("used", "igno")}
+    assert named == {*variables, *info, "expMU", "expPC", "std_exp", "trimIndex", "idx"}
+    assert any(f"{TRIMMED - 3} of {VERTICES} vertices" in line for line in report)
+
+
+def test_files_of_the_transfer_are_refused_in_one_line(published, tmp_path, capsys):
+    folder, *_ = published
+    source, target = folder / "01_MorphableModel.mat", tmp_path / "out"
+    modes = np.ones((3 * TRIMMED, MODES))
+
+    def with_files(**changed):
+        files = {name: folder / file for name, file in FILES.items()} | changed
+        given = [f"{name}={file}" for name, file in files.items() if file]
+        options = [option for file in given for option in ("--with", file)]
+        return refusal(["auto", source, target, *options], capsys)
+
+    line = with_files(info=None, std_exp=None)
+    assert "expressions also need --with std_exp=FILE (std_exp.txt of Deep3DFaceRecon" in line
+    assert "--with info=FILE" in line
+    np.save(tmp_path / "landmarks.npy", np.arange(68))
+    assert "has keypoints of its own" in with_files(landmarks=tmp_path / "landmarks.npy")
+    assert "holds no trimIndex: not BFM_exp_idx.mat" in with_files(exp_idx=folder / FILES["info"])
+    short = tmp_path / "short.txt"
+    short.write_text("3.5 2.5\n")
+    assert "79 modes and std_exp 2 deviations" in with_files(std_exp=short)
+    short.write_text("3.5 2.5e\n")
+    assert "no list of numbers" in with_files(std_exp=short)
+    cut = tmp_path / "Exp_Pca.bin"
+    cut.write_bytes((folder / "Exp_Pca.bin").read_bytes()[:-4])
+    assert "neither a pickle nor a PyTorch file" in with_files(expressions=cut)
+    cut.write_bytes(exp_pca(modes[3:, 0], modes[3:]))
+    assert f"trimIndex names {TRIMMED} vertices, expPC has {TRIMMED - 1}" in with_files(
+        expressions=cut
+    )
+    wrong = write(tmp_path / "idx.mat", {"idx": np.array([[TRIMMED + 1.0]])})
+    assert f"idx reaches from {TRIMMED + 1}" in with_files(front_idx=wrong)
+    write(source.with_name("front.mat"), FRONT)
+    given = ["--with", f"expressions={folder}/Exp_Pca.bin"]
+    line = refusal(["auto", source.with_name("front.mat"), target, *given], capsys)
+    assert "expressions of its own" in line
+    assert not target.exists()
+
+
 def test_the_report_has_every_variable(tmp_path):
     for variables in (FRONT, original()):
         source = write(tmp_path / "model.mat", variables)
@@ -292,7 +419,9 @@ def test_landmarks_are_refused_in_one_line(tmp_path, capsys):
     given = ["--with", f"landmarks={tmp_path}/landmarks.npy"]
     source = write(tmp_path / "model.mat", FRONT)
     target = tmp_path / "out"
-    assert "has its own keypoints" in refusal(["auto", source, target, *given], capsys)
+    assert "has landmarks and expressions of its own" in refusal(
+        ["auto", source, target, *given], capsys
+    )
     write(source, original())
     np.save(tmp_path / "landmarks.npy", np.arange(67))
     assert "expected [68] vertices, got [67]" in refusal(["auto", source, target, *given], capsys)

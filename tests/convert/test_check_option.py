@@ -25,7 +25,9 @@ SIZES = {
     "PSPEncoder": SHALLOW,
     "RestyleE4EEncoder": SHALLOW,
     "RestylePSPEncoder": SHALLOW,
+    "RigNet": ("pose", 18),
     "StyleDirections": ((512, 512, 512, 512, 256),),
+    "StyleMapper": ((512, 512, 512, 512, 256),),
     "WEncoder": SHALLOW,
 }
 

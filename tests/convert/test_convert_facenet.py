@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch_reference as ref
 from pickle_writer import torch_legacy, torch_zip
+from refused import check_other_family, check_refused
 from test_golden import QUICK
 
 from jaxface.nets.facenet import FaceNetConfig
 from jaxface.weights import load_network
-from tools.convert_weights import Refusal, convert
+from tools.convert_weights import convert
 
 # Layer: inputs>outputs:kernel at the published width.
 STEM = (
@@ -207,15 +208,8 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_with_nothing_written(case, tmp_path):
     edit, reason = REFUSED[case]
-    arrays = state()
-    edit(arrays)
-    with pytest.raises(Refusal, match=reason) as refusal:
-        converted(arrays, tmp_path)
-    assert "\n" not in str(refusal.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["source.pt"]
+    check_refused(state(), edit, reason, tmp_path)
 
 
 def test_another_family_is_refused(tmp_path):
-    (tmp_path / "source").write_bytes(torch_zip(state()))
-    with pytest.raises(Refusal, match="is of the family facenet, not fan"):
-        convert("fan", tmp_path / "source", tmp_path / "out")
+    check_other_family(state(), "facenet", "fan", tmp_path)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch_reference as ref
 from pickle_writer import torch_legacy, torch_zip
+from refused import check_other_family, check_refused
 from test_golden import QUICK
 
 from jaxface.nets.fan import FANConfig
 from jaxface.weights import build_network
-from tools.convert_weights import Refusal, convert
+from tools.convert_weights import convert
 
 
 def state(stacks=2, depth=2, channels=(4, 8, 12), points=5, *, zeros=False):
@@ -180,15 +181,8 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_with_nothing_written(case, tmp_path):
     edit, reason = REFUSED[case]
-    arrays = state()
-    edit(arrays)
-    with pytest.raises(Refusal, match=reason) as refusal:
-        planned(arrays, tmp_path)
-    assert "\n" not in str(refusal.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["source.pth.tar"]
+    check_refused(state(), edit, reason, tmp_path)
 
 
 def test_another_family_is_refused(tmp_path):
-    (tmp_path / "source").write_bytes(torch_zip(state()))
-    with pytest.raises(Refusal, match="is of the family fan, not inception"):
-        convert("inception", tmp_path / "source", tmp_path / "out")
+    check_other_family(state(), "fan", "inception", tmp_path)

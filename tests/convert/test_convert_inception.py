@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch_reference as ref
 from pickle_writer import torch_legacy, torch_zip
+from refused import check_other_family, check_refused
 from test_golden import QUICK
 
 from jaxface.weights import load_network
-from tools.convert_weights import Refusal, convert
+from tools.convert_weights import convert
 
 # Layer: (inputs, outputs, kernel) at the published width.
 A = "1x1 {i}>64:1 5x5_1 {i}>48:1 5x5_2 48>64:5 3x3dbl_1 {i}>64:1 3x3dbl_2 64>96:3 3x3dbl_3 96>96:3"
@@ -216,15 +217,8 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused_with_nothing_written(case, tmp_path):
     edit, reason = REFUSED[case]
-    arrays = state()
-    edit(arrays)
-    with pytest.raises(Refusal, match=reason) as refusal:
-        converted(arrays, tmp_path)
-    assert "\n" not in str(refusal.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["source.pth"]
+    check_refused(state(), edit, reason, tmp_path)
 
 
 def test_another_family_is_refused(tmp_path):
-    (tmp_path / "source").write_bytes(torch_zip(state()))
-    with pytest.raises(Refusal, match="is of the family inception, not rosinality"):
-        convert("rosinality", tmp_path / "source", tmp_path / "out")
+    check_other_family(state(), "inception", "rosinality", tmp_path)

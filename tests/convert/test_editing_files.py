@@ -9,7 +9,13 @@ import pytest
 from pickle_writer import dumps, torch_zip
 
 import jaxface
-from jaxface.nets import GeneratorConfig, LatentMapper, StyleDirections
+from jaxface.nets import (
+    GeneratorConfig,
+    LatentMapper,
+    StyleDirections,
+    StyleMapper,
+    StyleMapperConfig,
+)
 from tools.convert_weights import convert
 from tools.convert_weights.__main__ import main
 from tools.convert_weights.checkpoint import read_checkpoint
@@ -87,6 +93,17 @@ def mapper(levels=("coarse", "medium", "fine"), dim=5, layers=4, **options):
         "description": "a person with purple hair",
     }
     return {"state_dict": state, "opts": named | options}
+
+
+def style_mapper(widths=WIDTHS, layers=4, **options):
+    """A mapper of style space: a network for every style but the second and each third from it."""
+    state = {"decoder.input.input": normal(1, 4, 4, 4)}
+    for style in (0, 2, 3):
+        for i in range(1, layers + 1):
+            key = f"mapper.mapper_{style}.mapping.{i}"
+            state[f"{key}.weight"] = 100 * normal(widths[style], widths[style])
+            state[f"{key}.bias"] = 100 * normal(widths[style])
+    return {"state_dict": state, "opts": {"work_in_stylespace": True} | options}
 
 
 def converted(data, folder, *, extras=None, **options):
@@ -209,6 +226,28 @@ def test_mappers(levels, tmp_path):
     np.testing.assert_allclose(network(jnp.asarray(w_plus)), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_mappers_of_style_space(tmp_path):
+    stored = style_mapper()
+    network, conversion = converted(torch_zip(stored), tmp_path)
+    assert isinstance(network, StyleMapper)
+    assert network.config == StyleMapperConfig(WIDTHS)
+    assert any(line.startswith("ignored  decoder.*: another network") for line in conversion.report)
+    styles = normal(2, sum(WIDTHS))
+    expected = np.zeros((2, sum(WIDTHS)))
+    for style, part in ((0, slice(4)), (2, slice(8, 12)), (3, slice(12, 15))):
+        x = styles[:, part].astype(np.float64)
+        x /= np.sqrt(np.mean(x**2, axis=1, keepdims=True) + 1e-8)
+        for i in range(1, 5):
+            weight, bias = (
+                stored["state_dict"][f"mapper.mapper_{style}.mapping.{i}.{name}"]
+                for name in ("weight", "bias")
+            )
+            x = x @ (weight.astype(np.float64).T * 0.01 / np.sqrt(x.shape[1])) + bias * 0.01
+            x = np.where(x >= 0, x, 0.2 * x) * np.sqrt(2)
+        expected[:, part] = 0.1 * x
+    np.testing.assert_allclose(network(jnp.asarray(styles)), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_one_family_claims_each_file(tmp_path):
     files = {
         "interfacegan": npy(unit(1, 6)),
@@ -266,7 +305,26 @@ REFUSED = {
         torch_zip(mapper(("fine",), no_coarse_mapper=False)),
         "no_coarse_mapper False, and the file has no coarse mapper",
     ),
-    "style space": (torch_zip(mapper(work_in_stylespace=True)), "not supported"),
+    "style space": (
+        torch_zip(mapper(work_in_stylespace=True)),
+        "say work_in_stylespace, and the arrays are those of a LevelsMapper",
+    ),
+    "no style space": (
+        torch_zip(style_mapper(work_in_stylespace=False)),
+        "say work_in_stylespace False, and the arrays are of style space",
+    ),
+    "an RGB layer's style": (
+        torch_zip(with_state(style_mapper(), mapper__mapper_1__mapping__1__weight=normal(4, 4))),
+        r"networks for the styles \[0, 1, 2, 3\], expected those of all convolutions",
+    ),
+    "half a resolution": (
+        torch_zip(with_state(style_mapper(), mapper__mapper_5__mapping__1__weight=normal(3, 3))),
+        r"networks for the styles \[0, 2, 3, 5\]",
+    ),
+    "a style's shape": (
+        torch_zip(with_state(style_mapper(), mapper__mapper_3__mapping__2__bias=normal(4))),
+        "mapper_3.mapping.2.bias: its shape .* does not fit",
+    ),
     "style space's arrays": (
         torch_zip(with_state(mapper(), mapper__mapper_0__mapping__1__weight=normal(5, 5))),
         "has a mapper.mapper_0, expected some of course_mapping",
@@ -313,17 +371,23 @@ def test_a_suite_has_directions_by_name_that_fit_its_generator(tmp_path, random_
     put("direction_smile", npy(unit(1, 6)))
     put("direction_age", npy(unit(1, 4)), network="z")
     put("text_mapper_afro", torch_zip(mapper(dim=6, layers=1)))
+    put("style_mapper_afro", torch_zip(style_mapper(layers=1)))
     put("style_directions", npy(FS3), extras={"statistics": S_MEAN_STD})
     suite = jaxface.load_suite(tmp_path)
     suite.check()
     assert list(suite.directions) == ["age", "smile"]
     assert suite.directions["age"].config.space == "z"
-    assert list(suite.text_mappers) == ["afro"]
+    assert list(suite.text_mappers) == list(suite.style_mappers) == ["afro"]
     assert suite.style_directions.config.widths == suite.generator.config.style_widths
     for stem, data, reason in (
         ("direction_smile", npy(unit(1, 4)), "direction_smile moves 1 x 4 in w, where .* 4 x 6"),
         ("direction_smile", npy(unit(1, 3, 6)), "moves 3 x 6 in w, where the generator has 4 x 6"),
         ("text_mapper_afro", torch_zip(mapper(layers=1)), "maps W of 5, the generator's has 6"),
+        (
+            "style_mapper_afro",
+            torch_zip(style_mapper((4, 4, 4, 2, 2), layers=1)),
+            "style_mapper_afro edits 5 styles of 16 channels, the generator has 5 of 18",
+        ),
     ):
         before = (tmp_path / f"{stem}.safetensors").read_bytes()
         put(stem, data)
@@ -332,5 +396,7 @@ def test_a_suite_has_directions_by_name_that_fit_its_generator(tmp_path, random_
         (tmp_path / f"{stem}.safetensors").write_bytes(before)
     wider = random_network("Generator", GeneratorConfig(8, z_dim=4, w_dim=6, channel_max=4))
     jaxface.save_network(tmp_path / "generator.safetensors", wider)
-    with pytest.raises(jaxface.SuiteError, match="edit 5 styles of 18 channels, the generator has"):
+    with pytest.raises(
+        jaxface.SuiteError, match="edits 5 styles of 18 channels, the generator has"
+    ):
         jaxface.load_suite(tmp_path).check()

@@ -5,14 +5,13 @@ omertov/encoder4editing (rosinality's), run by PyTorch in float32 on the CPU. Th
 what the references themselves vary by between runs: some 1e-6 of the output's scale.
 """
 
-import json
-import zlib
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from fixture_formula import formula_state, manifest
 from pickle_writer import torch_zip
 from test_golden import QUICK, discriminate, synthesise_without_noise
 
@@ -169,18 +168,10 @@ def test_rosinality_generator(name, fixtures, tmp_path):
 
 def formula_checkpoint(fixtures: Path, reference: Any) -> dict[str, Any]:
     """Full-width weights by the fixtures' formula, for the keys of the 64 px generator."""
-    manifest = json.loads((fixtures / "manifest_rosinality_generator_1024.json").read_text())
-    seed = int(reference["formula_seed"])
-    state = {}
-    for key, (shape, _dtype) in manifest_items(manifest):
-        if _within_64_pixels(key):
-            state[key] = formula(seed, key, shape)
+    shapes = manifest(fixtures / "manifest_rosinality_generator_1024.json")
+    shapes = {key: shape for key, shape in shapes.items() if _within_64_pixels(key)}
+    state = formula_state(int(reference["formula_seed"]), shapes)
     return {"g_ema": state, "latent_avg": np.zeros(512, np.float32)}
-
-
-def manifest_items(manifest: Any) -> list[tuple[str, tuple[tuple[int, ...], str]]]:
-    """(key, (shape, dtype)) of a manifest."""
-    return [(key, (tuple(item["shape"]), item["dtype"])) for key, item in manifest.items()]
 
 
 def _within_64_pixels(key: str) -> bool:
@@ -188,22 +179,3 @@ def _within_64_pixels(key: str) -> bool:
     head, *rest = key.split(".")
     limits = {"convs": 8, "to_rgbs": 4, "noises": 9}
     return head not in limits or int(rest[0].split("_")[-1]) < limits[head]
-
-
-def formula(seed: int, key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The rules of the fixtures' README that a generator's keys meet."""
-    random = np.random.RandomState((seed * 1000003 + zlib.crc32(key.encode())) % 2**32)
-    count = int(np.prod(shape))
-    u = ((2.0 * random.random_sample(count) - 1.0) * np.sqrt(3.0)).reshape(shape)
-    if key.endswith(".kernel"):
-        taps = np.outer([1, 3, 3, 1], [1, 3, 3, 1])
-        u = taps / taps.sum() * 4
-    elif key.endswith("modulation.bias"):
-        u = 1 + 0.1 * u
-    elif key.startswith("style."):
-        u = (100 if key.endswith("weight") else 10) * u
-    elif key.endswith("noise.weight"):
-        u = 0.2 * u
-    elif key.endswith(".bias"):
-        u = 0.1 * u
-    return u.astype(np.float32)

@@ -3,15 +3,24 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_checkpoints as tiny
 import tiny_encoders
 import trunk_checkpoints
 from pickle_writer import dumps, torch_zip
+from safetensors.numpy import load_file, save_file
 
 import jaxface
-from jaxface.nets import DiscriminatorConfig, EncoderConfig, GeneratorConfig, PSPEncoder
-from jaxface.weights import network_arrays, read_header
+from jaxface.files import sha256
+from jaxface.nets import (
+    DiscriminatorConfig,
+    EncoderConfig,
+    GeneratorConfig,
+    PSPEncoder,
+    RigNetConfig,
+)
+from jaxface.weights import network_arrays, read_header, with_arrays
 from tools.convert_weights import Refusal, convert, convert_suite
 from tools.convert_weights.__main__ import main
 from tools.convert_weights.suites import read_parts
@@ -86,6 +95,90 @@ def test_a_suite_of_four_parts(sources, tmp_path, capsys):
     got = network_arrays(suite.generator)
     assert expected.keys() == got.keys()
     assert all((got[name] == expected[name]).all() for name in got)
+
+
+COPIED = """
+[generator]
+file = "made.safetensors"
+[encoder]
+file = "whole.pt"
+[rignet_pose]
+file = "rig.safetensors"
+"""
+
+
+@pytest.fixture(scope="module")
+def converted(sources, random_network):
+    """Two files of jaxface's own beside the others."""
+    convert("auto", sources / "whole.pt", sources / "made.safetensors", network="decoder")
+    config = RigNetConfig("pose", num_ws=tiny_encoders.STYLES, w_dim=8, hidden=4)
+    jaxface.save_network(sources / "rig.safetensors", random_network("RigNet", config))
+    return sources
+
+
+def test_converted_files_are_checked_and_copied(converted, tmp_path, capsys):
+    out = tmp_path / "suite"
+    status, report, errors = run(converted, COPIED, out, capsys)
+    assert (status, errors) == (0, [])
+    assert sum("converted already" in line for line in report) == 2
+    assert report[-1] == f"written  {out}: generator, encoder, rignet_pose"
+    for role, name in (("generator", "made"), ("rignet_pose", "rig")):
+        copy, source = out / f"{role}.safetensors", converted / f"{name}.safetensors"
+        assert copy.read_bytes() == source.read_bytes()
+        assert any(sha256(source) in line for line in report)
+    suite = jaxface.load_suite(out)
+    suite.check()
+    assert suite.rignets["pose"].config.hidden == 4
+
+
+def test_converted_files_run_with_check(converted, tmp_path, capsys, random_network):
+    text = '[rignet_pose]\nfile = "rig.safetensors"'
+    status, report, _ = run(converted, text, tmp_path / "suite", capsys, "--check")
+    assert status == 0
+    assert sum(line.startswith("check    output [2, 6, 8]") for line in report) == 1
+    broken = random_network("RigNet", RigNetConfig("pose", num_ws=2, w_dim=8, hidden=4))
+    arrays = {name: np.full_like(array, np.nan) for name, array in network_arrays(broken).items()}
+    jaxface.save_network(converted / "nan.safetensors", with_arrays(broken, arrays))
+    text = '[rignet_pose]\nfile = "nan.safetensors"'
+    status, _, errors = run(converted, text, tmp_path / "other", capsys, "--check")
+    assert (status, len(errors)) == (2, 1)
+    assert "[rignet_pose]" in errors[0]
+    assert "NaN" in errors[0]
+
+
+COPIES_REFUSED = {
+    "role": ('[encoder]\nfile = "made.safetensors"', "as encoder, got a Generator"),
+    "group": ('[rignet_light]\nfile = "rig.safetensors"', "a RigNet of light, got one of pose"),
+    "key": (
+        '[generator]\nfile = "made.safetensors"\nnetwork = "G"\nfamily = "auto"',
+        "made.safetensors is converted already; remove family, network",
+    ),
+    "truncated": ('[generator]\nfile = "cut.safetensors"', "not a readable safetensors file"),
+    "another's": ('[generator]\nfile = "other.safetensors"', "its header lacks network, config"),
+    "arrays": ('[generator]\nfile = "less.safetensors"', "missing mapping.layers.0.bias"),
+    "fit": (
+        '[generator]\nfile = "made.safetensors"\n[rignet_pose]\nfile = "wide.safetensors"',
+        "rignet_pose edits W+ of 2 x 8, the generator takes 6 x 8",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COPIES_REFUSED)
+def test_converted_files_that_are_refused(case, converted, tmp_path, capsys, random_network):
+    whole = (converted / "made.safetensors").read_bytes()
+    (converted / "cut.safetensors").write_bytes(whole[:-8])
+    arrays = load_file(converted / "made.safetensors")
+    save_file(arrays, converted / "other.safetensors")
+    del arrays["mapping.layers.0.bias"]
+    header = read_header(converted / "made.safetensors")
+    save_file(arrays, converted / "less.safetensors", metadata=header)
+    wide = random_network("RigNet", RigNetConfig("pose", num_ws=2, w_dim=8, hidden=4))
+    jaxface.save_network(converted / "wide.safetensors", wide)
+    text, reason = COPIES_REFUSED[case]
+    status, _, errors = run(converted, text, tmp_path / "suite", capsys)
+    assert (status, len(errors)) == (2, 1)
+    assert reason in errors[0]
+    assert str(converted / "SUITE.toml") in errors[0]
 
 
 REFUSED = {

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from jaxface.errors import JaxfaceError, UsageError
 from jaxface.images import ImageError, read_image, to_uint8
 from jaxface.jobs.inputs import Item, find_inputs
 from jaxface.jobs.portraits import Alignment, prepared, shown_target
-from tests.photographs import PaintedFaces, painted
+from tests.photographs import PaintedFaces, PaintedFacesInTwoSteps, ReadOnce, painted
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,6 +103,25 @@ def test_processes_change_neither_order_nor_names_nor_pixels(photographs):
             assert (one.id, one.face) == (other.id, other.face)
             assert one.image.notes == other.image.notes
             np.testing.assert_array_equal(one.image.pixels, other.image.pixels)
+
+
+def test_a_device_places_what_processes_saw(photographs):
+    """Pixels and names as from one process; only this one places, and a lost picture is told."""
+    expected = align(photographs)
+    detector = PaintedFacesInTwoSteps(process=os.getpid())
+    shutil.copy("4.png", "6.png")
+    lost = Item("6.png", "6.png", ReadOnce("6.png"))
+    found = align([*photographs, lost], find_faces=detector, workers=2, ahead=6)
+    assert len(detector.placed) == 6  # all but the one that cannot be read
+    assert statuses(found) == [*EXPECTED, "unreadable"]
+    for (_, ours), (_, theirs) in zip(found, expected, strict=False):
+        if not isinstance(ours, ImageError):
+            for one, other in zip(ours, theirs, strict=True):
+                assert (one.id, one.face) == (other.id, other.face)
+                np.testing.assert_array_equal(one.image.pixels, other.image.pixels)
+    # Without processes it is called like any other.
+    assert statuses(align(photographs, find_faces=detector)) == EXPECTED
+    assert len(detector.placed) == 6
 
 
 def test_inputs_are_read_only_so_far_ahead(photographs):

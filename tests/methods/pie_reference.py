@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxface.morphable import LANDMARKS_66, SEMANTIC_GROUPS, FaceParameters, landmarks, vertex_view
 from jaxface.morphable.parameters import WIDTHS
-from jaxface.nets import RigNet, RigNetConfig
+from jaxface.nets import RigNet, RigNetConfig, VGGFaceConfig
 from jaxface.weights import abstract_network, build_network, network_names
 
 RESOLUTION, L, DIM, Z = 8, 2, 4, 3
@@ -99,9 +99,23 @@ def toy_suite(seed=0):
             jnp.asarray(reconstruction, jnp.float32), jnp.asarray(mean, jnp.float32)
         ),
         recognition=Linear(normal(pixels, 6), normal(6)),
+        descriptor=toy_descriptor(),
         landmarks=LinearLandmarks(normal(pixels, 136, scale=0.002), jnp.full(136, 0.5)),
         rignets={group: toy_rignet(rng, group) for group in ("pose", "expression", "illumination")},
     )
+
+
+def toy_descriptor(seed=0):
+    """A VGG-Face of four channels a convolution."""
+    config = VGGFaceConfig(channels=(4, 4, 4, 4, 4), width=8, resolution=32, mean=(120, 110, 90))
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for name, spec in network_names(abstract_network("VGGFace", config)).items():
+        gain = np.sqrt(2 / np.prod(spec.shape[:-1]))  # keeps the size of what a ReLU passes
+        arrays[name] = (gain * rng.normal(size=spec.shape)).astype(np.float32)
+        if name.endswith("bias"):
+            arrays[name] = np.full(spec.shape, 0.1, np.float32)
+    return build_network("VGGFace", config, arrays)
 
 
 class ToySuite(types.SimpleNamespace):
@@ -221,11 +235,19 @@ class Paper:
         return self.equation_10(self.I, self.replaced(theta, self.theta(self.I), group))
 
     def equation_14(self, image):
+        if self.settings.psi == "descriptor":
+            return self.descriptor_distance(image)
         network = self.suite.recognition
         weight, bias = (np.asarray(p, np.float64) for p in (network.weight, network.bias))
         psi = [x.reshape(-1) @ weight + bias for x in (self.I, image)]
         a, b = (x / np.linalg.norm(x) for x in psi)
         return np.square(a - b).sum()
+
+    def descriptor_distance(self, image):
+        """Of VGG-Face, whose own arithmetic is tested elsewhere, of rows 2 to 6, columns 1 to 5."""
+        faces = np.float32([x[2:7, 1:6] for x in (self.I, image)])
+        a, b = np.asarray(self.suite.descriptor(faces), np.float64)
+        return np.square(a / np.linalg.norm(a) - b / np.linalg.norm(b)).sum()
 
     def recognition(self, w):
         return self.equation_14(self.image(w))

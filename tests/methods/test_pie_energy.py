@@ -7,18 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
-from pie_reference import DIM, RESOLUTION, L, Paper, toy_suite
+from pie_reference import DIM, RESOLUTION, L, Paper, ToySuite, toy_suite
 from test_pie import CHANGES
 
 from jaxface.errors import SuiteError
+from jaxface.evaluation.pie import recognition_error
+from jaxface.losses import identity
 from jaxface.methods import pie
 from jaxface.methods.pie import sampling
 from jaxface.methods.pie.energy import energy
 from jaxface.methods.presets import PRESETS, preset
 from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.morphable.models import embedded_models
+from jaxface.nets.framing import face_square
 from jaxface.solve import Status, item_keys
-from jaxface.suite import Suite
+from jaxface.suite import Suite, identity_network
 
 N = 4
 ALL = preset(
@@ -118,6 +121,7 @@ EDITING_CHANGES = {
     "face_resolution": 4,
     "landmarks": "network",
     "dtype": "bfloat16",
+    "psi": "descriptor",
 }
 
 
@@ -243,6 +247,31 @@ def test_roles_of_the_terms():
         "recognition": "edit_recognition",
         "landmarks": "edit_recognition",
     }
+
+
+def test_the_descriptor_can_be_psi(suite, problem):
+    images, w, keys = problem
+    settings = dataclasses.replace(ALL, terms=("recognition",), psi="descriptor")
+    assert pie.required_roles(settings) == {"generator": "recognition", "descriptor": "recognition"}
+    _, terms = evaluate(suite, settings, images, w, keys)
+    for row in range(N):
+        paper = Paper(suite, settings, images[row], w[row]).recognition(np.asarray(w[row]))
+        assert paper > 1e-3
+        # One minus a cosine in float32, whose rounding is 1e-7.
+        np.testing.assert_allclose(terms["recognition"][row], paper, rtol=1e-3, atol=5e-7)
+    with pytest.raises(ValueError, match="psi must be 'recognition' or 'descriptor', got 'phi'"):
+        dataclasses.replace(ALL, psi="phi")
+
+
+def test_who_judges_identity(suite):
+    assert identity_network(suite) is suite.recognition
+    lone = ToySuite(descriptor=suite.descriptor)
+    assert identity_network(lone) is suite.descriptor
+    assert identity_network(ToySuite()) is None
+    rng = np.random.default_rng(3)
+    a, b = (jnp.asarray(rng.uniform(-1, 1, (2, 40, 40, 3)), jnp.float32) for _ in range(2))
+    x, y = (suite.descriptor(face_square(each)) for each in (a, b))
+    np.testing.assert_allclose(recognition_error(lone, a, b), identity.distance(x, y), atol=1e-6)
 
 
 def test_a_missing_network_is_named_with_its_term(tiny_suite, suite, problem):

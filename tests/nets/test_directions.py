@@ -11,6 +11,7 @@ from jaxface.nets import (
     GeneratorConfig,
     LatentMapperConfig,
     StyleDirectionsConfig,
+    StyleMapperConfig,
 )
 from jaxface.nets.directions import directions_of
 from jaxface.weights import abstract_network
@@ -160,6 +161,51 @@ def test_a_text_s_edit_of_styles():
     for widths in ((), (3, 3, 3), (3, 0)):
         with pytest.raises(ValueError, match="widths"):
             StyleDirectionsConfig(widths)
+
+
+def test_styles_are_what_the_affine_maps_make_of_their_rows(random_network):
+    generator = random_network("Generator", SMALL)
+    w_plus = RNG.normal(size=(2, SMALL.num_ws, 4))
+    blocks = SMALL.num_ws // 2
+    rows = [0, 1] + [row for b in range(1, blocks) for row in (2 * b - 1, 2 * b, 2 * b + 1)]
+    expected = [
+        w_plus[:, row] @ np.asarray(layer.weight[...], np.float64) / np.sqrt(4)
+        + np.asarray(layer.bias[...])
+        for row, layer in zip(rows, affine_layers(generator.synthesis), strict=True)
+    ]
+    found = generator.synthesis.styles(jnp.asarray(w_plus))
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), **CLOSE)
+    with pytest.raises(ValueError, match=r"expected w_plus of shape \[N, "):
+        generator.synthesis.styles(jnp.zeros((2, 4)))
+
+
+def test_a_mapper_of_styles():
+    config = StyleMapperConfig((3, 3, 3, 2, 2), layers=2)
+    network = seeded_network("StyleMapper", config)
+    for layers in network.styles:
+        for layer in layers:  # as large as trained
+            layer.weight[...] *= 100
+            layer.bias[...] *= 100
+    styles = RNG.normal(size=(3, 13))
+    expected = np.zeros((3, 13))
+    for part, layers in zip((slice(3), slice(6, 9), slice(9, 11)), network.styles, strict=True):
+        x = styles[:, part]
+        x = x / np.sqrt(np.mean(x**2, axis=1, keepdims=True) + 1e-8)
+        for layer in layers:
+            weight = np.asarray(layer.weight[...], np.float64) * 0.01 / np.sqrt(x.shape[1])
+            x = x @ weight + np.asarray(layer.bias[...], np.float64) * 0.01
+            x = np.where(x >= 0, x, 0.2 * x) * np.sqrt(2)
+        expected[:, part] = 0.1 * x
+    assert np.abs(expected).max() > 0.01
+    found = network(jnp.asarray(styles, jnp.float32))
+    np.testing.assert_allclose(found, expected, **CLOSE)
+    scaled = network(jnp.asarray(styles, jnp.float32), strength=jnp.asarray(STRENGTHS))
+    np.testing.assert_allclose(scaled, STRENGTHS[:, None] * expected, **CLOSE)
+    with pytest.raises(ValueError, match=r"expected styles \[N, 13\], got \[3, 12\]"):
+        network(jnp.zeros((3, 12)))
+    for fields in ({"widths": (3, 3, 3)}, {"widths": (3, 0)}, {"widths": (3, 3), "layers": 0}):
+        with pytest.raises(ValueError, match=r"(widths|layers): expected"):
+            StyleMapperConfig(**fields)
 
 
 # Latent mappers.

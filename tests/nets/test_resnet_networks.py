@@ -4,6 +4,8 @@ Each against a float64 NumPy forward of its definition at tiny width, which shar
 the library.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from jaxface.morphable import FaceParameters
 from jaxface.morphable.illumination import spherical_harmonics
 from jaxface.nets import DECAEncoderConfig, Deep3DConfig, HopeNetConfig
+from jaxface.nets.deep3d import in_portrait
 from jaxface.nets.resnet import ResNet
 from jaxface.weights import abstract_network, build_network, network_arrays, network_names
 
@@ -191,6 +194,67 @@ def test_deep3d_reads_crops_of_other_sizes_as_its_own_code_does(side):
     expected = expected_of("Deep3D", x)
     found = run(NETWORKS["Deep3D"], images)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def cubic_crop(images, square, size):
+    """Keys' cubic kernel (a = -1/2), widened where it shrinks, in float64; black outside."""
+    left, top, side = (x * images.shape[1] for x in square)
+    step = side / size
+
+    def weights(start):
+        centres = start + step * (np.arange(size) + 0.5)
+        t = np.abs(centres[:, None] - np.arange(images.shape[1]) - 0.5) / max(step, 1)
+        near, far = (1.5 * t - 2.5) * t**2 + 1, ((2.5 - 0.5 * t) * t - 4) * t + 2
+        found = np.where(t < 1, near, np.where(t < 2, far, 0))
+        found /= found.sum(axis=1, keepdims=True)
+        found[(centres < 0) | (centres > images.shape[1])] = 0
+        return found
+
+    x = (images.astype(np.float64) + 1) / 2
+    x = np.einsum("ih,jw,nhwc->nijc", weights(top), weights(left), x)
+    return 2 * np.clip(x, 0, 1) - 1
+
+
+SQUARE = (0.0653, 0.1553, 0.8701)  # reaches beyond the lower edge
+
+
+@pytest.mark.parametrize("side", [30, 75])
+def test_deep3d_sees_its_crop_of_a_portrait(side):
+    config = dataclasses.replace(CONFIGS["Deep3D"], portrait_square=SQUARE)
+    network = build_network("Deep3D", config, network_arrays(NETWORKS["Deep3D"]))
+    images = images_of(2, side, side)
+    crops = cubic_crop(images, SQUARE, 32)
+    assert (crops[:, -1] == -1).all()
+    cut = jax.jit(lambda network, images: network.crop(images))(network, images)
+    # Places of 75 pixels in float32 are off by 4e-6, and the kernel rises by up to 2.5 a pixel.
+    np.testing.assert_allclose(cut, crops, atol=2e-5)
+    expected = expected_of("Deep3D", crops)
+    expected[:, 3:6] = in_portrait(jnp.asarray(expected), SQUARE)[:, 3:6]
+    found = run(network, images)
+    # As far as the crops agree; a dozen layers of float32 sums add less.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    with pytest.raises(ValueError, match="a side above 0"):
+        Deep3DConfig(portrait_square=(0.0, 0.0, 0.0))
+
+
+def test_a_face_in_the_crop_is_drawn_at_its_place_in_the_portrait():
+    """Deep3DFaceRecon's camera: exact where a point's depth is that of the middle of the face."""
+    parameters = np.zeros((1, 257))
+    parameters[0, 3:6] = 0.1, -0.2, 0.4
+    placed = np.asarray(in_portrait(jnp.asarray(parameters, jnp.float32), SQUARE), np.float64)
+    assert (placed[:, 6:] == 0).all()
+    points = RNG.uniform([-0.6, -0.7, -0.4], [0.6, 0.5, 0.6], (100, 3))
+
+    def drawn(points, translation):
+        x, y, z = (points + translation).T
+        return np.stack([0.5 + 1015 / 224 * x / (10 - z), 0.5 - 1015 / 224 * y / (10 - z)], 1)
+
+    for depth, worst in ((points[:, 2], 0.011), (0.2, 2e-6)):  # float32 for the second
+        points[:, 2] = depth
+        expected = np.array(SQUARE[:2]) + SQUARE[2] * drawn(points, parameters[0, 3:6])
+        error = np.abs(drawn(points, placed[0, 3:6]) - expected)
+        assert error.max() < worst
+        assert error.mean() < worst / 3
 
 
 def test_deep3d_s_light_is_the_original_s():

@@ -27,6 +27,15 @@ their standard deviations; indices count from one::
 It names no landmarks: ``--with landmarks=FILE`` takes a ``.npy`` file of the 68 vertices, counted
 from zero, in iBUG's order.  Triangles are turned to be anticlockwise seen from outside where they
 are not.
+
+With the files that Deep3DFaceRecon's ``transferBFM09`` (``util/load_mats.py``) takes, the original
+becomes what ``BFM_model_front.mat`` becomes, without running that code::
+
+    expressions=Exp_Pca.bin      expPC [3W, 79], of W = 53215 vertices: expression_basis
+    std_exp=std_exp.txt          [79], the modes' deviations, in micrometres
+    exp_idx=BFM_exp_idx.mat      trimIndex [W, 1]: which vertices of the original the W are
+    front_idx=BFM_front_idx.mat  idx [V, 1]: which of the W the face's V = 35709 are
+    info=facemodel_info.mat      tri, keypoints, frontmask2_idx of these V, as above
 """
 
 from collections.abc import Mapping
@@ -48,17 +57,28 @@ from tools.convert_weights.torch_layers import has_tensors
 NETWORKS: tuple[str, ...] = ("BaselModel",)
 EXTRAS: Mapping[str, Mapping[str, str]] = {}
 OPTIONAL: Mapping[str, Mapping[str, str]] = {
-    "BaselModel": {"landmarks": "a .npy file of 68 vertices of 01_MorphableModel.mat"}
+    "BaselModel": {
+        "landmarks": "a .npy file of 68 vertices of 01_MorphableModel.mat",
+        "expressions": "Exp_Pca.bin of Juyong/3DFace",
+        "std_exp": "std_exp.txt of Deep3DFaceRecon, folder BFM",
+        "exp_idx": "BFM_exp_idx.mat, there",
+        "front_idx": "BFM_front_idx.mat, there",
+        "info": "facemodel_info.mat, there",
+    }
 }
+TRANSFERRED = ("expressions", "std_exp", "exp_idx", "front_idx", "info")
+"""What makes the front of the face, with expressions, of the original."""
 
 # By which the two files are told from others and from each other.
 FRONT_KEYS, ORIGINAL_KEYS = ("meanshape", "idBase"), ("shapeMU", "shapePC")
 
 FRONT_NOT_NEEDED = {
     "point_buf": "the triangles of each vertex, which the triangles tell",
+    "frontmask2": "the region's mask, which its indices tell",
     "tri_mask2": "the triangles of the region, which the region tells",
     "skinmask": "used to train a network only",
 }
+WHOLE_HEAD = "the whole head's triangles; those of the face are taken"
 SEGMENTS = "the model's segments, which are not told apart"
 ORIGINAL_NOT_NEEDED = {
     "segbin": SEGMENTS,
@@ -86,9 +106,23 @@ def plan(root: Any, network: str, extras: Mapping[str, Checkpoint]) -> Plan:
     del network  # there is one
     if has_tensors(root, *FRONT_KEYS):
         if extras:
-            raise Refusal("BFM_model_front.mat has its own keypoints; leave out --with landmarks")
+            raise Refusal(
+                "BFM_model_front.mat has landmarks and expressions of its own; leave out --with "
+                + ", --with ".join(extras)
+            )
         return _front(root)
-    return _original(root, extras.get("landmarks"))
+    if not extras.keys() & set(TRANSFERRED):
+        return _original(root, extras.get("landmarks"))
+    missing = [name for name in TRANSFERRED if name not in extras]
+    if missing:
+        what = OPTIONAL["BaselModel"]
+        raise Refusal(
+            "expressions also need "
+            + ", ".join(f"--with {name}=FILE ({what[name]})" for name in missing)
+        )
+    if "landmarks" in extras:
+        raise Refusal("facemodel_info.mat has keypoints of its own; leave out --with landmarks")
+    return _transferred(root, extras)
 
 
 def other_parts(root: Any, network: str) -> dict[str, str]:
@@ -172,6 +206,76 @@ def _original(root: Mapping[str, Any], landmarks: Checkpoint | None) -> Plan:
     )
 
 
+def _transferred(root: Mapping[str, Any], extras: Mapping[str, Checkpoint]) -> Plan:
+    """``transferBFM09``: the original at the face's vertices, with the expression modes there."""
+    arrays = _arrays(root, ORIGINAL_NOT_NEEDED)
+    heads = _vertices(arrays, "shapeMU")
+    arrays |= _extra_arrays(extras)
+    rows, modes = shape_of(arrays, "expPC", 2)
+    faces, deviations, trimmed = rows // 3, arrays["std_exp"].size, arrays["trimIndex"].size
+    if deviations != modes or modes < EXPRESSION_MODES:
+        raise Refusal(
+            f"expPC has {modes} modes and std_exp {deviations} deviations, expected as many, "
+            f"{EXPRESSION_MODES} or more"
+        )
+    if trimmed != faces:
+        raise Refusal(f"trimIndex names {trimmed} vertices, expPC has {faces}")
+    _check_indices(arrays, "trimIndex", count=heads, first=1)
+    _check_indices(arrays, "idx", count=faces, first=1)
+    of_modes = arrays["idx"].reshape(-1).astype(np.int64) - 1
+    of_head = arrays["trimIndex"].reshape(-1).astype(np.int64)[of_modes] - 1
+    vertices = len(of_head)
+    _check_indices(arrays, "tri", "keypoints", "frontmask2_idx", count=vertices, first=1)
+    turn, notes = _outwards(arrays, "shapeMU", "tri", chosen=of_head)
+    identity = _scaled(arrays, "shapeEV", IDENTITY_MODES, MICROMETRES)
+    reflectance = _scaled(arrays, "texEV", REFLECTANCE_MODES, 1 / WHITE)
+    expression = _scaled(arrays, "std_exp", EXPRESSION_MODES, MICROMETRES)
+    ignored = {
+        **ORIGINAL_NOT_NEEDED,
+        **FRONT_NOT_NEEDED,
+        "tl": WHOLE_HEAD,
+        "expMU": "the mean of the modes; transferBFM09 leaves it out",
+        "std_exp": "multiplied into expPC",
+        "trimIndex": "chooses vertices",
+        "idx": "chooses vertices",
+    }
+    return Plan(
+        class_name="BaselModel",
+        config=make_config(BaselConfig, vertices=vertices, triangles=shape_of(arrays, "tri", 2)[0]),
+        arrays=arrays,
+        entries=(
+            Entry("shapeMU", "vertices", lambda x: _centred(_points(x)[of_head] * MICROMETRES)),
+            Entry("texMU", "reflectance", lambda x: _points(x)[of_head] / WHITE),
+            Entry("shapePC", "identity_basis", lambda x: identity(x)[:, of_head]),
+            Entry("texPC", "reflectance_basis", lambda x: reflectance(x)[:, of_head]),
+            Entry("expPC", "expression_basis", lambda x: expression(x)[:, of_modes]),
+            Entry("tri", "triangles", turn),
+            Entry("keypoints", "landmarks", lambda x: x.reshape(-1) - 1),
+            Entry("frontmask2_idx", "region", lambda x: _marked(x, vertices)),
+        ),
+        ignored={key: why for key, why in ignored.items() if key in arrays},
+        notes=(f"{vertices} of {heads} vertices, as transferBFM09 chooses them", *notes),
+    )
+
+
+def _extra_arrays(extras: Mapping[str, Checkpoint]) -> dict[str, np.ndarray]:
+    """The variables of all further files; a file of another kind is refused by what it lacks."""
+    arrays = {}
+    for name, key in (
+        ("expressions", "expPC"),
+        ("exp_idx", "trimIndex"),
+        ("front_idx", "idx"),
+        ("info", "tri"),
+    ):
+        root = extras[name].root
+        if not has_tensors(root, key):
+            what = OPTIONAL["BaselModel"][name]
+            raise Refusal(f"{extras[name].path} holds no {key}: not {what}")
+        arrays |= _arrays(root, {})
+    arrays["std_exp"] = as_array(extras["std_exp"].root, where=f"{extras['std_exp'].path}")
+    return arrays
+
+
 def _arrays(root: Mapping[str, Any], not_needed: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Variables by name; those that are not needed are not read, since some are sparse."""
     nothing = np.zeros(0)
@@ -206,16 +310,22 @@ def _check_indices(arrays: Mapping[str, np.ndarray], *keys: str, count: int, fir
 
 
 def _outwards(
-    arrays: Mapping[str, np.ndarray], points: str, triangles: str
+    arrays: Mapping[str, np.ndarray],
+    points: str,
+    triangles: str,
+    *,
+    chosen: np.ndarray | slice = slice(None),
 ) -> tuple[Hook, tuple[str, ...]]:
     """The hook that counts from zero and turns all triangles outwards, and what to say of it.
+
+    The triangles are of the chosen points.
 
     The face looks along z and is open behind, so that its triangles' normals, weighted by their
     areas, add up to something that points along z too.
     """
     if shape_of(arrays, triangles, 2)[1] != 3:
         raise Refusal(f"{triangles}: its shape is {list(arrays[triangles].shape)}, expected [F, 3]")
-    corners = _points(arrays[points])[arrays[triangles].astype(np.int64) - 1, :2]
+    corners = _points(arrays[points])[chosen][arrays[triangles].astype(np.int64) - 1, :2]
     (x1, y1), (x2, y2) = (np.moveaxis(corners[:, k] - corners[:, 0], 1, 0) for k in (1, 2))
     if (x1 * y2 - x2 * y1).sum() >= 0:
         return lambda x: x - 1.0, ()

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxface.morphable.modes import EXPRESSION_MODES, IDENTITY_MODES
 from jaxface.nets import alexnet, vgg
 from tools.convert_weights.refusal import Refusal
 
@@ -93,6 +94,16 @@ def _heads(config: Any, random: np.random.Generator) -> Inputs:
     return shape, expression, 0.1 * _normal(random, COUNT, 6)
 
 
+def _basel(config: Any, random: np.random.Generator) -> Inputs:
+    identity, expression = (_normal(random, COUNT, n) for n in (IDENTITY_MODES, EXPRESSION_MODES))
+    return (identity, expression) if config.has_expression else (identity,)
+
+
+def _edited(config: Any, random: np.random.Generator) -> Inputs:
+    rows = _normal(random, COUNT, config.num_ws, config.w_dim)
+    return rows, 0.1 * _normal(random, COUNT, config.num_parameters)
+
+
 def _moving(config: Any, random: np.random.Generator) -> Inputs:
     return (_normal(random, COUNT, *([config.rows] if config.rows > 1 else []), config.dim),)
 
@@ -103,6 +114,10 @@ def _text(config: Any, random: np.random.Generator) -> Inputs:
 
 def _styled(config: Any, random: np.random.Generator) -> Inputs:
     return (_normal(random, COUNT, ROWS, config.w_dim),)
+
+
+def _styles(config: Any, random: np.random.Generator) -> Inputs:
+    return (1 + _normal(random, COUNT, sum(config.widths)),)
 
 
 def _call(network: Any, *inputs: jax.Array) -> Any:
@@ -147,6 +162,7 @@ Check = tuple[Callable[[Any, np.random.Generator], Inputs], Run]
 PICTURES: Check = (_pictures, _call)
 CHECKS: dict[str, Check] = {
     "AlexNet": (_pictures, _last_features(alexnet.LAYER_NAMES)),
+    "BaselModel": (_basel, _call),
     "Discriminator": (_judged, _call),
     "FAN": (_pictures, _landmarks),
     "FLAME": (_heads, _call),
@@ -156,7 +172,9 @@ CHECKS: dict[str, Check] = {
     "LPIPS": (_pairs, _call),
     "RestyleE4EEncoder": (_pairs, _refine),
     "RestylePSPEncoder": (_pairs, _refine),
+    "RigNet": (_edited, _call),
     "StyleDirections": (_text, _steer),
+    "StyleMapper": (_styles, _call),
     "VGG16": (_pictures, _last_features(vgg.LAYER_NAMES)),
 }
 """By class: what it is given, and how; a class that is not here is given ``PICTURES``."""

@@ -17,6 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from tools.convert_weights.chumpy_objects import TABLE as CHUMPY_TABLE
+from tools.convert_weights.expression_basis import (
+    is_expression_basis,
+    is_numbers,
+    read_expression_basis,
+    read_numbers,
+)
 from tools.convert_weights.matlab import SIGNATURE as MATLAB_SIGNATURE
 from tools.convert_weights.matlab import read_mat
 from tools.convert_weights.numpy_files import MAGIC as NPY_MAGIC
@@ -124,6 +130,13 @@ def _read(data: bytes) -> Any:
         return read_mat(data)
     if data.startswith(TORCH7_SIGNATURE):
         raise Refusal("a file of Torch7 (Lua); load it with a port to PyTorch and save it again")
+    if is_expression_basis(data):
+        return read_expression_basis(data)
+    if is_numbers(data):
+        try:
+            return read_numbers(data)
+        except ValueError as error:
+            raise Refusal(f"text that is no list of numbers ({one_line(error)})") from error
     try:
         root = read_pickle(stream, TABLE)
     except Refusal as refusal:

@@ -7,12 +7,15 @@ and schedules.  The trunk is torchvision's ResNet (``resnet.py``)::
     final_layers.{n}.weight [out, in, 1, 1], .bias  heads.{n}
 
 The heads' order is the original's: identity, expression, reflectance, angles, light, translation
-in the image plane and along the view. The network puts them in PIE's.
+in the image plane and along the view. The network puts them in PIE's. The file does not say how its
+crops are cut; the configuration gets the square of FFHQ's portraits that they are
+(`jaxface.nets.framing.DEEP3D`).
 """
 
 from typing import Any
 
 from jaxface.nets.deep3d import HEADS, Deep3DConfig
+from jaxface.nets.framing import DEEP3D
 from tools.convert_weights import hooks
 from tools.convert_weights.pickle_machine import one_line
 from tools.convert_weights.plan import NO_NETWORK, Entry, Plan, make_config
@@ -37,7 +40,8 @@ def plan(root: Any, network: str) -> Plan:
     arrays = state_arrays(root[network])
     if "backbone.fc.weight" in arrays:
         raise Refusal("the network was trained with one last layer (use_last_fc), not seven heads")
-    config = make_config(Deep3DConfig, **trunk_sizes(arrays, "backbone."))
+    sizes = trunk_sizes(arrays, "backbone.")
+    config = make_config(Deep3DConfig, **sizes, portrait_square=tuple(DEEP3D))
     entries = trunk_entries(config.blocks, "trunk", "backbone.")
     for n in range(len(HEADS)):
         source = f"final_layers.{n}"

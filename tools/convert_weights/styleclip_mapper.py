@@ -9,16 +9,25 @@ must agree where they say so (``mapper_type``, ``no_coarse_mapper``, ...)::
     mapper.fine_mapping.mapping.{i + 1}       levels.{2}.{i}
     mapper.mapping.mapping.{i + 1}            levels.{0}.{i}      (single)
 
-Weights are stored divided by the learning rate's multiplier 0.01, as ours are.  Mappers of style
-space are refused.
+Weights are stored divided by the learning rate's multiplier 0.01, as ours are.
+
+A mapper of style space (``work_in_stylespace``) has a network for each convolution's style. Their
+numbers count the RGB layers' styles too, which have none::
+
+    mapper.mapper_{0, 2, 3, 5, 6, ...}.mapping.{i + 1}    styles.{0, 1, 2, ...}.{i}
+
+An RGB layer's style is as wide as the one before it, so that all widths follow.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from jaxface.nets.latent_mapper import LatentMapperConfig
+from jaxface.nets.style_directions import is_convolution
+from jaxface.nets.style_mapper import StyleMapperConfig
 from tools.convert_weights.encoders import file_options
 from tools.convert_weights.pickle_machine import one_line
 from tools.convert_weights.plan import ANOTHER_NETWORK, NO_NETWORK, Entry, Plan, make_config
@@ -62,6 +71,8 @@ def plan(root: Any, network: str) -> Plan:
         for key, value in state.items()
         if str(key).startswith(PREFIX)
     }
+    if _is_of_style_space(arrays):
+        return _style_plan(arrays, file_options(root))
     modules = _modules(arrays)
     _check_options(file_options(root), list(modules))
     first = next(iter(modules.values()))
@@ -93,6 +104,38 @@ def other_parts(root: Any, network: str) -> dict[str, str]:
     return parts
 
 
+def _is_of_style_space(arrays: Mapping[str, np.ndarray]) -> bool:
+    return all(re.match(r"mapper\.mapper_\d+\.", key) for key in arrays)
+
+
+def _style_plan(arrays: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> Plan:
+    """Of a mapper of style space."""
+    if not options.get("work_in_stylespace", True):
+        raise Refusal("the options say work_in_stylespace False, and the arrays are of style space")
+    found = {int(key.removeprefix(f"{PREFIX}mapper_").partition(".")[0]) for key in arrays}
+    wanted = [index for index in range(max(found) + 1) if is_convolution(index)]
+    if sorted(found) != wanted or is_convolution(max(found) + 1):
+        raise Refusal(
+            f"the file has networks for the styles {sorted(found)}, expected those of all "
+            "convolutions and of no RGB layer: 0, 2, 3, 5, 6, ..."
+        )
+    widths: list[int] = []
+    for index in range(max(found) + 2):
+        key = f"{PREFIX}mapper_{index}.mapping.1.weight"
+        widths.append(shape_of(arrays, key, 2)[0] if index in found else widths[-1])
+    layers = count_keys(arrays, rf"mapper\.mapper_{wanted[0]}\.mapping\.(\d+)\.weight")
+    entries: list[Entry] = []
+    for number, index in enumerate(wanted):
+        for i in range(layers):
+            entries += linear(f"{PREFIX}mapper_{index}.mapping.{i + 1}", f"styles.{number}.{i}")
+    return Plan(
+        class_name="StyleMapper",
+        config=make_config(StyleMapperConfig, widths=tuple(widths), layers=layers),
+        arrays=arrays,
+        entries=tuple(entries),
+    )
+
+
 def _modules(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Our levels to their modules, as the arrays have them."""
     found = {key.removeprefix(PREFIX).partition(".")[0] for key in arrays}
@@ -104,7 +147,7 @@ def _modules(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
         names = ", ".join(name for name, _ in MODULES.values())
         raise Refusal(
             f"the file has a {PREFIX}{one_line(strangers[0])}, expected some of {names}, or "
-            f"{SINGLE} alone; mappers of style space are not supported"
+            f"{SINGLE} alone"
         )
     return modules
 
@@ -117,7 +160,7 @@ def _check_options(options: Mapping[str, Any], levels: list[str]) -> None:
             f"those of a {kind}"
         )
     if options.get("work_in_stylespace"):
-        raise Refusal("a mapper of style space (work_in_stylespace), which is not supported")
+        raise Refusal(f"the options say work_in_stylespace, and the arrays are those of a {kind}")
     if kind == "SingleMapper":
         return
     for level, (_, option) in MODULES.items():

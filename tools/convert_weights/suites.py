@@ -14,25 +14,36 @@ The file names the parts, a table for each, called as the suite calls the role
     file = "generic_model.pkl"
     with = { landmarks = "landmark_embedding.npy" }
 
+    [reconstruction]
+    file = "reconstruction.safetensors"
+
 ``file`` and the files of ``with`` are relative to SUITE.toml.  ``family`` (``auto``), ``network``
 (the family's first) and ``reduced_precision`` (``none``) are what the command's arguments of these
-names are.  The folder appears whole or not at all: one part that is refused, or that does not fit
-the others, refuses them all.
+names are.  A part whose file ends in ``.safetensors`` is converted already, or trained by jaxface:
+it is loaded, which checks every array, and copied; it takes no further key.  The folder appears
+whole or not at all: one part that is refused, or that does not fit the others, refuses them all.
 """
 
+import dataclasses
 import difflib
+import shutil
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxface.errors import SuiteError
-from jaxface.suite import check_role, load_suite, role_of
+from jaxface.errors import SuiteError, WeightsError
+from jaxface.files import sha256
+from jaxface.suite import check_group, check_role, load_suite, role_of
+from jaxface.weights import load_network, read_header
+from tools.convert_weights.check import check_network
 from tools.convert_weights.convert import FAMILIES, prepare, write
 from tools.convert_weights.refusal import Refusal
 from tools.convert_weights.staging import staged
 
 PRECISIONS = ("none", "float16", "bfloat16")
+CONVERTED = ".safetensors"
+"""How the file of a part that needs no conversion ends."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Part:
 
 
 def convert_suite(source: Path, target: Path, *, check: bool = False) -> list[str]:
-    """Convert every part of a suite.
+    """Convert every part of a suite, or copy it where it is converted already.
 
     Args:
         source: SUITE.toml.
@@ -69,7 +80,8 @@ def convert_suite(source: Path, target: Path, *, check: bool = False) -> list[st
         folder.mkdir()
         for part in parts:
             try:
-                report += [f"[{part.role}]", *_convert(part, folder, check=check)]
+                make = _copy if part.file.suffix == CONVERTED else _convert
+                report += [f"[{part.role}]", *make(part, folder, check=check)]
             except Refusal as refusal:
                 raise Refusal(f"{source}, [{part.role}]: {refusal}") from refusal
         try:
@@ -121,6 +133,9 @@ def _part(role: str, table: Any, folder: Path) -> Part:
     for key, choices in (("family", ("auto", *FAMILIES)), ("reduced_precision", PRECISIONS)):
         if table.get(key, choices[0]) not in choices:
             raise Refusal(f"{where}: {key}: expected one of {', '.join(choices)}")
+    surplus = sorted(table.keys() - {"file"})
+    if table["file"].endswith(CONVERTED) and surplus:
+        raise Refusal(f"{where}: {table['file']} is converted already; remove {', '.join(surplus)}")
     files = {name: folder / file for name, file in extras.items()}
     part = Part(role, folder / texts.pop("file"), extras=files, **texts)
     for file in (part.file, *files.values()):
@@ -151,5 +166,25 @@ def _convert(part: Part, folder: Path, *, check: bool) -> list[str]:
     except SuiteError as error:
         names = ", ".join(FAMILIES[conversion.family].NETWORKS)
         raise Refusal(f"{error}; its family's networks are {names}: choose by network") from error
-    checked = write(conversion, folder / f"{part.role}.safetensors", check=check)
+    checked = write(conversion, folder / f"{part.role}{CONVERTED}", check=check)
     return [*conversion.report, *checked]
+
+
+def _copy(part: Part, folder: Path, *, check: bool) -> list[str]:
+    """The converted file byte for byte; loading it says whether every array is there and fits."""
+    try:
+        header = read_header(part.file)
+        check_role(part.role, header["network"], where=part.file)
+        network = load_network(part.file)
+        check_group(part.role, network.config, where=part.file)
+    except (SuiteError, WeightsError) as error:
+        raise Refusal(str(error)) from error
+    fields = dataclasses.asdict(network.config)
+    checked = check_network(network) if check else []
+    shutil.copyfile(part.file, folder / f"{part.role}{CONVERTED}")
+    return [
+        f"source   {part.file}, converted already, SHA-256 {sha256(part.file)}",
+        f"network  {header['network']} " + " ".join(f"{k}={v}" for k, v in fields.items()),
+        *checked,
+        "copied   every array of it, its header with them",
+    ]

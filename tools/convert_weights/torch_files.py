@@ -61,7 +61,8 @@ def _read_archive(archive: zipfile.ZipFile, table: Table) -> Any:
     if any(PurePosixPath(name).name == "constants.pkl" for name in names):
         raise Refusal(
             "a TorchScript archive (it carries code); a plain torch.save file is needed: in place "
-            "of NVIDIA's vgg16.pt, torchvision's vgg16 state dict and the lpips package's vgg.pth"
+            "of NVIDIA's vgg16.pt torchvision's vgg16-397923af.pth, for LPIPS with the lpips "
+            "package's vgg.pth; in place of 2DFAN4-*.zip 2DFAN4-11f355bf06.pth.tar"
         )
     for info in archive.infolist():
         if info.compress_type != zipfile.ZIP_STORED:

@@ -18,7 +18,7 @@ v is any latent of the generator; w^ = RigNet(w, theta_v^tau) is the portrait wi
 group tau: pose, expression or illumination. I_w is the generator's image of w, theta_w what the
 face reconstruction reads from it, theta^-tau all parameters but tau's, I_theta and L_theta the face
 model's drawing and its 66 landmarks; phi are features of VGG-16 at conv1_1, conv1_2, conv3_2 and
-conv4_2, psi a face recognition network's.
+conv4_2, psi of a face recognition network: the paper's is VGG-Face, here it is `Settings.psi`'s.
 
 I and I_v do not change with w, so they are read once (`Targets`, `Reading`), and l has no gradient
 to pass to a picture: only theta_w^ carries one.

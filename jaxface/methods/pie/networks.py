@@ -10,6 +10,7 @@ from jaxface.losses import perceptual
 from jaxface.methods.pie.settings import Settings
 from jaxface.morphable.models import FaceModels, basel_models, embedded_models
 from jaxface.nets import Generator
+from jaxface.nets.framing import portrait_embeddings
 from jaxface.suite import Suite
 
 
@@ -47,7 +48,7 @@ class Networks(NamedTuple):
       perceptual: phi, a `VGG16`.
       reconstruction: images to theta, [N, 257].
       rignets: `RigNet` by semantic group.
-      recognition: psi, images to embeddings [N, D] of any length.
+      recognition: psi, images to embeddings [N, D] of any length; of `Settings.psi`'s role.
       landmarks: images to [N, 68, 2] in their pixels.
       models: of the face, `jaxface.morphable.models.FaceModels`.
       bank: a `Bank` that replaces the sampling of v.
@@ -70,7 +71,8 @@ def theta_of(settings: Settings, networks: Networks, images: jax.Array) -> jax.A
 
 def psi(settings: Settings, networks: Networks, images: jax.Array) -> jax.Array:
     """The recognition network's embeddings of pictures [N, R, R, 3]: [N, D], of any length."""
-    return networks.recognition(images.astype(settings.dtype)).astype(jnp.float32)
+    images = images.astype(settings.dtype)
+    return portrait_embeddings(networks.recognition, images).astype(jnp.float32)
 
 
 def phi(settings: Settings, networks: Networks, images: jax.Array) -> perceptual.Features:
@@ -93,7 +95,7 @@ def required_roles(settings: Settings) -> dict[str, str]:
         "perceptual": [term for term in terms if term == "synthesis"],
         "reconstruction": reading,
         **{f"rignet_{group}": reading for group in settings.groups},
-        "recognition": [term for term in terms if term.endswith("recognition")],
+        settings.psi: [term for term in terms if term.endswith("recognition")],
         "landmarks": settings.editing_terms if settings.landmarks == "network" else (),
     }
     return {role: needing[0] for role, needing in needs.items() if needing}
@@ -124,9 +126,11 @@ def networks_of(
     roles = required_roles(settings)
     found = {role: _network(suite, role, term) for role, term in roles.items()}
     rignets = {group: found.pop(f"rignet_{group}", None) for group in settings.groups}
+    recognition = found.pop(settings.psi, None)
     reads = "reconstruction" in found
     return Networks(
         **found,
+        recognition=recognition,
         rignets=rignets if reads else None,
         models=(models or _face_models(suite)) if reads else None,
         bank=bank,
@@ -153,5 +157,6 @@ def _network(suite: Suite, role: str, term: str) -> Any:
 def missing(term: str, error: SuiteError) -> SuiteError:
     """What the suite lacks, and the term that needs it."""
     return SuiteError(
-        f"{error}. The energy's term {term!r} needs it; the setting `terms` chooses the terms"
+        f"{error}. The energy's term {term!r} needs it; the setting `terms` chooses the terms, "
+        "`psi` the role that recognises persons"
     )

@@ -84,6 +84,8 @@ class Settings:
         landmark network.
       dtype: what the networks that read pictures compute in; weights and losses are float32, and
         the generator's own configuration says what it computes in.
+      psi: the role of the suite whose network psi is: "recognition"; or "descriptor", which sees
+        the face alone, `jaxface.nets.framing.face_square`, and can be VGG-Face, the paper's.
     """
 
     l2_weight: float
@@ -114,6 +116,7 @@ class Settings:
     face_resolution: int = 256
     landmarks: Literal["model", "network"] = "model"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    psi: Literal["recognition", "descriptor"] = "recognition"
 
     def __post_init__(self):
         if min(self.w_steps, self.w_plus_steps) < 0 or self.w_steps + self.w_plus_steps < 1:
@@ -126,6 +129,7 @@ class Settings:
             ("edits", ("one", "all")),
             ("landmarks", ("model", "network")),
             ("dtype", ("float32", "bfloat16")),
+            ("psi", ("recognition", "descriptor")),
         ):
             if getattr(self, name) not in known:
                 listed = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"

@@ -177,6 +177,11 @@ class SynthesisBlock(nnx.Module):
             image = rgb if image is None else image + rgb
         return x, image
 
+    def styles(self, ws: jax.Array) -> list[jax.Array]:
+        """The layers' styles, [N, C] each, in the order of computation; ``ws`` as above."""
+        layers = [layer for layer in (self.conv0, self.conv1, self.to_rgb) if layer is not None]
+        return [layer.affine(ws[:, index]) for index, layer in enumerate(layers)]
+
 
 class SynthesisNetwork(nnx.Module):
     """Constant input, one block a resolution, RGB outputs summed (skip) or taken last."""
@@ -199,20 +204,47 @@ class SynthesisNetwork(nnx.Module):
         style_shift: jax.Array | None = None,
     ) -> list[tuple[jax.Array, jax.Array | None]]:
         """(features, image) after each block, lowest resolution first; see ``__call__``."""
+        w_plus = self._checked(w_plus)
+        shifts = self._shifts(style_shift)
+        outputs, x, image = [], None, None
+        for layer, block in self._layers():
+            x, image = block(x, image, w_plus[:, layer:], noise=noise, layer=layer, shifts=shifts)
+            outputs.append((x, image))
+        return outputs
+
+    def styles(self, w_plus: jax.Array) -> jax.Array:
+        """The portrait's place in style space.
+
+        Args:
+            w_plus: [N, num_ws, w_dim].
+
+        Returns:
+            [N, sum(style_widths)], what the layers' affine maps make of it.
+
+        Raises:
+            ValueError: for another shape.
+        """
+        w_plus = self._checked(w_plus)
+        found = [
+            part for layer, block in self._layers() for part in block.styles(w_plus[:, layer:])
+        ]
+        return jnp.concatenate(found, axis=1)
+
+    def _checked(self, w_plus: jax.Array) -> jax.Array:
         if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_ws, self.w_dim):
             raise ValueError(
                 f"synthesis: expected w_plus of shape [N, {self.num_ws}, {self.w_dim}], "
                 f"got {list(w_plus.shape)}"
             )
-        w_plus = w_plus.astype(jnp.float32)
-        shifts = self._shifts(style_shift)
-        outputs, x, image, layer = [], None, None, 0
+        return w_plus.astype(jnp.float32)
+
+    def _layers(self) -> Iterator[tuple[int, SynthesisBlock]]:
+        """Each block with the row of W+ that is its first layer's."""
+        layer = 0
         for block in self.blocks:
-            x, image = block(x, image, w_plus[:, layer:], noise=noise, layer=layer, shifts=shifts)
-            outputs.append((x, image))
+            yield layer, block
             # A block's RGB style is the next block's first style.
             layer += 1 if block.const is not None else 2
-        return outputs
 
     def __call__(
         self,

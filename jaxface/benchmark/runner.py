@@ -4,6 +4,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,8 +15,11 @@ from jaxface.benchmark.networks import NetworkProblem
 from jaxface.benchmark.peers import Contender, Difference, compare, without_methods
 from jaxface.benchmark.problem import Problem
 from jaxface.benchmark.workload import Call, Program, Workload
+from jaxface.profiling import trace
 
 OURS = "jaxface"
+
+PROFILED_CALLS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +125,7 @@ def run_benchmark(
     peers: Iterable[Contender],
     seed: int,
     partial: bool = False,
+    profile: Path | None = None,
 ) -> list[Measurement]:
     """Measure jaxface and its peers.
 
@@ -133,6 +138,8 @@ def run_benchmark(
         problem: of the kind that the benchmark takes.
         seed: of the inputs.
         partial: whether a peer that lacks a method is left out, rather than refused.
+        profile: folder for traces of a few more calls of jaxface's, made after the rounds: one
+            folder for each method and batch.
 
     Returns:
         By batch, then call, then contender, jaxface first.
@@ -151,7 +158,7 @@ def run_benchmark(
         if any(reasons) and not partial:
             raise next(reason for reason in reasons if reason)
         able = [peer for peer, reason in zip(peers, reasons, strict=True) if reason is None]
-        measurements += _measure(workload, [ours, *able], repeats=repeats)
+        measurements += _measure(workload, [ours, *able], repeats=repeats, profile=profile)
     return measurements
 
 
@@ -181,7 +188,9 @@ class _First:
     memory: int | None = None
 
 
-def _measure(workload: Workload, contenders: list[Contender], *, repeats: int) -> list[Measurement]:
+def _measure(
+    workload: Workload, contenders: list[Contender], *, repeats: int, profile: Path | None
+) -> list[Measurement]:
     firsts: dict[str, dict[str, _First]] = {}
     for contender in contenders:
         if workload.targets is not None:
@@ -200,6 +209,11 @@ def _measure(workload: Workload, contenders: list[Contender], *, repeats: int) -
     for call in workload.calls:
         runs = {name: by_method[call.method].run for name, by_method in firsts.items()}
         seconds = _rounds(runs, repeats=repeats)
+        if profile is not None:
+            with trace(profile / f"{call.method}-batch-{workload.batch}"):
+                for number in range(PROFILED_CALLS):
+                    with jax.profiler.StepTraceAnnotation(call.method, step_num=number):
+                        runs[OURS]()
         for name, by_method in firsts.items():
             first = by_method[call.method]
             measurements.append(

@@ -166,6 +166,7 @@ def _sweep(args: argparse.Namespace, *, partial: bool) -> Any:
         repeats=args.repeats,
         seed=SEED,
         partial=partial,
+        profile=args.profile,
         note=lambda text: print(text, file=sys.stderr),
     )
 
@@ -256,6 +257,11 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:FACTORY",
         help="another implementation to time in the same rounds (repeatable); see "
         "benchmarks/README.md",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="DIR",
+        help="trace a few more calls of each program, for XProf and Perfetto, in DIR",
     )
 
 

@@ -86,6 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     parser.add_argument(
+        "--profile",
+        metavar="DIR",
+        help="trace the second and third chunk of iterations, for XProf and Perfetto, in DIR",
+    )
+    parser.add_argument(
         "--shard-size",
         type=int,
         metavar="N",
@@ -173,6 +178,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.termination import EXIT_STATUS, Stopped, stop_requests
     from jaxface.methods import pie
     from jaxface.methods.presets import preset
+    from jaxface.profiling import ChunkTrace
 
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
@@ -183,7 +189,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--set: {error}") from error
     suite = load_suite(arguments.suite)
     inversion = Inversion(suite, arguments.preset, settings, arguments.seed, alignment)
-    with stop_requests() as stop:
+    with stop_requests() as asked, ChunkTrace(arguments.profile, asked) as stop:
         try:
             if share is not None:
                 return _in_shards(arguments, inputs.items, inversion, share, stop)
@@ -191,6 +197,12 @@ def run(arguments: argparse.Namespace) -> int:
         except Stopped:
             print("jaxface: stopped as asked; the same command goes on from there", file=sys.stderr)
             return EXIT_STATUS
+        finally:
+            if arguments.profile is not None and not stop.begun:
+                print(
+                    f"note: --profile {arguments.profile}: no iterations, so nothing was traced",
+                    file=sys.stderr,
+                )
 
 
 def _in_one_piece(

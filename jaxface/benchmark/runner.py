@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxface.benchmark import networks, pie, projection, synthesis
+from jaxface.benchmark import networks, pie, projection, pti, synthesis
 from jaxface.benchmark.networks import NetworkProblem
 from jaxface.benchmark.peers import Contender, Difference, compare, without_methods
 from jaxface.benchmark.problem import Problem
 from jaxface.benchmark.workload import Call, Program, Workload
+from jaxface.nets import LPIPSConfig
 from jaxface.profiling import trace
 
 OURS = "jaxface"
@@ -31,8 +32,10 @@ class Benchmark:
         workload: ``(problem, *, batch, rng)`` to the calls and their inputs.
         ours: the problem to jaxface's implementation of them, as :class:`Program` attributes.
         energy: whether the problem's terms (`perceptual`, `lpips`) are chosen freely.
-        completed: ``(problem with a VGG-16, *, seed, **options)`` to the benchmark's own problem,
-            for one that needs more networks; None for one that does not.
+        perceptual: whether the problem has a VGG-16, where terms are not chosen freely.
+        lpips: the LPIPS network that it has there; None for none.
+        completed: ``(problem, *, seed, **options)`` to the benchmark's own, for one that has
+            options or needs more networks; None for one that does not.
         iterations: calls that one image takes, which makes calls a second images an hour.
     """
 
@@ -40,6 +43,8 @@ class Benchmark:
     workload: Callable[..., Workload]
     ours: Callable[[Any], Any]
     energy: bool = False
+    perceptual: bool = False
+    lpips: LPIPSConfig | None = None
     completed: Callable[..., Problem] | None = None
     iterations: int = 1
 
@@ -62,8 +67,17 @@ WORKLOADS = {
         "the whole energy of PIE and its gradient (energy_gradient)",
         pie.workload,
         pie.PIE,
+        perceptual=True,
         completed=pie.whole_problem,
         iterations=pie.ITERATIONS,
+    ),
+    "pti": Benchmark(
+        "a step of pivotal tuning: the energy and its gradient in all weights of synthesis (step)",
+        pti.workload,
+        pti.PTI,
+        lpips=LPIPSConfig("alex"),
+        completed=pti.tuning_problem,
+        iterations=pti.ITERATIONS,
     ),
 }
 

@@ -140,7 +140,7 @@ def workload_problem(
         channel_base = WIDE_BASE if resolution >= WIDE_FROM else NARROW_BASE
     benchmark = WORKLOADS[name]
     if not benchmark.energy:
-        energy = Energy(perceptual=benchmark.completed is not None)
+        energy = Energy(benchmark.perceptual, benchmark.lpips)
     try:
         problem = random_problem(
             resolution=resolution,

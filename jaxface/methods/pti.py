@@ -19,7 +19,7 @@ them at their full size.
 Each portrait is a problem of its own for `jaxface.solve`, whose variables are the parameters of the
 synthesis network; the mapping network and the noise maps stay. The pivot is the caller's. The
 authors find it by StyleGAN2's projector in W, whose schedule has its own learning rate, 0.01: their
-``first_inv_lr`` has no effect.
+``first_inv_lr`` is overwritten at every step.
 """
 
 import dataclasses

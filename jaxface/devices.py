@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from jax.sharding import AxisType, Mesh
@@ -19,6 +19,19 @@ def divisor_mesh(rows: int) -> Mesh:
     devices = jax.local_devices()
     count = max(n for n in range(1, len(devices) + 1) if rows % n == 0)
     return data_mesh(devices[:count])
+
+
+def compute_dtype() -> Literal["float32", "bfloat16"]:
+    """What networks compute in where nobody says: bfloat16 if the device multiplies in it.
+
+    TPUs do, and NVIDIA's GPUs from compute capability 8.0 on (Ampere).
+    """
+    device = jax.local_devices()[0]
+    if device.platform == "tpu":
+        return "bfloat16"
+    capability = str(getattr(device, "compute_capability", ""))  # "9.0"; "gfx90a" of AMD's
+    major = capability.partition(".")[0]
+    return "bfloat16" if major.isdigit() and int(major) >= 8 else "float32"
 
 
 def memory_bytes() -> int:

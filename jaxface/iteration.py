@@ -180,6 +180,8 @@ class Iteration:
         first: int,
         count: int,
         inputs: Sequence[Any] | None = None,
+        *,
+        outputs: bool = True,
     ) -> tuple[Any, dict[str, Any]]:
         """Runs steps first, ..., first + count - 1.
 
@@ -190,11 +192,13 @@ class Iteration:
           count: how many steps, >= 1. Under "scan" every distinct count is a program of its own,
             so keep to one chunk length and its tail.
           inputs: one pytree per step, all of one signature, or None.
+          outputs: whether the phases' outputs are wanted. Without, chunks of any length run the
+            same programs under "host", where outputs are stacked by one for each length.
 
         Returns:
           The new carry, and for each phase that ran at least once its outputs, stacked over the
-          steps at which it ran (`Phase.steps`): leaves [steps run, ...]. They may still be being
-          computed when this returns.
+          steps at which it ran (`Phase.steps`): leaves [steps run, ...]; no phase's if they are not
+          wanted. They may still be being computed when this returns.
 
         Raises:
           ValueError: `inputs` has not `count` entries, or a phase changes the carry's signature.
@@ -206,9 +210,9 @@ class Iteration:
         inputs = [None] * count if inputs is None else list(inputs)
         constants = _Flat(*jax.tree.flatten(constants))
         run = self._advance_scan if self.strategy == "scan" else self._advance_host
-        return run(carry, constants, first, count, inputs)
+        return run(carry, constants, first, count, inputs, outputs)
 
-    def _advance_host(self, carry, constants, first, count, inputs):
+    def _advance_host(self, carry, constants, first, count, inputs, wanted):
         outputs: dict[str, list[Any]] = {}
         programs: dict[str, jax.stages.Compiled] = {}
         for index, step_inputs in zip(range(first, first + count), inputs, strict=True):
@@ -219,12 +223,15 @@ class Iteration:
                 if phase.name not in programs:  # one look-up per chunk, not per step
                     programs[phase.name] = self.programs[phase.name].compiled(*args)
                 carry, out = programs[phase.name](*args)
-                outputs.setdefault(phase.name, []).append(out)
+                if wanted:
+                    outputs.setdefault(phase.name, []).append(out)
         return carry, {name: _stack(outs) for name, outs in outputs.items()}
 
-    def _advance_scan(self, carry, constants, first, count, inputs):
+    def _advance_scan(self, carry, constants, first, count, inputs, wanted):
         args = (carry, constants, inputs, np.int32(first))
         carry, outputs = self.programs["scan"](*args)
+        if not wanted:
+            return carry, {}
         # A phase that was not due left zeros in its row: keep the rows of the steps that ran it.
         kept = {}
         for phase in self.phases:

@@ -244,6 +244,49 @@ class Slots:
           inputs: a row of `Problem.inputs`, arrays or `jax.ShapeDtypeStruct`.
         """
         networks = self.solver.replicate(networks)
+        programs, steps, _ = self._compiled(networks, inputs)
+        # Each pool keeps its state and targets; the networks are there once.
+        resident = sum(_analysis(step).argument_size_in_bytes for step in steps)
+        resident -= (len(steps) - 1) * sum(
+            leaf.nbytes for leaf in jax.tree.leaves(networks) if hasattr(leaf, "nbytes")
+        )
+        needs = [_analysis(program) for program in programs]
+        return resident + max(
+            need.temp_size_in_bytes + need.output_size_in_bytes - need.alias_size_in_bytes
+            for need in needs
+        )
+
+    def compile(self, networks: Any, inputs: Any) -> int:
+        """Compiles every program that `run` can need, for rows like `inputs`.
+
+        Args:
+          networks, inputs: as for `device_bytes`.
+
+        Returns:
+          How many programs there are.
+        """
+        networks = self.solver.replicate(networks)
+        place = self.solver.place
+        _, _, states = self._compiled(networks, inputs)
+        # Of Threefry's keys; only real keys can be folded.
+        words: Any = np.zeros((self.size, 2), np.uint32)
+        for pool, state in zip(self._pools, states, strict=True):
+            self.solver.stage_keys(place(jax.random.wrap_key_data(words)), pool.number)
+            self._replace.compiled(state, state, self._taken)  # rows that go on
+        return self.num_compiles
+
+    @property
+    def _taken(self) -> Any:
+        """The shape of which slots are replaced."""
+        return self._abstract(jax.ShapeDtypeStruct((self.size,), np.bool_))
+
+    def _compiled(self, networks: Any, inputs: Any) -> tuple[list, list, list]:
+        """The programs for rows like `inputs`, compiled.
+
+        Returns:
+          All programs but those of rows that were stopped and go on; of each stage the step's; of
+          each stage its state's shapes.
+        """
         rows = self._abstract(
             jax.tree.map(lambda a: jax.ShapeDtypeStruct((self.size, *a.shape), a.dtype), inputs)
         )
@@ -258,26 +301,21 @@ class Slots:
             self._start.compiled(networks, rows),
             self._targets.compiled(networks, rows),
         ]
-        resident = 0
+        steps, states = [], []
         for pool in self._pools:
             begin = self.solver.beginnings[pool.stage.name]
+            programs.append(begin.compiled(variables, numbers, numbers, scale))
             state = self._abstract(jax.eval_shape(begin.fn, variables, numbers, numbers, scale))
-            steps = self.solver.iterations[pool.stage.name].compiled(
+            (step,) = self.solver.iterations[pool.stage.name].compiled(
                 state, (networks, targets, keys), pool.chunk
             )
-            programs += steps
-            # Each pool keeps its state and targets; the networks are there once.
-            resident += _analysis(steps[0]).argument_size_in_bytes
+            steps.append(step)
+            states.append(state)
+            whole = (state, targets, keys)
+            programs.append(self._replace.compiled(whole, whole, self._taken))
             variables = state.variables
-        resident -= (len(self._pools) - 1) * sum(
-            leaf.nbytes for leaf in jax.tree.leaves(networks) if hasattr(leaf, "nbytes")
-        )
-        programs.append(self._finish.compiled(networks, targets, variables, keys))
-        needs = [_analysis(program) for program in programs]
-        return resident + max(
-            need.temp_size_in_bytes + need.output_size_in_bytes - need.alias_size_in_bytes
-            for need in needs
-        )
+        finish = self._finish.compiled(networks, targets, variables, keys)
+        return [*programs, *steps, finish], steps, states
 
     def _clear(self) -> None:
         self._pools = [
@@ -387,7 +425,7 @@ class Slots:
             left = max(row.left for row in pool.rows if row is not None)
             count = min(count, left, 1 << max(int(free), 1).bit_length() - 1)
         constants = (networks, *pool.constants)
-        pool.state, _ = iteration.advance(pool.state, constants, 0, count)
+        pool.state, _ = iteration.advance(pool.state, constants, 0, count, outputs=False)
         return count
 
     def _leave(

@@ -63,6 +63,7 @@ class Stage:
       start: makes this stage's variables from those the stage before left (from the caller's, for
         the first stage): a pytree whose leaves are [N, ...].
       stop_below: a row stops when its loss is below this; None: never.
+      stop_on: the metric that stands there in the place of the loss; None: the loss.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Stage:
     steps: int
     start: Callable[[Any], Any] = lambda variables: variables
     stop_below: float | None = None
+    stop_on: str | None = None
 
     def __post_init__(self):
         if self.steps < 1:
@@ -357,7 +359,8 @@ class _Step:
             finite &= jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
         status = jnp.where(running & ~finite, Status.DIVERGED, state.status)
         if self.stage.stop_below is not None:
-            met = running & finite & (loss < self.stage.stop_below)
+            watched = loss if self.stage.stop_on is None else metrics[self.stage.stop_on]
+            met = running & finite & (watched < self.stage.stop_below)
             status = jnp.where(met, Status.CONVERGED, status)
         # A row may have begun later than the others (`jaxface.slots`) and so end between two looks.
         moves = (status == Status.RUNNING) & (state.step < self.stage.steps)

@@ -9,6 +9,7 @@ it has no such implementation):
   ``forward_backward(w_plus, cotangent) -> (images, gradient)``;
 * projection: ``set_targets(targets)``, untimed, then ``energy_gradient(w_plus) -> (energy,
   gradient)``;
+* pti: ``set_targets(targets)``, untimed, then ``step(pivots) -> (energy, length)``;
 * networks: ``forward(*pictures) -> outputs`` and, for those whose gradient is measured,
   ``forward_backward(*pictures, cotangent) -> (output, gradient)``.
 

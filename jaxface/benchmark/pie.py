@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.benchmark.problem import Problem, random_weights
+from jaxface.benchmark.problem import Problem, fields_of, random_weights
 from jaxface.benchmark.synthesis import random_w_plus
 from jaxface.benchmark.workload import Call, Program, Workload
 from jaxface.methods import pie
@@ -93,8 +93,7 @@ class PIEProblem(Problem):
 
 def whole_problem(problem: Problem, **options: Any) -> PIEProblem:
     """A problem with a perceptual network, and the options of :class:`PIEProblem`."""
-    fields = {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
-    return PIEProblem(**fields, **options)
+    return PIEProblem(**fields_of(problem), **options)
 
 
 class PIE:

@@ -100,6 +100,11 @@ def random_problem(
     )
 
 
+def fields_of(problem: Problem) -> dict[str, Any]:
+    """A problem's fields by name, for one that has more of them."""
+    return {field.name: getattr(problem, field.name) for field in dataclasses.fields(problem)}
+
+
 def random_weights(network: type[nnx.Module], config: Any, *, seed: int) -> dict[str, np.ndarray]:
     """Random arrays for a network, none of them zero or one throughout.
 

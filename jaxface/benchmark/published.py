@@ -29,8 +29,8 @@ class PublishedTime:
 PIE = "PIE (Tewari et al. 2020)"
 PVP = "PVP (Lin et al. 2023)"
 
-# Figures of the papers' text. Where a workload is not (yet) among WORKLOADS, there is nothing to
-# put beside the figure, and the table says so.
+# Figures of the papers' text. Where a workload was not measured, there is nothing to put beside the
+# figure, and the table says so.
 PUBLISHED: tuple[PublishedTime, ...] = (
     PublishedTime(
         f"{PIE}: embedding",
@@ -50,7 +50,7 @@ PUBLISHED: tuple[PublishedTime, ...] = (
         "pti",
         "step",
         1024,
-        "one step of one image",
+        "energy and gradient of one image without locality, no optimiser's update",
     ),
     PublishedTime(
         f"{PVP}: rendering",

@@ -4,18 +4,23 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxface.benchmark import networks, pie, projection, synthesis
+from jaxface.benchmark import networks, pie, projection, pti, synthesis
 from jaxface.benchmark.networks import NetworkProblem
 from jaxface.benchmark.peers import Contender, Difference, compare, without_methods
 from jaxface.benchmark.problem import Problem
 from jaxface.benchmark.workload import Call, Program, Workload
+from jaxface.nets import LPIPSConfig
+from jaxface.profiling import trace
 
 OURS = "jaxface"
+
+PROFILED_CALLS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +32,10 @@ class Benchmark:
         workload: ``(problem, *, batch, rng)`` to the calls and their inputs.
         ours: the problem to jaxface's implementation of them, as :class:`Program` attributes.
         energy: whether the problem's terms (`perceptual`, `lpips`) are chosen freely.
-        completed: ``(problem with a VGG-16, *, seed, **options)`` to the benchmark's own problem,
-            for one that needs more networks; None for one that does not.
+        perceptual: whether the problem has a VGG-16, where terms are not chosen freely.
+        lpips: the LPIPS network that it has there; None for none.
+        completed: ``(problem, *, seed, **options)`` to the benchmark's own, for one that has
+            options or needs more networks; None for one that does not.
         iterations: calls that one image takes, which makes calls a second images an hour.
     """
 
@@ -36,6 +43,8 @@ class Benchmark:
     workload: Callable[..., Workload]
     ours: Callable[[Any], Any]
     energy: bool = False
+    perceptual: bool = False
+    lpips: LPIPSConfig | None = None
     completed: Callable[..., Problem] | None = None
     iterations: int = 1
 
@@ -58,8 +67,17 @@ WORKLOADS = {
         "the whole energy of PIE and its gradient (energy_gradient)",
         pie.workload,
         pie.PIE,
+        perceptual=True,
         completed=pie.whole_problem,
         iterations=pie.ITERATIONS,
+    ),
+    "pti": Benchmark(
+        "a step of pivotal tuning: the energy and its gradient in all weights of synthesis (step)",
+        pti.workload,
+        pti.PTI,
+        lpips=LPIPSConfig("alex"),
+        completed=pti.tuning_problem,
+        iterations=pti.ITERATIONS,
     ),
 }
 
@@ -121,6 +139,7 @@ def run_benchmark(
     peers: Iterable[Contender],
     seed: int,
     partial: bool = False,
+    profile: Path | None = None,
 ) -> list[Measurement]:
     """Measure jaxface and its peers.
 
@@ -133,6 +152,8 @@ def run_benchmark(
         problem: of the kind that the benchmark takes.
         seed: of the inputs.
         partial: whether a peer that lacks a method is left out, rather than refused.
+        profile: folder for traces of a few more calls of jaxface's, made after the rounds: one
+            folder for each method and batch.
 
     Returns:
         By batch, then call, then contender, jaxface first.
@@ -151,7 +172,7 @@ def run_benchmark(
         if any(reasons) and not partial:
             raise next(reason for reason in reasons if reason)
         able = [peer for peer, reason in zip(peers, reasons, strict=True) if reason is None]
-        measurements += _measure(workload, [ours, *able], repeats=repeats)
+        measurements += _measure(workload, [ours, *able], repeats=repeats, profile=profile)
     return measurements
 
 
@@ -181,7 +202,9 @@ class _First:
     memory: int | None = None
 
 
-def _measure(workload: Workload, contenders: list[Contender], *, repeats: int) -> list[Measurement]:
+def _measure(
+    workload: Workload, contenders: list[Contender], *, repeats: int, profile: Path | None
+) -> list[Measurement]:
     firsts: dict[str, dict[str, _First]] = {}
     for contender in contenders:
         if workload.targets is not None:
@@ -200,6 +223,11 @@ def _measure(workload: Workload, contenders: list[Contender], *, repeats: int) -
     for call in workload.calls:
         runs = {name: by_method[call.method].run for name, by_method in firsts.items()}
         seconds = _rounds(runs, repeats=repeats)
+        if profile is not None:
+            with trace(profile / f"{call.method}-batch-{workload.batch}"):
+                for number in range(PROFILED_CALLS):
+                    with jax.profiler.StepTraceAnnotation(call.method, step_num=number):
+                        runs[OURS]()
         for name, by_method in firsts.items():
             first = by_method[call.method]
             measurements.append(

@@ -1,7 +1,9 @@
 """A call of the command: one benchmark after the other, over sizes and dtypes."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +14,7 @@ from jaxface.benchmark.problem import Dtype, Problem, random_problem
 from jaxface.benchmark.runner import WORKLOADS, run_benchmark
 from jaxface.errors import UsageError
 from jaxface.nets import LPIPSConfig
+from jaxface.profiling import writable
 
 # From this resolution on StyleGAN2's generators have twice the channels: stylegan2-ada-pytorch's
 # train.py, "auto" (fmaps 1 and 0.5 of 32768).
@@ -39,6 +42,7 @@ class Sweep:
         dtypes: of all problems to come: the peaks that a CPU's shares need.
         batches, repeats, seed: see :func:`~jaxface.benchmark.runner.run_benchmark`.
         partial: whether a peer may lack some of the benchmarks; `note` is told.
+        profile: folder for traces, each problem's in a folder of its own; None for none.
     """
 
     def __init__(
@@ -50,11 +54,15 @@ class Sweep:
         repeats: int,
         seed: int,
         partial: bool = False,
+        profile: str | None = None,
         note: Callable[[str], Any] = print,
     ):
         self._peers, self._batches = peers, batches
         self._repeats, self._seed = repeats, seed
         self._partial, self._note = partial, note
+        self._profile = None if profile is None else Path(profile)
+        if profile is not None:
+            writable(profile)
         self._runs: list[report.Run] = []
         self._contenders: dict[str, Contender] = {}
         self._peak = hardware.peak(dtypes)
@@ -78,6 +86,7 @@ class Sweep:
             peers=peers,
             seed=self._seed,
             partial=self._partial,
+            profile=self._profile and self._profile / _folder_name(name, problem),
         )
         self._contenders |= {peer.name: peer for peer in peers}
         run = report.run_entry(
@@ -97,6 +106,13 @@ class Sweep:
     def document(self) -> dict[str, Any]:
         """All that was measured so far."""
         return report.document(self._runs, peers=self._contenders.values(), peak=self._peak)
+
+
+def _folder_name(name: str, problem: Problem | NetworkProblem) -> str:
+    """Such as projection-lpips-256-px-float32."""
+    settings = report.settings(problem)
+    text = f"{report.described(name, settings)} {settings['dtype']}"
+    return re.sub("[^a-z0-9]+", "-", text)
 
 
 def workload_problem(
@@ -124,7 +140,7 @@ def workload_problem(
         channel_base = WIDE_BASE if resolution >= WIDE_FROM else NARROW_BASE
     benchmark = WORKLOADS[name]
     if not benchmark.energy:
-        energy = Energy(perceptual=benchmark.completed is not None)
+        energy = Energy(benchmark.perceptual, benchmark.lpips)
     try:
         problem = random_problem(
             resolution=resolution,

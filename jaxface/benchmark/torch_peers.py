@@ -5,8 +5,9 @@ measures them (``vgg16``, ``lpips-vgg``, ``lpips-alex``), with jaxface's random 
 ``:vgg16_compiled`` and ``:lpips_compiled`` do so through ``torch.compile``, to tell what compiling
 gains from what JAX does. On a GPU where PyTorch sees one.
 
-``lpips_module(weights, trunk)`` is the package's network with given weights, for adapters of whole
-systems, whose ``problem.lpips`` holds them.
+``lpips_module(weights, trunk)`` and ``vgg16_module(weights)`` are the networks with given weights,
+for adapters of whole systems, whose ``problem.lpips`` and ``problem.perceptual`` hold them; an
+adapter puts them through ``torch.compile`` with the rest of its energy.
 """
 
 import importlib
@@ -64,16 +65,30 @@ def lpips_module(weights: Mapping[str, np.ndarray], trunk: Trunk) -> Any:
     return module
 
 
-def _vgg16(problem: Any, *, compiled: bool) -> Any:
-    if not (isinstance(problem, NetworkProblem) and problem.name == "vgg16" and not problem.tiny):
-        return None
+def vgg16_module(weights: Mapping[str, np.ndarray]) -> Any:
+    """torchvision's VGG-16 up to relu5_3 with the arrays of a `jaxface.nets.VGG16`, on the CPU.
+
+    Its layers are those of ``features``: conv1_1, conv1_2, conv3_2 and conv4_2 are 0, 2, 12 and 19.
+    Images enter it normalised.
+
+    Args:
+        weights: ``layers.{i}.weight`` (HWIO) and ``.bias``, of the published widths.
+    """
     torch, torchvision = _imported("torch"), _imported("torchvision")
     features = torchvision.models.vgg16(weights=None).features[:RELU5_3].requires_grad_(False)
     convolutions = [m for m in features.modules() if isinstance(m, torch.nn.Conv2d)]
-    _fill(convolutions, problem.weights["network"], prefix="layers")
+    _fill(convolutions, weights, prefix="layers")
     for layer in features:
         if isinstance(layer, torch.nn.ReLU):
             layer.inplace = False  # its input is wanted for the gradient
+    return features
+
+
+def _vgg16(problem: Any, *, compiled: bool) -> Any:
+    if not (isinstance(problem, NetworkProblem) and problem.name == "vgg16" and not problem.tiny):
+        return None
+    torch = _imported("torch")
+    features = vgg16_module(problem.weights["network"])
     config = VGGConfig()
     mean, std = (torch.tensor(x).reshape(1, 3, 1, 1) for x in (config.mean, config.std))
     return _Peer(features, problem, compiled, lambda x: ((x + 1) / 2 - mean.to(x)) / std.to(x))

@@ -23,6 +23,7 @@ from jaxface.errors import JaxfaceError, UsageError
 
 VERBS = (
     "invert",
+    "compile",
     "edit",
     "status",
     "merge",

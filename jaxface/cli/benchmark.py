@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 NAME = "benchmark"
-HELP = "time synthesis, projection, PIE or the networks, alone or beside other implementations"
+HELP = "time synthesis, projection, PIE, PTI or the networks, alone or beside others"
 
 SEED = 0
 
@@ -16,11 +16,15 @@ WORKLOADS = {
     "synthesis": "W+ to images, and a cotangent of the images back to W+",
     "projection": "the energy of a W+ projection and its gradient",
     "pie": "the whole energy of PIE and its gradient",
+    "pti": "a step of pivotal tuning: an energy and its gradient in all weights of synthesis",
 }
 
 ALL_RESOLUTIONS = (256, 1024)
 
-PIE_OPTIONS = ("recognition", "reconstruction", "edits", "bank")
+OPTIONS = {
+    "pie": ("recognition", "reconstruction", "edits", "bank"),
+    "pti": ("regularized", "rows"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _add_generator_arguments(workload, resolutions=[256])
         if name == "pie":
             _add_pie_arguments(workload)
+        if name == "pti":
+            _add_pti_arguments(workload)
         _add_shared_arguments(workload)
         _add_out(workload)
     about = "the published networks, each from pictures to what it gives"
@@ -95,7 +101,7 @@ def _workload(args: argparse.Namespace) -> dict[str, Any]:
     if (args.perceptual or args.lpips) and not takes_terms:
         option = "--perceptual" if args.perceptual else "--lpips"
         raise UsageError(f"{option}: belongs to projection, not to {args.name}")
-    options = {name: getattr(args, name) for name in PIE_OPTIONS} if args.name == "pie" else {}
+    options = {name: getattr(args, name) for name in OPTIONS.get(args.name, ())}
     sweep = _sweep(args, partial=False)
     for sizes in _sizes(args):
         sweep.measure(args.name, benchmark.workload_problem(args.name, **sizes, options=options))
@@ -166,6 +172,7 @@ def _sweep(args: argparse.Namespace, *, partial: bool) -> Any:
         repeats=args.repeats,
         seed=SEED,
         partial=partial,
+        profile=args.profile,
         note=lambda text: print(text, file=sys.stderr),
     )
 
@@ -237,6 +244,18 @@ def _add_pie_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_pti_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--regularized", action="store_true", help="with locality regularisation, one sample"
+    )
+    parser.add_argument(
+        "--rows",
+        choices=("unrolled", "map", "vmap"),
+        help="how a batch is computed: portraits one after the other, in a loop, or as grouped "
+        "convolutions (unrolled on CPU, else map)",
+    )
+
+
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch", type=_positive, nargs="+", default=[1, 4], help="batch sizes (1 4)"
@@ -256,6 +275,11 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:FACTORY",
         help="another implementation to time in the same rounds (repeatable); see "
         "benchmarks/README.md",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="DIR",
+        help="trace a few more calls of each program, for XProf and Perfetto, in DIR",
     )
 
 

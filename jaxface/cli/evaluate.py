@@ -18,30 +18,39 @@ pie: held-out renders are embedded by the six columns of PIE's Table 2, edited, 
 suite's networks and by the truth. DIR receives pie.json, pie.md, figures (PNG) and parts/, what is
 finished: the same command again goes on where a stopped one ended.
 
+precision: held-out renders are embedded in float32 and in bfloat16, from several starts each. DIR
+receives precision.json and precision.md; the exit status is 1 if bfloat16 is worse by more than the
+noise of float32 runs.
+
 The renders that a suite is compared with are drawn anew, from keys that no training uses. With the
 defaults a generator takes some minutes of a CPU; pie, which embeds every portrait six times, takes
 much longer: --portraits, --edits, --iterations and --columns make it smaller.
 
-exit status: 0, measured; 2, the call was wrong; 130, stopped by Ctrl-C
+exit status: 0, measured; 1, bfloat16 is worse; 2, the call was wrong; 130, stopped by Ctrl-C
 """
 
 ONLY = {
-    "samples": "generator",
-    "plain": "generator",
-    "edits": "pie",
-    "iterations": "pie",
-    "columns": "pie",
-    "batch_size": "pie",
-    "full": "pie",
+    "samples": ("generator",),
+    "plain": ("generator",),
+    "edits": ("pie",),
+    "iterations": ("pie", "precision"),
+    "columns": ("pie",),
+    "batch_size": ("pie",),
+    "full": ("pie",),
+    "preset": ("precision",),
+    "runs": ("precision",),
 }
-"""Options of one evaluation alone."""
+"""Options that not every evaluation has."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     parser.add_argument(
-        "name", choices=("generator", "pie"), metavar="NAME", help="generator or pie"
+        "name",
+        choices=("generator", "pie", "precision"),
+        metavar="NAME",
+        help="generator, pie or precision",
     )
     parser.add_argument(
         "--suite",
@@ -53,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--portraits",
         type=int,
         metavar="N",
-        help="held-out renders to embed (64 for a generator, 100 for pie)",
+        help="held-out renders to embed (64 for a generator, 100 for pie, 8 for precision)",
     )
     parser.add_argument(
         "--samples", type=int, metavar="N", help="generator: items in each set (10000)"
@@ -73,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--iterations",
         type=float,
         metavar="F",
-        help="pie: factor of every column's numbers of steps (1)",
+        help="pie, precision: factor of the numbers of steps (1)",
     )
     parser.add_argument(
         "--columns", metavar="NAME,...", help="pie: columns of Table 2 to measure (all six)"
@@ -81,14 +90,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="pie: portraits embedded together (20)"
     )
+    parser.add_argument(
+        "--preset", metavar="NAME", help="precision: how they are embedded (pie_embedded)"
+    )
+    parser.add_argument(
+        "--runs", type=int, metavar="N", help="precision: starts, for each dtype (4)"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the report")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    for option, name in ONLY.items():
-        if getattr(arguments, option) not in (None, False) and arguments.name != name:
-            raise UsageError(f"--{option.replace('_', '-')} is of use only with {name}")
-    return {"generator": _generator, "pie": _pie}[arguments.name](arguments)
+    for option, names in ONLY.items():
+        if getattr(arguments, option) not in (None, False) and arguments.name not in names:
+            known = " and ".join(names)
+            raise UsageError(f"--{option.replace('_', '-')} is of use only with {known}")
+    if arguments.iterations is not None and not 0 < arguments.iterations < float("inf"):
+        raise UsageError(f"--iterations: expected more than 0, got {arguments.iterations}")
+    verbs = {"generator": _generator, "pie": _pie, "precision": _precision}
+    return verbs[arguments.name](arguments)
 
 
 def _generator(arguments: argparse.Namespace) -> int:
@@ -137,8 +156,6 @@ def _pie(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
-    if arguments.iterations is not None and not 0 < arguments.iterations < float("inf"):
-        raise UsageError(f"--iterations: expected more than 0, got {arguments.iterations}")
     if arguments.full and arguments.edits is not None:
         raise UsageError("--full and --edits both say how many edits")
 
@@ -194,3 +211,38 @@ def _pie(arguments: argparse.Namespace) -> int:
         write_figures(out, found, transfers)
     print(report)
     return 0
+
+
+def _precision(arguments: argparse.Namespace) -> int:
+    for name, least in (("portraits", 1), ("runs", 2)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name}: expected at least {least}, got {value}")
+
+    from jaxface import load_suite
+    from jaxface.evaluation.pie import scaled
+    from jaxface.evaluation.precision import evaluate_precision, precision_report
+    from jaxface.files import atomic_writer
+    from jaxface.methods.presets import preset
+
+    chosen = arguments.preset or "pie_embedded"
+    settings = scaled(preset(chosen), arguments.iterations or 1.0)
+    suite = load_suite(arguments.suite)
+    parity = evaluate_precision(
+        suite,
+        settings,
+        portraits=arguments.portraits or 8,
+        keys=arguments.runs or 4,
+        say=lambda text: print(text, file=sys.stderr),
+    )
+    report = precision_report(suite, chosen, parity)
+    out = Path(arguments.out)
+    document = {"suite": suite.name, "preset": chosen, **parity.document()}
+    for name, text in (
+        ("precision.md", report),
+        ("precision.json", json.dumps(document, indent=1)),
+    ):
+        with atomic_writer(out / name) as file:
+            file.write(text.encode())
+    print(report)
+    return 0 if parity.passed else 1

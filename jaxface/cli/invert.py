@@ -60,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     add_method_arguments(parser)
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="do inputs again whose row is not ok"
+    )
     parser.add_argument("--split", metavar="NAME", help="which split of a data set")
     parser.add_argument(
         "--align",
@@ -84,6 +87,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --align: processes that look for faces (one a core; 0, none beside this one)",
     )
 
+    parser.add_argument(
+        "--profile",
+        metavar="DIR",
+        help="trace the second and third chunk of iterations, for XProf and Perfetto, in DIR",
+    )
     parser.add_argument(
         "--shard-size",
         type=int,
@@ -115,7 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """How inputs are embedded; shared with `jaxface demo`."""
+    """How inputs are embedded; shared with `jaxface demo` and `jaxface compile`."""
     parser.add_argument(
         "--suite",
         default="embedded",
@@ -138,6 +146,12 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help="change a setting of the preset, such as w_plus_steps=500 or "
         "terms=synthesis,identity; may be repeated",
     )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="what networks compute in; latents, losses and the optimiser are float32 (bfloat16 on "
+        "TPUs and on NVIDIA's GPUs since Ampere, else float32)",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random keys (0)")
     parser.add_argument(
         "--batch-size",
@@ -145,9 +159,6 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="portraits that are embedded together, split over the devices (16 for each, on CPU 4, "
         "or fewer if the memory wants it)",
-    )
-    parser.add_argument(
-        "--retry-failed", action="store_true", help="do inputs again whose row is not ok"
     )
 
 
@@ -167,22 +178,11 @@ def run(arguments: argparse.Namespace) -> int:
     for remark in inputs.remarks:
         print(f"note: {remark}", file=sys.stderr)
 
-    from jaxface import load_suite
-    from jaxface.jobs.embedding import Inversion
     from jaxface.jobs.termination import EXIT_STATUS, Stopped, stop_requests
-    from jaxface.methods import pie
-    from jaxface.methods.presets import preset
+    from jaxface.profiling import ChunkTrace
 
-    if arguments.batch_size is not None and arguments.batch_size < 1:
-        raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
-    changes = _changes(arguments.changes, pie.Settings)
-    try:
-        settings = preset(arguments.preset, **changes)
-    except ValueError as error:
-        raise UsageError(f"--set: {error}") from error
-    suite = load_suite(arguments.suite)
-    inversion = Inversion(suite, arguments.preset, settings, arguments.seed, alignment)
-    with stop_requests() as stop:
+    inversion = inversion_of(arguments, alignment)
+    with stop_requests() as asked, ChunkTrace(arguments.profile, asked) as stop:
         try:
             if share is not None:
                 return _in_shards(arguments, inputs.items, inversion, share, stop)
@@ -190,6 +190,34 @@ def run(arguments: argparse.Namespace) -> int:
         except Stopped:
             print("jaxface: stopped as asked; the same command goes on from there", file=sys.stderr)
             return EXIT_STATUS
+        finally:
+            if arguments.profile is not None and not stop.begun:
+                print(
+                    f"note: --profile {arguments.profile}: no iterations, so nothing was traced",
+                    file=sys.stderr,
+                )
+
+
+def inversion_of(arguments: argparse.Namespace, alignment: Any = None) -> Any:
+    """The `Inversion` that the arguments of `add_method_arguments` ask for."""
+    from jaxface import load_suite
+    from jaxface.devices import compute_dtype
+    from jaxface.jobs.embedding import Inversion
+    from jaxface.methods import pie
+    from jaxface.methods.presets import preset
+
+    if arguments.batch_size is not None and arguments.batch_size < 1:
+        raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
+    changes = _changes(arguments.changes, pie.Settings)
+    if "dtype" in changes:
+        raise UsageError("--set dtype: --dtype says what networks compute in")
+    dtype = arguments.dtype or compute_dtype()
+    try:
+        settings = preset(arguments.preset, **changes, dtype=dtype)
+    except ValueError as error:
+        raise UsageError(f"--set: {error}") from error
+    suite = load_suite(arguments.suite)
+    return Inversion(suite, arguments.preset, settings, arguments.seed, alignment)
 
 
 def _in_one_piece(

@@ -103,7 +103,7 @@ def evaluate_generator(
     sets: dict[str, np.ndarray] = {}
     for name in ("real", "other"):
         say(f"rendering {samples} scenes")
-        sets[name] = _features(network, _renders(keys[name], samples, size, batch_size))
+        sets[name] = _features(network, renders(keys[name], samples, size, batch_size))
     say(f"drawing {samples} samples")
     sets["fake"] = _features(network, _samples(generator, keys["fake"], samples, batch_size))
     say("comparing")
@@ -121,7 +121,7 @@ def evaluate_generator(
         r2 = linear_r2(generator, keys["probe"], 10 * generator.config.w_dim)
     if portraits:
         say(f"embedding {portraits} portraits")
-        scenes = jnp.concatenate(list(_renders(keys["held"], portraits, size, batch_size)))
+        scenes = jnp.concatenate(list(renders(keys["held"], portraits, size, batch_size)))
         item = item_keys(jax.random.key(0), [f"held-{i}" for i in range(portraits)])
         inversion = pie.invert(
             suite, scenes, keys=item, settings=settings, mesh=divisor_mesh(portraits)
@@ -181,7 +181,7 @@ def _batches(key: jax.Array, count: int, width: int, batch_size: int) -> Iterato
         yield rows[: count - start]
 
 
-def _renders(key: jax.Array, count: int, size: int, batch_size: int) -> Iterator[jax.Array]:
+def renders(key: jax.Array, count: int, size: int, batch_size: int) -> Iterator[jax.Array]:
     """Pictures as a file would hold them, in 8 bits."""
     for factors in _batches(key, count, NUM_FACTORS, batch_size):
         yield _eight_bits(render(scene_from_gaussian(factors), size))

@@ -96,10 +96,12 @@ def columns(
         "all_direct": pie.direct(everything),
         "image2stylegan": other,
     }
-    return {name: _scaled(settings, iterations) for name, settings in found.items()}
+    return {name: scaled(settings, iterations) for name, settings in found.items()}
 
 
-def _scaled(settings: pie.Settings, factor: float) -> pie.Settings:
+def scaled(settings: pie.Settings, factor: float) -> pie.Settings:
+    """The settings with so many times the steps, and of its decay."""
+
     def scale(steps: int) -> int:
         return round(steps * factor) if steps == 0 else max(1, round(steps * factor))
 

@@ -125,6 +125,7 @@ class Embedder:
         self._inversion, self._asked, self._bar = inversion, batch_size, bar
         self._keep_images, self._stop = keep_images, stop
         resolution = inversion.suite.generator.resolution
+        self._image = jax.ShapeDtypeStruct((resolution, resolution, 3), np.float32)
         self.size = batch_size or default_batch_size(resolution, inputs)
         self._slots: Slots | None = None
         self._halved = False
@@ -173,6 +174,19 @@ class Embedder:
             rows = {} if self._slots is None else self._slots.saved()
             raise Stopped("stopped", {name: row for name, row in rows.items() if row != Saved()})
 
+    def compile(self) -> int:
+        """Compiles what `results` would run, ahead of time; nothing is embedded.
+
+        Returns:
+          How many programs there are.
+
+        Raises:
+          UsageError: `batch_size` does not fit the devices' memory.
+        """
+        self._slots = self._slots or self._fitting_slots()
+        _key_words(self._inversion, "any")  # small programs of their own
+        return self._slots.compile(self._inversion.networks, self._image)
+
     def _problems(
         self,
         found: Iterable[Prepared],
@@ -194,11 +208,10 @@ class Embedder:
                     self._bar.finish(1)
                     continue
                 flying[portrait.id] = portrait
-                keys = item_keys(jax.random.key(self._inversion.seed), [portrait.id])
                 yield Problem(
                     portrait.id,
                     portrait.image.pixels,
-                    np.asarray(jax.random.key_data(keys))[0],
+                    _key_words(self._inversion, portrait.id),
                     saved.get(portrait.id, Saved()),
                 )
 
@@ -207,13 +220,13 @@ class Embedder:
         return [self._result(outcome, flying.pop(outcome.name)) for outcome in ended]
 
     def _result(self, outcome: Outcome, portrait: Portrait) -> Result:
-        keys = item_keys(jax.random.key(self._inversion.seed), [portrait.id])
+        words = _key_words(self._inversion, portrait.id)
         row = _row(self._inversion, portrait.id, portrait.item, OK, None) | {
             "notes": list(portrait.image.notes),
             **face_columns(portrait),
             "steps": outcome.steps,
             "seconds": round(outcome.seconds, 3),
-            "key": "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(keys))[0]),
+            "key": "".join(f"{word:08x}" for word in words),
         }
         if outcome.status == Status.DIVERGED:
             reason = f"the energy or its gradient was not finite after {outcome.steps} steps"
@@ -230,15 +243,13 @@ class Embedder:
     def _fitting_slots(self) -> Slots:
         """Slots that fit the memory, by the analysis of the programs that will run."""
         self._bar.compiling()
-        resolution = self._inversion.suite.generator.resolution
-        image = jax.ShapeDtypeStruct((resolution, resolution, 3), np.float32)
         limit = memory_bytes()
         # An explicit size is taken at its word; a chosen one leaves room for what an allocator
         # loses between its blocks.
         usable = limit if self._asked else 0.9 * limit
         while True:
             slots = self._slots_of(self.size)
-            need = slots.device_bytes(self._inversion.networks, image)
+            need = slots.device_bytes(self._inversion.networks, self._image)
             devices = divisor_mesh(self.size).size
             numbers = f"{_gigabytes(need)} of {_gigabytes(limit)} on each of {devices} devices"
             if need <= usable:
@@ -283,6 +294,12 @@ def _compiled_slots(
 ) -> Slots:
     measure = functools.partial(_measure, keep_images=keep_images)
     return pie.slots(settings, num_ws, size, mesh=mesh, measure=measure)
+
+
+def _key_words(inversion: Inversion, portrait_id: str) -> np.ndarray:
+    """The words of a portrait's key."""
+    keys = item_keys(jax.random.key(inversion.seed), [portrait_id])
+    return np.asarray(jax.random.key_data(keys))[0]
 
 
 def _measure(images: jax.Array, targets: jax.Array, *, keep_images: bool) -> dict[str, jax.Array]:

@@ -34,6 +34,9 @@ class LinearGenerator:
         w = self.w_mean + truncation * (z @ self.to_w)
         return jnp.tile(w[:, None], (1, L, 1))
 
+    def computing_in(self, dtype):
+        return dataclasses.replace(self, weight=self.weight.astype(dtype).astype(jnp.float32))
+
     def synthesis(self, w_plus, noise):
         image = jnp.tensordot(w_plus, self.weight, 2)
         if isinstance(noise, str):

@@ -196,6 +196,18 @@ def test_a_row_stops_when_its_loss_is_low_enough():
     assert np.all(finer.steps[1:] > solution.steps[1:])
 
 
+def test_a_row_can_stop_on_a_metric():
+    variables, networks, targets, keys = problem(4)
+    targets["b"] *= np.array([0.01, 1, 1, 1], np.float32)[:, None]
+    solver = Solver([stage(steps=60, stop_below=0.2, stop_on="largest")], chunk=4)
+    solution = solver(variables, networks, targets, keys)
+    assert solution.status.tolist() == [Status.CONVERGED] * 4
+    loss, metrics = quadratic(solution.variables, networks, targets, keys, 0)
+    assert np.all(metrics["largest"] < 0.2)
+    assert solution.steps[0] == 0
+    assert np.max(loss) > 0.01  # the metric's threshold, not the loss's
+
+
 def test_padding_stays_where_it_is():
     variables, networks, targets, keys = problem(4)
     mask = np.array([True, True, False, False])

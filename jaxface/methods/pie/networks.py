@@ -77,6 +77,8 @@ def psi(settings: Settings, networks: Networks, images: jax.Array) -> jax.Array:
 
 def phi(settings: Settings, networks: Networks, images: jax.Array) -> perceptual.Features:
     """The features of equation 7 of pictures [N, R, R, 3]: {layer: [N, h, w, channels]}."""
+    # Averaged down before it is rounded.
+    images = perceptual.downsample(images, settings.perceptual_resolution)
     found = perceptual.features(
         networks.perceptual,
         images.astype(settings.dtype),
@@ -125,6 +127,8 @@ def networks_of(
         )
     roles = required_roles(settings)
     found = {role: _network(suite, role, term) for role, term in roles.items()}
+    if settings.dtype != "float32":
+        found["generator"] = found["generator"].computing_in(settings.dtype)
     rignets = {group: found.pop(f"rignet_{group}", None) for group in settings.groups}
     recognition = found.pop(settings.psi, None)
     reads = "reconstruction" in found

@@ -82,8 +82,10 @@ class Settings:
       landmarks: where the landmarks of the portrait and of v's image come from: "model": the face
         model with the parameters that the reconstruction network reads; "network": the suite's
         landmark network.
-      dtype: what the networks that read pictures compute in; weights and losses are float32, and
-        the generator's own configuration says what it computes in.
+      dtype: what the generator and the networks that read pictures compute in. Weights, latents,
+        styles, demodulation, the sum of the RGB outputs, what networks read, losses and the
+        optimiser are float32. With "float32" a generator whose own configuration reduces some
+        resolutions (a converted one) does so.
       psi: the role of the suite whose network psi is: "recognition"; or "descriptor", which sees
         the face alone, `jaxface.nets.framing.face_square`, and can be VGG-Face, the paper's.
     """

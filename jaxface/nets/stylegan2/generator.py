@@ -1,9 +1,11 @@
 """The generator: mapping and synthesis together."""
 
+import dataclasses
+
 import jax
 from flax import nnx
 
-from jaxface.nets.stylegan2.config import GeneratorConfig
+from jaxface.nets.stylegan2.config import GeneratorConfig, ReducedDtype
 from jaxface.nets.stylegan2.mapping import MappingNetwork
 from jaxface.nets.stylegan2.synthesis import Noise, SynthesisNetwork
 
@@ -52,6 +54,20 @@ class Generator(nnx.Module):
         if copy.mapping.w_mean is None:
             raise ValueError("generator: its mapping network keeps no mean of W")
         copy.mapping.w_mean[...] = w_mean
+        return copy
+
+    def computing_in(self, dtype: ReducedDtype) -> "Generator":
+        """A generator with the same arrays that computes in `dtype` at every resolution.
+
+        Styles, demodulation and the sum of the RGB outputs stay float32.
+        """
+        copy = jax.tree.map(lambda leaf: leaf, self)
+        every = len(self.config.block_resolutions)
+        copy.config = dataclasses.replace(
+            self.config, num_reduced_precision_res=every, reduced_dtype=dtype
+        )
+        for block in copy.synthesis.blocks:
+            block.dtype = copy.config.dtype(block.resolution)
         return copy
 
     def __call__(

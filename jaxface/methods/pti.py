@@ -1,0 +1,385 @@
+"""Pivotal Tuning for Latent-based Editing of Real Images (Roich et al., ACM TOG 2022): PTI.
+
+A portrait's latent, the pivot, stays where an inversion put it, and the generator's weights move
+until they draw the portrait there:
+
+    L = lambda_L2 |x - G(w_p)|^2 + lambda_P LPIPS(x, G(w_p)) + L_R
+
+with, where nearby identities are to stay as they are (locality regularisation), for samples w_z of
+the mapping network
+
+    w_r = w_p + alpha (w_z - w_p) / |w_z - w_p|
+    L_R = lambda_L2^R |G(w_r) - G_0(w_r)|^2 + lambda_P^R LPIPS(G(w_r), G_0(w_r))
+
+alpha is a distance: the authors' ``criteria/localitly_regulizer.py`` norms the difference over all
+rows of W+ together. G_0 is the generator as it was. Squared differences are means over pixels in
+[-1, 1]. Pictures are drawn with the stored noise maps in L and without noise in L_R, and LPIPS sees
+them at their full size.
+
+Each portrait is a problem of its own for `jaxface.solve`, whose variables are the parameters of the
+synthesis network; the mapping network and the noise maps stay. The pivot is the caller's. The
+authors find it by StyleGAN2's projector in W, whose schedule has its own learning rate, 0.01: their
+``first_inv_lr`` is overwritten at every step.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from jaxface.iteration import Program, platform_strategy
+from jaxface.losses import photometric
+from jaxface.nets import LPIPS, Generator
+from jaxface.solve import Progress, Solver, Stage
+from jaxface.suite import Suite
+
+Rows = Literal["unrolled", "map", "vmap"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a generator is tuned. Hashable: equal settings share compiled programs.
+
+    Attributes:
+      l2_weight: lambda_L2.
+      lpips_weight: lambda_P.
+      steps: updates at most.
+      learning_rate: of Adam, with its authors' constants.
+      stop_below: a portrait ends when its LPIPS is below this; None: never.
+      locality: whether L has L_R, at more than twice the cost.
+      locality_l2_weight: lambda_L2^R.
+      locality_lpips_weight: lambda_P^R.
+      alpha: distance of w_r from the pivot.
+      samples: w_z of a portrait and step, new ones at each from its key; L_R is their mean.
+      truncation: psi of w_z.
+      rows: how a batch is computed. No two portraits share weights, so there is no batch for a
+        convolution: "unrolled", one after the other in one program; "map", by a loop; "vmap", as
+        grouped convolutions. None: "unrolled" on CPU, where convolutions in loops are slow, else
+        "map".
+      dtype: what generator and LPIPS compute in; weights, losses and the optimiser are float32.
+    """
+
+    l2_weight: float = 1.0
+    lpips_weight: float = 1.0
+    steps: int = 350
+    learning_rate: float = 3e-4
+    stop_below: float | None = 0.06
+    locality: bool = False
+    locality_l2_weight: float = 0.1
+    locality_lpips_weight: float = 0.1
+    alpha: float = 30.0
+    samples: int = 1
+    truncation: float = 0.5
+    rows: Rows | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self):
+        for name in ("steps", "samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Settings: {name} must be >= 1, got {getattr(self, name)}.")
+        for name, known in (
+            ("rows", (None, "unrolled", "map", "vmap")),
+            ("dtype", ("float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"Settings: {name} must be one of {', '.join(map(repr, known))}, got "
+                    f"{getattr(self, name)!r}."
+                )
+
+
+REPO = Settings()
+"""``configs/hyperparameters.py``, which leaves the regularisation out."""
+
+PAPER = dataclasses.replace(REPO, locality=True)
+"""With the regularisation, whose constants are the repository's; the paper's text was not at
+hand."""
+
+
+class Networks(NamedTuple):
+    """What the energy needs, the same for all portraits.
+
+    Attributes:
+      generator: G_0.
+      lpips: the distance; AlexNet's in the authors' code.
+    """
+
+    generator: Generator
+    lpips: LPIPS
+
+
+class Targets(NamedTuple):
+    """What is known of N portraits.
+
+    Attributes:
+      images: x, [N, R, R, 3] in [-1, 1].
+      features: of x, as the LPIPS network compares them.
+      w_plus: the pivots, [N, L, w_dim].
+    """
+
+    images: jax.Array
+    features: Any
+    w_plus: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """Tuned generators.
+
+    Attributes:
+      weights: parameters of the synthesis networks, leaves [N, ...]; see `tuned_generator`.
+      images: what they draw at their pivots, [N, R, R, 3], not clipped.
+      losses: {"loss", "l2", "lpips"} and, with locality, {"locality"}: [N], of `images`.
+      status: [N] of `jaxface.solve.Status`.
+      steps: [N] updates taken.
+      traces: {name: [steps, N]}.
+      seconds: wall time without compilation.
+      compile_seconds: time spent compiling.
+    """
+
+    weights: Any
+    images: np.ndarray
+    losses: dict[str, np.ndarray]
+    status: np.ndarray
+    steps: np.ndarray
+    traces: dict[str, np.ndarray]
+    seconds: float
+    compile_seconds: float
+
+
+def tune(
+    suite: Suite,
+    images: jax.Array | np.ndarray,
+    w_plus: jax.Array | np.ndarray,
+    *,
+    keys: jax.Array,
+    settings: Settings,
+    mask: np.ndarray | None = None,
+    mesh: Mesh | None = None,
+    chunk: int = 50,
+    progress: Callable[[Progress], None] | None = None,
+) -> Tuning:
+    """Tunes a generator for each portrait of a batch.
+
+    Each has weights, two moments and a gradient of its own, 452 MB of float32 at 1024 px.
+
+    Args:
+      suite: has a generator and an LPIPS network.
+      images: x, [N, R, R, 3] in [-1, 1].
+      w_plus: the pivots, [N, L, w_dim].
+      keys: [N] typed keys, see `jaxface.solve.item_keys`; of the samples w_z.
+      settings: such as `REPO` or `PAPER`.
+      mask: [N] bool, False for rows that only pad the batch.
+      mesh: devices with an axis "data" to split the rows over; N must be a multiple of it.
+      chunk: steps between two calls of `progress`; no influence on results.
+      progress: called after each chunk.
+
+    Raises:
+      ValueError: wrong shapes.
+      SuiteError: the suite lacks a network.
+    """
+    generator, lpips = suite.generator, suite.lpips
+    size, latent = generator.resolution, (generator.num_ws, generator.config.w_dim)
+    if images.ndim != 4 or images.shape[1:] != (size, size, 3):
+        raise ValueError(f"tune: images must be [N, {size}, {size}, 3], got {images.shape}.")
+    if w_plus.shape != (len(images), *latent):
+        raise ValueError(f"tune: w_plus must be {(len(images), *latent)}, got {w_plus.shape}.")
+    if settings.dtype != "float32":
+        generator = generator.computing_in(settings.dtype)
+    tuner = _tuner(settings, mesh, chunk)
+    return tuner(Networks(generator, lpips), images, w_plus, keys, mask=mask, progress=progress)
+
+
+def tuned_generator(generator: Generator, weights: Any, row: int) -> Generator:
+    """The generator of one portrait.
+
+    Args:
+      generator: G_0.
+      weights: `Tuning.weights`.
+      row: which portrait.
+    """
+    found = jax.tree.map(lambda leaf: leaf, generator)
+    found.synthesis = with_weights(generator, jax.tree.map(lambda leaf: leaf[row], weights))
+    return found
+
+
+def stage(settings: Settings) -> Stage:
+    """The tuning; its variables are one row of parameters a portrait, see `start`."""
+    return Stage(
+        name="tune",
+        energy=functools.partial(energy, settings),
+        optimizer=optax.adam(settings.learning_rate),
+        steps=settings.steps,
+        stop_below=settings.stop_below,
+        stop_on="lpips",
+    )
+
+
+def start(networks: Networks, count: int) -> Any:
+    """The parameters of G_0's synthesis network for each of `count` portraits."""
+    _, weights, _ = nnx.split(networks.generator.synthesis, nnx.Param, ...)
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), weights)
+
+
+def with_weights(generator: Generator, weights: Any) -> Any:
+    """The synthesis network with other parameters."""
+    graphdef, _, rest = nnx.split(generator.synthesis, nnx.Param, ...)
+    return nnx.merge(graphdef, weights, rest)
+
+
+def read_targets(
+    settings: Settings, networks: Networks, images: jax.Array, w_plus: jax.Array
+) -> Targets:
+    """What the energy knows of portraits [N, R, R, 3] with pivots [N, L, w_dim]."""
+    return Targets(images, features(settings, networks, images), w_plus)
+
+
+def features(settings: Settings, networks: Networks, images: jax.Array) -> Any:
+    """What LPIPS compares of pictures [N, R, R, 3]: float32, computed in the settings' dtype."""
+    return networks.lpips.features(images.astype(settings.dtype))
+
+
+def energy(
+    settings: Settings,
+    weights: Any,
+    networks: Networks,
+    targets: Targets,
+    keys: jax.Array,
+    step: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """L of each portrait, in the form of `jaxface.solve.Energy`.
+
+    Args:
+      settings: weights and samples.
+      weights: parameters of the synthesis networks, leaves [N, ...].
+      networks: see `Networks`.
+      targets: see `Targets`.
+      keys: [N] typed keys of this step.
+      step: unused; the energy is the same at every step.
+
+    Returns:
+      [N], and {"l2", "lpips"} and, with locality, {"locality"}, [N]; without their weights, but
+      L_R's own.
+    """
+    del step
+    loss, terms, _ = evaluate(settings, weights, networks, targets, keys)
+    return loss, terms
+
+
+def evaluate(
+    settings: Settings, weights: Any, networks: Networks, targets: Targets, keys: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array], jax.Array]:
+    """`energy`, and what the tuned generators draw as the third: [N, R, R, 3]."""
+
+    def one(row: tuple[Any, Targets, jax.Array]) -> Any:
+        weights, target, key = row
+        synthesis = with_weights(networks.generator, weights)
+        target = jax.tree.map(lambda leaf: leaf[None], target)
+        image = synthesis(target.w_plus)
+        found = features(settings, networks, image)
+        terms = {
+            "l2": photometric.l2(image, target.images)[0],
+            "lpips": networks.lpips.distance(found, target.features)[0],
+        }
+        loss = settings.l2_weight * terms["l2"] + settings.lpips_weight * terms["lpips"]
+        if settings.locality:
+            near = nearby(settings, networks, target.w_plus[0], key)
+            terms["locality"] = locality(settings, networks, synthesis, near)
+            loss = loss + terms["locality"]
+        return loss, terms, image[0]
+
+    return _over_rows(settings, one, (weights, targets, keys))
+
+
+def nearby(settings: Settings, networks: Networks, w_plus: jax.Array, key: jax.Array) -> jax.Array:
+    """w_r about one pivot [L, w_dim], for samples of its key: [samples, L, w_dim]."""
+    z = jax.random.normal(key, (settings.samples, networks.generator.config.z_dim))
+    w_z = networks.generator.mapping(z, truncation=settings.truncation)
+    return moved(settings, w_z, w_plus)
+
+
+def moved(settings: Settings, w_z: jax.Array, w_plus: jax.Array) -> jax.Array:
+    """w_r, `settings.alpha` from the pivot [L, w_dim] towards w_z [samples, L, w_dim]."""
+    difference = w_z - w_plus
+    length = jnp.sqrt(jnp.sum(jnp.square(difference), axis=(1, 2), keepdims=True))
+    return w_plus + settings.alpha * difference / length
+
+
+def locality(settings: Settings, networks: Networks, synthesis: Any, w_r: jax.Array) -> jax.Array:
+    """L_R of one tuned synthesis network, the mean over w_r [samples, L, w_dim]: a scalar."""
+    images = synthesis(w_r, noise="none")
+    before = networks.generator.synthesis(w_r, noise="none")
+    distance = networks.lpips.distance(
+        features(settings, networks, images), features(settings, networks, before)
+    )
+    loss = settings.locality_l2_weight * photometric.l2(images, before)
+    return jnp.mean(loss + settings.locality_lpips_weight * distance)
+
+
+def _over_rows(settings: Settings, one: Callable, rows: Any) -> Any:
+    form = settings.rows or ("unrolled" if platform_strategy() == "host" else "map")
+    if form == "vmap":
+        return jax.vmap(one)(rows)
+    if form == "map":
+        return jax.lax.map(one, rows)
+    count = len(jax.tree.leaves(rows)[0])
+    found = [one(jax.tree.map(lambda leaf, i=i: leaf[i], rows)) for i in range(count)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
+
+
+class _Tuner:
+    """The compiled programs of one choice of settings."""
+
+    def __init__(self, settings: Settings, mesh: Mesh | None, chunk: int):
+        self._solver = Solver([stage(settings)], mesh=mesh, chunk=chunk)
+        self._targets = Program(functools.partial(read_targets, settings))
+        self._finish = Program(functools.partial(evaluate, settings))
+
+    @property
+    def _compile_seconds(self) -> float:
+        programs = (self._solver, self._targets, self._finish)
+        return sum(program.compile_seconds for program in programs)
+
+    def __call__(
+        self,
+        networks: Networks,
+        images: jax.Array | np.ndarray,
+        w_plus: jax.Array | np.ndarray,
+        keys: jax.Array,
+        *,
+        mask: np.ndarray | None,
+        progress: Callable[[Progress], None] | None,
+    ) -> Tuning:
+        begin, before = time.perf_counter(), self._compile_seconds
+        solver = self._solver
+        networks = solver.replicate(networks)
+        images, w_plus, keys = solver.place((jnp.asarray(images), jnp.asarray(w_plus), keys))
+        targets = solver.place(self._targets(networks, images, w_plus))
+        weights = start(networks, len(images))
+        solution = solver(weights, networks, targets, keys, mask=mask, progress=progress)
+        finished = self._finish(solution.variables, networks, targets, keys)
+        loss, terms, drawn = jax.device_get(finished)
+        compile_seconds = self._compile_seconds - before
+        return Tuning(
+            weights=solution.variables,
+            images=drawn,
+            losses={"loss": loss, **terms},
+            status=solution.status,
+            steps=solution.steps,
+            traces=solution.traces["tune"],
+            seconds=time.perf_counter() - begin - compile_seconds,
+            compile_seconds=compile_seconds,
+        )
+
+
+@functools.lru_cache(maxsize=8)
+def _tuner(settings: Settings, mesh: Mesh | None, chunk: int) -> _Tuner:
+    return _Tuner(settings, mesh, chunk)

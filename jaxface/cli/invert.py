@@ -3,6 +3,7 @@
 import argparse
 import ast
 import dataclasses
+import os
 import sys
 import typing
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxface.cli.distributed import add_distributed_arguments, join_processes
 from jaxface.errors import UsageError
 
 NAME = "invert"
@@ -31,7 +33,8 @@ ended and redoes nothing; inputs that failed are tried again with --retry-failed
 A large collection is done in shards, with --shard-size 1000, say: DIR receives shards/, one file
 for about so many inputs, which appears whole, and `jaxface merge DIR` makes results.jsonl of them.
 Several processes share the shards: --processes 4 --process 0, ... 3, or SLURM's or a TPU's
-environment. `jaxface status DIR` tells how far a job is. See docs/collections.md.
+environment. Each is a program of its own; --distributed is for slices that demand jax.distributed.
+`jaxface status DIR` tells how far a job is. See docs/collections.md.
 
 exit status: 0, every input is ok; 1, some are not; 2, the call was wrong; 130, stopped by Ctrl-C;
 143, stopped by SIGTERM, with what was under way stored
@@ -113,6 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="with --shard-size: how many share the shards (the launcher's, else 1)",
     )
+    add_distributed_arguments(parser)
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,6 +162,8 @@ def run(arguments: argparse.Namespace) -> int:
     # Mistakes in the call are found before JAX is set up and networks are loaded.
     alignment = _alignment(arguments)
     share = _share(arguments)
+    if arguments.distributed and share is None:
+        raise UsageError("--distributed is of use only with --shard-size")
     inputs = find_inputs(
         arguments.inputs,
         manifests=arguments.manifest,
@@ -167,6 +173,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for remark in inputs.remarks:
         print(f"note: {remark}", file=sys.stderr)
+
+    if join_processes(arguments):
+        share = _joined_share()
 
     from jaxface import load_suite
     from jaxface.jobs.embedding import Inversion
@@ -190,6 +199,9 @@ def run(arguments: argparse.Namespace) -> int:
             return _in_one_piece(arguments, inputs.items, inversion, stop)
         except Stopped:
             print("jaxface: stopped as asked; the same command goes on from there", file=sys.stderr)
+            if arguments.distributed:  # else it would wait for the other processes
+                sys.stderr.flush()
+                os._exit(EXIT_STATUS)
             return EXIT_STATUS
 
 
@@ -291,6 +303,15 @@ def _share(arguments: argparse.Namespace) -> Any:
     from jaxface.jobs.hosts import share_of_this_process
 
     return share_of_this_process(arguments.process, arguments.processes)
+
+
+def _joined_share() -> Any:
+    """The `Share` of one of the processes of a JAX program."""
+    import jax
+
+    from jaxface.jobs.heartbeat import Share
+
+    return Share(jax.process_index(), jax.process_count())
 
 
 def _alignment(arguments: argparse.Namespace) -> Any:

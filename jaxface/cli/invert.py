@@ -117,6 +117,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --shard-size: how many share the shards (the launcher's, else 1)",
     )
     add_distributed_arguments(parser)
+    parser.add_argument(
+        "--engine",
+        choices=("jax", "ray"),
+        default="jax",
+        help='with --shard-size: ray (extra "ray") has the shards written by Ray actors, on the '
+        "cluster of RAY_ADDRESS or on this host (jax)",
+    )
+    parser.add_argument(
+        "--actors",
+        type=int,
+        metavar="N",
+        help="with --engine ray: how many (as many as the cluster has room for)",
+    )
+    parser.add_argument(
+        "--actor-gpus",
+        type=float,
+        metavar="N",
+        help="with --engine ray: GPUs of each (1 where the cluster has any)",
+    )
+    parser.add_argument(
+        "--actor-cpus", type=float, metavar="N", help="with --engine ray: CPU cores of each (1)"
+    )
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,8 +184,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Mistakes in the call are found before JAX is set up and networks are loaded.
     alignment = _alignment(arguments)
     share = _share(arguments)
-    if arguments.distributed and share is None:
-        raise UsageError("--distributed is of use only with --shard-size")
+    fleet = _fleet(arguments)
     inputs = find_inputs(
         arguments.inputs,
         manifests=arguments.manifest,
@@ -174,8 +195,12 @@ def run(arguments: argparse.Namespace) -> int:
     for remark in inputs.remarks:
         print(f"note: {remark}", file=sys.stderr)
 
+    import jax
+
     if join_processes(arguments):
         share = _joined_share()
+    if fleet is not None:
+        jax.config.update("jax_platforms", "cpu")  # this host's accelerators are the actors'
 
     from jaxface import load_suite
     from jaxface.jobs.embedding import Inversion
@@ -195,7 +220,7 @@ def run(arguments: argparse.Namespace) -> int:
     with stop_requests() as stop:
         try:
             if share is not None:
-                return _in_shards(arguments, inputs.items, inversion, share, stop)
+                return _in_shards(arguments, inputs.items, inversion, share, fleet, stop)
             return _in_one_piece(arguments, inputs.items, inversion, stop)
         except Stopped:
             print("jaxface: stopped as asked; the same command goes on from there", file=sys.stderr)
@@ -242,8 +267,10 @@ def _in_shards(
     items: Sequence[Any],
     inversion: Any,
     share: Any,
+    fleet: Any,
     stop: Callable[[], bool],
 ) -> int:
+    from jaxface.jobs.fleet import invert_on_ray
     from jaxface.jobs.sharded import invert_shards
     from jaxface.jobs.shards import ShardsFolder, job_description
 
@@ -257,14 +284,15 @@ def _in_shards(
     shape = (generator.num_ws, generator.w_mean.shape[-1])
     with ShardsFolder(arguments.out, settings, share, shape) as folder:
         try:
-            statuses = invert_shards(
-                items,
-                folder,
-                inversion,
-                batch_size=arguments.batch_size,
-                stop=stop,
-                keep_images=arguments.reconstructions,
-            )
+            options = {
+                "batch_size": arguments.batch_size,
+                "stop": stop,
+                "keep_images": arguments.reconstructions,
+            }
+            if fleet is None:
+                statuses = invert_shards(items, folder, inversion, **options)
+            else:
+                statuses = invert_on_ray(items, folder, inversion, fleet, **options)
         except KeyboardInterrupt:
             print(
                 f"jaxface: stopped with {len(folder.finished())} of {folder.count} shards done; "
@@ -287,6 +315,9 @@ def _share(arguments: argparse.Namespace) -> Any:
         for name in ("format", "process", "processes"):
             if getattr(arguments, name) is not None:
                 raise UsageError(f"--{name} is of use only with --shard-size")
+        if arguments.distributed or arguments.engine != "jax":
+            name = "distributed" if arguments.distributed else "engine"
+            raise UsageError(f"--{name} is of use only with --shard-size")
         if arguments.reconstructions:
             raise UsageError("--reconstructions is of use only with --shard-size")
         if is_remote(arguments.out):
@@ -300,9 +331,30 @@ def _share(arguments: argparse.Namespace) -> Any:
             "with a manifest of them and another --out"
         )
 
+    from jaxface.jobs.heartbeat import Share
     from jaxface.jobs.hosts import share_of_this_process
 
+    if arguments.engine == "ray":
+        return Share()
     return share_of_this_process(arguments.process, arguments.processes)
+
+
+def _fleet(arguments: argparse.Namespace) -> Any:
+    """The `Fleet` that --engine ray asks for, or None."""
+    if arguments.engine != "ray":
+        for name in ("actors", "actor_gpus", "actor_cpus"):
+            if getattr(arguments, name) is not None:
+                raise UsageError(f"--{name.replace('_', '-')} is of use only with --engine ray")
+        return None
+    for name in ("distributed", "process", "processes"):
+        if getattr(arguments, name) not in (None, False):
+            raise UsageError(f"--{name}: with --engine ray, Ray shares the shards; leave it out")
+
+    from jaxface.jobs.fleet import Fleet, require_ray
+
+    require_ray()
+    cpus = 1 if arguments.actor_cpus is None else arguments.actor_cpus
+    return Fleet(arguments.actors, arguments.actor_gpus, cpus)
 
 
 def _joined_share() -> Any:

@@ -63,31 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     add_method_arguments(parser)
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="do inputs again whose row is not ok"
+    )
     parser.add_argument("--split", metavar="NAME", help="which split of a data set")
-    parser.add_argument(
-        "--align",
-        action="store_true",
-        help="inputs are photographs: find their faces, cut them out",
-    )
-    parser.add_argument(
-        "--face",
-        choices=("all", "largest"),
-        help="with --align: every face of a photograph, or only its largest (all)",
-    )
-    parser.add_argument(
-        "--landmarks",
-        metavar="FILE",
-        help="with --align: a converted landmark network, FAN or face-api's, that places the 68 "
-        "points in dlib's boxes (dlib's own predictor)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="with --align: processes that look for faces (one a core, with --landmarks none; 0, "
-        "none beside this one)",
-    )
-
+    add_alignment_arguments(parser)
     parser.add_argument(
         "--shard-size",
         type=int,
@@ -141,8 +121,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
+    """How faces are found; shared with `jaxface benchmark input`."""
+    parser.add_argument(
+        "--align",
+        action="store_true",
+        help="inputs are photographs: find their faces, cut them out",
+    )
+    parser.add_argument(
+        "--face",
+        choices=("all", "largest"),
+        help="with --align: every face of a photograph, or only its largest (all)",
+    )
+    parser.add_argument(
+        "--landmarks",
+        metavar="FILE",
+        help="with --align: a converted landmark network, FAN or face-api's, that places the 68 "
+        "points in dlib's boxes (dlib's own predictor)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="with --align: processes that look for faces (one a core, with --landmarks none; 0, "
+        "none beside this one)",
+    )
+
+
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """How inputs are embedded; shared with `jaxface demo`."""
+    """How inputs are embedded; shared with `jaxface demo` and `jaxface benchmark input`."""
     parser.add_argument(
         "--suite",
         default="embedded",
@@ -173,16 +180,13 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help="portraits that are embedded together, split over the devices (16 for each, on CPU 4, "
         "or fewer if the memory wants it)",
     )
-    parser.add_argument(
-        "--retry-failed", action="store_true", help="do inputs again whose row is not ok"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.inputs import find_inputs
 
     # Mistakes in the call are found before JAX is set up and networks are loaded.
-    alignment = _alignment(arguments)
+    alignment = alignment_of(arguments)
     share = _share(arguments)
     fleet = _fleet(arguments)
     inputs = find_inputs(
@@ -202,21 +206,9 @@ def run(arguments: argparse.Namespace) -> int:
     if fleet is not None:
         jax.config.update("jax_platforms", "cpu")  # this host's accelerators are the actors'
 
-    from jaxface import load_suite
-    from jaxface.jobs.embedding import Inversion
     from jaxface.jobs.termination import EXIT_STATUS, Stopped, stop_requests
-    from jaxface.methods import pie
-    from jaxface.methods.presets import preset
 
-    if arguments.batch_size is not None and arguments.batch_size < 1:
-        raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
-    changes = _changes(arguments.changes, pie.Settings)
-    try:
-        settings = preset(arguments.preset, **changes)
-    except ValueError as error:
-        raise UsageError(f"--set: {error}") from error
-    suite = load_suite(arguments.suite)
-    inversion = Inversion(suite, arguments.preset, settings, arguments.seed, alignment)
+    inversion = inversion_of(arguments, alignment)
     with stop_requests() as stop:
         try:
             if share is not None:
@@ -228,6 +220,24 @@ def run(arguments: argparse.Namespace) -> int:
                 sys.stderr.flush()
                 os._exit(EXIT_STATUS)
             return EXIT_STATUS
+
+
+def inversion_of(arguments: argparse.Namespace, alignment: Any = None) -> Any:
+    """The `Inversion` that the arguments of `add_method_arguments` ask for."""
+    from jaxface import load_suite
+    from jaxface.jobs.embedding import Inversion
+    from jaxface.methods import pie
+    from jaxface.methods.presets import preset
+
+    if arguments.batch_size is not None and arguments.batch_size < 1:
+        raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
+    changes = _changes(arguments.changes, pie.Settings)
+    try:
+        settings = preset(arguments.preset, **changes)
+    except ValueError as error:
+        raise UsageError(f"--set: {error}") from error
+    suite = load_suite(arguments.suite)
+    return Inversion(suite, arguments.preset, settings, arguments.seed, alignment)
 
 
 def _in_one_piece(
@@ -366,8 +376,8 @@ def _joined_share() -> Any:
     return Share(jax.process_index(), jax.process_count())
 
 
-def _alignment(arguments: argparse.Namespace) -> Any:
-    """The `Alignment` that is asked for, or None."""
+def alignment_of(arguments: argparse.Namespace) -> Any:
+    """The `Alignment` that the arguments of `add_alignment_arguments` ask for, or None."""
     if not arguments.align:
         for name in ("face", "landmarks", "workers"):
             if getattr(arguments, name) is not None:

@@ -8,7 +8,6 @@ from PIL import Image
 
 from jaxface.benchmark import reading
 from jaxface.cli import main
-from jaxface.jobs import embedding
 from tests import quick_slots
 
 

@@ -149,6 +149,7 @@ def test_degraded_pictures():
     np.testing.assert_allclose(found, constant, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_microbatches_normalise_by_their_own_statistics(trained):
     """Where both microbatches have the same statistics they change nothing."""
     recipe, _, _, (batch, _) = trained

@@ -90,6 +90,7 @@ def test_scores_of_known_distances():
     )
 
 
+@pytest.mark.slow
 def test_microbatches_change_nothing():
     recipe = method.recipe(SETTINGS, key=jax.random.key(0), networks={}, held_out=None)
     batch = pictures(np.random.default_rng(3), 16)

@@ -130,6 +130,7 @@ def test_refuses_another_number_of_parameters():
         mofa.MoFASettings(network=ReconstructionConfig(outputs=9), steps=1)
 
 
+@pytest.mark.slow
 def test_microbatches_change_nothing(items):
     models = mofa.models()
     state = mofa.initial_state(SETTINGS, models, jax.random.key(1))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxface.methods import perceptual_features as method
 from jaxface.nets import VGGConfig
@@ -76,6 +77,7 @@ def test_explained_variance_of_the_best_quarter():
     assert abs(explained(0 * found)) < 0.1
 
 
+@pytest.mark.slow
 def test_microbatches_change_nothing():
     state = jax.jit(lambda key: method.initial_state(SETTINGS, key))(jax.random.key(0))
     # The head begins with zeros, and with it everything below has no gradient.

@@ -354,6 +354,7 @@ def test_trains_by_the_verb_and_resumes(tmp_path, models, monkeypatch):
     np.testing.assert_array_equal(begun.decoder[...], network.decoder[...])
 
 
+@pytest.mark.slow
 def test_microbatches_keep_the_pairs(models, state):
     batch = {"key": key_words(0, "train", ITEMS[:8])}
     assert_parts_agree(rignet.rig_phase, SETTINGS, state, models, batch)

@@ -187,6 +187,7 @@ def test_refuses_a_generator_of_other_sizes(trained):
         route.initial_state(other, jax.random.key(5), trained[0].generator)
 
 
+@pytest.mark.slow
 def test_microbatches_change_nothing():
     batch = batch_of(jax.random.key(3))
     assert_parts_agree(

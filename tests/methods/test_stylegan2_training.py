@@ -298,7 +298,10 @@ def test_configurations_load(name, resolution, batch_size):
 
 @pytest.mark.parametrize(
     ("name", "optimizer"),
-    [("generator", "generator_optimizer"), ("discriminator", "discriminator_optimizer")],
+    [
+        pytest.param("generator", "generator_optimizer", marks=pytest.mark.slow),
+        ("discriminator", "discriminator_optimizer"),
+    ],
 )
 def test_microbatches_change_nothing_where_nothing_is_drawn(initial, batch, name, optimizer):
     """Groups of the minibatch deviation included; noise and the like are drawn by each part."""
@@ -318,6 +321,7 @@ def test_microbatches_change_nothing_where_nothing_is_drawn(initial, batch, name
     assert_parts_agree(make, settings, initial, {"perceptual": None}, batch, optimizer=optimizer)
 
 
+@pytest.mark.slow
 def test_microbatches_draw_for_themselves_and_regularise(initial, batch):
     one, _ = run("path_length", initial, batch)
     two, metrics = run("path_length", initial, batch, microbatches=2)

@@ -107,7 +107,6 @@ def test_two_processes_train_what_one_does_and_one_goes_on(tmp_path):
         (["--coordinator", "here:1234"], "only with --distributed"),
         (["--distributed", "--process", "0"], "belong together"),
         (["--distributed", "--coordinator", "here"], "expected HOST:PORT"),
-        (["--distributed"], "--distributed: "),
     ],
 )
 def test_wrong_calls_end_with_one_line(tmp_path, flags, message, capsys):
@@ -116,6 +115,13 @@ def test_wrong_calls_end_with_one_line(tmp_path, flags, message, capsys):
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+def test_without_a_launcher_it_must_be_told(tmp_path):
+    call = ["train", "generator", "--config", "absent.py", "--out", str(tmp_path), "--distributed"]
+    said = subprocess.run([sys.executable, "-c", PROGRAM, *call], capture_output=True, text=True)
+    assert said.returncode == 2
+    assert "or start under SLURM" in said.stderr.splitlines()[-1]
 
 
 def test_several_processes_make_no_data_set(tmp_path, monkeypatch):

@@ -67,8 +67,8 @@ def require_ray() -> Any:
       UsageError: it is not installed.
     """
     try:
-        import ray
-        import ray.data
+        import ray  # pyright: ignore[reportMissingImports]
+        import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UsageError(
             f'--engine ray needs Ray Data ({error}): pip install "jaxface[ray]"'

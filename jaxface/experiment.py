@@ -3,7 +3,8 @@
 A file in `configs/` holds one, as the function ``get_config() -> Experiment``. The run folder
 receives checkpoints, metrics and sample grids (`jaxface.train.fit`), and at the end the networks as
 safetensors files that `jaxface.load_network` reads. A run that is stopped leaves there what it got
-to.
+to. Of several processes (`jaxface.processes`) each reads its share of every batch, and the first
+one writes.
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from jaxface.devices import data_mesh, divisor_mesh
 from jaxface.errors import UsageError
 from jaxface.recipe import Recipe, RecipeMaker
 from jaxface.suite import load_suite
-from jaxface.train import Hook, Interrupted, fit, sample_grid
+from jaxface.train import Hook, Interrupted, fit, own_copy, sample_grid
 from jaxface.weights import load_network, save_network
 
 NUM_HELD_OUT = 256
@@ -161,7 +162,8 @@ def run_experiment(name: str, experiment: Experiment, directory: pathlib.Path) -
       The finished networks by role, as they were written to `<directory>/<role>.safetensors`.
 
     Raises:
-      UsageError: the method trains something else, or expects other persons than the data has.
+      UsageError: the method trains something else, or expects other persons than the data has; or
+        one of several processes finds no data set where a single one would make it.
     """
     make = _method(name, experiment.method)
     _check_identities(name, experiment)
@@ -185,13 +187,14 @@ def run_experiment(name: str, experiment: Experiment, directory: pathlib.Path) -
                 checkpoint_every=experiment.checkpoint_every,
                 hooks=_hooks(recipe, directory, experiment.look_every),
                 settings=_identity(name, experiment),
-                mesh=_mesh(name, stage.batch_size),
+                mesh=_mesh(name, stage.batch_size, stage.microbatches),
                 parameters=recipe.parameters if steps == stage.steps else None,
             )
     except Interrupted as stop:
-        _write(dict(recipe.networks(stop.state)), experiment, stop.step, directory)
+        networks_now = recipe.networks(own_copy(stop.state))
+        _write(dict(networks_now), experiment, stop.step, directory)
         raise
-    finished = dict(recipe.networks(state))
+    finished = dict(recipe.networks(own_copy(state)))
     _write(finished, experiment, steps, directory)
     return finished
 
@@ -235,14 +238,16 @@ def _write(
             save_network(path, network, metadata=_metadata(experiment, steps))
 
 
-def _mesh(name: str, batch_size: int) -> Mesh:
-    """All devices; on CPU, where they are cores of one machine, as many as divide the batch."""
+def _mesh(name: str, batch_size: int, microbatches: int) -> Mesh:
+    """All devices; on CPU, where they are cores of one machine, as many as divide a microbatch."""
+    each = batch_size // microbatches
     if jax.default_backend() == "cpu" and jax.process_count() == 1:
-        return divisor_mesh(batch_size)
-    if batch_size % jax.device_count():
+        return divisor_mesh(each)
+    if each % jax.device_count():
+        what = "a batch" if microbatches == 1 else "a microbatch"
         raise UsageError(
-            f"train {name}: a batch of {batch_size} does not divide over {jax.device_count()} "
-            "devices; change it with --set"
+            f"train {name}: {what} of {each} does not divide over {jax.device_count()} devices; "
+            "change it with --set"
         )
     return data_mesh()
 
@@ -330,7 +335,7 @@ def _sources(data: Any) -> tuple[Any, Any | None]:
         return pipelines.FolderSource(data.path, data.resolution), None
     if isinstance(data, PreparedDataset):
         return pipelines.tfds_source(data.path, split=data.split), None
-    from jaxface.data.synthetic_portraits import PortraitsConfig, generate
+    from jaxface.data.synthetic_portraits import PortraitsConfig, generate, is_generated
 
     if isinstance(data, IdentityPortraits):
         each = data.images_per_identity
@@ -342,6 +347,11 @@ def _sources(data: Any) -> tuple[Any, Any | None]:
     else:
         sizes = {"num_train": data.num_train, "num_test": data.num_test}
     config = PortraitsConfig(resolution=data.resolution, seed=data.seed, **sizes)
+    if jax.process_count() > 1 and not is_generated(config, data.directory):
+        raise UsageError(
+            f"{data.directory}: the data set is not there, and {jax.process_count()} processes "
+            "would make it at once; make it first, with `jaxface data`"
+        )
     folder = generate(config, data.directory)
     test = pipelines.tfds_source(folder, split="test") if config.num_test else None
     return pipelines.tfds_source(folder), test
@@ -368,10 +378,12 @@ def _identity(name: str, experiment: Experiment) -> dict[str, Any]:
     data = dataclasses.asdict(experiment.data)
     data.pop("directory", None)
     data.pop("path", None)
+    method = dataclasses.asdict(experiment.method)
+    method.pop("microbatches", None)  # goes by the memory that there is
     settings = {
         "train": name,
         "method": type(experiment.method).__name__,
-        "settings": dataclasses.asdict(experiment.method),
+        "settings": method,
         "data": data,
     }
     return json.loads(json.dumps(settings))

@@ -7,6 +7,7 @@ Python's own calls are left out: they are many, and the programs are compiled.
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class ChunkTrace:
       stop: the question.
 
     Attributes:
-      begun: whether there is a trace.
+      begun: whether there is a trace; where there is none at the end, a note on stderr says so.
 
     Raises:
       UsageError: the folder cannot be written.
@@ -87,3 +88,8 @@ class ChunkTrace:
 
     def __exit__(self, *_) -> None:
         self._open.close()
+        if self._folder is not None and not self.begun:
+            print(
+                f"note: --profile {self._folder}: no iterations, so nothing was traced",
+                file=sys.stderr,
+            )

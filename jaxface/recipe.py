@@ -4,16 +4,38 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from jaxface.errors import UsageError
 from jaxface.train import Phase
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """So many steps of the same phases."""
+    """So many steps of the same phases.
+
+    Attributes:
+      phases: of a step.
+      steps: how many.
+      batch_size: over all devices and processes.
+      microbatches: parts of a batch whose gradients the phases take one after the other.
+      unit: a microbatch is a multiple of it.
+
+    Raises:
+      UsageError: the batch does not divide.
+    """
 
     phases: Sequence[Phase]
     steps: int
     batch_size: int
+    microbatches: int = 1
+    unit: int = 1
+
+    def __post_init__(self):
+        if self.microbatches < 1 or self.batch_size % (self.microbatches * self.unit):
+            raise UsageError(
+                f"microbatches={self.microbatches}: expected at least 1, and a batch_size that is "
+                f"a multiple of {max(self.microbatches, 1) * self.unit}, got {self.batch_size}; "
+                "change one with --set"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,9 @@ that many steps, beginning with step 0, and is compiled once like the others.
     )
 
 The batch is split over the devices of a mesh with one axis, ``data``; state and constants are
-replicated, and XLA inserts the reductions: a mean over the batch is the mean over all devices.
+replicated, and XLA inserts the reductions: a mean over the batch is the mean over all devices. So
+a batch is the global one, whatever the number of devices and processes; where their memory does not
+hold it, a method takes its gradients in microbatches (`mean_gradients`).
 `fit` resumes from the run folder's newest checkpoint by itself, with the numbers that an
 uninterrupted run would have given. Run folder: `checkpoints/`, `metrics.jsonl`, `tensorboard/`,
 `samples/`.
@@ -45,7 +47,7 @@ from jaxface import telemetry
 from jaxface.checkpoints import CheckpointError, Checkpoints, is_key
 from jaxface.devices import data_mesh
 from jaxface.errors import JaxfaceError
-from jaxface.iteration import Iteration, Phase, Strategy
+from jaxface.iteration import Iteration, Phase, Strategy, platform_strategy
 
 __all__ = [
     "DataEndedError",
@@ -55,6 +57,7 @@ __all__ = [
     "ema_decay",
     "fit",
     "mean_gradients",
+    "own_copy",
     "parameter_table",
     "replicate",
     "restore_state",
@@ -98,7 +101,8 @@ class Hook:
     """Something to do with the state every `every` steps and after the last one.
 
     `fn(step, state) -> metrics or None`: `step` counts the steps done; the state may be read, not
-    kept (the next step donates it); metrics, a dict of floats, join that step's row.
+    kept (the next step donates it); metrics, a dict of floats, join that step's row. Of several
+    processes each calls it, with its own copy of the state.
     """
 
     name: str
@@ -207,9 +211,8 @@ def fit(
                 row = window.pop() if logging else {}
                 with reporter.paused():
                     for hook in due:
-                        row |= {
-                            f"{hook.name}/{k}": v for k, v in (hook.fn(step, state) or {}).items()
-                        }
+                        found = hook.fn(step, own_copy(state)) or {}
+                        row |= {f"{hook.name}/{name}": value for name, value in found.items()}
                 if row:
                     reporter.write(step, row)
                 stopping = stop.agreed(now=logging)
@@ -244,6 +247,13 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
     copies = jax.jit(copy, out_shardings=sharding)(jax.device_put(words, sharding))
     return jax.tree.unflatten(structure, copies)
+
+
+def own_copy(tree: Any) -> Any:
+    """Replicated arrays as this process has them, without those of other processes."""
+    return jax.tree.map(
+        lambda leaf: leaf if leaf.is_fully_addressable else leaf.addressable_data(0), tree
+    )
 
 
 def shard_batch(batch: Any, mesh: Mesh) -> Any:
@@ -295,25 +305,65 @@ def ema_decay(
     return 0.5 ** (batch_size / jnp.maximum(life, 1e-8))
 
 
-def mean_gradients(value_and_grad: Callable, batch: Any, *, parts: int) -> Any:
-    """`value_and_grad(part)` averaged over equal parts of the batch, for less memory.
+def mean_gradients(
+    loss_fn: Callable[[Any, Any, Any], tuple[jax.Array, Any]],
+    params: Any,
+    batch: Any,
+    *,
+    parts: int = 1,
+    group: int = 1,
+) -> tuple[tuple[jax.Array, Any], Any]:
+    """Gradients of a mean over the batch, taken part after part.
+
+    On accelerators memory for one part is enough. On CPU it saves none, and gives the same numbers.
+    Part i takes every parts-th group of items from the i-th on. So each part stays spread over all
+    devices, and statistics over strided groups (`minibatch_std`) keep their groups where the
+    number of groups divides by `parts`.
 
     Args:
-      value_and_grad: part of the batch -> pytree of arrays, each a mean over its items.
-      batch: leaves [B, ...]; B divisible by parts.
-      parts: >= 1. Parts take every parts-th item, so each stays spread over all devices.
+      loss_fn: (params, part of the batch, its number) -> (mean of the items' losses, pytree of
+        floating means over the items). The number, an int32, is there to fold into a key.
+      params: what is differentiated by.
+      batch: leaves [B, ...]; B divisible by parts * group.
+      parts: >= 1.
+      group: neighbours that belong together, such as 2 for pairs.
 
     Returns:
-      The mean of the pytrees, equal to `value_and_grad(batch)` up to rounding.
+      ((loss, means), gradients) as `jax.value_and_grad(loss_fn, has_aux=True)` of the whole batch
+      gives them, up to rounding; where an item's loss depends on the others' (batch
+      normalisation), it now depends on those of its part.
+
+    Raises:
+      ValueError: the batch does not divide.
     """
+    gradients = jax.value_and_grad(loss_fn, has_aux=True)
+    if parts == 1:
+        return gradients(params, batch, jnp.int32(0))
+    sizes = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(batch)}
+    if any(size % (parts * group) for size in sizes):
+        raise ValueError(
+            f"mean_gradients: {parts} parts of groups of {group} need a batch that is a multiple "
+            f"of {parts * group}, got {sorted(sizes)}."
+        )
+    split = jax.tree.map(lambda a: a.reshape(-1, parts, group, *a.shape[1:]), batch)
 
-    def part(i):
-        return value_and_grad(jax.tree.map(lambda a: a[i::parts], batch))
+    def part(number):
+        taken = jax.tree.map(lambda a: a[:, number].reshape(-1, *a.shape[3:]), split)
+        return gradients(params, taken, jnp.int32(number))
 
-    total = part(0)
-    # Unrolled: a loop body would make convolution gradients slow on CPU (`jaxface.iteration`).
-    for i in range(1, parts):
-        total = jax.tree.map(jnp.add, total, part(i))
+    if platform_strategy() == "scan":
+
+        def add(total, number):
+            return jax.tree.map(jnp.add, total, part(number)), None
+
+        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(part, 0))
+        total, _ = jax.lax.scan(add, zeros, jnp.arange(parts, dtype=jnp.int32))
+    else:
+        # On CPU a loop body makes convolution gradients ten times slower (`jaxface.iteration`).
+        # Unrolled, the parts' memory is not shared: XLA drops what would keep them in order.
+        total = part(0)
+        for number in range(1, parts):
+            total = jax.tree.map(jnp.add, total, part(number))
     return jax.tree.map(lambda a: a / parts, total)
 
 
@@ -348,8 +398,8 @@ def sample_grid(
 
         sheet = images.grid(np.asarray(draw(state)), columns)
         path = pathlib.Path(directory) / "samples" / f"{step:08}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
         if jax.process_index() == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
             images.write_png(path, sheet)
 
     return Hook("samples", every, write)

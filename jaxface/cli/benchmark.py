@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from jaxface.cli import benchmark_input
+
 NAME = "benchmark"
 HELP = "time synthesis, projection, PIE, PTI or the networks, alone or beside others"
 
@@ -48,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_shared_arguments(networks)
     _add_out(networks)
+    reading = names.add_parser(
+        benchmark_input.NAME, help=benchmark_input.HELP, description=benchmark_input.HELP
+    )
+    benchmark_input.add_arguments(reading)
     about = f"{', '.join(WORKLOADS)} at {' and '.join(map(str, ALL_RESOLUTIONS))} px, with report"
     everything = names.add_parser("all", help=about, description=about)
     everything.add_argument("--only", nargs="+", choices=WORKLOADS, help="some of them (all)")
@@ -74,6 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.name == "compare":
         return _compare(args)
+    if args.name == benchmark_input.NAME:
+        return benchmark_input.run(args)
     with _without_compilation_cache():
         if args.name == "networks":
             report = _networks(args)

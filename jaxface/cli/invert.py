@@ -3,6 +3,7 @@
 import argparse
 import ast
 import dataclasses
+import os
 import sys
 import typing
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxface.cli.distributed import add_distributed_arguments, join_processes
 from jaxface.errors import UsageError
 
 NAME = "invert"
@@ -31,7 +33,8 @@ ended and redoes nothing; inputs that failed are tried again with --retry-failed
 A large collection is done in shards, with --shard-size 1000, say: DIR receives shards/, one file
 for about so many inputs, which appears whole, and `jaxface merge DIR` makes results.jsonl of them.
 Several processes share the shards: --processes 4 --process 0, ... 3, or SLURM's or a TPU's
-environment. `jaxface status DIR` tells how far a job is. See docs/collections.md.
+environment. Each is a program of its own; --distributed is for slices that demand jax.distributed.
+`jaxface status DIR` tells how far a job is. See docs/collections.md.
 
 exit status: 0, every input is ok; 1, some are not; 2, the call was wrong; 130, stopped by Ctrl-C;
 143, stopped by SIGTERM, with what was under way stored
@@ -64,29 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--retry-failed", action="store_true", help="do inputs again whose row is not ok"
     )
     parser.add_argument("--split", metavar="NAME", help="which split of a data set")
-    parser.add_argument(
-        "--align",
-        action="store_true",
-        help="inputs are photographs: find their faces, cut them out",
-    )
-    parser.add_argument(
-        "--face",
-        choices=("all", "largest"),
-        help="with --align: every face of a photograph, or only its largest (all)",
-    )
-    parser.add_argument(
-        "--landmarks",
-        metavar="FILE",
-        help="with --align: a converted landmark network, FAN or face-api's, that places the 68 "
-        "points in dlib's boxes (dlib's own predictor)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="with --align: processes that look for faces (one a core; 0, none beside this one)",
-    )
-
+    add_alignment_arguments(parser)
     parser.add_argument(
         "--profile",
         metavar="DIR",
@@ -120,10 +101,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="with --shard-size: how many share the shards (the launcher's, else 1)",
     )
+    add_distributed_arguments(parser)
+    parser.add_argument(
+        "--engine",
+        choices=("jax", "ray"),
+        default="jax",
+        help='with --shard-size: ray (extra "ray") has the shards written by Ray actors, on the '
+        "cluster of RAY_ADDRESS or on this host (jax)",
+    )
+    parser.add_argument(
+        "--actors",
+        type=int,
+        metavar="N",
+        help="with --engine ray: how many (as many as the cluster has room for)",
+    )
+    parser.add_argument(
+        "--actor-gpus",
+        type=float,
+        metavar="N",
+        help="with --engine ray: GPUs of each (1 where the cluster has any)",
+    )
+    parser.add_argument(
+        "--actor-cpus", type=float, metavar="N", help="with --engine ray: CPU cores of each (1)"
+    )
+
+
+def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
+    """How faces are found; shared with `jaxface benchmark input`."""
+    parser.add_argument(
+        "--align",
+        action="store_true",
+        help="inputs are photographs: find their faces, cut them out",
+    )
+    parser.add_argument(
+        "--face",
+        choices=("all", "largest"),
+        help="with --align: every face of a photograph, or only its largest (all)",
+    )
+    parser.add_argument(
+        "--landmarks",
+        metavar="FILE",
+        help="with --align: a converted landmark network, FAN or face-api's, that places the 68 "
+        "points in dlib's boxes (dlib's own predictor)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="with --align: processes that look for faces (one a core; 0, none beside this one)",
+    )
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
-    """How inputs are embedded; shared with `jaxface demo` and `jaxface compile`."""
+    """How inputs are embedded; shared with `jaxface demo`, `compile` and `benchmark input`."""
     parser.add_argument(
         "--suite",
         default="embedded",
@@ -166,8 +196,9 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.inputs import find_inputs
 
     # Mistakes in the call are found before JAX is set up and networks are loaded.
-    alignment = _alignment(arguments)
+    alignment = alignment_of(arguments)
     share = _share(arguments)
+    fleet = _fleet(arguments)
     inputs = find_inputs(
         arguments.inputs,
         manifests=arguments.manifest,
@@ -178,24 +209,29 @@ def run(arguments: argparse.Namespace) -> int:
     for remark in inputs.remarks:
         print(f"note: {remark}", file=sys.stderr)
 
+    import jax
+
+    if join_processes(arguments):
+        share = _joined_share()
+    if fleet is not None:
+        jax.config.update("jax_platforms", "cpu")  # this host's accelerators are the actors'
+
     from jaxface.jobs.termination import EXIT_STATUS, Stopped, stop_requests
     from jaxface.profiling import ChunkTrace
 
     inversion = inversion_of(arguments, alignment)
-    with stop_requests() as asked, ChunkTrace(arguments.profile, asked) as stop:
+    with stop_requests() as asked:
         try:
-            if share is not None:
-                return _in_shards(arguments, inputs.items, inversion, share, stop)
-            return _in_one_piece(arguments, inputs.items, inversion, stop)
+            with ChunkTrace(arguments.profile, asked) as stop:
+                if share is not None:
+                    return _in_shards(arguments, inputs.items, inversion, share, fleet, stop)
+                return _in_one_piece(arguments, inputs.items, inversion, stop)
         except Stopped:
             print("jaxface: stopped as asked; the same command goes on from there", file=sys.stderr)
+            if arguments.distributed:  # else it would wait for the other processes
+                sys.stderr.flush()
+                os._exit(EXIT_STATUS)
             return EXIT_STATUS
-        finally:
-            if arguments.profile is not None and not stop.begun:
-                print(
-                    f"note: --profile {arguments.profile}: no iterations, so nothing was traced",
-                    file=sys.stderr,
-                )
 
 
 def inversion_of(arguments: argparse.Namespace, alignment: Any = None) -> Any:
@@ -257,8 +293,10 @@ def _in_shards(
     items: Sequence[Any],
     inversion: Any,
     share: Any,
+    fleet: Any,
     stop: Callable[[], bool],
 ) -> int:
+    from jaxface.jobs.fleet import invert_on_ray
     from jaxface.jobs.sharded import invert_shards
     from jaxface.jobs.shards import ShardsFolder, job_description
 
@@ -272,14 +310,15 @@ def _in_shards(
     shape = (generator.num_ws, generator.w_mean.shape[-1])
     with ShardsFolder(arguments.out, settings, share, shape) as folder:
         try:
-            statuses = invert_shards(
-                items,
-                folder,
-                inversion,
-                batch_size=arguments.batch_size,
-                stop=stop,
-                keep_images=arguments.reconstructions,
-            )
+            options = {
+                "batch_size": arguments.batch_size,
+                "stop": stop,
+                "keep_images": arguments.reconstructions,
+            }
+            if fleet is None:
+                statuses = invert_shards(items, folder, inversion, **options)
+            else:
+                statuses = invert_on_ray(items, folder, inversion, fleet, **options)
         except KeyboardInterrupt:
             print(
                 f"jaxface: stopped with {len(folder.finished())} of {folder.count} shards done; "
@@ -302,6 +341,9 @@ def _share(arguments: argparse.Namespace) -> Any:
         for name in ("format", "process", "processes"):
             if getattr(arguments, name) is not None:
                 raise UsageError(f"--{name} is of use only with --shard-size")
+        if arguments.distributed or arguments.engine != "jax":
+            name = "distributed" if arguments.distributed else "engine"
+            raise UsageError(f"--{name} is of use only with --shard-size")
         if arguments.reconstructions:
             raise UsageError("--reconstructions is of use only with --shard-size")
         if is_remote(arguments.out):
@@ -315,13 +357,43 @@ def _share(arguments: argparse.Namespace) -> Any:
             "with a manifest of them and another --out"
         )
 
+    from jaxface.jobs.heartbeat import Share
     from jaxface.jobs.hosts import share_of_this_process
 
+    if arguments.engine == "ray":
+        return Share()
     return share_of_this_process(arguments.process, arguments.processes)
 
 
-def _alignment(arguments: argparse.Namespace) -> Any:
-    """The `Alignment` that is asked for, or None."""
+def _fleet(arguments: argparse.Namespace) -> Any:
+    """The `Fleet` that --engine ray asks for, or None."""
+    if arguments.engine != "ray":
+        for name in ("actors", "actor_gpus", "actor_cpus"):
+            if getattr(arguments, name) is not None:
+                raise UsageError(f"--{name.replace('_', '-')} is of use only with --engine ray")
+        return None
+    for name in ("distributed", "process", "processes"):
+        if getattr(arguments, name) not in (None, False):
+            raise UsageError(f"--{name}: with --engine ray, Ray shares the shards; leave it out")
+
+    from jaxface.jobs.fleet import Fleet, require_ray
+
+    require_ray()
+    cpus = 1 if arguments.actor_cpus is None else arguments.actor_cpus
+    return Fleet(arguments.actors, arguments.actor_gpus, cpus)
+
+
+def _joined_share() -> Any:
+    """The `Share` of one of the processes of a JAX program."""
+    import jax
+
+    from jaxface.jobs.heartbeat import Share
+
+    return Share(jax.process_index(), jax.process_count())
+
+
+def alignment_of(arguments: argparse.Namespace) -> Any:
+    """The `Alignment` that the arguments of `add_alignment_arguments` ask for, or None."""
     if not arguments.align:
         for name in ("face", "landmarks", "workers"):
             if getattr(arguments, name) is not None:

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import pathlib
 
+from jaxface.cli.distributed import add_distributed_arguments, join_processes
 from jaxface.errors import UsageError
 
 NAME = "train"
@@ -19,6 +20,9 @@ method.learning_rate=1e-3 --set data.directory=/data.
 DIR receives checkpoints/, metrics.jsonl, tensorboard/, samples/ and at the end the networks as
 safetensors, also where it is stopped. A stopped run goes on with --resume, with the numbers it
 would have had; --begin starts another one from its networks, with a fresh optimiser.
+
+With --distributed several processes, one on each host, train together: the same command on each,
+with DIR where all see it. See docs/training.md.
 
 exit status: 0, trained to the end; 2, the call was wrong; 130 or 143, stopped and checkpointed
 """
@@ -55,6 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change a setting of the configuration; may be repeated",
     )
+    add_distributed_arguments(parser)
+    parser.add_argument(
+        "--process",
+        type=int,
+        metavar="I",
+        help="with --distributed: which of the processes this is, from 0 (the launcher's)",
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="P",
+        help="with --distributed: how many there are (the launcher's)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,6 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{out}: there is a run here; --resume continues it, --out names another")
     if arguments.begin is not None and arguments.resume:
         raise UsageError("--begin starts a run and --resume continues one; give one of them")
+    # What DIR holds was looked at before any process can write there.
+    if not join_processes(arguments):
+        for name in ("process", "processes"):
+            if getattr(arguments, name) is not None:
+                raise UsageError(f"--{name} is of use only with --distributed")
+
+    import jax
 
     from jaxface.experiment import load_experiment, run_experiment
     from jaxface.overrides import apply_overrides
@@ -77,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         networks = dict(experiment.networks) | _networks(pathlib.Path(arguments.begin))
         experiment = dataclasses.replace(experiment, networks=networks)
     networks = run_experiment(arguments.target, experiment, out)
-    for role in networks:
+    for role in networks if jax.process_index() == 0 else ():
         print(out / f"{role}.safetensors")
     return 0
 

@@ -235,6 +235,12 @@ def generate(config: PortraitsConfig, directory: str | os.PathLike[str]) -> path
     return pathlib.Path(builder.data_path)
 
 
+def is_generated(config: PortraitsConfig, directory: str | os.PathLike[str]) -> bool:
+    """Whether `generate` would have nothing to do."""
+    builder = SyntheticPortraits(config=config, data_dir=os.fspath(directory))
+    return (pathlib.Path(builder.data_path) / "dataset_info.json").is_file()
+
+
 @dataclasses.dataclass(frozen=True)
 class _Shard:
     split: str

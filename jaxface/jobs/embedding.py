@@ -39,6 +39,7 @@ from jaxface.suite import Suite
 
 AHEAD = 64  # inputs that are read before a slot is free for them: a few batches
 DIVERGED = "diverged"
+_Flying = tuple[Portrait, np.ndarray]  # a portrait under way and the words of its key
 _BANK = 0x62616E6B  # folded into the seed's key, apart from every item's
 
 
@@ -129,6 +130,17 @@ class Embedder:
         self.size = batch_size or default_batch_size(resolution, inputs)
         self._slots: Slots | None = None
         self._halved = False
+        self._key = jax.random.key(inversion.seed)
+        # Looked up once: they are in every row, and take longer than a row.
+        self._shared = {
+            "settings": {
+                "preset": inversion.preset,
+                "suite": inversion.suite.name,
+                "seed": inversion.seed,
+                **dataclasses.asdict(inversion.settings),
+            },
+            "versions": versions(inversion.alignment),
+        }
 
     def results(
         self,
@@ -150,7 +162,7 @@ class Embedder:
           JaxfaceError: the memory ran out, at half the batch size too.
         """
         failed: list[Result] = []
-        flying: dict[str, Portrait] = {}
+        flying: dict[str, _Flying] = {}
         problems = self._problems(found, known, saved or {}, failed, flying)
         first = next(problems, None)
         if first is not None:
@@ -184,7 +196,7 @@ class Embedder:
           UsageError: `batch_size` does not fit the devices' memory.
         """
         self._slots = self._slots or self._fitting_slots()
-        _key_words(self._inversion, "any")  # small programs of their own
+        self._key_words("any")  # small programs of their own
         return self._slots.compile(self._inversion.networks, self._image)
 
     def _problems(
@@ -193,12 +205,12 @@ class Embedder:
         known: Callable[[Portrait], bool],
         saved: Mapping[str, Saved],
         failed: list[Result],
-        flying: dict[str, Portrait],
+        flying: dict[str, _Flying],
     ) -> Iterator[Problem]:
         """Portraits as problems; inputs without any go to `failed`."""
         for item, portraits in found:
             if isinstance(portraits, ImageError):
-                row = _row(self._inversion, item.id, item, portraits.status, str(portraits))
+                row = self._row(item.id, item, portraits.status, str(portraits))
                 failed.append(Result(row))
                 self._bar.finish(1)
                 continue
@@ -207,21 +219,21 @@ class Embedder:
                 if known(portrait):
                     self._bar.finish(1)
                     continue
-                flying[portrait.id] = portrait
+                words = self._key_words(portrait.id)
+                flying[portrait.id] = portrait, words
                 yield Problem(
                     portrait.id,
                     portrait.image.pixels,
-                    _key_words(self._inversion, portrait.id),
+                    words,
                     saved.get(portrait.id, Saved()),
                 )
 
-    def _finished(self, ended: list[Outcome], flying: dict[str, Portrait]) -> list[Result]:
+    def _finished(self, ended: list[Outcome], flying: dict[str, _Flying]) -> list[Result]:
         self._bar.finish(len(ended))
-        return [self._result(outcome, flying.pop(outcome.name)) for outcome in ended]
+        return [self._result(outcome, *flying.pop(outcome.name)) for outcome in ended]
 
-    def _result(self, outcome: Outcome, portrait: Portrait) -> Result:
-        words = _key_words(self._inversion, portrait.id)
-        row = _row(self._inversion, portrait.id, portrait.item, OK, None) | {
+    def _result(self, outcome: Outcome, portrait: Portrait, words: np.ndarray) -> Result:
+        row = self._row(portrait.id, portrait.item, OK, None) | {
             "notes": list(portrait.image.notes),
             **face_columns(portrait),
             "steps": outcome.steps,
@@ -239,6 +251,33 @@ class Embedder:
         row |= {name: _number(losses[name]) for name in {"perceptual", "loss"} & set(losses)}
         png = encode_png(measures["pixels"]) if self._keep_images else None
         return Result(row, w_plus, png)
+
+    def _key_words(self, portrait_id: str) -> np.ndarray:
+        """The words of a portrait's key."""
+        return np.asarray(jax.random.key_data(item_keys(self._key, [portrait_id])))[0]
+
+    def _row(self, row_id: str, item: Item, status: str, reason: str | None) -> dict[str, Any]:
+        """A row of `results.jsonl` with every column; those that a failed input lacks are null."""
+        return {
+            "id": row_id,
+            "input": item.id,
+            "path": item.path,
+            "status": status,
+            "reason": reason,
+            "notes": [],
+            "face": None,
+            "transform": None,
+            "psnr": None,
+            "ssim": None,
+            "perceptual": None,
+            "loss": None,
+            "steps": None,
+            "seconds": None,
+            "key": None,
+            "latents": None,
+            "reconstruction": None,
+            **self._shared,
+        }
 
     def _fitting_slots(self) -> Slots:
         """Slots that fit the memory, by the analysis of the programs that will run."""
@@ -296,12 +335,6 @@ def _compiled_slots(
     return pie.slots(settings, num_ws, size, mesh=mesh, measure=measure)
 
 
-def _key_words(inversion: Inversion, portrait_id: str) -> np.ndarray:
-    """The words of a portrait's key."""
-    keys = item_keys(jax.random.key(inversion.seed), [portrait_id])
-    return np.asarray(jax.random.key_data(keys))[0]
-
-
 def _measure(images: jax.Array, targets: jax.Array, *, keep_images: bool) -> dict[str, jax.Array]:
     """The metrics of the picture that is stored, whose pixels are clipped, and its 8 bits."""
     images = jnp.clip(images, -1, 1)
@@ -337,34 +370,6 @@ def face_columns(portrait: Portrait) -> dict[str, Any]:
     return {
         "face": {"number": face.number, "of": face.of},
         "transform": face.transform.to_json(),
-    }
-
-
-def _row(
-    inversion: Inversion, row_id: str, item: Item, status: str, reason: str | None
-) -> dict[str, Any]:
-    """A row of `results.jsonl` with every column; those that a failed input lacks are null."""
-    settings = {"preset": inversion.preset, "suite": inversion.suite.name, "seed": inversion.seed}
-    return {
-        "id": row_id,
-        "input": item.id,
-        "path": item.path,
-        "status": status,
-        "reason": reason,
-        "notes": [],
-        "face": None,
-        "transform": None,
-        "psnr": None,
-        "ssim": None,
-        "perceptual": None,
-        "loss": None,
-        "steps": None,
-        "seconds": None,
-        "key": None,
-        "latents": None,
-        "reconstruction": None,
-        "settings": settings | dataclasses.asdict(inversion.settings),
-        "versions": versions(inversion.alignment),
     }
 
 

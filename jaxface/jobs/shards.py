@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -147,6 +148,14 @@ class ShardsFolder:
         """{number: summary} of the shards that are done, by whichever process."""
         return finished_shards(self.folder, self.count, self._kind)
 
+    def summary(self, number: int) -> dict[str, Any] | None:
+        """What a finished shard holds, whoever wrote it; None for one that is not."""
+        return finished_shards(self.folder, self.count, self._kind, [number]).get(number)
+
+    def unlocked(self) -> "ShardsFolder":
+        """A copy for another process, which may write shards while this one holds the folder."""
+        return ShardsFolder(self.folder, self.settings, self.share, self._shape)
+
     @contextlib.contextmanager
     def writer(self, number: int) -> Iterator["OpenShard"]:
         """Collects a shard's results; its file appears when the block ends well.
@@ -255,6 +264,8 @@ class OpenShard:
             "inputs": self.inputs,
             "statuses": self.statuses,
             "process": share.name,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
             "finished": time.time(),
         }
 
@@ -264,11 +275,13 @@ def shard_name(number: int, count: int, kind: str) -> str:
     return f"{number:05d}-of-{count:05d}.{SUFFIXES[kind]}"
 
 
-def finished_shards(folder: str, count: int, kind: str) -> dict[int, dict[str, Any]]:
-    """{number: summary} of the shards whose files are there."""
+def finished_shards(
+    folder: str, count: int, kind: str, wanted: Sequence[int] | None = None
+) -> dict[int, dict[str, Any]]:
+    """{number: summary} of the shards whose files are there, of all or of those wanted."""
     names = set(names_in(joined(folder, SHARDS)))
     found = {}
-    for number in range(count):
+    for number in range(count) if wanted is None else wanted:
         name = shard_name(number, count, kind)
         if name in names:
             summary = joined(folder, SHARDS, os.path.splitext(name)[0] + ".json")

@@ -31,7 +31,7 @@ from jaxface.methods.clipped_adam import clipped_adam
 from jaxface.methods.degradation import degrade
 from jaxface.metrics import true_accept_rate, verification_accuracy, verification_pairs
 from jaxface.nets import IRSE, IRSEConfig
-from jaxface.train import Phase
+from jaxface.train import Phase, mean_gradients
 
 Batch = Mapping[str, jax.Array]
 
@@ -47,6 +47,8 @@ class ArcFaceSettings:
     """Persons in the training set."""
     steps: int
     batch_size: int = 64
+    microbatches: int = 1
+    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
     s: float = 32.0
     """Radius of the hypersphere. The paper's is twice this, for 20 times the persons."""
     m: float = 0.4
@@ -103,8 +105,9 @@ def recognition_phase(settings: ArcFaceSettings) -> Phase:
     """
     optimizer = _optimizer(settings)
 
-    def loss_fn(trained, graphdef, rest, images, persons):
+    def loss_fn(trained, part, graphdef, rest):
         params, centres = trained
+        images, persons = part
         # A copy, which may change: its running statistics move.
         network = nnx.merge(graphdef, params, rest, copy=True)
         network.train()
@@ -124,8 +127,11 @@ def recognition_phase(settings: ArcFaceSettings) -> Phase:
         images = degrade(images, key, noise=settings.noise, blur=settings.blur)
         graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
         trained = (params, state.centres)
-        (loss, (rest, accuracy)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            trained, graphdef, rest, images, batch["person"]
+        (loss, (rest, accuracy)), grads = mean_gradients(
+            lambda trained, part, _: loss_fn(trained, part, graphdef, rest),
+            trained,
+            (images, batch["person"]),
+            parts=settings.microbatches,
         )
         updates, optimizer_state = optimizer.update(grads, state.optimizer, trained)
         moved: Any = optax.apply_updates(trained, updates)
@@ -187,7 +193,14 @@ def recipe(
     state = initial_state(settings, key, networks.get("recognition"))
     return recipes.Recipe(
         state=state,
-        stages=[recipes.Stage([recognition_phase(settings)], settings.steps, settings.batch_size)],
+        stages=[
+            recipes.Stage(
+                [recognition_phase(settings)],
+                settings.steps,
+                settings.batch_size,
+                microbatches=settings.microbatches,
+            )
+        ],
         fields=("image", "person"),
         networks=lambda state: {"recognition": state.network},
         parameters=nnx.state(state.network, nnx.Param),

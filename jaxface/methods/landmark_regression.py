@@ -24,7 +24,7 @@ from jaxface.methods.weight_average import average_weights
 from jaxface.metrics import nme
 from jaxface.morphable import FaceParameters, landmarks, scene_from_gaussian
 from jaxface.nets import LandmarkConfig, LandmarkNet
-from jaxface.train import Phase, ema_decay
+from jaxface.train import Phase, ema_decay, mean_gradients
 
 Batch = Mapping[str, jax.Array]
 
@@ -42,6 +42,8 @@ class LandmarkSettings:
     network: LandmarkConfig
     steps: int
     batch_size: int = 32
+    microbatches: int = 1
+    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     noise: float = 0.02
@@ -98,9 +100,10 @@ def landmark_phase(settings: LandmarkSettings) -> Phase:
     """
     optimizer = _optimizer(settings)
 
-    def loss_fn(params, graphdef, images, true):
+    def loss_fn(params, part, graphdef):
+        images, true = part
         found = nnx.merge(graphdef, params)(images)
-        return jnp.mean(landmark_distance(found, true, images.shape[1]))
+        return jnp.mean(landmark_distance(found, true, images.shape[1])), None
 
     def step(state: LandmarkState, constants, batch: Batch, key: jax.Array):
         del constants
@@ -108,7 +111,12 @@ def landmark_phase(settings: LandmarkSettings) -> Phase:
         images = from_uint8(images) if images.dtype == jnp.uint8 else images
         images = degrade(images, key, noise=settings.noise, blur=settings.blur)
         graphdef, params = nnx.split(state.network, nnx.Param)
-        loss, grads = jax.value_and_grad(loss_fn)(params, graphdef, images, batch["landmarks"])
+        (loss, _), grads = mean_gradients(
+            lambda params, part, _: loss_fn(params, part, graphdef),
+            params,
+            (images, batch["landmarks"]),
+            parts=settings.microbatches,
+        )
         updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
         network = nnx.merge(graphdef, optax.apply_updates(params, updates))
         count = images.shape[0]
@@ -170,7 +178,14 @@ def recipe(
     state = initial_state(settings, key, networks.get("landmarks"))
     return recipes.Recipe(
         state=state,
-        stages=[recipes.Stage([landmark_phase(settings)], settings.steps, settings.batch_size)],
+        stages=[
+            recipes.Stage(
+                [landmark_phase(settings)],
+                settings.steps,
+                settings.batch_size,
+                microbatches=settings.microbatches,
+            )
+        ],
         fields=("image", "landmarks"),
         networks=lambda state: {"landmarks": state.average},
         parameters=nnx.state(state.network, nnx.Param),

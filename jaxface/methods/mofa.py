@@ -53,7 +53,7 @@ from jaxface.nets import (
     VGGFaceReconstructionConfig,
 )
 from jaxface.nets.trunk_reconstruction import begin_with_trunk, make_reconstruction
-from jaxface.train import Phase, ema_decay
+from jaxface.train import Phase, ema_decay, mean_gradients
 
 Batch = Mapping[str, jax.Array]
 
@@ -94,6 +94,8 @@ class MoFASettings:
     VGG-Face's)."""
     steps: int
     batch_size: int = 32
+    microbatches: int = 1
+    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
     learning_rate: float = 1e-3
     warmup_steps: int = 300
     photometric_weight: float = 2.0
@@ -264,22 +266,28 @@ def reconstruction_phase(settings: MoFASettings) -> Phase:
     optimizer = _optimizer(settings)
     annealed = 0.5 * settings.steps * settings.batch_size  # images
 
-    def loss_fn(params, graphdef, rest, models, images, landmarks, seen):
+    def loss_fn(params, part, graphdef, rest, models, seen):
+        images, landmarks = part
         network = nnx.merge(graphdef, params, rest)
         face = FaceParameters.from_flat(network(images))
         fall = (settings.occluded / settings.occluded_first) ** jnp.minimum(1.0, seen / annealed)
         losses, terms = reconstruction_energy(
             settings, models, face, images, landmarks, settings.occluded_first * fall
         )
-        return jnp.mean(losses), terms
+        return jnp.mean(losses), {name: jnp.mean(term) for name, term in terms.items()}
 
     def step(state: MoFAState, constants: Models, batch: Batch, key: jax.Array):
         del key
         images = batch["image"]
         images = from_uint8(images) if images.dtype == jnp.uint8 else images
         graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
-        (loss, terms), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, graphdef, rest, constants, images, batch["landmarks"], state.images_seen
+        (loss, terms), grads = mean_gradients(
+            lambda params, part, _: loss_fn(
+                params, part, graphdef, rest, constants, state.images_seen
+            ),
+            params,
+            (images, batch["landmarks"]),
+            parts=settings.microbatches,
         )
         updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
         network = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
@@ -291,7 +299,7 @@ def reconstruction_phase(settings: MoFASettings) -> Phase:
             optimizer=optimizer_state,
             images_seen=seen,
         )
-        return state, {"loss": loss} | {name: jnp.mean(term) for name, term in terms.items()}
+        return state, {"loss": loss, **terms}
 
     return Phase("mofa", step)
 
@@ -365,7 +373,12 @@ def recipe(
     return recipes.Recipe(
         state=state,
         stages=[
-            recipes.Stage([reconstruction_phase(settings)], settings.steps, settings.batch_size)
+            recipes.Stage(
+                [reconstruction_phase(settings)],
+                settings.steps,
+                settings.batch_size,
+                microbatches=settings.microbatches,
+            )
         ],
         fields=("image", "landmarks"),
         constants=constants,

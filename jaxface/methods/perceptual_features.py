@@ -20,7 +20,7 @@ from jaxface import recipe as recipes
 from jaxface.images import from_uint8
 from jaxface.methods.clipped_adam import clipped_adam
 from jaxface.nets import VGG16, VGGConfig
-from jaxface.train import Phase
+from jaxface.train import Phase, mean_gradients
 
 Batch = Mapping[str, jax.Array]
 
@@ -37,6 +37,8 @@ class FeatureSettings:
     """The first factors of a scene, those that are read."""
     steps: int
     batch_size: int = 32
+    microbatches: int = 1
+    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
     learning_rate: float = 1e-3
     warmup_steps: int = 200
     noise: float = 0.02
@@ -89,9 +91,10 @@ def feature_phase(settings: FeatureSettings) -> Phase:
     """
     optimizer = _optimizer(settings)
 
-    def loss_fn(params, graphdef, images, factors):
+    def loss_fn(params, part, graphdef):
+        images, factors = part
         found = nnx.merge(graphdef, params)(images)
-        return jnp.mean(factor_error(found, factors)), found
+        return jnp.mean(factor_error(found, factors)), unexplained_share(found, factors)
 
     def step(state: FeatureState, constants, batch: Batch, key: jax.Array):
         del constants
@@ -100,24 +103,38 @@ def feature_phase(settings: FeatureSettings) -> Phase:
         images = images + settings.noise * jax.random.normal(key, images.shape)
         factors = batch["factors"][:, : settings.num_factors]
         graphdef, params = nnx.split(state.reader, nnx.Param)
-        (loss, found), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, graphdef, images, factors
+        (loss, unexplained), grads = mean_gradients(
+            lambda params, part, _: loss_fn(params, part, graphdef),
+            params,
+            (images, factors),
+            parts=settings.microbatches,
         )
         updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
         reader = nnx.merge(graphdef, optax.apply_updates(params, updates))
-        best = explained_variance(found, factors)
+        best = explained_variance(unexplained)
         return FeatureState(reader, optimizer_state), {"loss": loss, "explained": best}
 
     return Phase("features", step)
 
 
-def explained_variance(found: jax.Array, factors: jax.Array) -> jax.Array:
+def unexplained_share(found: jax.Array, factors: jax.Array) -> jax.Array:
+    """Share of each factor's variance that a reading [N, F] leaves, [F].
+
+    Factors are whitened: their variance is 1.
+    """
+    return jnp.mean(jnp.square(found - factors), axis=0)
+
+
+def explained_variance(unexplained: jax.Array) -> jax.Array:
     """Share of the variance explained, averaged over the quarter of the factors read best.
 
     Most of the factors move a picture by less than its noise and stay unread, so the mean over all
-    says little. Factors are whitened: their variance is 1.
+    says little.
+
+    Args:
+      unexplained: see `unexplained_share`.
     """
-    share = 1.0 - jnp.mean(jnp.square(found - factors), axis=0)
+    share = 1.0 - unexplained
     return jnp.mean(jax.lax.top_k(share, max(1, share.size // 4))[0])
 
 
@@ -142,7 +159,14 @@ def recipe(
     state = jax.jit(lambda key: initial_state(settings, key))(key)
     return recipes.Recipe(
         state=state,
-        stages=[recipes.Stage([feature_phase(settings)], settings.steps, settings.batch_size)],
+        stages=[
+            recipes.Stage(
+                [feature_phase(settings)],
+                settings.steps,
+                settings.batch_size,
+                microbatches=settings.microbatches,
+            )
+        ],
         fields=("image", "factors"),
         networks=lambda state: {"perceptual": state.reader.vgg},
         parameters=nnx.state(state.reader, nnx.Param),
@@ -157,6 +181,7 @@ def _score(
     images, factors = held_out["image"], held_out["factors"][:, : settings.num_factors]
 
     def score(state: FeatureState) -> dict[str, float]:
-        return {"explained": float(explained_variance(read(state.reader, images), factors))}
+        unexplained = unexplained_share(read(state.reader, images), factors)
+        return {"explained": float(explained_variance(unexplained))}
 
     return score

@@ -29,7 +29,7 @@ from jaxface.losses.pyramid import pyramid_l1
 from jaxface.methods.weight_average import average_weights
 from jaxface.metrics import psnr
 from jaxface.nets import Generator, GeneratorConfig
-from jaxface.train import Phase, ema_decay
+from jaxface.train import Phase, ema_decay, mean_gradients
 
 Batch = Mapping[str, jax.Array]
 
@@ -71,6 +71,8 @@ class RegressionSettings:
     num_factors: int
     """The first coordinates of z that the scene depends on; the rest of z is free."""
     learning_rate: float = 2.5e-3
+    microbatches: int = 1
+    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
     beta1: float = 0.9
     beta2: float = 0.99
     warmup_steps: int = 200
@@ -203,7 +205,8 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
     """
     optimizer = _optimizer(settings)
 
-    def loss_fn(params, graphdef, rest, constants, z, targets):
+    def loss_fn(params, part, graphdef, rest, constants):
+        z, targets = part
         generator = nnx.merge(graphdef, params, rest)
         w_plus = generator.mapping(z)
         images = images_at(generator, w_plus, stage.resolution)
@@ -218,8 +221,11 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
         z = scene_latents(factors, settings.generator.z_dim, key)
         targets = targets_at(batch["image"], stage.resolution)
         graphdef, params, rest = nnx.split(state.generator, nnx.Param, ...)
-        (loss, (decibels, w_mean)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, graphdef, rest, constants, z, targets
+        (loss, (decibels, w_mean)), grads = mean_gradients(
+            lambda params, part, _: loss_fn(params, part, graphdef, rest, constants),
+            params,
+            (z, targets),
+            parts=settings.microbatches,
         )
         # A scene does not depend on the free coordinates: their true gradient is zero.
         first = grads["mapping"]["layers"][0]["weight"]
@@ -290,7 +296,12 @@ def recipe(
     begin = jax.jit(lambda key, generator: initial_state(settings, key, generator))
     state = begin(state_key, networks.get("generator"))
     stages = [
-        recipes.Stage([regression_phase(settings, stage)], stage.steps, stage.batch_size)
+        recipes.Stage(
+            [regression_phase(settings, stage)],
+            stage.steps,
+            stage.batch_size,
+            microbatches=settings.microbatches,
+        )
         for stage in settings.stages
     ]
     score, draw = (None, None) if held_out is None else _looks(settings, held_out, look_key)

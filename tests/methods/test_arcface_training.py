@@ -11,6 +11,7 @@ from jaxface.errors import UsageError
 from jaxface.methods import arcface
 from jaxface.methods.degradation import degrade
 from jaxface.nets import IRSEConfig
+from tests.methods.microbatches import assert_parts_agree
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -146,3 +147,12 @@ def test_degraded_pictures():
     constant = jnp.full((1, 8, 8, 3), 0.3)
     found = worse(constant, jax.random.key(1), noise=0.0, blur=1.0)
     np.testing.assert_allclose(found, constant, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_microbatches_normalise_by_their_own_statistics(trained):
+    """Where both microbatches have the same statistics they change nothing."""
+    recipe, _, _, (batch, _) = trained
+    settings = dataclasses.replace(SETTINGS, noise=0.0, blur=0.0)
+    twice = {name: np.repeat(value[:8], 2, axis=0) for name, value in batch.items()}
+    assert_parts_agree(arcface.recognition_phase, settings, recipe.state, None, twice)

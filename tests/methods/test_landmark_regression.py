@@ -11,6 +11,7 @@ from jaxface.errors import UsageError
 from jaxface.methods import landmark_regression as method
 from jaxface.morphable import NUM_FACTORS, landmarks, scene_from_gaussian
 from jaxface.nets import LandmarkConfig
+from tests.methods.microbatches import assert_parts_agree
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -87,3 +88,10 @@ def test_scores_of_known_distances():
     np.testing.assert_allclose(
         method.landmark_distance(true + jnp.array([3.0, 4.0]), true, 64), 5 / 64, rtol=1e-3
     )
+
+
+@pytest.mark.slow
+def test_microbatches_change_nothing():
+    recipe = method.recipe(SETTINGS, key=jax.random.key(0), networks={}, held_out=None)
+    batch = pictures(np.random.default_rng(3), 16)
+    assert_parts_agree(method.landmark_phase, SETTINGS, recipe.state, None, batch)

@@ -12,6 +12,7 @@ from jaxface.methods import mofa
 from jaxface.morphable import FaceParameters
 from jaxface.morphable.photometric import photometric_energy
 from jaxface.nets import ReconstructionConfig
+from tests.methods.microbatches import assert_parts_agree
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -127,3 +128,11 @@ def test_errors_of_known_differences(truth):
 def test_refuses_another_number_of_parameters():
     with pytest.raises(ValueError, match="257"):
         mofa.MoFASettings(network=ReconstructionConfig(outputs=9), steps=1)
+
+
+@pytest.mark.slow
+def test_microbatches_change_nothing(items):
+    models = mofa.models()
+    state = mofa.initial_state(SETTINGS, models, jax.random.key(1))
+    batch = {name: items[name] for name in ("image", "landmarks")}
+    assert_parts_agree(mofa.reconstruction_phase, SETTINGS, state, models, batch)

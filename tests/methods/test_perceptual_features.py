@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxface.methods import perceptual_features as method
 from jaxface.nets import VGGConfig
+from tests.methods.microbatches import assert_parts_agree
 
 SETTINGS = method.FeatureSettings(
     network=VGGConfig(channels=(4, 8, 8, 8, 8)),
@@ -66,6 +68,18 @@ def test_noise_and_images_reach_the_step():
 def test_explained_variance_of_the_best_quarter():
     factors = jax.random.normal(jax.random.key(0), (4096, 8))
     found = factors.at[:, 2:].set(0.0)
+
+    def explained(found):
+        return float(method.explained_variance(method.unexplained_share(found, factors)))
+
     # Variances of 4096 samples are within a few percent of 1.
-    assert abs(float(method.explained_variance(found, factors)) - 1) < 1e-6
-    assert abs(float(method.explained_variance(0 * found, factors))) < 0.1
+    assert abs(explained(found) - 1) < 1e-6
+    assert abs(explained(0 * found)) < 0.1
+
+
+@pytest.mark.slow
+def test_microbatches_change_nothing():
+    state = jax.jit(lambda key: method.initial_state(SETTINGS, key))(jax.random.key(0))
+    # The head begins with zeros, and with it everything below has no gradient.
+    state.reader.weight[...] = jax.random.normal(jax.random.key(1), state.reader.weight.shape)
+    assert_parts_agree(method.feature_phase, SETTINGS, state, None, batch_of(jax.random.key(3)))

@@ -14,10 +14,12 @@ from pie_reference import LinearFeatures, LinearGenerator
 
 from jaxface.errors import UsageError
 from jaxface.methods import image2stylegan, pie
+from jaxface.methods.pie import embedding
 from jaxface.methods.presets import PRESETS, preset
 from jaxface.metrics import psnr
 from jaxface.nets import VGG16, Generator, GeneratorConfig, VGGConfig
 from jaxface.solve import Status, item_keys
+from tests.collectives import assert_no_word_between_devices
 
 RESOLUTION = 8
 SHORT = preset("pie_embedded", w_steps=12, w_plus_steps=12, w_step_size=0.2)
@@ -106,6 +108,14 @@ def test_eight_devices_give_what_one_gives(suite, portraits, batch):
     assert_same_embedding(sharded, slice(0, 6), batch, slice(0, 6))
     assert sharded.status.tolist() == [Status.RUNNING] * 6 + [Status.PADDING] * 2
     assert sharded.steps.tolist() == [24] * 6 + [0] * 2
+    used = embedding._embedder(SHORT, suite.generator.num_ws, mesh, 6)
+    steps = [
+        program
+        for iteration in used.solver.iterations.values()
+        for program in iteration.programs.values()
+    ]
+    assert len(steps) == 2
+    assert_no_word_between_devices(*steps, used._targets, used._finish)
 
 
 def assert_same_embedding(a, a_rows, b, b_rows):

@@ -25,7 +25,9 @@ from jaxface.methods.rignet.scores import HeldOut
 from jaxface.morphable import NUM_FACTORS, Scene, render, sample_scenes, scene_from_gaussian
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.nets import GeneratorConfig, ReconstructionConfig
+from jaxface.recipe import Stage
 from jaxface.weights import load_network, save_network
+from tests.methods.microbatches import assert_parts_agree
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -350,3 +352,11 @@ def test_trains_by_the_verb_and_resumes(tmp_path, models, monkeypatch):
     assert jaxface.cli.main(call) == 0
     begun = load_network(tmp_path / "next" / "rignet_illumination.safetensors")
     np.testing.assert_array_equal(begun.decoder[...], network.decoder[...])
+
+
+@pytest.mark.slow
+def test_microbatches_keep_the_pairs(models, state):
+    batch = {"key": key_words(0, "train", ITEMS[:8])}
+    assert_parts_agree(rignet.rig_phase, SETTINGS, state, models, batch)
+    with pytest.raises(UsageError, match="a multiple of 4, got 6"):
+        Stage([rignet.rig_phase(SETTINGS)], 1, batch_size=6, microbatches=2, unit=2)

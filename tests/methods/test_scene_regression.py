@@ -12,6 +12,7 @@ from jaxface.errors import UsageError
 from jaxface.losses.pyramid import halve, pyramid_l1
 from jaxface.methods import scene_regression as route
 from jaxface.nets import VGG16, GeneratorConfig, VGGConfig
+from tests.methods.microbatches import assert_parts_agree
 
 CONFIG = GeneratorConfig(16, channel_base=128, channel_max=16, mapping_layers=2, z_dim=12, w_dim=16)
 SETTINGS = route.RegressionSettings(
@@ -184,3 +185,15 @@ def test_refuses_a_generator_of_other_sizes(trained):
     other = dataclasses.replace(SETTINGS, generator=dataclasses.replace(CONFIG, channel_max=8))
     with pytest.raises(UsageError, match="other sizes"):
         route.initial_state(other, jax.random.key(5), trained[0].generator)
+
+
+@pytest.mark.slow
+def test_microbatches_change_nothing():
+    batch = batch_of(jax.random.key(3))
+    assert_parts_agree(
+        lambda settings: route.regression_phase(settings, settings.stages[0]),
+        SETTINGS,
+        fresh_state(),
+        {"perceptual": None},
+        batch,
+    )

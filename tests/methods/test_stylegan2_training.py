@@ -18,6 +18,7 @@ from jaxface.methods.stylegan2 import losses, training
 from jaxface.methods.weight_average import average_weights
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig
 from jaxface.train import replicate, shard_batch
+from tests.methods.microbatches import assert_parts_agree
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Unoptimised code compiles in half the time.
@@ -293,3 +294,42 @@ def test_configurations_load(name, resolution, batch_size):
     experiment = runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]()
     assert experiment.method.generator.resolution == experiment.data.resolution == resolution
     assert experiment.method.batch_size == batch_size
+
+
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [
+        pytest.param("generator", "generator_optimizer", marks=pytest.mark.slow),
+        ("discriminator", "discriminator_optimizer"),
+    ],
+)
+def test_microbatches_change_nothing_where_nothing_is_drawn(initial, batch, name, optimizer):
+    """Groups of the minibatch deviation included; noise and the like are drawn by each part."""
+    settings = dataclasses.replace(
+        SETTINGS,
+        discriminator=dataclasses.replace(DISCRIMINATOR, mbstd_group_size=4),
+        noise="const",
+        augment=None,
+        style_mixing_prob=0.0,
+        reconstruction_weight=0.5,
+        num_factors=3,
+    )
+
+    def make(settings):
+        return {phase.name: phase for phase in stylegan2.phases(settings)}[name]
+
+    assert_parts_agree(make, settings, initial, {"perceptual": None}, batch, optimizer=optimizer)
+
+
+@pytest.mark.slow
+def test_microbatches_draw_for_themselves_and_regularise(initial, batch):
+    one, _ = run("path_length", initial, batch)
+    two, metrics = run("path_length", initial, batch, microbatches=2)
+    assert metrics["penalty"] > 0
+    # Other directions, the same quantity: lengths scatter by about a half around their mean.
+    np.testing.assert_allclose(two.path_length_mean, one.path_length_mean, rtol=1)
+    assert two.path_length_mean != one.path_length_mean
+    _, metrics = run("r1", initial, batch, microbatches=2)
+    _, whole = run("r1", initial, batch)
+    # R1 is taken before the augmentation, whose probability is still 0: nothing is drawn.
+    np.testing.assert_allclose(metrics["penalty"], whole["penalty"], rtol=1e-4)

@@ -8,8 +8,10 @@ import numpy as np
 import optax
 import pytest
 
+from jaxface.devices import data_mesh
 from jaxface.slots import Problem, Slots
 from jaxface.solve import Solver, Stage, Status, item_keys
+from tests.collectives import assert_no_word_between_devices
 
 STRATEGIES = pytest.mark.parametrize("strategy", ["host", "scan"])
 THRESHOLD = 0.05
@@ -128,10 +130,13 @@ def test_slots_stay_full_while_problems_wait(machine, monkeypatch):
     assert len(first) - full <= 12
 
 
-def test_mesh_changes_nothing(whole):
-    from jaxface.devices import data_mesh
-
-    found = outcomes(slots(4, mesh=data_mesh(jax.devices()[:2])), problems(rows(11)))
+def test_eight_devices_change_nothing_and_do_not_talk(whole):
+    machine = slots(8, mesh=data_mesh())
+    found = outcomes(machine, problems(rows(11)))
+    assert len(machine.solver.mesh.devices) == 8
+    programs = (machine._start, machine._targets, machine._replace, machine._finish)
+    steps = [machine.solver.iterations[name].programs.values() for name in ("coarse", "fine")]
+    assert_no_word_between_devices(*programs, *steps[0], *steps[1])
     for outcome in found:
         np.testing.assert_allclose(
             outcome.result["x"], whole[outcome.name][0], rtol=2e-5, atol=2e-6

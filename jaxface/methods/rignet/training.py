@@ -29,7 +29,7 @@ from jaxface.morphable import NUM_FACTORS, SEMANTIC_GROUPS
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.morphable.parameters import WIDTHS
 from jaxface.nets import RigNet, RigNetConfig
-from jaxface.train import Phase, ema_decay
+from jaxface.train import Phase, ema_decay, mean_gradients
 
 Batch = Mapping[str, jax.Array]
 
@@ -44,6 +44,8 @@ class RigNetSettings:
       group: pose, expression or illumination.
       steps: of `batch_size` latents, each of which is edited once.
       batch_size: even.
+      microbatches: equal parts of a batch, of whole pairs, whose gradients are taken one after the
+        other; see docs/training.md.
       hidden: width of the code of a row of W+, see `RigNetConfig`.
       learning_rate: of Adam, at its highest.
       warmup_steps: of its linear growth.
@@ -66,6 +68,7 @@ class RigNetSettings:
     group: str
     steps: int
     batch_size: int = 16
+    microbatches: int = 1
     hidden: int = 32
     learning_rate: float = 2e-3
     warmup_steps: int = 100
@@ -149,18 +152,22 @@ def rig_phase(settings: RigNetSettings) -> Phase:
     """The one phase of a step, for `jaxface.train.fit`; its constants are `Models`."""
     optimizer = _optimizer(settings)
 
-    def loss_fn(params, graphdef, rest, models, w_plus):
+    def loss_fn(params, w_plus, graphdef, rest, models):
         network = nnx.merge(graphdef, params, rest)
         losses, terms = rig_losses(settings, models, network, w_plus)
-        return jnp.mean(losses), terms
+        return jnp.mean(losses), {name: jnp.mean(term) for name, term in terms.items()}
 
     def step(state: RigNetState, constants: Models, batch: Batch, key: jax.Array):
         del key  # an item's key is its own
         keys = jax.random.wrap_key_data(batch["key"])
         w_plus = sample_latents(constants.generator, keys, settings.mixing_probability)
         graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
-        (loss, terms), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, graphdef, rest, constants, w_plus
+        (loss, terms), grads = mean_gradients(
+            lambda params, part, _: loss_fn(params, part, graphdef, rest, constants),
+            params,
+            w_plus,
+            parts=settings.microbatches,
+            group=2,
         )
         updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
         network = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
@@ -173,7 +180,7 @@ def rig_phase(settings: RigNetSettings) -> Phase:
             optimizer=optimizer_state,
             latents_seen=seen,
         )
-        return state, {"loss": loss} | {name: jnp.mean(term) for name, term in terms.items()}
+        return state, {"loss": loss, **terms}
 
     return Phase("rignet", step)
 
@@ -280,7 +287,15 @@ def recipe(
         score, draw = _looks(settings.group, frozen, latents)
     return recipes.Recipe(
         state=state,
-        stages=[recipes.Stage([rig_phase(settings)], settings.steps, settings.batch_size)],
+        stages=[
+            recipes.Stage(
+                [rig_phase(settings)],
+                settings.steps,
+                settings.batch_size,
+                microbatches=settings.microbatches,
+                unit=2,
+            )
+        ],
         fields=("key",),
         constants=frozen,
         networks=lambda state: {role: state.average},

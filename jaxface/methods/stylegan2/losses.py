@@ -1,7 +1,7 @@
 """The losses of StyleGAN2's four phases: networks and latents in, one value per item out.
 
 `training/loss.py` of stylegan2-ada-pytorch, its ``Gmain``, ``Greg``, ``Dmain`` and ``Dreg``. Each
-returns (losses, what the phase needs besides).
+returns (losses, what the phase needs besides: means over the items).
 """
 
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ def generator_loss(
     images = generator.synthesis(w_plus, training_noise(settings, noise_key))
     logits = discriminate(discriminator, images, p, augment_key, settings)
     losses = adversarial.looks_real(logits)
-    aux = {"w_mean": w_mean, "adversarial": jnp.mean(losses), "fake_logits": logits}
+    aux = {"w_mean": w_mean, "adversarial": jnp.mean(losses), "fake_score": jnp.mean(logits)}
     if reconstruct is not None:
         distance = reconstruction_loss(
             images,
@@ -131,7 +131,12 @@ def discriminator_loss(
     fake_logits = discriminate(discriminator, fakes, p, fake_key, settings)
     real_logits = discriminate(discriminator, images, p, real_key, settings)
     losses = adversarial.looks_fake(fake_logits) + adversarial.looks_real(real_logits)
-    return losses, {"w_mean": w_mean, "fake_logits": fake_logits, "real_logits": real_logits}
+    return losses, {
+        "w_mean": w_mean,
+        "fake_score": jnp.mean(fake_logits),
+        "real_score": jnp.mean(real_logits),
+        "real_sign": jnp.mean(jnp.sign(real_logits)),
+    }
 
 
 def r1_loss(
@@ -149,5 +154,5 @@ def r1_loss(
     penalty, logits = adversarial.r1_penalty(
         lambda images: discriminate(discriminator, images, p, key, settings), images
     )
-    aux = {"penalty": jnp.mean(penalty), "real_logits": logits}
+    aux = {"penalty": jnp.mean(penalty), "real_sign": jnp.mean(jnp.sign(logits))}
     return settings.r1_gamma / 2 * penalty, aux

@@ -9,7 +9,8 @@ its extra steps (Karras et al. 2020a, appendix B). Batches: ``{"image": [N, R, R
 float32 in [-1, 1]}``, with ``"factors"`` where some reconstruction is kept.
 
 Minibatch statistics are taken over the whole batch's groups, so results do not depend on the number
-of devices.
+of devices. Every microbatch draws its own noise, augmentations, directions and style mixing, and
+compares its path lengths with the mean as it moves it itself; the reference does both on each GPU.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from jaxface.methods.stylegan2 import losses
 from jaxface.methods.stylegan2.settings import StyleGAN2Settings
 from jaxface.methods.weight_average import average_weights
 from jaxface.nets import Discriminator, Generator
-from jaxface.train import Phase, ema_decay
+from jaxface.train import Phase, ema_decay, mean_gradients
 
 Batch = Mapping[str, jax.Array]
 
@@ -120,23 +121,26 @@ def _generator_phase(settings: StyleGAN2Settings):
         z_dim, count = settings.generator.z_dim, batch["image"].shape[0]
         if settings.reconstruction_weight:
             z = scene_latents(batch["factors"][:, : settings.num_factors], z_dim, z_key)
-            reconstruct = {"image": batch["image"], "perceptual": constants["perceptual"]}
+            items = {"z": z, "image": batch["image"]}
         else:
-            z, reconstruct = jax.random.normal(z_key, (count, z_dim)), None
+            items = {"z": jax.random.normal(z_key, (count, z_dim))}
 
-        def loss_fn(generator):
+        def loss_fn(generator, part, number):
+            reconstruct = None
+            if "image" in part:
+                reconstruct = {"image": part["image"], "perceptual": constants["perceptual"]}
             return losses.generator_loss(
                 generator,
                 state.discriminator,
-                z,
+                part["z"],
                 p=state.augment_p,
-                key=key,
+                key=jax.random.fold_in(key, number),
                 settings=settings,
                 reconstruct=reconstruct,
             )
 
-        state, aux = _generator_step(state, settings, loss_fn, gain=1)
-        metrics = {"loss": aux["adversarial"], "fake_score": jnp.mean(aux["fake_logits"])}
+        state, aux = _generator_step(state, settings, loss_fn, items, gain=1)
+        metrics = {"loss": aux["adversarial"], "fake_score": aux["fake_score"]}
         if "reconstruction" in aux:
             metrics["reconstruction"] = aux["reconstruction"]
         return state, metrics
@@ -151,12 +155,17 @@ def _path_length_phase(settings: StyleGAN2Settings):
         count = batch["image"].shape[0] // settings.path_length_batch_shrink
         z = jax.random.normal(z_key, (count, settings.generator.z_dim))
 
-        def loss_fn(generator):
+        def loss_fn(generator, z, number):
             return losses.path_length_loss(
-                generator, z, state.path_length_mean, key=key, settings=settings
+                generator,
+                z,
+                state.path_length_mean,
+                key=jax.random.fold_in(key, number),
+                settings=settings,
             )
 
-        state, aux = _generator_step(state, settings, loss_fn, gain=settings.generator_reg_interval)
+        gain = settings.generator_reg_interval
+        state, aux = _generator_step(state, settings, loss_fn, z, gain=gain)
         state = _replace(state, path_length_mean=aux["mean"])
         return state, {"penalty": aux["penalty"], "mean": aux["mean"]}
 
@@ -170,26 +179,22 @@ def _discriminator_phase(settings: StyleGAN2Settings):
         images = targets_at(batch["image"], settings.discriminator.resolution)
         z = jax.random.normal(z_key, (images.shape[0], settings.generator.z_dim))
 
-        def loss_fn(discriminator):
+        def loss_fn(discriminator, part, number):
             return losses.discriminator_loss(
                 discriminator,
                 state.generator,
-                images,
-                z,
+                part["image"],
+                part["z"],
                 p=state.augment_p,
-                key=key,
+                key=jax.random.fold_in(key, number),
                 settings=settings,
             )
 
-        state, loss, aux = _discriminator_step(state, settings, loss_fn, gain=1)
-        state = _replace(state, generator=state.generator.with_w_mean(aux["w_mean"]))
-        real = aux["real_logits"]
-        metrics = {
-            "loss": loss,
-            "real_score": jnp.mean(real),
-            "real_sign": jnp.mean(jnp.sign(real)),
-        }
-        return state, metrics | {"fake_score": jnp.mean(aux["fake_logits"])}
+        items = {"image": images, "z": z}
+        state, loss, aux = _discriminator_step(state, settings, loss_fn, items, gain=1)
+        w_mean = aux.pop("w_mean")
+        state = _replace(state, generator=state.generator.with_w_mean(w_mean))
+        return state, {"loss": loss, **aux}
 
     return step
 
@@ -199,14 +204,17 @@ def _r1_phase(settings: StyleGAN2Settings):
         del constants
         images = targets_at(batch["image"], settings.discriminator.resolution)
 
-        def loss_fn(discriminator):
+        def loss_fn(discriminator, images, number):
             return losses.r1_loss(
-                discriminator, images, p=state.augment_p, key=key, settings=settings
+                discriminator,
+                images,
+                p=state.augment_p,
+                key=jax.random.fold_in(key, number),
+                settings=settings,
             )
 
-        state, _, aux = _discriminator_step(
-            state, settings, loss_fn, gain=settings.discriminator_reg_interval
-        )
+        gain = settings.discriminator_reg_interval
+        state, _, aux = _discriminator_step(state, settings, loss_fn, images, gain=gain)
         return state, {"penalty": aux["penalty"]}
 
     return step
@@ -246,43 +254,64 @@ def _adapt_phase(settings: StyleGAN2Settings, target: float):
 
 
 def _generator_step(
-    state: StyleGAN2State, settings: StyleGAN2Settings, loss_fn: Callable, *, gain: int
+    state: StyleGAN2State, settings: StyleGAN2Settings, loss_fn: Callable, items: Any, *, gain: int
 ) -> tuple[StyleGAN2State, dict[str, Any]]:
     optimizer, _ = _optimizers(settings)
     generator, optimizer_state, _, aux = _update(
-        state.generator, state.generator_optimizer, optimizer, loss_fn, gain
+        state.generator,
+        state.generator_optimizer,
+        optimizer,
+        loss_fn,
+        items,
+        gain=gain,
+        parts=settings.microbatches,
     )
     generator = generator.with_w_mean(aux["w_mean"])
     return _replace(state, generator=generator, generator_optimizer=optimizer_state), aux
 
 
 def _discriminator_step(
-    state: StyleGAN2State, settings: StyleGAN2Settings, loss_fn: Callable, *, gain: int
+    state: StyleGAN2State, settings: StyleGAN2Settings, loss_fn: Callable, items: Any, *, gain: int
 ) -> tuple[StyleGAN2State, jax.Array, dict[str, Any]]:
     _, optimizer = _optimizers(settings)
     discriminator, optimizer_state, loss, aux = _update(
-        state.discriminator, state.discriminator_optimizer, optimizer, loss_fn, gain
+        state.discriminator,
+        state.discriminator_optimizer,
+        optimizer,
+        loss_fn,
+        items,
+        gain=gain,
+        parts=settings.microbatches,
     )
-    signs = jnp.sign(aux["real_logits"])
+    count = jax.tree.leaves(items)[0].shape[0]
     state = _replace(
         state,
         discriminator=discriminator,
         discriminator_optimizer=optimizer_state,
-        sign_sum=state.sign_sum + jnp.sum(signs),
-        sign_count=state.sign_count + signs.size,
+        sign_sum=state.sign_sum + count * aux["real_sign"],
+        sign_count=state.sign_count + count,
     )
     return state, loss, aux
 
 
-def _update(network: Any, optimizer_state: Any, optimizer: Any, loss_fn: Callable, gain: int):
+def _update(
+    network: Any,
+    optimizer_state: Any,
+    optimizer: optax.GradientTransformation,
+    loss_fn: Callable,
+    items: Any,
+    *,
+    gain: int,
+    parts: int,
+) -> tuple[Any, Any, jax.Array, dict[str, Any]]:
     """One optimiser step: (network, optimiser state, mean loss, aux)."""
     graphdef, params, buffers = nnx.split(network, nnx.Param, ...)
 
-    def mean_loss(params):
-        items, aux = loss_fn(nnx.merge(graphdef, params, buffers))
-        return gain * jnp.mean(items), aux
+    def mean_loss(params, part, number):
+        losses, aux = loss_fn(nnx.merge(graphdef, params, buffers), part, number)
+        return gain * jnp.mean(losses), aux
 
-    (loss, aux), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
+    (loss, aux), grads = mean_gradients(mean_loss, params, items, parts=parts)
     # The reference's guard against a gradient that overflowed in reduced precision.
     grads = jax.tree.map(lambda g: jnp.nan_to_num(g, nan=0.0, posinf=1e5, neginf=-1e5), grads)
     updates, optimizer_state = optimizer.update(grads, optimizer_state, params)
@@ -334,7 +363,15 @@ def recipe(
     draw = jax.jit(lambda generator, z: generator(z))
     return recipes.Recipe(
         state=state,
-        stages=[recipes.Stage(phases(settings), settings.num_steps, settings.batch_size)],
+        stages=[
+            recipes.Stage(
+                phases(settings),
+                settings.num_steps,
+                settings.batch_size,
+                microbatches=settings.microbatches,
+                unit=settings.path_length_batch_shrink,
+            )
+        ],
         fields=("image", "factors") if settings.reconstruction_weight else ("image",),
         constants={"perceptual": networks.get("perceptual")},
         networks=lambda state: {

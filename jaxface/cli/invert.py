@@ -107,7 +107,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("jax", "ray"),
         default="jax",
         help='with --shard-size: ray (extra "ray") has the shards written by Ray actors, on the '
-        "cluster of RAY_ADDRESS or on this host (jax)",
+        "cluster of RAY_ADDRESS or on this host, in "
+        "float32 unless --dtype says otherwise (jax)",
     )
     parser.add_argument(
         "--actors",
@@ -375,6 +376,8 @@ def _fleet(arguments: argparse.Namespace) -> Any:
     for name in ("distributed", "process", "processes"):
         if getattr(arguments, name) not in (None, False):
             raise UsageError(f"--{name}: with --engine ray, Ray shares the shards; leave it out")
+    if arguments.profile is not None:
+        raise UsageError("--profile: with --engine ray this process runs nothing; leave it out")
 
     from jaxface.jobs.fleet import Fleet, require_ray
 

@@ -65,6 +65,7 @@ def test_shards_status_and_merge(photos, tiny_suite, monkeypatch, capsys):
         (["--shard-size", "6", "--coordinator", "here:1"], "only with --distributed"),
         (["--shard-size", "6", "--actors", "2"], "only with --engine ray"),
         (["--shard-size", "6", "--engine", "ray", "--process", "0", "--processes", "2"], "leave"),
+        (["--shard-size", "6", "--engine", "ray", "--profile", "trace"], "runs nothing"),
         (["--column", "file", "--manifest", "absent.jsonl"], "absent.jsonl"),
     ],
 )

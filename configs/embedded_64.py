@@ -17,12 +17,12 @@ route's 64 px averaged down (and, the floor, other renders): 0.443 against 0.050
 What is missing is glasses, which one face in five wears. Renders without them are at a Fréchet
 distance of 0.32 from renders (2,500 each; without patterned backdrops, at 0.005), two thirds of
 this generator's. Their frames are a pixel wide: where the network does not yet know to a pixel
-where they lie, neither L1 nor features up to the fourth level reward it for darkening the region,
-so it leaves them out. Tried on the finished generator, each for under an hour and without a frame
-to be seen: features up to conv5_3 with 2.5 times the weight (1,300 steps); conv5_3 first, whose
-distance does reward a smudge (1,700 steps; it fell by a fifth, and everything else grew softer);
-and StyleGAN2's adversary beside the distance to the render (540 steps, 17,000 images: its
-discriminator had just begun to tell the two apart).
+where they lie, L1 hardly rewards it for darkening the region (by 2%) and features up to the fourth
+level punish it, so it leaves them out. Tried on the finished generator, each for under an hour and
+without a frame to be seen: features up to conv5_3 with 2.5 times the weight (1,300 steps); conv5_3
+first, whose distance does reward a smudge (1,700 steps; it fell by a fifth, and everything else
+grew softer); and StyleGAN2's adversary beside the distance to the render (540 steps, 17,000 images:
+its discriminator had just begun to tell the two apart).
 
 Widths are multiples of 16, which XLA's CPU convolutions run best.
 

@@ -150,13 +150,20 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     return experiment
 
 
-def run_experiment(name: str, experiment: Experiment, directory: pathlib.Path) -> dict[str, Any]:
+def run_experiment(
+    name: str,
+    experiment: Experiment,
+    directory: pathlib.Path,
+    *,
+    profile: pathlib.Path | None = None,
+) -> dict[str, Any]:
     """Trains to the end, from the run folder's newest checkpoint if there is one.
 
     Args:
       name: what to train, a key of `METHODS`.
       experiment: a method that trains it, and the rest.
       directory: the run folder.
+      profile: folder for a trace of the first stage, see `jaxface.train.fit`; None for none.
 
     Returns:
       The finished networks by role, as they were written to `<directory>/<role>.safetensors`.
@@ -189,6 +196,7 @@ def run_experiment(name: str, experiment: Experiment, directory: pathlib.Path) -
                 settings=_identity(name, experiment),
                 mesh=_mesh(name, stage.batch_size, stage.microbatches),
                 parameters=recipe.parameters if steps == stage.steps else None,
+                profile=profile if steps == stage.steps else None,
             )
     except Interrupted as stop:
         networks_now = recipe.networks(own_copy(stop.state))

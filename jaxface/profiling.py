@@ -48,7 +48,7 @@ def writable(folder: str | os.PathLike[str]) -> None:
 
 
 class ChunkTrace:
-    """Traces the second and third chunk of a loop that asks between chunks whether to stop.
+    """Traces the second and third chunk of a loop that asks before each whether to stop.
 
     A context manager that takes the place of the question; a trace that is still open when it
     ends, ends with it. The first chunk is left out because it may compile; where it is the only
@@ -57,6 +57,8 @@ class ChunkTrace:
     Args:
       folder: for the trace; None: nothing is traced.
       stop: the question.
+      settle: waits for what the loop has dispatched, so that the trace holds whole chunks; called
+        before the trace begins and before it ends.
 
     Attributes:
       begun: whether there is a trace; where there is none at the end, a note on stderr says so.
@@ -65,9 +67,14 @@ class ChunkTrace:
       UsageError: the folder cannot be written.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None, stop: Callable[[], bool]):
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None,
+        stop: Callable[[], bool] = lambda: False,
+        settle: Callable[[], object] = lambda: None,
+    ):
         self.begun = False
-        self._folder, self._stop = folder, stop
+        self._folder, self._stop, self._settle = folder, stop, settle
         self._asked = 0
         self._open = contextlib.ExitStack()
         if folder is not None:
@@ -75,6 +82,8 @@ class ChunkTrace:
 
     def __call__(self) -> bool:
         if self._folder is not None:
+            if self._asked in (SKIPPED_CHUNKS, SKIPPED_CHUNKS + TRACED_CHUNKS):
+                self._settle()
             if self._asked == SKIPPED_CHUNKS:
                 self._open.enter_context(trace(self._folder))
                 self.begun = True
@@ -86,7 +95,9 @@ class ChunkTrace:
     def __enter__(self) -> "ChunkTrace":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind: object, *_) -> None:
+        if self.begun and kind is None:
+            self._settle()
         self._open.close()
         if self._folder is not None and not self.begun:
             print(

@@ -22,7 +22,8 @@ that many steps, beginning with step 0, and is compiled once like the others.
 The batch is split over the devices of a mesh with one axis, ``data``; state and constants are
 replicated, and XLA inserts the reductions: a mean over the batch is the mean over all devices. So
 a batch is the global one, whatever the number of devices and processes; where their memory does not
-hold it, a method takes its gradients in microbatches (`mean_gradients`).
+hold it, a method takes its gradients in microbatches
+(`jaxface.methods.microbatches`).
 `fit` resumes from the run folder's newest checkpoint by itself, with the numbers that an
 uninterrupted run would have given. Run folder: `checkpoints/`, `metrics.jsonl`, `tensorboard/`,
 `samples/`.
@@ -47,23 +48,21 @@ from jaxface import telemetry
 from jaxface.checkpoints import CheckpointError, Checkpoints, is_key
 from jaxface.devices import data_mesh
 from jaxface.errors import JaxfaceError
-from jaxface.iteration import Iteration, Phase, Strategy, platform_strategy
+from jaxface.iteration import Iteration, Phase, Strategy
+from jaxface.profiling import ChunkTrace
 
 __all__ = [
     "DataEndedError",
     "Hook",
     "Interrupted",
     "Phase",
-    "ema_decay",
     "fit",
-    "mean_gradients",
     "own_copy",
     "parameter_table",
     "replicate",
     "restore_state",
     "sample_grid",
     "shard_batch",
-    "update_ema",
 ]
 
 
@@ -128,6 +127,7 @@ def fit(
     mesh: Mesh | None = None,
     chunk: int = 32,
     strategy: Strategy | None = None,
+    profile: pathlib.Path | None = None,
 ) -> Any:
     """Trains until `steps` steps are done, from the newest checkpoint in `directory` if any.
 
@@ -148,6 +148,7 @@ def fit(
       mesh: default: `jaxface.devices.data_mesh()`.
       chunk: most steps in one compiled program where chunks are scanned (accelerators).
       strategy: default: by platform, see `jaxface.iteration`.
+      profile: folder for a trace of the second and third chunk of steps, `jaxface.profiling`.
 
     Returns:
       The state after the last step, on the mesh.
@@ -191,8 +192,12 @@ def fit(
         checkpoints.save(step, state, data=data.get_state(), meta=meta)
 
     try:
-        with _StopSignals() as stop:
+        with (
+            _StopSignals() as stop,
+            ChunkTrace(profile, settle=lambda: jax.block_until_ready(state)) as between_chunks,
+        ):
             while step < steps:
+                between_chunks()
                 count = min(chunk - step % chunk, steps - step)
                 batches = [_next_batch(data, mesh, step, reporter) for _ in range(count)]
                 compiled = iteration.compile_seconds
@@ -272,99 +277,6 @@ def restore_state(directory: pathlib.Path, state: Any, *, step: int | None = Non
         return checkpoints.restore(state, step=step)[0]
     finally:
         checkpoints.close()
-
-
-def update_ema(average: Any, value: Any, decay: float | jax.Array) -> Any:
-    """decay * average + (1 - decay) * value by leaf; integer leaves are taken from `value`."""
-    return jax.tree.map(
-        lambda a, v: v + (a - v) * decay if jnp.issubdtype(a.dtype, jnp.inexact) else v,
-        average,
-        value,
-    )
-
-
-def ema_decay(
-    batch_size: int, *, half_life: float, seen: jax.Array | None = None, ramp: float | None = None
-) -> jax.Array:
-    """Decay per step of an average whose half-life is counted in images.
-
-    0.5 ** (batch_size / half_life), the half-life limited to `ramp * seen` while the run is young:
-    StyleGAN2-ADA's rule, `ema_kimg` and `ema_rampup` in its `training/training_loop.py`.
-
-    Args:
-      batch_size: images per step.
-      half_life: in images.
-      seen: images seen so far.
-      ramp: e.g. 0.05; needs `seen`.
-    """
-    life = jnp.asarray(half_life, jnp.float32)
-    if ramp is not None:
-        if seen is None:
-            raise ValueError("ema_decay: `ramp` needs `seen`, the images seen so far.")
-        life = jnp.minimum(life, jnp.asarray(seen, jnp.float32) * ramp)
-    return 0.5 ** (batch_size / jnp.maximum(life, 1e-8))
-
-
-def mean_gradients(
-    loss_fn: Callable[[Any, Any, Any], tuple[jax.Array, Any]],
-    params: Any,
-    batch: Any,
-    *,
-    parts: int = 1,
-    group: int = 1,
-) -> tuple[tuple[jax.Array, Any], Any]:
-    """Gradients of a mean over the batch, taken part after part.
-
-    On accelerators memory for one part is enough. On CPU it saves none, and gives the same numbers.
-    Part i takes every parts-th group of items from the i-th on. So each part stays spread over all
-    devices, and statistics over strided groups (`minibatch_std`) keep their groups where the
-    number of groups divides by `parts`.
-
-    Args:
-      loss_fn: (params, part of the batch, its number) -> (mean of the items' losses, pytree of
-        floating means over the items). The number, an int32, is there to fold into a key.
-      params: what is differentiated by.
-      batch: leaves [B, ...]; B divisible by parts * group.
-      parts: >= 1.
-      group: neighbours that belong together, such as 2 for pairs.
-
-    Returns:
-      ((loss, means), gradients) as `jax.value_and_grad(loss_fn, has_aux=True)` of the whole batch
-      gives them, up to rounding; where an item's loss depends on the others' (batch
-      normalisation), it now depends on those of its part.
-
-    Raises:
-      ValueError: the batch does not divide.
-    """
-    gradients = jax.value_and_grad(loss_fn, has_aux=True)
-    if parts == 1:
-        return gradients(params, batch, jnp.int32(0))
-    sizes = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(batch)}
-    if any(size % (parts * group) for size in sizes):
-        raise ValueError(
-            f"mean_gradients: {parts} parts of groups of {group} need a batch that is a multiple "
-            f"of {parts * group}, got {sorted(sizes)}."
-        )
-    split = jax.tree.map(lambda a: a.reshape(-1, parts, group, *a.shape[1:]), batch)
-
-    def part(number):
-        taken = jax.tree.map(lambda a: a[:, number].reshape(-1, *a.shape[3:]), split)
-        return gradients(params, taken, jnp.int32(number))
-
-    if platform_strategy() == "scan":
-
-        def add(total, number):
-            return jax.tree.map(jnp.add, total, part(number)), None
-
-        zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(part, 0))
-        total, _ = jax.lax.scan(add, zeros, jnp.arange(parts, dtype=jnp.int32))
-    else:
-        # On CPU a loop body makes convolution gradients ten times slower (`jaxface.iteration`).
-        # Unrolled, the parts' memory is not shared: XLA drops what would keep them in order.
-        total = part(0)
-        for number in range(1, parts):
-            total = jax.tree.map(jnp.add, total, part(number))
-    return jax.tree.map(lambda a: a / parts, total)
 
 
 def parameter_table(tree: Any) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from jaxface.cli import main
 from jaxface.images import write_png
+from tests.train import training_toy
 
 SIZES = ["--resolution", "4", "--channel-base", "16", "--channel-max", "4", "--batch", "1", "2"]
 
@@ -76,3 +77,8 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_runs(tmp_path, 
     inside = str(tmp_path / "file" / "traces")
     assert main(["benchmark", "synthesis", *SIZES, "--profile", inside]) == 2
     assert "cannot be written: Not a directory" in capsys.readouterr().err
+
+
+def test_training_traces_steps_after_the_first_chunk(tmp_path):
+    training_toy.run(tmp_path / "run", 4, profile=tmp_path / "traces")
+    assert "jit__run" in traced_modules(tmp_path / "traces")  # the compiled steps

@@ -59,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change a setting of the configuration; may be repeated",
     )
+    parser.add_argument(
+        "--profile",
+        metavar="DIR",
+        type=pathlib.Path,
+        help="trace the second and third chunk of steps, for XProf and Perfetto, in DIR",
+    )
     add_distributed_arguments(parser)
     parser.add_argument(
         "--process",
@@ -100,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.begin is not None:
         networks = dict(experiment.networks) | _networks(pathlib.Path(arguments.begin))
         experiment = dataclasses.replace(experiment, networks=networks)
-    networks = run_experiment(arguments.target, experiment, out)
+    networks = run_experiment(arguments.target, experiment, out, profile=arguments.profile)
     for role in networks if jax.process_index() == 0 else ():
         print(out / f"{role}.safetensors")
     return 0

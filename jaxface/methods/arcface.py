@@ -29,9 +29,10 @@ from jaxface.images import from_uint8
 from jaxface.losses.angular_margin import angular_margin_loss
 from jaxface.methods.clipped_adam import clipped_adam
 from jaxface.methods.degradation import degrade
+from jaxface.methods.microbatches import mean_gradients
 from jaxface.metrics import true_accept_rate, verification_accuracy, verification_pairs
 from jaxface.nets import IRSE, IRSEConfig
-from jaxface.train import Phase, mean_gradients
+from jaxface.train import Phase
 
 Batch = Mapping[str, jax.Array]
 

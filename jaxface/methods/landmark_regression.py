@@ -13,18 +13,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx, struct
+from flax import nnx
 
 from jaxface import recipe as recipes
 from jaxface.errors import UsageError
 from jaxface.images import from_uint8
+from jaxface.methods import averaged
+from jaxface.methods.averaged import AveragedState
 from jaxface.methods.clipped_adam import clipped_adam
 from jaxface.methods.degradation import degrade
-from jaxface.methods.weight_average import average_weights
 from jaxface.metrics import nme
 from jaxface.morphable import FaceParameters, landmarks, scene_from_gaussian
 from jaxface.nets import LandmarkConfig, LandmarkNet
-from jaxface.train import Phase, ema_decay, mean_gradients
+from jaxface.train import Phase
 
 Batch = Mapping[str, jax.Array]
 
@@ -53,20 +54,9 @@ class LandmarkSettings:
     """Half-life of the weights' average, in images."""
 
 
-@struct.dataclass
-class LandmarkState:
-    """Everything that training changes."""
-
-    network: LandmarkNet
-    average: LandmarkNet
-    """Exponential moving average of the weights: the network that is used afterwards."""
-    optimizer: Any
-    images_seen: jax.Array
-
-
 def initial_state(
     settings: LandmarkSettings, key: jax.Array, network: LandmarkNet | None = None
-) -> LandmarkState:
+) -> AveragedState:
     """A fresh network, all of whose points are in the picture's centre, or the one given.
 
     Raises:
@@ -79,12 +69,7 @@ def initial_state(
             f"landmarks: the network to begin with has other sizes; it is {network.config}, the "
             f"settings say {settings.network}"
         )
-    return LandmarkState(
-        network=network,
-        average=jax.tree.map(jnp.copy, network),
-        optimizer=_optimizer(settings).init(nnx.state(network, nnx.Param)),
-        images_seen=jnp.zeros((), jnp.int32),
-    )
+    return averaged.begin(network, _optimizer(settings))
 
 
 def landmark_distance(found: jax.Array, true: jax.Array, size: int) -> jax.Array:
@@ -100,33 +85,22 @@ def landmark_phase(settings: LandmarkSettings) -> Phase:
     """
     optimizer = _optimizer(settings)
 
-    def loss_fn(params, part, graphdef):
+    def loss_fn(network, part):
         images, true = part
-        found = nnx.merge(graphdef, params)(images)
-        return jnp.mean(landmark_distance(found, true, images.shape[1])), None
+        return jnp.mean(landmark_distance(network(images), true, images.shape[1])), None
 
-    def step(state: LandmarkState, constants, batch: Batch, key: jax.Array):
+    def step(state: AveragedState, constants, batch: Batch, key: jax.Array):
         del constants
         images = batch["image"]
         images = from_uint8(images) if images.dtype == jnp.uint8 else images
         images = degrade(images, key, noise=settings.noise, blur=settings.blur)
-        graphdef, params = nnx.split(state.network, nnx.Param)
-        (loss, _), grads = mean_gradients(
-            lambda params, part, _: loss_fn(params, part, graphdef),
-            params,
+        state, loss, _ = averaged.learn(
+            state,
+            loss_fn,
             (images, batch["landmarks"]),
-            parts=settings.microbatches,
-        )
-        updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
-        network = nnx.merge(graphdef, optax.apply_updates(params, updates))
-        count = images.shape[0]
-        seen = state.images_seen + count
-        decay = ema_decay(count, half_life=settings.ema_half_life, seen=seen, ramp=0.1)
-        state = LandmarkState(
-            network=network,
-            average=average_weights(state.average, network, decay),
-            optimizer=optimizer_state,
-            images_seen=seen,
+            optimizer=optimizer,
+            half_life=settings.ema_half_life,
+            microbatches=settings.microbatches,
         )
         return state, {"loss": loss}
 
@@ -193,12 +167,12 @@ def recipe(
     )
 
 
-def _score(held_out: Mapping[str, jax.Array]) -> Callable[[LandmarkState], dict[str, float]]:
+def _score(held_out: Mapping[str, jax.Array]) -> Callable[[AveragedState], dict[str, float]]:
     find = jax.jit(lambda network, images: network(from_uint8(images)))
     face = scene_from_gaussian(jnp.asarray(held_out["factors"])).face
     images = held_out["image"]
 
-    def score(state: LandmarkState) -> dict[str, float]:
+    def score(state: AveragedState) -> dict[str, float]:
         scores = landmark_scores(find(state.average, images), face, images.shape[1])
         return {name: float(value) for name, value in scores.items()}
 

@@ -10,8 +10,10 @@ order) has
 * the landmark term: squared distance of the model's 66 landmarks from those of the portrait
   (equation 6), in units of the portrait's side;
 * the statistical regulariser: squared coefficients of identity, reflectance and expression
-  (equation 8). Here also squared translation and light, in standard deviations from their means:
-  pictures hardly tell size from distance, nor light behind the head from none.
+  (equation 8). Here also squared translation and light, in standard deviations from their means,
+  those of light along its principal axes: pictures hardly tell size from distance, light behind the
+  head from none, nor dark skin in bright light from fair skin in dim light; but a lamp that adds to
+  one coefficient adds to others.
 
 Batches are ``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "landmarks": [N, 68, 2] pixels}``.
 The face model is the embedded world's, or a Basel Face Model as in the paper (`models`). The
@@ -21,7 +23,7 @@ standard deviations and shares (`parameter_errors`); the loss never sees them.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +34,9 @@ from flax import nnx, struct
 from jaxface import recipe as recipes
 from jaxface.errors import UsageError
 from jaxface.images import from_uint8
+from jaxface.methods import averaged
+from jaxface.methods.averaged import AveragedState
 from jaxface.methods.clipped_adam import clipped_adam
-from jaxface.methods.weight_average import average_weights
 from jaxface.morphable import (
     LANDMARKS_66,
     BaselModel,
@@ -53,11 +56,12 @@ from jaxface.nets import (
     VGGFaceReconstructionConfig,
 )
 from jaxface.nets.trunk_reconstruction import begin_with_trunk, make_reconstruction
-from jaxface.train import Phase, ema_decay, mean_gradients
+from jaxface.train import Phase
 
 Batch = Mapping[str, jax.Array]
 
-_PRIOR_SCENES = 4096  # whose parameters set the encoder's output in proportion
+_PRIOR_SCENES = 4096  # whose parameters set the encoder's output in proportion, and light's axes
+_LIGHT_FLOOR = 0.1  # least deviation along an axis of light, in those of single coefficients
 
 # The same for a Basel Face Model, chosen here: about an average face in the middle of the camera's
 # view. Coefficients are in standard deviations; of the light, Deep3DFaceRecon's first guess
@@ -104,7 +108,7 @@ class MoFASettings:
     reflectance_weight: float = 8e-3
     expression_weight: float = 6e-3
     translation_weight: float = 2e-3
-    illumination_weight: float = 2e-3
+    illumination_weight: float = 1e-2
     occluded_first: float = 0.5
     occluded: float = 0.08
     """Colour distance (of RGB in [-1, 1]) beyond which a vertex counts as occluded: at the first
@@ -128,18 +132,9 @@ class Models(struct.PyTreeNode):
     """Of the flat parameters, [257]."""
     deviation: jax.Array
     """Their standard deviations, [257]."""
-
-
-@struct.dataclass
-class MoFAState:
-    """Everything that training changes."""
-
-    network: Any
-    """A reconstruction network: portraits to [N, 257]."""
-    average: Any
-    """Exponential moving average of the weights: the network that is used afterwards."""
-    optimizer: Any
-    images_seen: jax.Array
+    light_whitening: jax.Array
+    """[27, 27]: a light's offset from the mean, times this, is in standard deviations along the
+    principal axes of light."""
 
 
 def models(basel: BaselModel | None = None) -> Models:
@@ -148,20 +143,33 @@ def models(basel: BaselModel | None = None) -> Models:
     Raises:
       WeightsError: the Basel Face Model has no expressions or no landmarks.
     """
-    mean, deviation = prior(basel)
-    face = embedded_models() if basel is None else basel_models(basel)
-    return Models(face=face, mean=mean, deviation=deviation)
+    if basel is not None:
+        light = ambient_light(jnp.full((1, 3), _BASEL_LIGHT)).reshape(-1)
+        mean = {name: jnp.zeros(width) for name, width in WIDTHS.items()} | {"illumination": light}
+        scale = {name: jnp.full(width, _BASEL_DEVIATIONS[name]) for name, width in WIDTHS.items()}
+        return Models(
+            face=basel_models(basel),
+            mean=FaceParameters(**mean).flat,
+            deviation=FaceParameters(**scale).flat,
+            light_whitening=jnp.eye(WIDTHS["illumination"]) / _BASEL_DEVIATIONS["illumination"],
+        )
+    faces = sample_scenes(jax.random.key(0), _PRIOR_SCENES).face
+    flat = np.asarray(faces.flat)
+    return Models(
+        face=embedded_models(),
+        mean=jnp.asarray(flat.mean(axis=0)),
+        deviation=jnp.asarray(flat.std(axis=0)),
+        light_whitening=jnp.asarray(_whitening(np.asarray(faces.illumination))),
+    )
 
 
-def prior(basel: BaselModel | None = None) -> tuple[jax.Array, jax.Array]:
-    """Mean and scale of the parameters, [257] each, that a fresh network begins with."""
-    if basel is None:
-        flat = np.asarray(sample_scenes(jax.random.key(0), _PRIOR_SCENES).face.flat)
-        return jnp.asarray(flat.mean(axis=0)), jnp.asarray(flat.std(axis=0))
-    light = ambient_light(jnp.full((1, 3), _BASEL_LIGHT)).reshape(-1)
-    mean = {name: jnp.zeros(width) for name, width in WIDTHS.items()} | {"illumination": light}
-    scale = {name: jnp.full(width, _BASEL_DEVIATIONS[name]) for name, width in WIDTHS.items()}
-    return FaceParameters(**mean).flat, FaceParameters(**scale).flat
+def _whitening(samples: np.ndarray) -> np.ndarray:
+    """[P, P] that turns offsets from the mean of samples [N, P] into standard deviations along the
+    principal axes of their correlation matrix."""
+    variances, axes = np.linalg.eigh(np.corrcoef(samples, rowvar=False))
+    deviations = np.sqrt(np.maximum(variances, _LIGHT_FLOOR**2))
+    whitening = axes / samples.std(axis=0)[:, None] / deviations
+    return whitening.astype(np.float32)
 
 
 def initial_state(
@@ -171,7 +179,7 @@ def initial_state(
     network: Any = None,
     *,
     trunk: nnx.Module | None = None,
-) -> MoFAState:
+) -> AveragedState:
     """A fresh network whose first answer is the average face, or the one given.
 
     Args:
@@ -190,12 +198,7 @@ def initial_state(
         network.scale[...] = models.deviation
         if trunk is not None:
             begin_with_trunk(network, trunk)
-    return MoFAState(
-        network=network,
-        average=jax.tree.map(jnp.copy, network),
-        optimizer=_optimizer(settings).init(nnx.state(network, nnx.Param)),
-        images_seen=jnp.zeros((), jnp.int32),
-    )
+    return averaged.begin(network, _optimizer(settings))
 
 
 def render_terms(
@@ -226,6 +229,26 @@ def render_terms(
     }
 
 
+class Annealed(Protocol):
+    """Settings whose threshold of occlusion falls while a network learns, see `MoFASettings`."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def occluded_first(self) -> float: ...
+    @property
+    def occluded(self) -> float: ...
+
+
+def occlusion_threshold(settings: Annealed, seen: jax.Array) -> jax.Array:
+    """The colour distance beyond which a vertex counts as occluded, after `seen` items."""
+    annealed = 0.5 * settings.steps * settings.batch_size
+    fall = settings.occluded / settings.occluded_first
+    return settings.occluded_first * fall ** jnp.minimum(1.0, seen / annealed)
+
+
 def reconstruction_energy(
     settings: MoFASettings,
     models: Models,
@@ -245,16 +268,14 @@ def reconstruction_energy(
     """
     mean, deviation = (FaceParameters.from_flat(f) for f in (models.mean, models.deviation))
 
-    def deviations(field: str) -> jax.Array:
-        offset = getattr(face, field) - getattr(mean, field)
-        return jnp.mean(jnp.square(offset / getattr(deviation, field)), axis=-1)
-
+    translation = (face.translation - mean.translation) / deviation.translation
+    light = (face.illumination - mean.illumination) @ models.light_whitening
     terms = render_terms(models.face, face, images, landmarks, occluded) | {
         "identity": jnp.mean(jnp.square(face.identity), axis=-1),
         "reflectance": jnp.mean(jnp.square(face.reflectance), axis=-1),
         "expression": jnp.mean(jnp.square(face.expression), axis=-1),
-        "translation": deviations("translation"),
-        "illumination": deviations("illumination"),
+        "translation": jnp.mean(jnp.square(translation), axis=-1),
+        "illumination": jnp.mean(jnp.square(light), axis=-1),
     }
     weights = {name: getattr(settings, f"{name}_weight") for name in terms}
     weighted = [weights[name] * term for name, term in terms.items()]
@@ -264,40 +285,26 @@ def reconstruction_energy(
 def reconstruction_phase(settings: MoFASettings) -> Phase:
     """The one phase of a step, for `jaxface.train.fit`; its constants are `Models`."""
     optimizer = _optimizer(settings)
-    annealed = 0.5 * settings.steps * settings.batch_size  # images
 
-    def loss_fn(params, part, graphdef, rest, models, seen):
+    def loss_fn(network, part, models, seen):
         images, landmarks = part
-        network = nnx.merge(graphdef, params, rest)
         face = FaceParameters.from_flat(network(images))
-        fall = (settings.occluded / settings.occluded_first) ** jnp.minimum(1.0, seen / annealed)
         losses, terms = reconstruction_energy(
-            settings, models, face, images, landmarks, settings.occluded_first * fall
+            settings, models, face, images, landmarks, occlusion_threshold(settings, seen)
         )
         return jnp.mean(losses), {name: jnp.mean(term) for name, term in terms.items()}
 
-    def step(state: MoFAState, constants: Models, batch: Batch, key: jax.Array):
+    def step(state: AveragedState, constants: Models, batch: Batch, key: jax.Array):
         del key
         images = batch["image"]
         images = from_uint8(images) if images.dtype == jnp.uint8 else images
-        graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
-        (loss, terms), grads = mean_gradients(
-            lambda params, part, _: loss_fn(
-                params, part, graphdef, rest, constants, state.images_seen
-            ),
-            params,
+        state, loss, terms = averaged.learn(
+            state,
+            lambda network, part: loss_fn(network, part, constants, state.items_seen),
             (images, batch["landmarks"]),
-            parts=settings.microbatches,
-        )
-        updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
-        network = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
-        seen = state.images_seen + images.shape[0]
-        decay = ema_decay(images.shape[0], half_life=settings.ema_half_life, seen=seen, ramp=0.1)
-        state = MoFAState(
-            network=network,
-            average=average_weights(state.average, network, decay),
-            optimizer=optimizer_state,
-            images_seen=seen,
+            optimizer=optimizer,
+            half_life=settings.ema_half_life,
+            microbatches=settings.microbatches,
         )
         return state, {"loss": loss, **terms}
 
@@ -388,11 +395,11 @@ def recipe(
     )
 
 
-def _score(held_out: Mapping[str, jax.Array]) -> Callable[[MoFAState], dict[str, float]]:
+def _score(held_out: Mapping[str, jax.Array]) -> Callable[[AveragedState], dict[str, float]]:
     read = jax.jit(lambda network, images: network(from_uint8(images)))
     true = scene_from_gaussian(jnp.asarray(held_out["factors"])).face
 
-    def score(state: MoFAState) -> dict[str, float]:
+    def score(state: AveragedState) -> dict[str, float]:
         found = FaceParameters.from_flat(read(state.average, held_out["image"]))
         return {name: float(value) for name, value in parameter_errors(found, true).items()}
 

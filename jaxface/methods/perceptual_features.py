@@ -19,8 +19,9 @@ from flax import nnx, struct
 from jaxface import recipe as recipes
 from jaxface.images import from_uint8
 from jaxface.methods.clipped_adam import clipped_adam
+from jaxface.methods.microbatches import mean_gradients
 from jaxface.nets import VGG16, VGGConfig
-from jaxface.train import Phase, mean_gradients
+from jaxface.train import Phase
 
 Batch = Mapping[str, jax.Array]
 

@@ -19,17 +19,19 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx, struct
+from flax import nnx
 
 from jaxface import recipe as recipes
 from jaxface.errors import UsageError
 from jaxface.images import from_uint8
 from jaxface.losses import perceptual
 from jaxface.losses.pyramid import pyramid_l1
-from jaxface.methods.weight_average import average_weights
+from jaxface.methods import averaged
+from jaxface.methods.averaged import AveragedState
+from jaxface.methods.microbatches import mean_gradients
 from jaxface.metrics import psnr
 from jaxface.nets import Generator, GeneratorConfig
-from jaxface.train import Phase, ema_decay, mean_gradients
+from jaxface.train import Phase
 
 Batch = Mapping[str, jax.Array]
 
@@ -109,20 +111,9 @@ class RegressionSettings:
         return sum(stage.steps for stage in self.stages)
 
 
-@struct.dataclass
-class RegressionState:
-    """Everything that training changes."""
-
-    generator: Generator
-    average: Generator
-    """Exponential moving average of the weights: the network that is used afterwards."""
-    optimizer: Any
-    images_seen: jax.Array
-
-
 def initial_state(
     settings: RegressionSettings, key: jax.Array, generator: Generator | None = None
-) -> RegressionState:
+) -> AveragedState:
     """A generator that does not read the free coordinates of z: a fresh one, or the one given.
 
     Raises:
@@ -138,13 +129,7 @@ def initial_state(
     generator = cast(Generator, jax.tree.map(jnp.copy, generator))  # the one given stays as it is
     first = generator.mapping.layers[0]
     first.weight[...] = first.weight[...].at[settings.num_factors :].set(0.0)
-    params = nnx.state(generator, nnx.Param)
-    return RegressionState(
-        generator=generator,
-        average=jax.tree.map(jnp.copy, generator),
-        optimizer=_optimizer(settings).init(params),
-        images_seen=jnp.zeros((), jnp.int32),
-    )
+    return averaged.begin(generator, _optimizer(settings))
 
 
 def scene_latents(factors: jax.Array, z_dim: int, key: jax.Array) -> jax.Array:
@@ -216,11 +201,11 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
         w_mean = generator.mapping.updated_w_mean(w_plus[:, 0])
         return jnp.mean(losses), (jnp.mean(psnr(images, targets)), w_mean)
 
-    def step(state: RegressionState, constants, batch: Batch, key: jax.Array):
+    def step(state: AveragedState, constants, batch: Batch, key: jax.Array):
         factors = batch["factors"][:, : settings.num_factors]
         z = scene_latents(factors, settings.generator.z_dim, key)
         targets = targets_at(batch["image"], stage.resolution)
-        graphdef, params, rest = nnx.split(state.generator, nnx.Param, ...)
+        graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
         (loss, (decibels, w_mean)), grads = mean_gradients(
             lambda params, part, _: loss_fn(params, part, graphdef, rest, constants),
             params,
@@ -233,16 +218,13 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
         updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
         generator = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
         generator = generator.with_w_mean(w_mean)
-        count = factors.shape[0]
-        seen = state.images_seen + count
-        decay = ema_decay(
-            count, half_life=settings.ema_half_life, seen=seen, ramp=settings.ema_ramp
-        )
-        state = RegressionState(
-            generator=generator,
-            average=average_weights(state.average, generator, decay),
-            optimizer=optimizer_state,
-            images_seen=seen,
+        state = averaged.advanced(
+            state,
+            generator,
+            optimizer_state,
+            batch,
+            half_life=settings.ema_half_life,
+            ramp=settings.ema_ramp,
         )
         return state, {"loss": loss, "psnr": decibels}
 
@@ -311,7 +293,7 @@ def recipe(
         fields=("image", "factors"),
         constants={"perceptual": perceptual_network},
         networks=lambda state: {"generator": state.average},
-        parameters=nnx.state(state.generator, nnx.Param),
+        parameters=nnx.state(state.network, nnx.Param),
         score=score,
         draw=draw,
     )
@@ -319,7 +301,7 @@ def recipe(
 
 def _looks(
     settings: RegressionSettings, held_out: Mapping[str, jax.Array], key: jax.Array
-) -> tuple[Callable[[RegressionState], dict[str, float]], Callable[[RegressionState], jax.Array]]:
+) -> tuple[Callable[[AveragedState], dict[str, float]], Callable[[AveragedState], jax.Array]]:
     """The recipe's `score` and `draw`."""
     images, factors = held_out["image"], held_out["factors"][:, : settings.num_factors]
 
@@ -335,10 +317,10 @@ def _looks(
         found = images_at(generator, generator.mapping(z), resolution)
         return targets_at(images, resolution), found
 
-    def score(state: RegressionState) -> dict[str, float]:
+    def score(state: AveragedState) -> dict[str, float]:
         return {"psnr": float(jnp.mean(psnrs(state.average, factors, images)))}
 
-    def draw(state: RegressionState) -> jax.Array:
+    def draw(state: AveragedState) -> jax.Array:
         shown = min(_SHOWN, len(images)) // _COLUMNS * _COLUMNS
         shown_pairs = pairs(state.average, factors[:shown], images[:shown])
         rows = jnp.stack([x.reshape(-1, _COLUMNS, *x.shape[1:]) for x in shown_pairs], axis=1)

@@ -113,15 +113,22 @@ def photometric_energy(
 
 
 @jax.jit
-def photometric_square(model: FaceModel, face: FaceParameters, images: Array) -> Array:
+def photometric_square(
+    model: FaceModel, face: FaceParameters, images: Array, occluded: ArrayLike | None = None
+) -> Array:
     """Mean squared RGB distance between visible vertices and pictures, [N]: PIE's norm.
 
     Args:
         model: what `region_model` gives, or another.
         face: N faces.
         images: [N, R, R, 3] in [-1, 1].
+        occluded: a colour distance c, with which distances d count as c^2 d^2 / (c^2 + d^2), see
+            `photometric_energy`.
     """
-    return _visible_mean(*_squares(model, face, images))
+    square, visible = _squares(model, face, images)
+    if occluded is not None:
+        square = occluded**2 * square / (occluded**2 + square)
+    return _visible_mean(square, visible)
 
 
 def _squares(model: FaceModel, face: FaceParameters, images: Array) -> tuple[Array, Array]:

@@ -60,7 +60,7 @@ def test_learns_where_points_are():
     distance = np.linalg.norm(found - batch["landmarks"], axis=-1)
     # The mean of the spots' distance from the centre is 3 px.
     assert distance.mean() < 1.5
-    assert int(state.images_seen) == 16 * SETTINGS.steps
+    assert int(state.items_seen) == 16 * SETTINGS.steps
     given = method.recipe(
         SETTINGS, key=jax.random.key(2), networks={"landmarks": network}, held_out=None
     )

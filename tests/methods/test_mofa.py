@@ -109,7 +109,7 @@ def test_learns_without_labels(items, truth):
     assert losses[-1] < 0.5 * losses[0]
     assert float(after["rotation_rad"]) < 0.6 * float(before["rotation_rad"])
     assert float(after["landmarks_relative"]) < 0.5 * float(before["landmarks_relative"])
-    assert int(state.images_seen) == 16 * SETTINGS.steps
+    assert int(state.items_seen) == 16 * SETTINGS.steps
 
 
 def test_errors_of_known_differences(truth):

@@ -38,7 +38,8 @@ def settings_of(name):
 @pytest.fixture(scope="module", name="batch")
 def portraits():
     """Four pictures of noise, with the landmarks of four faces of the model."""
-    mean, scale = mofa.prior(BASEL)
+    models = mofa.models(BASEL)
+    mean, scale = models.mean, models.deviation
     flat = mean + 0.3 * scale * jax.random.normal(jax.random.key(1), (4, 257))
     face = FaceParameters.from_flat(flat)
     landmarks = project_landmarks(BASEL.landmark_model(), face, SIZE)
@@ -57,16 +58,17 @@ def portraits():
 def test_every_trunk_learns(name, batch):
     settings = settings_of(name)
     begun = seeded_network(name, CONFIGS[name])
-    begun.mean[...], begun.scale[...] = mofa.prior(BASEL)
+    models = mofa.models(BASEL)
+    begun.mean[...], begun.scale[...] = models.mean, models.deviation
     begun.out.weight[...] = 0.01 * begun.out.weight[...]
-    state = mofa.initial_state(settings, mofa.models(BASEL), jax.random.key(0), begun)
+    state = mofa.initial_state(settings, models, jax.random.key(0), begun)
     before = jax.device_get(state.network)
     step, losses = jax.jit(mofa.reconstruction_phase(settings).fn), []
     for _ in range(settings.steps):
-        state, metrics = step(state, mofa.models(BASEL), batch, jax.random.key(0))
+        state, metrics = step(state, models, batch, jax.random.key(0))
         losses.append(float(metrics["loss"]))
     assert losses[-1] < losses[0]
-    assert int(state.images_seen) == 12
+    assert int(state.items_seen) == 12
     after = jax.device_get(state.network)
     for part in ("trunk", "out"):
         pairs = zip(
@@ -78,7 +80,8 @@ def test_every_trunk_learns(name, batch):
 
 
 def test_the_prior_is_an_average_face_in_view():
-    mean, scale = (FaceParameters.from_flat(flat[None]) for flat in mofa.prior(BASEL))
+    models = mofa.models(BASEL)
+    mean, scale = (FaceParameters.from_flat(flat[None]) for flat in (models.mean, models.deviation))
     landmarks = project_landmarks(BASEL.landmark_model(), mean, SIZE)
     assert (landmarks > 0).all()
     assert (landmarks < SIZE).all()
@@ -101,7 +104,7 @@ def test_the_recipe_takes_a_face_model_and_a_trunk():
     begun = recipe.networks(recipe.state)["reconstruction"]
     for found, expected in zip(jax.tree.leaves(begun.trunk), jax.tree.leaves(trunk), strict=True):
         np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(begun.mean[...], mofa.prior(BASEL)[0])
+    np.testing.assert_array_equal(begun.mean[...], mofa.models(BASEL).mean)
 
     def refused(reason, **given):
         with pytest.raises(UsageError, match=reason) as error:

@@ -109,6 +109,7 @@ EDITING_CHANGES = {
     "terms": ("synthesis", "edit"),
     "identity_weight": 2.0,
     "photometric_weight": 2.0,
+    "occluded": 0.1,
     "landmark_weight": 2.0,
     "edit_weight": 2.0,
     "invariance_weight": 2.0,

@@ -125,7 +125,8 @@ def test_terms_at_the_identity(models, seen, run):
     marks = project_landmarks(models.face.landmarks, faces, 16)
 
     def drawn(face, images, marks):
-        found = mofa.render_terms(models.face, face, images, marks)
+        threshold = SETTINGS.occluded_first
+        found = mofa.render_terms(models.face, face, images, marks, threshold)
         return float(jnp.mean(2.0 * found["photometric"] + 300.0 * found["landmark"]))
 
     terms = run[1][0]
@@ -150,7 +151,7 @@ def test_learns_the_edit(state, w_plus, run):
     trained, rows = run
     floor = rows[0]["consistency"]  # what F's reading of a picture of noise leaves
     assert rows[-1]["edit"] - floor < 0.5 * (rows[0]["edit"] - floor)
-    assert int(trained.latents_seen) == 4 * SETTINGS.steps
+    assert int(trained.items_seen) == 4 * SETTINGS.steps
     before, after = state.network, trained.network
     for name in ("mean", "scale"):
         np.testing.assert_array_equal(getattr(after, name)[...], getattr(before, name)[...])

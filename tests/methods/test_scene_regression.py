@@ -87,12 +87,12 @@ def test_the_average_is_a_trained_network(trained):
 def test_keeps_the_mean_of_w(trained):
     state, _ = trained
     z = jax.random.normal(jax.random.key(5), (512, 12))
-    w = state.generator.mapping.to_w(z)
+    w = state.network.mapping.to_w(z)
     # 60 updates at decay 0.995 reach 26% of a mean that itself moved; the direction must agree.
-    found, wanted = state.generator.w_mean, w.mean(axis=0)
+    found, wanted = state.network.w_mean, w.mean(axis=0)
     cosine = found @ wanted / jnp.linalg.norm(found) / jnp.linalg.norm(wanted)
     assert cosine > 0.8
-    assert int(state.images_seen) == 480
+    assert int(state.items_seen) == 480
 
 
 def test_a_low_stage_leaves_the_high_blocks_alone():
@@ -101,10 +101,10 @@ def test_a_low_stage_leaves_the_high_blocks_alone():
     after, _ = jax.jit(step)(
         state, {"perceptual": None}, batch_of(jax.random.key(1)), jax.random.key(2)
     )
-    old, new = state.generator.synthesis.blocks, after.generator.synthesis.blocks
+    old, new = state.network.synthesis.blocks, after.network.synthesis.blocks
     assert np.array_equal(old[2].conv0.weight[...], new[2].conv0.weight[...])
     assert not np.array_equal(old[1].conv0.weight[...], new[1].conv0.weight[...])
-    first = [x.generator.mapping.layers[0].weight[...][:5] for x in (state, after)]
+    first = [x.network.mapping.layers[0].weight[...][:5] for x in (state, after)]
     assert not np.array_equal(*first)
 
 
@@ -166,16 +166,16 @@ def test_pyramid_forgives_a_shift_at_the_coarse_levels():
 
 def test_begins_with_a_generator_that_is_given(trained):
     """Its synthesis as it is; of its mapping, what reads the free coordinates is cut off."""
-    generator = trained[0].generator
+    generator = trained[0].network
     rough = jax.tree.map(jnp.copy, generator)
     first = rough.mapping.layers[0]
     first.weight[...] = first.weight[...] + 1.0
     state = route.initial_state(SETTINGS, jax.random.key(5), rough)
     for found, given in zip(
-        jax.tree.leaves(state.generator.synthesis), jax.tree.leaves(rough.synthesis), strict=True
+        jax.tree.leaves(state.network.synthesis), jax.tree.leaves(rough.synthesis), strict=True
     ):
         np.testing.assert_array_equal(found, given)
-    weight = state.generator.mapping.layers[0].weight[...]
+    weight = state.network.mapping.layers[0].weight[...]
     np.testing.assert_array_equal(weight[:5], first.weight[...][:5])
     assert not weight[5:].any()
     assert first.weight[...][5:].any()
@@ -184,7 +184,7 @@ def test_begins_with_a_generator_that_is_given(trained):
 def test_refuses_a_generator_of_other_sizes(trained):
     other = dataclasses.replace(SETTINGS, generator=dataclasses.replace(CONFIG, channel_max=8))
     with pytest.raises(UsageError, match="other sizes"):
-        route.initial_state(other, jax.random.key(5), trained[0].generator)
+        route.initial_state(other, jax.random.key(5), trained[0].network)
 
 
 @pytest.mark.slow

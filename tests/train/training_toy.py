@@ -14,7 +14,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxface.train import Phase, fit, update_ema
+from jaxface.methods.weight_average import update_ema
+from jaxface.train import Phase, fit
 
 BATCH = 16
 OPTIMISER = optax.adam(1e-2)

@@ -175,7 +175,7 @@ def face_distance(
     """l, equation 10, of pictures and E faces each, averaged over these.
 
     The norm over the face is taken at the model's visible vertices, as MoFA does (Tewari et al.
-    2017), and both norms are means: see `Settings`.
+    2017), and both norms are means: see `Settings`, also for what lies before a face.
 
     Args:
       reading: of N pictures I'.
@@ -189,7 +189,7 @@ def face_distance(
     images, landmarks = (jnp.repeat(a, each, axis=0) for a in (reading.images, reading.landmarks))
     drawn = project_landmarks(networks.models.landmarks, face, 1)[:, jnp.array(LANDMARKS_66)]
     distance = settings.photometric_weight * photometric_square(
-        networks.models.region, face, images
+        networks.models.region, face, images, settings.occluded
     ) + settings.landmark_weight * jnp.mean(jnp.sum(jnp.square(landmarks - drawn), -1), -1)
     return jnp.mean(distance.reshape(rows, each), axis=1)
 

@@ -65,6 +65,8 @@ class Settings:
       identity_weight: lambda_id, of the mean squared entry of w - RigNet(w, theta_w).
       photometric_weight: lambda_ph, inside the edit and the invariance term, of the mean over the
         face's vertices of the squared RGB distance, in [-1, 1].
+      occluded: colour distance (of RGB in [-1, 1]) beyond which a vertex counts as hidden, by hair
+        or glasses, and hardly adds to the distance over the face; None: all count in full.
       landmark_weight: lambda_lm, beside it, of the mean squared distance of the 66 landmarks, in
         units of the portrait's side.
       edit_weight: lambda_e.
@@ -106,6 +108,7 @@ class Settings:
     terms: tuple[str, ...] = ("synthesis",)
     identity_weight: float = 0.0
     photometric_weight: float = 0.0
+    occluded: float | None = None
     landmark_weight: float = 0.0
     edit_weight: float = 0.0
     invariance_weight: float = 0.0
@@ -140,6 +143,8 @@ class Settings:
         _check_names("groups", self.groups, tuple(EDITABLE_GROUPS))
         if self.bank < 0:
             raise ValueError(f"Settings: bank must be >= 0, got {self.bank}.")
+        if self.occluded is not None and self.occluded <= 0.0:
+            raise ValueError(f"Settings: occluded must be positive or None, got {self.occluded}.")
 
     @property
     def editing_terms(self) -> tuple[str, ...]:

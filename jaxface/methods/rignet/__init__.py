@@ -18,6 +18,8 @@ What differs from the paper, or is chosen here:
 * F reads synthesised images, as in PIE (Tewari et al. 2020, section 3.1); StyleRig's F reads w.
 * One network a group, as in PIE.
 * The landmarks of an image are those that F finds in it.
+* The photometric distance is MoFA's robust one, as F was trained: without it hair and glasses in
+  front of the face pull F's reading of an edit, and so the edit, off its colours.
 * Reconstruction is a mean in units of the variance of W, so that its weight fits any generator.
 * Latents are W+ by style mixing in a share of cases: embedded portraits are not in W either.
 * Adam, with a fall to zero, and an average of the weights; the paper has Adadelta at 0.01.
@@ -30,7 +32,6 @@ from jaxface.methods.rignet.latents import Models, frozen_models
 from jaxface.methods.rignet.scores import edit_scores, edit_sheet, held_out_latents
 from jaxface.methods.rignet.training import (
     RigNetSettings,
-    RigNetState,
     initial_state,
     recipe,
     rig_losses,
@@ -40,7 +41,6 @@ from jaxface.methods.rignet.training import (
 __all__ = [
     "Models",
     "RigNetSettings",
-    "RigNetState",
     "edit_scores",
     "edit_sheet",
     "frozen_models",

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx, struct
+from flax import nnx
 
 from jaxface import recipe as recipes
 from jaxface.errors import UsageError
-from jaxface.methods import mofa
+from jaxface.methods import averaged, mofa
+from jaxface.methods.averaged import AveragedState
 from jaxface.methods.clipped_adam import clipped_adam
 from jaxface.methods.rignet.latents import (
     Models,
@@ -24,12 +25,11 @@ from jaxface.methods.rignet.latents import (
     sample_latents,
 )
 from jaxface.methods.rignet.scores import HeldOut, edit_scores, edit_sheet, held_out_latents
-from jaxface.methods.weight_average import average_weights
 from jaxface.morphable import NUM_FACTORS, SEMANTIC_GROUPS
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.morphable.parameters import WIDTHS
 from jaxface.nets import RigNet, RigNetConfig
-from jaxface.train import Phase, ema_decay, mean_gradients
+from jaxface.train import Phase
 
 Batch = Mapping[str, jax.Array]
 
@@ -54,6 +54,9 @@ class RigNetSettings:
       consistency_weight: of the consistency loss.
       photometric_weight: in L_render.
       landmark_weight: in L_render, of squared distances in units of the image's side.
+      occluded_first: colour distance (of RGB in [-1, 1]) beyond which a vertex counts as occluded,
+        at the first step.
+      occluded: the same from the middle of the training on; geometric in between.
       mixing_probability: share of the latents whose rows from a random one onwards come from
         another (style mixing, Karras et al. 2019, section 3.1).
       num_factors: the first coordinates of z that are a scene's whitened factors, all `NUM_FACTORS`
@@ -77,6 +80,8 @@ class RigNetSettings:
     consistency_weight: float = 1.0
     photometric_weight: float = 2.0
     landmark_weight: float = 300.0
+    occluded_first: float = 0.5
+    occluded: float = 0.1
     mixing_probability: float = 0.5
     num_factors: int = 0
     ema_half_life: float = 5_000.0
@@ -97,19 +102,12 @@ class RigNetSettings:
             )
 
 
-@struct.dataclass
-class RigNetState:
-    """Everything that training changes."""
-
-    network: RigNet
-    average: RigNet
-    """Exponential moving average of the weights: the network that is used afterwards."""
-    optimizer: Any
-    latents_seen: jax.Array
-
-
 def rig_losses(
-    settings: RigNetSettings, models: Models, network: RigNet, w_plus: jax.Array
+    settings: RigNetSettings,
+    models: Models,
+    network: RigNet,
+    w_plus: jax.Array,
+    occluded: jax.Array | float,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The loss of each latent w, [N], with its partner as v, and its three terms without weights.
 
@@ -117,6 +115,7 @@ def rig_losses(
       models: frozen.
       network: RigNet.
       w_plus: [N, L, w_dim], N even.
+      occluded: see `RigNetSettings`.
     """
     group = settings.group
     images, faces = jax.lax.stop_gradient(observe(models, w_plus))
@@ -133,6 +132,7 @@ def rig_losses(
         jax.tree.map(lambda *parts: jnp.concatenate(parts), *drawn),
         jnp.concatenate([wanted_images, images]),
         jnp.concatenate([wanted_landmarks, landmarks]),
+        occluded,
     )
     rendered = (
         settings.photometric_weight * distances["photometric"]
@@ -152,33 +152,23 @@ def rig_phase(settings: RigNetSettings) -> Phase:
     """The one phase of a step, for `jaxface.train.fit`; its constants are `Models`."""
     optimizer = _optimizer(settings)
 
-    def loss_fn(params, w_plus, graphdef, rest, models):
-        network = nnx.merge(graphdef, params, rest)
-        losses, terms = rig_losses(settings, models, network, w_plus)
+    def loss_fn(network, w_plus, models, seen):
+        threshold = mofa.occlusion_threshold(settings, seen)
+        losses, terms = rig_losses(settings, models, network, w_plus, threshold)
         return jnp.mean(losses), {name: jnp.mean(term) for name, term in terms.items()}
 
-    def step(state: RigNetState, constants: Models, batch: Batch, key: jax.Array):
+    def step(state: AveragedState, constants: Models, batch: Batch, key: jax.Array):
         del key  # an item's key is its own
         keys = jax.random.wrap_key_data(batch["key"])
         w_plus = sample_latents(constants.generator, keys, settings.mixing_probability)
-        graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
-        (loss, terms), grads = mean_gradients(
-            lambda params, part, _: loss_fn(params, part, graphdef, rest, constants),
-            params,
+        state, loss, terms = averaged.learn(
+            state,
+            lambda network, part: loss_fn(network, part, constants, state.items_seen),
             w_plus,
-            parts=settings.microbatches,
+            optimizer=optimizer,
+            half_life=settings.ema_half_life,
+            microbatches=settings.microbatches,
             group=2,
-        )
-        updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
-        network = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
-        count = w_plus.shape[0]
-        seen = state.latents_seen + count
-        decay = ema_decay(count, half_life=settings.ema_half_life, seen=seen, ramp=0.1)
-        state = RigNetState(
-            network=network,
-            average=average_weights(state.average, network, decay),
-            optimizer=optimizer_state,
-            latents_seen=seen,
         )
         return state, {"loss": loss, **terms}
 
@@ -187,7 +177,7 @@ def rig_phase(settings: RigNetSettings) -> Phase:
 
 def initial_state(
     settings: RigNetSettings, models: Models, key: jax.Array, network: RigNet | None = None
-) -> RigNetState:
+) -> AveragedState:
     """A fresh network, which is the identity, or the one given.
 
     A fresh one's units are what F reads from sampled latents: each parameter's mean, and one scale
@@ -213,12 +203,7 @@ def initial_state(
             f"rignet: the network to begin with is {network.config}, the settings and the "
             f"generator say {config}"
         )
-    return RigNetState(
-        network=network,
-        average=jax.tree.map(jnp.copy, network),
-        optimizer=_optimizer(settings).init(nnx.state(network, nnx.Param)),
-        latents_seen=jnp.zeros((), jnp.int32),
-    )
+    return averaged.begin(network, _optimizer(settings))
 
 
 def _units(group: str, models: Models, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -307,7 +292,7 @@ def recipe(
 
 def _looks(
     group: str, frozen: Models, latents: HeldOut
-) -> tuple[Callable[[RigNetState], dict[str, float]], Callable[[RigNetState], jax.Array]]:
+) -> tuple[Callable[[AveragedState], dict[str, float]], Callable[[AveragedState], jax.Array]]:
     """The recipe's `score` and `draw`."""
     sheet = edit_sheet(group, frozen, latents)
     return (

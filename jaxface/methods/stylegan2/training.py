@@ -23,12 +23,13 @@ from flax import nnx, struct
 
 from jaxface import recipe as recipes
 from jaxface.errors import UsageError
+from jaxface.methods.microbatches import mean_gradients
 from jaxface.methods.scene_regression import scene_latents, targets_at
 from jaxface.methods.stylegan2 import losses
 from jaxface.methods.stylegan2.settings import StyleGAN2Settings
-from jaxface.methods.weight_average import average_weights
+from jaxface.methods.weight_average import average_weights, ema_decay
 from jaxface.nets import Discriminator, Generator
-from jaxface.train import Phase, ema_decay, mean_gradients
+from jaxface.train import Phase
 
 Batch = Mapping[str, jax.Array]
 

@@ -18,8 +18,6 @@ What differs from the paper, or is chosen here:
 * F reads synthesised images, as in PIE (Tewari et al. 2020, section 3.1); StyleRig's F reads w.
 * One network a group, as in PIE.
 * The landmarks of an image are those that F finds in it.
-* A change of w costs its squared length, a little: the face says nothing of hair and backdrop, and
-  without that they drift.
 * The photometric distance is MoFA's robust one, as F was trained: without it hair and glasses in
   front of the face pull F's reading of an edit, and so the edit, off its colours.
 * Reconstruction is a mean in units of the variance of W, so that its weight fits any generator.

@@ -1,9 +1,10 @@
 """What a RigNet's edits do to latents that it was not trained on, and how they look.
 
 Held-out latents come in pairs like those of training, without style mixing, and each takes the
-group's parameters of its partner. Where z begins with a scene's factors, the wanted face is known:
-the source's true parameters with the partner's true group, and so is its picture. Otherwise what F
-reads from the partner stands for the truth.
+group's parameters of its partner as F reads them: what F does not see in pictures, single modes of
+expression for instance, RigNet has not seen either. Where z begins with a scene's factors, the
+wanted face is known: the source's true parameters with the partner's true group, and so is its
+picture. Otherwise what F reads from the partner stands for the truth.
 """
 
 from collections.abc import Callable
@@ -88,7 +89,7 @@ def held_out_latents(group: str, models: Models, words: np.ndarray, *, num_facto
 
 
 def edit_scores(group: str, models: Models, network: RigNet, held_out: HeldOut) -> dict[str, float]:
-    """Means over the held-out latents, each with its partner's parameters of the group.
+    """Means over the held-out latents, each given its partner's parameters of the group.
 
     Returns:
       Errors of the group in the units of `jaxface.methods.mofa.parameter_errors` (landmarks: of the
@@ -98,7 +99,7 @@ def edit_scores(group: str, models: Models, network: RigNet, held_out: HeldOut) 
       with the former group. Where renders are known, dB: ``edit_psnr`` and ``unedited_psnr``
       against the true picture of the edit, ``best_psnr`` of the latents against their own.
     """
-    edited = _edit(network, held_out.w_plus, partners(held_out.true).group(group))
+    edited = _edit(network, held_out.w_plus, partners(held_out.read).group(group))
     images, found = observe_all(models, edited)
     wanted = held_out.true.with_group(group, partners(held_out.true))
 
@@ -135,7 +136,7 @@ def edit_sheet(
     """
     count = held_out.w_plus.shape[0]
     columns, rows = min(columns, count // 2 + 1), min(rows, count // 2 + 1)
-    givers, takers = held_out.true.group(group)[: columns - 1], held_out.w_plus[-(rows - 1) :]
+    givers, takers = held_out.read.group(group)[: columns - 1], held_out.w_plus[-(rows - 1) :]
     given = held_out.images[: columns - 1]
     taken = held_out.images[-(rows - 1) :]
     w_plus = jnp.repeat(takers, columns - 1, axis=0)

@@ -50,7 +50,6 @@ class RigNetSettings:
       learning_rate: of Adam, at its highest.
       warmup_steps: of its linear growth.
       reconstruction_weight: of the reconstruction loss, in units of the variance of W.
-      length_weight: of the squared length of the change of w, in the same units.
       edit_weight: of the edit loss.
       consistency_weight: of the consistency loss.
       photometric_weight: in L_render.
@@ -77,7 +76,6 @@ class RigNetSettings:
     learning_rate: float = 2e-3
     warmup_steps: int = 100
     reconstruction_weight: float = 1.0
-    length_weight: float = 0.03
     edit_weight: float = 1.0
     consistency_weight: float = 1.0
     photometric_weight: float = 2.0
@@ -111,7 +109,7 @@ def rig_losses(
     w_plus: jax.Array,
     occluded: jax.Array | float,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The loss of each latent w, [N], with its partner as v, and its terms without weights.
+    """The loss of each latent w, [N], with its partner as v, and its three terms without weights.
 
     Args:
       models: frozen.
@@ -124,8 +122,7 @@ def rig_losses(
     landmarks = project_landmarks(models.face.landmarks, faces, images.shape[1])
     own = faces.group(group)
     unchanged = network(w_plus, own) - w_plus
-    change = network(w_plus, partners(own)) - w_plus
-    _, found = observe(models, w_plus + change)
+    _, found = observe(models, network(w_plus, partners(own)))
 
     wanted_images, wanted_faces, wanted_landmarks = partners((images, faces, landmarks))
     drawn = [wanted_faces.with_group(group, found), found.with_group(group, faces)]
@@ -144,7 +141,6 @@ def rig_losses(
     edit, consistency = jnp.split(rendered, 2)
     terms = {
         "reconstruction": jnp.mean(jnp.square(unchanged), axis=(1, 2)) / models.w_variance,
-        "length": jnp.mean(jnp.square(change), axis=(1, 2)) / models.w_variance,
         "edit": edit,
         "consistency": consistency,
     }

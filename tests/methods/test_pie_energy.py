@@ -33,6 +33,9 @@ ALL = preset(
     recognition_weight=0.5,
     edit_recognition_weight=0.7,
     w_plus_step_size=0.05,
+    bank=0,
+    photometric_weight=1.0,
+    occluded=None,
 )
 DIRECT = pie.direct(ALL)  # one stage, one program to compile
 

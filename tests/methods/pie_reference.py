@@ -201,6 +201,8 @@ class Paper:
         visible = np.asarray(view.visible[0], np.float64)
         here = bilinear(image, np.asarray(view.positions[0], np.float64))
         squares = np.square(np.asarray(view.colours[0], np.float64) - here).sum(-1)
+        if self.settings.occluded is not None:
+            squares = squares / (1 + squares / self.settings.occluded**2)
         photometric = (visible * squares).sum() / visible.sum()
         offset = self.landmarks(image) - self.drawn_landmarks(theta)
         landmark = np.square(offset).sum(-1).mean()

@@ -66,7 +66,9 @@ def evaluate(suite, settings, images, w, keys, bank=None):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"edits": "all", "landmarks": "network", "noise": "none"}], ids=["one", "all"]
+    "changes",
+    [{"occluded": 0.3}, {"edits": "all", "landmarks": "network", "noise": "none"}],
+    ids=["one", "all"],
 )
 def test_every_term_is_its_equation(suite, problem, changes):
     images, w, keys = problem

@@ -22,8 +22,7 @@ that many steps, beginning with step 0, and is compiled once like the others.
 The batch is split over the devices of a mesh with one axis, ``data``; state and constants are
 replicated, and XLA inserts the reductions: a mean over the batch is the mean over all devices. So
 a batch is the global one, whatever the number of devices and processes; where their memory does not
-hold it, a method takes its gradients in microbatches
-(`jaxface.methods.microbatches`).
+hold it, a method takes its gradients in microbatches (`jaxface.methods.microbatches`).
 `fit` resumes from the run folder's newest checkpoint by itself, with the numbers that an
 uninterrupted run would have given. Run folder: `checkpoints/`, `metrics.jsonl`, `tensorboard/`,
 `samples/`.

@@ -99,6 +99,27 @@ def test_tells_persons_apart_whom_it_has_not_seen(suite):
     assert scores["accuracy"] >= 0.97
 
 
+def test_turns_heads_to_poses_that_are_asked_for(suite):
+    """Latents edited with the pose of others, as a network reads it before and after."""
+    generator, reader = suite.generator, suite.reconstruction
+
+    @jax.jit
+    def turn(generator, reader, rignet, z):
+        def pose(w_plus):
+            return FaceParameters.from_flat(reader(generator.synthesis(w_plus))).group("pose")
+
+        w_plus = generator.mapping(z)
+        before = pose(w_plus)
+        wanted = jnp.roll(before, 1, axis=0)
+        return wanted, before, pose(rignet(w_plus, wanted))
+
+    z = jax.random.normal(jax.random.key(20_000_005), (16, generator.config.z_dim))
+    wanted, before, after = turn(generator, reader, suite.rignets["pose"], z)
+    # Of 256 edits, beside the truth: 0.024 rad after and 0.203 before.
+    assert float(jnp.mean(jnp.abs(before - wanted)[:, :3])) > 0.1
+    assert float(jnp.mean(jnp.abs(after - wanted)[:, :3])) < 0.03
+
+
 def test_gives_portraits_what_others_have(suite):
     """Latents edited with a group of others, as a network reads it before and after."""
 
@@ -113,17 +134,15 @@ def test_gives_portraits_what_others_have(suite):
             before = face.group(group)
             wanted = jnp.roll(before, 1, axis=0)
             after = read(rignet(w_plus, wanted)).group(group)
-            if group == "pose":  # of which rotation is read well, and translation hardly
-                before, wanted, after = before[:, :3], wanted[:, :3], after[:, :3]
             found[group] = jnp.linalg.norm(after - wanted) / jnp.linalg.norm(before - wanted)
         return found
 
     z = jax.random.normal(jax.random.key(20_000_005), (16, suite.generator.config.z_dim))
     left = transfer(suite.generator, suite.reconstruction, suite.rignets, z)
-    # 0.06, 0.69 and 0.49; the reader sees only some modes of expression.
-    limits = {"pose": 0.1, "expression": 0.8, "illumination": 0.6}
-    assert left.keys() == limits.keys()
-    assert all(left[group] < limits[group] for group in limits), left
+    assert set(left) == {"pose", "expression", "illumination"}
+    # 0.69 and 0.49; the reader sees only some modes of expression.
+    assert float(left["expression"]) < 0.8
+    assert float(left["illumination"]) < 0.6
 
 
 @pytest.mark.slow

@@ -126,18 +126,28 @@ class ResultsFolder:
         self.append([self._with_files(result) for result in results])
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Adds rows; they are on the disk when this returns, or none is."""
+        """Adds rows; they are on the disk when this returns, or none is.
+
+        An interrupt (Ctrl-C) that finds them all written leaves them there before it passes on.
+        """
         rows = [dict(row) for row in rows]
+        lines = b"".join(_line(row) for row in rows)
         with open(self.rows_path, "ab", buffering=0) as file:
             before = file.tell()
-            data = memoryview(b"".join(_line(row) for row in rows))
+            data = memoryview(lines)
             try:
                 while data:
                     data = data[file.write(data) :]
                 os.fsync(file.fileno())
-            except BaseException:
-                os.ftruncate(file.fileno(), before)
+            except BaseException as error:
+                if isinstance(error, OSError) or file.tell() < before + len(lines):
+                    os.ftruncate(file.fileno(), before)
+                else:
+                    self._enter(rows)
                 raise
+        self._enter(rows)
+
+    def _enter(self, rows: Sequence[dict[str, Any]]) -> None:
         self.rows.update((row["id"], row) for row in rows)
 
     def forget(self, ids: Iterable[str]) -> None:

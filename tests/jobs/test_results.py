@@ -40,6 +40,30 @@ def test_cut_last_line_is_dropped_and_appending_goes_on(tmp_path):
     assert [json.loads(line)["id"] for line in rows.read_text().splitlines()] == ["a", "c"]
 
 
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        pytest.param(KeyboardInterrupt(), ["a", "b"], id="interrupt"),
+        pytest.param(OSError("disk full"), ["a"], id="failure"),
+    ],
+)
+def test_rows_written_when_ctrl_c_comes_stay_and_those_of_a_full_disk_go(
+    tmp_path, monkeypatch, error, kept
+):
+    def fsync(_):
+        raise error
+
+    with ResultsFolder(tmp_path, SETTINGS) as results:
+        results.append([failed("a")])
+        with monkeypatch.context() as patch, pytest.raises(type(error)):
+            patch.setattr("os.fsync", fsync)
+            results.append([failed("b")])
+        assert list(results.rows) == kept
+        results.append([failed("c")])
+    with ResultsFolder(tmp_path, SETTINGS) as results:
+        assert list(results.rows) == [*kept, "c"]
+
+
 def test_damage_before_the_last_line_is_refused_by_line(tmp_path):
     with ResultsFolder(tmp_path, SETTINGS) as results:
         results.append([failed("a"), failed("b")])

@@ -1,9 +1,10 @@
-"""The suite "embedded-128": its generator, by the route of `embedded_64.py` with one stage more.
+"""The suite "embedded-128": the embedded suite's generator, grown to 128 px.
 
-    jaxface train perceptual --config configs/embedded_perceptual.py
     jaxface train generator --config configs/embedded_128.py
 
-Features join the pixels in the last stage alone, at 128 px: the perceptual network reads any size.
+It begins as the generator of "embedded", with twice the channels from 16 px on and a block of 128
+px more, none of which changes its pictures at first (`jaxface.nets.stylegan2.grown`), and learns
+from renders as that did: pixels, and at the end the perceptual network's features beside them.
 
 Expect: not trained yet. Rendering its 50,000 portraits takes 14 minutes of two CPU cores.
 """
@@ -12,6 +13,7 @@ from jaxface.experiment import Experiment, RenderedPortraits
 from jaxface.methods.scene_regression import Reconstruction, RegressionSettings, Stage
 from jaxface.morphable import NUM_FACTORS
 from jaxface.nets import GeneratorConfig
+from jaxface.suite import load_suite
 
 GENERATOR = GeneratorConfig(
     128, channel_base=2048, channel_max=128, mapping_layers=3, mapping_lr_multiplier=1.0
@@ -23,20 +25,18 @@ PIXELS_AND_FEATURES = Reconstruction(
 
 
 def get_config() -> Experiment:
-    """About a million images, most of them at 64 px or less."""
+    """About 130,000 images."""
     return Experiment(
         method=RegressionSettings(
             generator=GENERATOR,
             stages=(
-                Stage(16, 8_000),
-                Stage(32, 8_000),
-                Stage(64, 8_000),
-                Stage(128, 6_000),
-                Stage(128, 2_000, reconstruction=PIXELS_AND_FEATURES),
+                Stage(128, 3_000),
+                Stage(128, 1_000, reconstruction=PIXELS_AND_FEATURES),
             ),
             num_factors=NUM_FACTORS,
-            learning_rate=3e-3,
+            learning_rate=2e-3,
         ),
         data=RenderedPortraits(resolution=128, num_train=50_000, num_test=1_000),
-        networks={"perceptual": "runs/embedded_perceptual/perceptual.safetensors"},
+        networks={"generator": str(load_suite("embedded").files["generator"])},
+        suite="embedded",
     )

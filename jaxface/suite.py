@@ -2,10 +2,13 @@
 
 On disk it is a folder of ``<role>.safetensors`` files, each written by
 :func:`jaxface.weights.save_network`; a role of several networks has one file for each,
-``<prefix>_<name>.safetensors``. The roles are the attributes of :class:`Suite`.
+``<prefix>_<name>.safetensors``. The roles are the attributes of :class:`Suite`. A network that
+several suites use need be there only once: ``shared.json`` maps roles to files of other folders,
+such as ``{"perceptual": "../ffhq/perceptual.safetensors"}``; a relative path begins at its folder.
 """
 
 import dataclasses
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +52,7 @@ from jaxface.nets import (
 from jaxface.weights import config_of, load_network, read_header
 
 ASSETS = Path(__file__).parent / "assets"
+SHARED_FILE = "shared.json"
 
 N = TypeVar("N")
 
@@ -333,7 +337,8 @@ def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
         name_or_path: ``"embedded"``, or a folder of ``<role>.safetensors`` files.
 
     Raises:
-        SuiteError: if there is no such suite, or its folder holds no network.
+        SuiteError: if there is no such suite, its folder holds no network, or its ``shared.json``
+            names files that are not there.
     """
     folder = Path(name_or_path)
     if not folder.is_dir() and str(name_or_path) in shipped_suites():
@@ -345,11 +350,30 @@ def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
         )
     files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
     files = {stem: path for stem, path in files.items() if role_of(stem) and path.is_file()}
+    files = dict(sorted((_shared(folder) | files).items()))
     if not files:
         raise SuiteError(
             f"{folder}: holds no network; expected files such as generator.safetensors"
         )
     return Suite(name=str(name_or_path), files=files)
+
+
+def _shared(folder: Path) -> dict[str, Path]:
+    """Networks of other folders that a suite's folder names in `SHARED_FILE`, by role."""
+    path = folder / SHARED_FILE
+    if not path.exists():
+        return {}
+    try:
+        named = json.loads(path.read_bytes())
+        files = {stem: (folder / file).resolve() for stem, file in named.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise SuiteError(f"{path}: expected a JSON object of roles and files ({error})") from error
+    for stem, file in files.items():
+        if role_of(stem) is None:
+            raise SuiteError(f"{path}: {stem!r} is no role; expected {_role_names()}")
+        if not file.is_file():
+            raise SuiteError(f"{path}: {stem} is to be {file}, which is not there")
+    return files
 
 
 def shipped_suites() -> list[str]:

@@ -1,5 +1,7 @@
 """Weights files and suites: round trips, strictness, one clear error for each kind of damage."""
 
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -169,6 +171,32 @@ def test_a_suite_gives_the_rignets_that_it_has(tmp_path, generator, random_netwo
     (tmp_path / "rignet_expression.safetensors").rename(tmp_path / "rignet_pose.safetensors")
     with pytest.raises(jaxface.SuiteError, match="expected a RigNet of pose, got one of expr"):
         _ = jaxface.load_suite(tmp_path).rignets
+
+
+def test_suites_share_networks(tmp_path, generator):
+    features = VGG16(VGGConfig(channels=(2, 2, 2, 2, 2)), rngs=nnx.Rngs(0))
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+        jaxface.save_network(folder / "generator.safetensors", generator)
+    jaxface.save_network(one / "perceptual.safetensors", features)
+    shared = two / "shared.json"
+    roles = ("generator", "perceptual")
+    shared.write_text(json.dumps({role: f"../one/{role}.safetensors" for role in roles}))
+    suite = jaxface.load_suite(two)
+    assert list(suite.files) == ["generator", "perceptual"]
+    assert suite.perceptual.config.channels == (2, 2, 2, 2, 2)
+    assert suite.files["generator"] == two / "generator.safetensors"  # its own comes first
+    for text, message in (
+        ("[", "expected a JSON object of roles and files"),
+        ('["perceptual"]', "expected a JSON object of roles and files"),
+        ('{"perceptual": 1}', "expected a JSON object of roles and files"),
+        ('{"features": "../one/perceptual.safetensors"}', "'features' is no role"),
+        ('{"perceptual": "../perceptual.safetensors"}', "perceptual is to be .*, which is not"),
+    ):
+        shared.write_text(text)
+        with pytest.raises(jaxface.SuiteError, match=message):
+            jaxface.load_suite(two)
 
 
 def test_every_network_has_a_role():

@@ -31,6 +31,7 @@ from jaxface.methods.averaged import AveragedState
 from jaxface.methods.microbatches import mean_gradients
 from jaxface.metrics import psnr
 from jaxface.nets import Generator, GeneratorConfig
+from jaxface.nets.stylegan2 import grown
 from jaxface.train import Phase
 
 Batch = Mapping[str, jax.Array]
@@ -116,16 +117,20 @@ def initial_state(
 ) -> AveragedState:
     """A generator that does not read the free coordinates of z: a fresh one, or the one given.
 
+    One that is smaller than the settings say is grown (`jaxface.nets.stylegan2.grown`).
+
     Raises:
-      UsageError: the generator given has other sizes than the settings name.
+      UsageError: the generator given has sizes from which the settings' cannot be grown.
     """
     if generator is None:
         generator = Generator(settings.generator, rngs=nnx.Rngs(key))
     elif generator.config != settings.generator:
-        raise UsageError(
-            f"regression: the generator to begin with has other sizes; it is {generator.config}, "
-            f"the settings say {settings.generator}"
-        )
+        try:
+            generator = grown(generator, settings.generator, rngs=nnx.Rngs(key))
+        except ValueError as error:
+            raise UsageError(
+                f"regression: the generator to begin with has other sizes: {error}"
+            ) from error
     generator = cast(Generator, jax.tree.map(jnp.copy, generator))  # the one given stays as it is
     first = generator.mapping.layers[0]
     first.weight[...] = first.weight[...].at[settings.num_factors :].set(0.0)

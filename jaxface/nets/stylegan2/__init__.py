@@ -3,6 +3,7 @@
 from jaxface.nets.stylegan2.config import DiscriminatorConfig, GeneratorConfig
 from jaxface.nets.stylegan2.discriminator import Discriminator
 from jaxface.nets.stylegan2.generator import Generator
+from jaxface.nets.stylegan2.growing import grown
 from jaxface.nets.stylegan2.mapping import MappingNetwork
 from jaxface.nets.stylegan2.synthesis import SynthesisNetwork
 
@@ -13,4 +14,5 @@ __all__ = [
     "GeneratorConfig",
     "MappingNetwork",
     "SynthesisNetwork",
+    "grown",
 ]

@@ -1,6 +1,7 @@
 """`jaxface edit`: embeddings in, the same portraits with another pose, expression or light out."""
 
 import argparse
+import dataclasses
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from jaxface.errors import UsageError
 from jaxface.vocabulary import ANGLES, EDITABLE_GROUPS, EXPRESSION_NAMES
 
 NAME = "edit"
-HELP = "change pose, expression or light of embedded portraits"
+HELP = "change pose, expression, light or other attributes of embedded portraits"
 
 BATCH, CPU_BATCH = 16, 4  # embeddings edited together, where there are that many
 TABLE_ROWS = 40  # a longer table is replaced by a summary
@@ -21,7 +22,7 @@ EMBEDDING is what `jaxface invert` wrote: its output folder, for all of its embe
 latents. Angles are what the head's pose becomes: positive pitch looks down, positive yaw to the
 image's right, positive roll turns anticlockwise. Expressions are in standard deviations from the
 neutral face. With --relative both are added to what the portrait has. Left and right are the
-image's. Several edits are made in the order pose, expression, light.
+image's. Several edits are made in the order pose, expression, light, directions.
 
 DIR receives results.jsonl (one row per embedding), latents/, edits/ and contact_sheet.png, and
 sequences/ with --frames. What it wrote can be edited again. The same command again goes on where a
@@ -61,6 +62,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="groups",
         help="with --like: what to take; may be repeated",
+    )
+    linear = parser.add_argument_group("linear directions, such as InterFaceGAN's and GANSpace's")
+    linear.add_argument(
+        "--direction",
+        action="append",
+        metavar="SET.NAME=S",
+        default=[],
+        dest="directions",
+        help="move S units along a direction of the suite's direction_SET; SET=S where it has one; "
+        "may be repeated",
+    )
+    linear.add_argument(
+        "--rows", metavar="A-B", help="with --direction: only these rows of W+, from 0 (all)"
     )
     parser.add_argument(
         "--relative", action="store_true", help="add angles and expressions to what is there"
@@ -109,10 +123,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     suite = load_suite(arguments.suite or suite_of(found.items))
     targets, attributes, asked = _targets(arguments, suite)
+    moves = _moves(arguments, suite)
+    if moves:
+        asked |= {"moves": [dataclasses.asdict(move) for move in moves]}
     animation = None
     if arguments.frames is not None:
         animation = Animation(arguments.frames, arguments.seconds or 2.0, arguments.mp4)
-    editing = Editing(suite, targets, asked, attributes, arguments.feedback, animation)
+    editing = Editing(suite, targets, moves, asked, attributes, arguments.feedback, animation)
     largest = CPU_BATCH if jax.default_backend() == "cpu" else BATCH
     batch_size = arguments.batch_size or min(largest, len(found.items))
     with ResultsFolder(out, editing.description(), pictures=PICTURES) as results:
@@ -146,7 +163,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--like and --group go together: what to take, and from which portrait")
     if arguments.relative and not any(named.values()):
         raise UsageError("--relative is of use only with angles and expressions")
-    if not (any(named.values()) or arguments.light or arguments.like):
+    if arguments.rows is not None and not arguments.directions:
+        raise UsageError("--rows is of use only with --direction")
+    if not (any(named.values()) or arguments.light or arguments.like or arguments.directions):
         raise UsageError("no edit given; name one, such as --yaw 20 (see jaxface edit --help)")
     taken = {group: names[0] for group, names in named.items() if names}
     taken |= {"illumination": "light"} if arguments.light is not None else {}
@@ -206,6 +225,55 @@ def _targets(
         face = pie.read_parameters(suite, np.asarray(reference)[None])
         targets |= {group: pie.Target.absolute(group, face) for group in arguments.groups}
     return targets, attributes, asked
+
+
+def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:
+    """The moves that `--direction` asks for, each tried, so that none fails later."""
+    import jax.numpy as jnp
+
+    from jaxface.errors import SuiteError
+    from jaxface.jobs.editing import Move
+
+    config = suite.generator.config
+    rows, moves = _rows(arguments.rows), []
+    for text in arguments.directions:
+        wanted, _, strength = text.rpartition("=")
+        key, _, name = wanted.partition(".")
+        try:
+            value = _number(strength)
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            raise UsageError(
+                f"--direction: expected such as age.boundary=2, got {text!r}"
+            ) from error
+        try:
+            found = suite.directions
+            if key not in found:
+                raise UsageError(
+                    f"--direction {text}: the suite has directions {', '.join(found)}, no {key!r}"
+                )
+            names = found[key].names
+            if not name and len(names) > 1:
+                raise UsageError(f"--direction {text}: say which: {', '.join(names)}")
+            move = Move(key, name or names[0], value, rows)
+            move.applied(suite, jnp.zeros((1, config.num_ws, config.w_dim)))
+        except (SuiteError, ValueError) as error:
+            raise UsageError(f"--direction {text}: {error}") from error
+        moves.append(move)
+    return moves
+
+
+def _rows(text: str | None) -> tuple[int, ...] | None:
+    """ "0-3" or "2" as rows of W+; None for all."""
+    if text is None:
+        return None
+    first, _, last = text.partition("-")
+    try:
+        rows = tuple(range(int(first), int(last or first) + 1))
+    except ValueError:
+        rows = ()
+    if not rows:
+        raise UsageError(f"--rows: expected such as 0-3, got {text!r}")
+    return rows
 
 
 def _deviation(suite: Any, place: int) -> float:

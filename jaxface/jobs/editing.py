@@ -58,6 +58,32 @@ class Attribute:
 
 
 @dataclasses.dataclass(frozen=True)
+class Move:
+    """A shift along a linear direction, see `jaxface.nets.LatentDirections`.
+
+    Attributes:
+      directions: a name in ``suite.directions``.
+      name: of one of them.
+      strength: in its unit.
+      rows: the rows of W+ that move; None for all.
+    """
+
+    directions: str
+    name: str
+    strength: float
+    rows: tuple[int, ...] | None = None
+
+    def applied(self, suite: Suite, w_plus: jax.Array) -> jax.Array:
+        """W+ [N, L, w_dim], moved.
+
+        Raises:
+          ValueError: no such direction, or not one of this W+.
+        """
+        directions = suite.directions[self.directions]
+        return directions.move(w_plus, self.name, self.strength, rows=self.rows)
+
+
+@dataclasses.dataclass(frozen=True)
 class Animation:
     """A sequence from the embedding to its edit.
 
@@ -77,8 +103,10 @@ class Editing:
     """What is done to each embedding.
 
     Attributes:
-      suite: has a generator, a reconstruction network and the RigNets of the targets' groups.
+      suite: has a generator; for targets, a reconstruction network and the RigNets of their groups;
+        for moves, their directions.
       targets: by semantic group.
+      moves: made after them.
       asked: what the user asked for, JSON-like: with the suite, it decides the results.
       attributes: by group, the named parameters among the targets.
       feedback: rounds of feedback.
@@ -87,6 +115,7 @@ class Editing:
 
     suite: Suite
     targets: Mapping[str, pie.Target]
+    moves: Sequence[Move]
     asked: Mapping[str, Any]
     attributes: Mapping[str, Sequence[Attribute]]
     feedback: int
@@ -95,7 +124,9 @@ class Editing:
     @property
     def roles(self) -> tuple[str, ...]:
         """The suite's networks that decide the results."""
-        return ("generator", "reconstruction", *(f"rignet_{group}" for group in self.targets))
+        rigs = [f"rignet_{group}" for group in self.targets]
+        directions = [f"direction_{move.directions}" for move in self.moves]
+        return ("generator", *(["reconstruction", *rigs] if rigs else []), *directions)
 
     def description(self) -> dict[str, Any]:
         """Everything that decides the results, JSON-like; the job's settings on resume."""
@@ -175,7 +206,10 @@ def edit_collection(
 
 
 def described(editing: Editing, row: Mapping[str, Any]) -> str:
-    """What an edit asked for and gave, such as "yaw 20.0 -> 19.4, before 2.1"; else its groups."""
+    """What an edit asked for and gave, such as "yaw 20.0 -> 19.4, before 2.1".
+
+    Of what has no named parameter, the group or the direction alone.
+    """
     parts = []
     for group, found in row["edits"].items():
         for each in editing.attributes.get(group, ()):
@@ -185,6 +219,7 @@ def described(editing: Editing, row: Mapping[str, Any]) -> str:
             parts.append(f"{each.name} {wanted:.1f} -> {after:.1f}, before {before:.1f}")
         if group not in editing.attributes:
             parts.append(group)
+    parts += [f"{move.directions}.{move.name} {move.strength:+g}" for move in editing.moves]
     return "; ".join(parts)
 
 
@@ -204,16 +239,13 @@ def _edit_batch(
     padded = batch + batch[:1] * (batch_size - count)
     w_plus = np.stack([embedding.w_plus for _, embedding in padded])
     noise: Any = batch[0][1].noise
-    edits = pie.edit_groups(
-        editing.suite, w_plus, editing.targets, feedback=editing.feedback, noise=noise
-    )
-    last = list(edits.values())[-1]
+    edits, edited, images = _edited(editing, jnp.asarray(w_plus), noise)
     distances = np.full(batch_size, np.nan)
     recognition = identity_network(editing.suite)
     if recognition is not None:
         before = _draw(editing.suite.generator, jnp.asarray(w_plus), noise)
-        distances = _distances(recognition, before, last.images)
-    edited, images, distances = jax.device_get((last.w_plus, last.images, distances))
+        distances = _distances(recognition, before, images)
+    edited, images, distances = jax.device_get((edited, images, distances))
     parameters = {
         group: jax.device_get({name: getattr(edit, name).group(group) for name in _MOMENTS})
         for group, edit in edits.items()
@@ -239,6 +271,24 @@ def _edit_batch(
 
 
 _MOMENTS = ("wanted", "before", "after")
+
+
+def _edited(
+    editing: Editing, w_plus: jax.Array, noise: Any
+) -> tuple[dict[str, pie.Edit], jax.Array, jax.Array]:
+    """The edits by group, and the latents and pictures that all edits and moves give."""
+    edits, images = {}, None
+    if editing.targets:
+        edits = pie.edit_groups(
+            editing.suite, w_plus, editing.targets, feedback=editing.feedback, noise=noise
+        )
+        last = list(edits.values())[-1]
+        w_plus, images = last.w_plus, last.images
+    if editing.moves or images is None:
+        for move in editing.moves:
+            w_plus = move.applied(editing.suite, w_plus)
+        images = _draw(editing.suite.generator, w_plus, noise)
+    return edits, w_plus, images
 
 
 def _row(

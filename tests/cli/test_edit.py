@@ -16,6 +16,7 @@ from jaxface.images import read_image
 from jaxface.methods import pie
 from jaxface.morphable import EDITABLE_GROUPS, EXPRESSION_NAMES
 from jaxface.nets import ReconstructionConfig, RigNetConfig
+from jaxface.nets.directions import directions_of
 from jaxface.suite import load_suite
 from jaxface.weights import save_network
 
@@ -141,6 +142,66 @@ def test_a_group_is_taken_from_a_reference(run, embedded, suite_folder):
     wanted = rows["in/a.png"]["edits"]["pose"]["wanted"]
     assert wanted == pytest.approx(np.asarray(face.group("pose")[0]), abs=1e-5)
     assert "in/a.png  ok  pose" in printed.out
+
+
+@pytest.fixture
+def with_directions(tiny_suite, tmp_path):
+    """A suite that has a generator and directions, and no reconstruction network."""
+    folder = tmp_path / "directions"
+    shutil.copytree(tiny_suite, folder)
+    rng = np.random.default_rng(0)
+    age = directions_of(["boundary"], rng.normal(size=(1, 32)))
+    several = directions_of(["first", "second"], rng.normal(size=(2, 32)), units=[2.0, 0.5])
+    in_z = directions_of(["boundary"], rng.normal(size=(1, 32)), space="z")
+    for name, directions in (("age", age), ("components", several), ("latent", in_z)):
+        save_network(folder / f"direction_{name}.safetensors", directions)
+    return folder
+
+
+def test_embeddings_move_along_directions(run, embedded, with_directions, tmp_path):
+    moves = ("--direction", "age=2", "--direction", "components.second=-1.5", "--rows", "1-3")
+    status, rows, printed = run(embedded, "--suite", with_directions, *moves)
+    assert status == 0
+    assert "age.boundary +2; components.second -1.5" in printed.out
+    found = load_suite(with_directions).directions
+    age, second = found["age"].vectors[0, 0], found["components"].vectors[1, 0]
+    for row in rows.values():
+        before = load_file(embedded / "latents" / f"{row['id']}.safetensors")["w_plus"]
+        after = load_file(tmp_path / "edited" / row["latents"])["w_plus"]
+        wanted = before.copy()
+        wanted[1:4] += 2 * age - 1.5 * 0.5 * second
+        np.testing.assert_allclose(after, wanted, atol=1e-5)  # float32
+        assert (tmp_path / "edited" / row["edited"]).is_file()
+        assert row["edits"] == {}
+    status, _, printed = run(embedded, "--suite", with_directions, "--direction", "age=3")
+    assert status == 2
+    assert "asked.moves" in printed.err  # other settings than the folder was begun with
+
+
+@pytest.mark.parametrize(
+    ("moves", "words"),
+    [
+        (("--direction", "age"), "expected such as age.boundary=2"),
+        (("--direction", "age=old"), "expected such as age.boundary=2"),
+        (("--direction", "agee=1"), "the suite has directions age, components, latent"),
+        (("--direction", "age.bound=1"), "did you mean 'boundary'"),
+        (("--direction", "components=1"), "say which: first, second"),
+        (("--direction", "latent=1"), "directions in z"),
+        (("--direction", "age=1", "--rows", "3-1"), "expected such as 0-3"),
+        (("--direction", "age=1", "--rows", "0-6"), "expected rows in 0..5"),
+        (("--yaw", 3, "--rows", "0-2"), "--rows is of use only with --direction"),
+    ],
+)
+def test_directions_that_cannot_be_are_refused(run, embedded, with_directions, moves, words):
+    status, _, printed = run(embedded, "--suite", with_directions, *moves)
+    assert status == 2
+    assert words in printed.err
+
+
+def test_a_suite_without_directions_says_so(run, embedded):
+    status, _, printed = run(embedded, "--direction", "age=1")
+    assert status == 2
+    assert "no direction_<name>" in printed.err
 
 
 def test_a_sequence_is_written_as_gif(run, embedded, tmp_path):

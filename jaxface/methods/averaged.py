@@ -43,6 +43,7 @@ def learn(
     *,
     optimizer: optax.GradientTransformation,
     half_life: float,
+    ramp: float | None = RAMP,
     microbatches: int = 1,
     group: int = 1,
 ) -> tuple[AveragedState, jax.Array, Any]:
@@ -54,6 +55,7 @@ def learn(
       batch: leaves [B, ...].
       optimizer: that the state was begun with.
       half_life: of the average, in items.
+      ramp: its most, as a share of the items seen; None for no limit.
       microbatches: see `mean_gradients`, its `parts`.
       group: see `mean_gradients`.
 
@@ -70,25 +72,8 @@ def learn(
     )
     updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
     network = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
-    return advanced(state, network, optimizer_state, batch, half_life=half_life), loss, means
-
-
-def advanced(
-    state: AveragedState,
-    network: Any,
-    optimizer_state: Any,
-    batch: Any,
-    *,
-    half_life: float,
-    ramp: float | None = RAMP,
-) -> AveragedState:
-    """The state after a step over a batch, whose network and optimiser are given."""
     count = jax.tree.leaves(batch)[0].shape[0]
     seen = state.items_seen + count
     decay = ema_decay(count, half_life=half_life, seen=seen, ramp=ramp)
-    return AveragedState(
-        network=network,
-        average=average_weights(state.average, network, decay),
-        optimizer=optimizer_state,
-        items_seen=seen,
-    )
+    average = average_weights(state.average, network, decay)
+    return AveragedState(network, average, optimizer_state, seen), loss, means

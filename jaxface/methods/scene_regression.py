@@ -28,7 +28,6 @@ from jaxface.losses import perceptual
 from jaxface.losses.pyramid import pyramid_l1
 from jaxface.methods import averaged
 from jaxface.methods.averaged import AveragedState
-from jaxface.methods.microbatches import mean_gradients
 from jaxface.metrics import psnr
 from jaxface.nets import Generator, GeneratorConfig
 from jaxface.nets.stylegan2 import grown
@@ -195,9 +194,12 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
     """
     optimizer = _optimizer(settings)
 
-    def loss_fn(params, part, graphdef, rest, constants):
+    def loss_fn(generator, part, constants):
         z, targets = part
-        generator = nnx.merge(graphdef, params, rest)
+        # A scene does not depend on the free coordinates: their true gradient is zero.
+        first, free = generator.mapping.layers[0], slice(settings.num_factors, None)
+        weight = first.weight[...]
+        first.weight[...] = weight.at[free].set(jax.lax.stop_gradient(weight[free]))
         w_plus = generator.mapping(z)
         images = images_at(generator, w_plus, stage.resolution)
         losses = reconstruction_loss(
@@ -210,26 +212,19 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
         factors = batch["factors"][:, : settings.num_factors]
         z = scene_latents(factors, settings.generator.z_dim, key)
         targets = targets_at(batch["image"], stage.resolution)
-        graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
-        (loss, (decibels, w_mean)), grads = mean_gradients(
-            lambda params, part, _: loss_fn(params, part, graphdef, rest, constants),
-            params,
-            (z, targets),
-            parts=settings.microbatches,
-        )
-        # A scene does not depend on the free coordinates: their true gradient is zero.
-        first = grads["mapping"]["layers"][0]["weight"]
-        first[...] = first[...].at[settings.num_factors :].set(0.0)
-        updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
-        generator = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
-        generator = generator.with_w_mean(w_mean)
-        state = averaged.advanced(
+        state, loss, (decibels, w_mean) = averaged.learn(
             state,
-            generator,
-            optimizer_state,
-            batch,
+            lambda generator, part: loss_fn(generator, part, constants),
+            (z, targets),
+            optimizer=optimizer,
             half_life=settings.ema_half_life,
             ramp=settings.ema_ramp,
+            microbatches=settings.microbatches,
+        )
+        state = dataclasses.replace(
+            state,
+            network=state.network.with_w_mean(w_mean),
+            average=state.average.with_w_mean(w_mean),
         )
         return state, {"loss": loss, "psnr": decibels}
 

@@ -103,12 +103,9 @@ def photometric_energy(
     With `occluded`, a colour distance c, distances d count as Geman and McClure's c d^2 / (c^2 +
     d^2): what lies before the face, hair or glasses, differs by more than c and hardly counts.
     """
-    square, visible = _squares(model, face, images)
-    if occluded is None:
-        # The floor keeps the norm differentiable where colours agree.
-        distance = jnp.sqrt(square + 1e-8)
-    else:
-        distance = occluded * square / (occluded**2 + square)
+    square, visible = _squares(model, face, images, occluded)
+    # The floor keeps the norm differentiable where colours agree.
+    distance = jnp.sqrt(square + 1e-8) if occluded is None else square / occluded
     return _visible_mean(distance, visible)
 
 
@@ -125,17 +122,21 @@ def photometric_square(
         occluded: a colour distance c, with which distances d count as c^2 d^2 / (c^2 + d^2), see
             `photometric_energy`.
     """
-    square, visible = _squares(model, face, images)
+    return _visible_mean(*_squares(model, face, images, occluded))
+
+
+def _squares(
+    model: FaceModel, face: FaceParameters, images: Array, occluded: ArrayLike | None
+) -> tuple[Array, Array]:
+    """Squared RGB distances of the vertices from pictures, and which are visible: [N, V] each.
+
+    With `occluded`, a colour distance c, squares d^2 are c^2 d^2 / (c^2 + d^2).
+    """
+    view = view_of_model(model, face, images.shape[1])
+    square = ((view.colours - bilinear_samples(images, view.positions)) ** 2).sum(axis=-1)
     if occluded is not None:
         square = occluded**2 * square / (occluded**2 + square)
-    return _visible_mean(square, visible)
-
-
-def _squares(model: FaceModel, face: FaceParameters, images: Array) -> tuple[Array, Array]:
-    """Squared RGB distances of the vertices from pictures, and which are visible: [N, V] each."""
-    view = view_of_model(model, face, images.shape[1])
-    difference = view.colours - bilinear_samples(images, view.positions)
-    return (difference**2).sum(axis=-1), view.visible
+    return square, view.visible
 
 
 def _visible_mean(values: ArrayLike, visible: Array) -> Array:

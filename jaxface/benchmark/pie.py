@@ -151,7 +151,7 @@ def _energy_gradient(settings: pie.Settings) -> Callable[..., Any]:
 
         def total(w_plus):
             num_ws, step = w_plus.shape[1], jnp.int32(0)
-            energy, _ = pie.energy(settings, num_ws, w_plus, networks, targets, keys, step)
+            energy, _ = pie.energy(settings, num_ws, None, w_plus, networks, targets, keys, step)
             return energy.sum(), energy
 
         gradient, energy = jax.grad(total, has_aux=True)(w_plus)

@@ -179,11 +179,7 @@ def images_at(generator: Generator, w_plus: jax.Array, resolution: int) -> jax.A
     Without noise because a scene leaves nothing to chance: the noise strengths stay at their
     initial zero, and the trained network is the same with constant noise.
     """
-    index = generator.config.block_resolutions.index(resolution)
-    image = generator.synthesis.features(w_plus, "none")[index][1]
-    if image is None:
-        raise ValueError(f"generator: no image at {resolution} px; use the 'skip' architecture.")
-    return image
+    return generator.synthesis(w_plus, "none", resolution=resolution)
 
 
 def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:

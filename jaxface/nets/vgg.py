@@ -37,6 +37,18 @@ class VGGConfig:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
+def smallest_side(layers: Sequence[str]) -> int:
+    """Of pictures of which something is left at the deepest of these layers.
+
+    Raises:
+        ValueError: for no layer, or an unknown one.
+    """
+    unknown = sorted(set(layers) - set(LAYER_NAMES))
+    if unknown or not layers:
+        raise ValueError(f"VGG16: expected layers out of {LAYER_NAMES}, got {list(layers)}")
+    return max(2 ** (int(name[4]) - 1) for name in layers)
+
+
 class VGG16(nnx.Module):
     """Features by layer name: ``conv1_1`` before the ReLU, ``relu1_1`` after it."""
 
@@ -63,12 +75,9 @@ class VGG16(nnx.Module):
             ValueError: for an unknown layer, for images that are not floats [N, H, W, 3], and for
                 images so small that nothing is left of them at the deepest layer.
         """
-        unknown = sorted(set(layers) - set(LAYER_NAMES))
-        if unknown or not layers:
-            raise ValueError(f"VGG16: expected layers out of {LAYER_NAMES}, got {list(layers)}")
+        smallest = smallest_side(layers)
         check_images("VGG16", images)
         last = max(LAYER_NAMES.index(name) for name in layers)
-        smallest = 2 ** (int(LAYER_NAMES[last][4]) - 1)
         if min(images.shape[1:3]) < smallest:
             raise ValueError(
                 f"VGG16: {LAYER_NAMES[last]} needs images of at least {smallest} x {smallest}, "

@@ -37,7 +37,8 @@ class LinearGenerator:
     def computing_in(self, dtype):
         return dataclasses.replace(self, weight=self.weight.astype(dtype).astype(jnp.float32))
 
-    def synthesis(self, w_plus, noise):
+    def synthesis(self, w_plus, noise, *, resolution=None):
+        assert resolution is None
         image = jnp.tensordot(w_plus, self.weight, 2)
         if isinstance(noise, str):
             return image + {"const": 0.3, "none": 0.0}[noise]

@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import AxisType
 from pie_reference import LinearFeatures, LinearGenerator
 
-from jaxface.errors import UsageError
+from jaxface.errors import SuiteError, UsageError
 from jaxface.methods import image2stylegan, pie
 from jaxface.methods.pie import embedding
 from jaxface.methods.presets import PRESETS, preset
@@ -23,6 +23,7 @@ from tests.collectives import assert_no_word_between_devices
 
 RESOLUTION = 8
 SHORT = preset("pie_embedded", w_steps=12, w_plus_steps=12, w_step_size=0.2)
+SHALLOW = (("conv1_2", 0.1),)
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +226,45 @@ def test_without_a_stage_the_other_does_the_work(linear):
     assert list(inversion.traces) == ["w"]
     assert inversion.w_plus.shape == (2, 2, 4)
     np.testing.assert_array_equal(inversion.w_plus[:, 0], inversion.w_plus[:, 1])
+
+
+def test_the_steps_in_w_may_be_coarser(suite, portraits, batch):
+    """They see the picture at that resolution; those in W+, and the result, the full one."""
+    images, keys = portraits
+    settings = dataclasses.replace(SHORT, w_resolution=4, layers=SHALLOW)
+    found = pie.invert(suite, images, keys=keys, settings=settings, chunk=6)
+    start = jnp.tile(suite.generator.w_mean, (8, 4, 1))
+    small = images.reshape(8, 4, 2, 4, 2, 3).mean(axis=(2, 4))
+    drawn = suite.generator.synthesis(start, resolution=4)
+    np.testing.assert_allclose(
+        found.traces["w"]["l2"][0],
+        jnp.square(drawn - small).mean(axis=(1, 2, 3)),
+        rtol=1e-4,  # float32, two programs
+    )
+    # The first loss in W+ is that of where W ended, in full; so is the last.
+    assert found.images.shape == images.shape
+    np.testing.assert_allclose(
+        found.losses["l2"], jnp.square(found.images - images).mean(axis=(1, 2, 3)), rtol=1e-3
+    )
+    before = psnr(suite.generator.synthesis(start), images)
+    assert np.all(psnr(found.images, images) > before + 2)  # dB
+    assert np.abs(found.w_plus - batch.w_plus).max() > 1e-3
+
+
+def test_a_coarse_picture_that_is_not_there_is_refused(suite, portraits):
+    images, keys = portraits
+    named = types.SimpleNamespace(name="tiny", **vars(suite))
+    for resolution, layers, could_be in (
+        (8, SHALLOW, r"\[4\]"),
+        (5, SHALLOW, r"\[4\]"),
+        (4, SHORT.layers, r"\[\]"),  # too small for conv4_2
+    ):
+        settings = dataclasses.replace(SHORT, w_resolution=resolution, layers=layers)
+        with pytest.raises(SuiteError, match=f"w_resolution of {could_be}.* got {resolution} and"):
+            pie.invert(named, images, keys=keys, settings=settings)
+    with pytest.raises(ValueError, match="of the steps in W, and w_steps is 0"):
+        dataclasses.replace(SHORT, w_steps=0, w_resolution=4)
+    assert pie.direct(dataclasses.replace(SHORT, w_resolution=4)).w_resolution is None
 
 
 def test_adadelta_is_zeilers():

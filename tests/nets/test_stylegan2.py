@@ -126,6 +126,12 @@ def test_the_image_is_the_sum_of_its_resolutions(generator):
     """The skip generator's partial image at a low resolution is a usable picture of its own."""
     w_plus = generator.mapping(jnp.ones((1, 8)))
     stages = generator.synthesis.features(w_plus)
+    for (features, image), block in zip(stages, generator.synthesis.blocks, strict=True):
+        resolution = block.resolution
+        np.testing.assert_array_equal(generator.synthesis(w_plus, resolution=resolution), image)
+        assert features.shape[1] == resolution
+    with pytest.raises(ValueError, match="expected a resolution of"):
+        generator.synthesis(w_plus, resolution=12)
     assert [image.shape[1] for _, image in stages] == [4, 8, 16]
     np.testing.assert_array_equal(stages[-1][1], generator.synthesis(w_plus))
 

@@ -13,6 +13,7 @@ import optax
 from jax.sharding import Mesh
 
 from jaxface.iteration import Program
+from jaxface.losses.perceptual import downsample
 from jaxface.methods.pie.energy import Targets, energy, evaluate, to_w_plus
 from jaxface.methods.pie.networks import Bank, Networks, networks_of, phi, psi
 from jaxface.methods.pie.sampling import read
@@ -96,11 +97,13 @@ def invert(
 def stages(settings: Settings, num_ws: int) -> tuple[Stage, ...]:
     """The hierarchical schedule of section 4.4: W, then W+ from where W ended."""
 
-    def stage(name: str, steps: int, step_size: float, start: Callable) -> Stage:
+    def stage(
+        name: str, steps: int, step_size: float, start: Callable, resolution: int | None = None
+    ) -> Stage:
         schedule = optax.exponential_decay(step_size, settings.decay_steps, settings.decay_rate)
         return Stage(
             name=name,
-            energy=functools.partial(energy, settings, num_ws),
+            energy=functools.partial(energy, settings, num_ws, resolution),
             optimizer=settings.optimizer.transformation(schedule),
             steps=steps,
             start=start,
@@ -110,7 +113,8 @@ def stages(settings: Settings, num_ws: int) -> tuple[Stage, ...]:
     from_w = functools.partial(to_w_plus, num_ws=num_ws)
     found = []
     if settings.w_steps:
-        found.append(stage("w", settings.w_steps, settings.w_step_size, lambda w: w))
+        resolution = settings.w_resolution
+        found.append(stage("w", settings.w_steps, settings.w_step_size, lambda w: w, resolution))
     if settings.w_plus_steps:
         found.append(stage("w_plus", settings.w_plus_steps, settings.w_plus_step_size, from_w))
     return tuple(found)
@@ -211,11 +215,17 @@ def _start(networks: Networks, images: jax.Array) -> jax.Array:
 
 def read_targets(settings: Settings, networks: Networks, images: jax.Array) -> Targets:
     """What the energy knows of portraits I [N, R, R, 3] from the start."""
+    coarse = None
+    if settings.w_resolution is not None:
+        small = downsample(images, settings.w_resolution)
+        features = None if networks.perceptual is None else phi(settings, networks, small)
+        coarse = Targets(images=small, features=features)
     return Targets(
         images=images,
         features=None if networks.perceptual is None else phi(settings, networks, images),
         reading=read(settings, networks, images) if "invariance" in settings.terms else None,
         embedding=None if networks.recognition is None else psi(settings, networks, images),
+        coarse=coarse,
     )
 
 

@@ -47,12 +47,18 @@ class Targets(NamedTuple):
       features: phi(I), {layer: [N, h, w, channels]}.
       reading: `Reading` of I.
       embedding: psi(I), [N, D].
+      coarse: images and features of I averaged down to `Settings.w_resolution`.
     """
 
     images: jax.Array
     features: Any = None
     reading: Any = None
     embedding: Any = None
+    coarse: Any = None
+
+    def at_w_resolution(self) -> "Targets":
+        """The same, to be compared with pictures of `Settings.w_resolution`."""
+        return self._replace(images=self.coarse.images, features=self.coarse.features)
 
 
 class Pictures(NamedTuple):
@@ -72,6 +78,7 @@ class Pictures(NamedTuple):
 def energy(
     settings: Settings,
     num_ws: int,
+    resolution: int | None,
     w: jax.Array,
     networks: Networks,
     targets: Targets,
@@ -83,6 +90,7 @@ def energy(
     Args:
       settings: terms, weights and noise.
       num_ws: L.
+      resolution: of I_w, `settings.w_resolution`; None: the generator's.
       w: [N, w_dim] in W or [N, L, w_dim] in W+.
       networks: see `Networks`.
       targets: see `Targets`.
@@ -94,7 +102,8 @@ def energy(
       "synthesis", and the others under their names; "edit" and "invariance" are E_v[l].
     """
     noise = keys if settings.noise == "random" else settings.noise
-    loss, terms, _ = evaluate(settings, to_w_plus(w, num_ws), networks, targets, keys, noise)
+    w, targets = to_w_plus(w, num_ws), targets if resolution is None else targets.at_w_resolution()
+    loss, terms, _ = evaluate(settings, w, networks, targets, keys, noise, resolution)
     return loss, terms
 
 
@@ -105,13 +114,15 @@ def evaluate(
     targets: Targets,
     keys: jax.Array,
     noise: jax.Array | str,
+    resolution: int | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array], jax.Array]:
     """`energy` of w [N, L, w_dim] with noise of [N] keys, "const" or "none"; and I_w as the third.
 
-    One synthesis draws a portrait and its edits; one pass of each network reads them.
+    The targets are of the same `resolution`. One synthesis draws a portrait and its edits; one pass
+    of each network reads them.
     """
     chosen, found = settings.terms, {}
-    pictures = draw(settings, w, networks, keys, noise)
+    pictures = draw(settings, w, networks, keys, noise, resolution)
     if "synthesis" in chosen:
         found |= synthesis_terms(settings, pictures.images[:, 0], networks, targets)
     if {"identity", "edit", "invariance"} & set(chosen):
@@ -123,7 +134,12 @@ def evaluate(
 
 
 def draw(
-    settings: Settings, w: jax.Array, networks: Networks, keys: jax.Array, noise: jax.Array | str
+    settings: Settings,
+    w: jax.Array,
+    networks: Networks,
+    keys: jax.Array,
+    noise: jax.Array | str,
+    resolution: int | None = None,
 ) -> Pictures:
     """I_w, and I_w^ for sampled v and tau if a chosen term edits."""
     latents, tau, v = w[:, None], choose_groups(settings, keys), None
@@ -133,7 +149,7 @@ def draw(
         latents = jnp.concatenate([latents, edits], axis=1)
     # Edits lie beside their portrait: on a mesh the rows stay where they are.
     noise = noise if isinstance(noise, str) else jnp.repeat(noise, latents.shape[1])
-    images = networks.generator.synthesis(_flat(latents), noise=noise)
+    images = networks.generator.synthesis(_flat(latents), noise=noise, resolution=resolution)
     return Pictures(images.reshape(*latents.shape[:2], *images.shape[1:]), tau, v)
 
 

@@ -11,6 +11,7 @@ from jaxface.methods.pie.settings import Settings
 from jaxface.morphable.models import FaceModels, basel_models, embedded_models
 from jaxface.nets import Generator
 from jaxface.nets.framing import portrait_embeddings
+from jaxface.nets.vgg import smallest_side
 from jaxface.suite import Suite
 
 
@@ -115,7 +116,8 @@ def networks_of(
       bank: as `jaxface.methods.pie.draw_bank` makes it, or None.
 
     Raises:
-      SuiteError: the suite lacks one; the message names the role and the term.
+      SuiteError: the suite lacks one; the message names the role and the term. Or its generator has
+        no picture of `settings.w_resolution`.
       ValueError: the bank is not of the size that the settings give.
     """
     size = 0 if bank is None else len(bank.w_plus)
@@ -125,6 +127,7 @@ def networks_of(
             f"invert: the settings ask for a bank of {expected}, got one of {size}; make it with "
             "draw_bank(suite, settings, key)."
         )
+    _check_w_resolution(settings, suite)
     roles = required_roles(settings)
     found = {role: _network(suite, role, term) for role, term in roles.items()}
     if settings.dtype != "float32":
@@ -139,6 +142,23 @@ def networks_of(
         models=(models or _face_models(suite)) if reads else None,
         bank=bank,
     )
+
+
+def _check_w_resolution(settings: Settings, suite: Suite) -> None:
+    """Refuses a `w_resolution` that the suite's generator draws nothing at."""
+    wanted = settings.w_resolution
+    if wanted is None:
+        return
+    config, smallest = suite.generator.config, 1
+    if "synthesis" in settings.terms:
+        smallest = smallest_side([name for name, _ in settings.layers])
+    lower = [r for r in config.block_resolutions[:-1] if r >= smallest]
+    if config.architecture != "skip" or wanted not in lower:
+        raise SuiteError(
+            f"suite {suite.name!r}: expected a w_resolution of {lower}, below the generator's and "
+            f"large enough for the layers of phi, and a 'skip' generator, whose lower resolutions "
+            f"are pictures; got {wanted} and {config.architecture!r}"
+        )
 
 
 def _face_models(suite: Suite) -> FaceModels:

@@ -56,6 +56,9 @@ class Settings:
       optimizer: `Adadelta` or `Adam`.
       w_steps: iterations in W; 0 starts in W+ (the paper's "direct" ablation).
       w_step_size: at the first of them.
+      w_resolution: what the portrait and its edits are drawn at and compared at in W; None: the
+        generator's. Not the paper's: a lower one makes those steps cheaper, and needs a `skip`
+        generator, whose RGB outputs up to there are a picture. The stage in W+ refines in full.
       w_plus_steps: iterations in W+; 0 ends in W.
       w_plus_step_size: at the first of them.
       decay_rate: the step size is multiplied by it, exponentially, every `decay_steps` iterations.
@@ -102,6 +105,7 @@ class Settings:
     w_plus_step_size: float
     decay_rate: float
     decay_steps: int
+    w_resolution: int | None = None
     perceptual_resolution: int = 256
     noise: Literal["const", "none", "random"] = "const"
     stop_below: float | None = None
@@ -129,6 +133,8 @@ class Settings:
                 "Settings: w_steps and w_plus_steps must be >= 0 and not both 0, got "
                 f"{self.w_steps} and {self.w_plus_steps}."
             )
+        if self.w_resolution is not None and not self.w_steps:
+            raise ValueError("Settings: w_resolution is of the steps in W, and w_steps is 0.")
         for name, known in (
             ("noise", ("const", "none", "random")),
             ("edits", ("one", "all")),
@@ -180,7 +186,10 @@ def without(settings: Settings, *terms: str) -> Settings:
 def direct(settings: Settings) -> Settings:
     """The paper's "direct" ablation: all iterations in W+, from the mean latent, at W+'s steps."""
     return dataclasses.replace(
-        settings, w_steps=0, w_plus_steps=settings.w_steps + settings.w_plus_steps
+        settings,
+        w_steps=0,
+        w_plus_steps=settings.w_steps + settings.w_plus_steps,
+        w_resolution=None,
     )
 
 

@@ -202,14 +202,20 @@ class SynthesisNetwork(nnx.Module):
         w_plus: jax.Array,
         noise: Noise = "const",
         style_shift: jax.Array | None = None,
+        resolution: int | None = None,
     ) -> list[tuple[jax.Array, jax.Array | None]]:
         """(features, image) after each block, lowest resolution first; see ``__call__``."""
         w_plus = self._checked(w_plus)
         shifts = self._shifts(style_shift)
+        sizes = [block.resolution for block in self.blocks]
+        if resolution is not None and resolution not in sizes:
+            raise ValueError(f"synthesis: expected a resolution of {sizes}, got {resolution}")
         outputs, x, image = [], None, None
         for layer, block in self._layers():
             x, image = block(x, image, w_plus[:, layer:], noise=noise, layer=layer, shifts=shifts)
             outputs.append((x, image))
+            if block.resolution == resolution:
+                break
         return outputs
 
     def styles(self, w_plus: jax.Array) -> jax.Array:
@@ -251,6 +257,8 @@ class SynthesisNetwork(nnx.Module):
         w_plus: jax.Array,
         noise: Noise = "const",
         style_shift: jax.Array | None = None,
+        *,
+        resolution: int | None = None,
     ) -> jax.Array:
         """Synthesise images.
 
@@ -259,16 +267,20 @@ class SynthesisNetwork(nnx.Module):
             noise: ``"const"`` for the stored maps, ``"none"``, a key, or [N] keys, one an image.
             style_shift: [N or 1, sum(style_widths)], an edit in style space: added to the styles
                 that the layers' affine maps make of ``w_plus``, in the order of ``style_widths``.
+            resolution: R, one of the blocks'; None for the full one. A lower one is the sum of the
+                RGB outputs up to there (``skip`` alone has it), and costs no more than those.
 
         Returns:
             [N, R, R, 3] float32, nominally in [-1, 1] and not clipped.
 
         Raises:
-            ValueError: for a wrong shape or an unknown kind of noise.
+            ValueError: for a wrong shape, an unknown kind of noise, or a resolution without image.
         """
-        image = self.features(w_plus, noise, style_shift)[-1][1]
+        image = self.features(w_plus, noise, style_shift, resolution)[-1][1]
         if image is None:
-            raise ValueError("synthesis: the last block has no RGB output")
+            raise ValueError(
+                f"synthesis: no image at {resolution} px; only the 'skip' architecture has one"
+            )
         return image
 
     def _shifts(self, style_shift: jax.Array | None) -> Iterator[jax.Array | None]:

@@ -220,7 +220,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.termination import EXIT_STATUS, Stopped, stop_requests
     from jaxface.profiling import ChunkTrace
 
-    inversion = inversion_of(arguments, alignment)
+    inversion = inversion_of(arguments, alignment, fleet)
     with stop_requests() as asked:
         try:
             with ChunkTrace(arguments.profile, asked) as stop:
@@ -235,8 +235,11 @@ def run(arguments: argparse.Namespace) -> int:
             return EXIT_STATUS
 
 
-def inversion_of(arguments: argparse.Namespace, alignment: Any = None) -> Any:
-    """The `Inversion` that the arguments of `add_method_arguments` ask for."""
+def inversion_of(arguments: argparse.Namespace, alignment: Any = None, fleet: Any = None) -> Any:
+    """The `Inversion` that the arguments of `add_method_arguments` ask for.
+
+    What networks compute in is the fleet's to choose, where there is one, or this process's.
+    """
     from jaxface import load_suite
     from jaxface.devices import compute_dtype
     from jaxface.jobs.embedding import Inversion
@@ -248,7 +251,13 @@ def inversion_of(arguments: argparse.Namespace, alignment: Any = None) -> Any:
     changes = _changes(arguments.changes, pie.Settings)
     if "dtype" in changes:
         raise UsageError("--set dtype: --dtype says what networks compute in")
-    dtype = arguments.dtype or compute_dtype()
+    dtype = arguments.dtype
+    if dtype is None and fleet is not None:
+        from jaxface.jobs.fleet import actors_dtype
+
+        dtype = actors_dtype(fleet)
+    elif dtype is None:
+        dtype = compute_dtype()
     try:
         settings = preset(arguments.preset, **changes, dtype=dtype)
     except ValueError as error:

@@ -79,6 +79,14 @@ def pie_report(
         f"{judges['network']:.4f} rad; the truth's on the portraits, judged as if they were the "
         f"edits and so up to {LARGEST_EDIT} rad from what was wanted, {judges['truth']:.4f} rad.",
         "",
+        "The first edit of the first portraits, beside a perfect one:",
+        "",
+        "![portraits, perfect edits, and the columns' edits](edits.png)",
+        "",
+        "## Figure 13, errors over the size of the edit, the truth as judge",
+        "",
+        "![editing and recognition error over the size of the edit](scatter.png)",
+        "",
     ]
     if "feedback" in scores:
         lines += ["## Feedback", "", *_feedback(scores["feedback"]), ""]
@@ -132,7 +140,7 @@ def _transfers(scores: Mapping[str, Any]) -> list[str]:
             ]
             error = _cell(found["recognition_error"], ".4f")
             lines.append(f"| {kind} | {judge} | {' | '.join(percent)} | {error} |")
-    lines.append("")
+    lines += ["", "![portrait, driver, transferred pose, a perfect transfer](pose.png)", ""]
     if (light := scores["illumination"]) is not None:
         lines += [
             "## Transfer of light",
@@ -143,6 +151,8 @@ def _transfers(scores: Mapping[str, Any]) -> list[str]:
             f"{_cell(light['true'], '.3f')}; without an edit {_cell(light['unedited'], '.3f')}. "
             "The embeddings alone, in their own light, have "
             f"{_cell(light['floor'], '.3f')} of it.",
+            "",
+            "![portrait, reference, transferred light, a perfect transfer](light.png)",
             "",
         ]
     return lines

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from jaxface.devices import compute_dtype
 from jaxface.errors import JaxfaceError, UsageError
 from jaxface.jobs.bar import Bar
 from jaxface.jobs.embedding import AHEAD, Embedder, Inversion
@@ -74,6 +75,18 @@ def require_ray() -> Any:
             f'--engine ray needs Ray Data ({error}): pip install "jaxface[ray]"'
         ) from error
     return ray
+
+
+def actors_dtype(fleet: Fleet) -> str:
+    """What `jaxface.devices.compute_dtype` says where the fleet's actors run, one of which it asks.
+
+    Raises:
+      UsageError: Ray is not installed or its cluster cannot be reached.
+    """
+    ray = require_ray()
+    with _cluster(ray):
+        asked = ray.remote(num_gpus=_gpus(ray, fleet), num_cpus=fleet.cpus)(compute_dtype)
+        return ray.get(asked.remote())
 
 
 def invert_on_ray(
@@ -196,9 +209,6 @@ class _Writer:
 
 def _rows(ray: Any, waiting: dict[int, list[Item]], work: _Work, fleet: Fleet) -> Iterator[Any]:
     """The answers of the actors, as they come."""
-    gpus = fleet.gpus
-    if gpus is None:
-        gpus = 1 if ray.cluster_resources().get("GPU") else 0
     shards = [{"number": number, "items": pickle.dumps(items)} for number, items in waiting.items()]
     dataset = ray.data.from_items(shards, override_num_blocks=len(shards)).map_batches(
         _Writer,
@@ -211,13 +221,20 @@ def _rows(ray: Any, waiting: dict[int, list[Item]], work: _Work, fleet: Fleet) -
             # A shard takes minutes: none may wait for an actor that has one while another is idle.
             max_tasks_in_flight_per_actor=1,
         ),
-        num_gpus=gpus,
+        num_gpus=_gpus(ray, fleet),
         num_cpus=fleet.cpus,
         # For ever: whatever takes an actor away, another one does its shard.
         max_restarts=-1,
         max_task_retries=-1,
     )
     yield from dataset.iter_rows()
+
+
+def _gpus(ray: Any, fleet: Fleet) -> float:
+    """Of each actor."""
+    if fleet.gpus is not None:
+        return fleet.gpus
+    return 1 if ray.cluster_resources().get("GPU") else 0
 
 
 @contextlib.contextmanager

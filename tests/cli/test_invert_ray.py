@@ -4,11 +4,13 @@ import json
 import os
 import signal
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
 from jaxface.cli import main
+from jaxface.jobs import fleet
 from tests.shard_jobs import COUNT, PATIENCE, REAL, Job, assert_equal, wait_until
 
 # A busy machine takes longer to start Ray's processes than Ray waits for them.
@@ -26,6 +28,42 @@ def test_without_the_extra_one_line_says_so(photos, tiny_suite, monkeypatch, cap
     assert 'pip install "jaxface[ray]"' in printed
     assert printed.count("\n") == 1
     assert not Path("out").exists()
+
+
+class FakeRay:
+    """A cluster whose tasks run where they are called; tells what they took."""
+
+    def __init__(self, **resources):
+        self.resources, self.asked, self.ended = resources, None, False
+        self.data = types.SimpleNamespace(
+            DataContext=types.SimpleNamespace(get_current=types.SimpleNamespace)
+        )
+
+    def init(self, **_):
+        pass
+
+    def shutdown(self):
+        self.ended = True
+
+    def cluster_resources(self):
+        return self.resources
+
+    def remote(self, **taken):
+        self.asked = taken
+        return lambda function: types.SimpleNamespace(remote=function)
+
+    def get(self, value):
+        return value
+
+
+@pytest.mark.parametrize(("resources", "gpus"), [({"CPU": 4.0}, 0), ({"CPU": 4.0, "GPU": 2.0}, 1)])
+def test_actors_say_what_they_compute_in(monkeypatch, resources, gpus):
+    ray = FakeRay(**resources)
+    monkeypatch.setattr(fleet, "require_ray", lambda: ray)
+    monkeypatch.setattr(fleet, "compute_dtype", lambda: "bfloat16")
+    assert fleet.actors_dtype(fleet.Fleet(cpus=0.5)) == "bfloat16"
+    assert ray.asked == {"num_gpus": gpus, "num_cpus": 0.5}
+    assert ray.ended
 
 
 @pytest.mark.slow

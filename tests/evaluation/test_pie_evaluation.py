@@ -158,6 +158,7 @@ def test_report_and_figures_show_them(measured, tiny_suite, tmp_path):
         assert text in report
     written = write_figures(tmp_path, found, transfers)
     assert sorted(written) == ["edits.png", "light.png", "pose.png", "scatter.png"]
+    assert all(f"]({name})" in report for name in written)
     with Image.open(tmp_path / "edits.png") as picture:
         assert picture.width > 4 * 128
     points = scatter_data(found)

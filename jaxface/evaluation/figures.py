@@ -49,11 +49,13 @@ def write_scatter(
             draw.text((x, frame[3] + 6), f"{x_end * step / 5:.3g}", INK, font, anchor="mt")
         draw.text((frame[0], 8), label, INK, font)
         draw.text(((frame[0] + frame[2]) / 2, height - 22), across, INK, font, anchor="mt")
-        for index, (name, (x, y)) in enumerate(series.items()):
-            colour = COLOURS[index % len(COLOURS)]
+        colours = [COLOURS[index % len(COLOURS)] for index in range(len(series))]
+        for colour, (x, y) in zip(colours, series.values(), strict=True):
             pale = tuple((each + 2 * 255) // 3 for each in colour)
             for centre in zip(x, y, strict=True):
                 draw.circle(place(*centre), 2, pale)
+        # Lines over the points of every series.
+        for index, (colour, (name, (x, y))) in enumerate(zip(colours, series.items(), strict=True)):
             line = [place(*point) for point in _bin_means(x, y, x_end)]
             if len(line) > 1:
                 draw.line(line, colour, 3)
@@ -91,11 +93,12 @@ def _bin_means(x: np.ndarray, y: np.ndarray, end: float, bins: int = 8) -> list[
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 times a power of ten."""
+    """The next of some numbers, whose fifths are short, times a power of ten."""
     if value <= 0:
         return 1.0
     power = 10.0 ** np.floor(np.log10(value))
-    return float(next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value))
+    steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+    return float(next(step * power for step in steps if step * power >= value))
 
 
 def _save(path: str | os.PathLike[str], figure: Image.Image) -> None:

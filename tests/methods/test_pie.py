@@ -157,7 +157,8 @@ def linear():
     return suite, images, item_keys(jax.random.key(0), ["a", "b"])
 
 
-BASE = preset("pie_embedded", w_steps=4, w_plus_steps=4)
+SHALLOWER = (("conv1_1", 1.0), ("conv2_2", 1.0))  # which 4 px suffice for
+BASE = preset("pie_embedded", w_steps=4, w_plus_steps=4, layers=SHALLOWER)
 
 CHANGES = {
     "l2_weight": 3.0,
@@ -166,6 +167,7 @@ CHANGES = {
     "optimizer": pie.Adadelta(),
     "w_steps": 6,
     "w_step_size": 0.3,
+    "w_resolution": 4,
     "w_plus_steps": 6,
     "w_plus_step_size": 0.3,
     "decay_rate": 0.9,

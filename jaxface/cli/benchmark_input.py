@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from jaxface.cli.invert import (
+from jaxface.cli.embedding_options import (
     add_alignment_arguments,
     add_method_arguments,
     alignment_of,

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from jaxface.cli import invert
+from jaxface.cli.embedding_options import add_method_arguments, inversion_of
 from jaxface.errors import UsageError
 
 NAME = "compile"
@@ -29,7 +29,7 @@ exit status: 0, compiled; 2, the call was wrong
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    invert.add_method_arguments(parser)
+    add_method_arguments(parser)
     parser.add_argument(
         "--inputs",
         type=int,
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = arguments.inputs or arguments.shard_size or 2**31
     with Bar(0, 0, show=False) as bar:
         embedder = Embedder(
-            invert.inversion_of(arguments),
+            inversion_of(arguments),
             batch_size=arguments.batch_size,
             inputs=inputs,
             bar=bar,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jaxface
 from jaxface.cli import invert
+from jaxface.cli.embedding_options import add_method_arguments
 
 NAME = "demo"
 HELP = "embed the portraits that ship with the package and show the result"
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="jaxface-demo", metavar="DIR", help="folder for the results (jaxface-demo)"
     )
-    invert.add_method_arguments(parser)
+    add_method_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -263,7 +263,7 @@ def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:
 
 
 def _rows(text: str | None) -> tuple[int, ...] | None:
-    """ "0-3" or "2" as rows of W+; None for all."""
+    """Rows of W+ from such as "0-3" or "2"; None for all."""
     if text is None:
         return None
     first, _, last = text.partition("-")

@@ -16,9 +16,9 @@ def grown(generator: Generator, config: GeneratorConfig, *, rngs: nnx.Rngs) -> G
 
     Up to the old resolution images are equal but for rounding, and beyond it they are those,
     upsampled, until training changes that: what the old channels compute does not read the new
-    ones, which begin at random, and what new resolutions add to the image begins at zero. It is the
-    function-preserving start of Net2Net (Chen et al. 2016), with zeros instead of copied channels,
-    and so the two do not stay alike. Of W+ the first rows mean what they meant.
+    ones, which begin at random, and what new resolutions add to the image begins at zero. Net2Net
+    (Chen et al. 2016) preserves a function by copying channels; with zeros instead no two are
+    alike. The first rows of W+ mean what they meant.
 
     Args:
       generator: of the ``skip`` architecture.

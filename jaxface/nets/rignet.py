@@ -102,3 +102,24 @@ class RigNet(nnx.Module):
         residual = jnp.einsum("nlh,lhw->nlw", code, of_code)
         residual += jnp.einsum("np,lpw->nlw", wanted, of_parameters)
         return w_plus + residual + self.decoder_bias[...]
+
+    def with_rows(self, num_ws: int, *, rngs: nnx.Rngs) -> "RigNet":
+        """A network for a generator of more rows: it edits these as this one does, no others yet.
+
+        Args:
+          num_ws: rows of the larger generator, at least as many as this network's.
+          rngs: stream ``params``, for the new rows' encoders.
+
+        Raises:
+          ValueError: fewer rows than this network has.
+        """
+        if num_ws < self.config.num_ws:
+            raise ValueError(
+                f"RigNet: cannot go from {self.config.num_ws} rows of W+ to {num_ws}."
+            )
+        new = RigNet(dataclasses.replace(self.config, num_ws=num_ws), rngs=rngs)
+        for name in ("encoder", "encoder_bias", "decoder", "decoder_bias"):
+            rows, old = getattr(new, name), getattr(self, name)[...]
+            rows[...] = rows[...].at[: len(old)].set(old)
+        new.mean[...], new.scale[...] = self.mean[...], self.scale[...]
+        return new

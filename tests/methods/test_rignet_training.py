@@ -82,6 +82,19 @@ def seen(models, w_plus):
     return observe_all(models, w_plus)
 
 
+def test_begins_with_the_network_of_a_generator_with_fewer_rows(models, state, random_network):
+    config = dataclasses.replace(state.network.config, num_ws=4)
+    fewer = random_network("RigNet", config)
+    begun = rignet.initial_state(SETTINGS, models, jax.random.key(2), fewer).network
+    assert begun.config == state.network.config
+    np.testing.assert_array_equal(begun.decoder[...][:4], fewer.decoder[...])
+    np.testing.assert_array_equal(begun.mean[...], fewer.mean[...])
+    for change in ({"num_ws": 8}, {"hidden": 5}):
+        other = random_network("RigNet", dataclasses.replace(config, **change))
+        with pytest.raises(UsageError, match="the network to begin with is"):
+            rignet.initial_state(SETTINGS, models, jax.random.key(2), other)
+
+
 def test_latents_are_their_items_own(models, w_plus):
     np.testing.assert_array_equal(w_plus, w_plus[:, :1] * np.ones((1, 6, 1)))
     backwards = draw_latents(models.generator, keys_of("train")[::-1])

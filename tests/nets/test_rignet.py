@@ -48,6 +48,20 @@ def test_every_row_has_its_own_linear_maps(rignet, inputs):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
+def test_more_rows_leave_the_first_ones_edits_as_they_were(rignet):
+    larger = rignet.with_rows(6, rngs=nnx.Rngs(3))
+    w_plus = jax.random.normal(jax.random.key(4), (2, 6, 7))
+    parameters = jax.random.normal(jax.random.key(5), (2, 6))
+    found = larger(w_plus, parameters)
+    np.testing.assert_allclose(found[:, :4], rignet(w_plus[:, :4], parameters), rtol=1e-6)
+    np.testing.assert_array_equal(found[:, 4:], w_plus[:, 4:])
+    # and the new ones are not stuck there
+    gradient = jax.grad(lambda net: jnp.sum(jnp.square(net(w_plus, parameters))))(larger)
+    assert np.abs(gradient.decoder[...][4:]).max() > 0.1
+    with pytest.raises(ValueError, match="from 4 rows of W. to 3"):
+        rignet.with_rows(3, rngs=nnx.Rngs(3))
+
+
 def test_survives_its_file(rignet, inputs, tmp_path):
     save_network(tmp_path / "rignet_pose.safetensors", rignet)
     again = load_network(tmp_path / "rignet_pose.safetensors")

@@ -180,11 +180,12 @@ def initial_state(
 ) -> AveragedState:
     """A fresh network, which is the identity, or the one given.
 
-    A fresh one's units are what F reads from sampled latents: each parameter's mean, and one scale
+    One of a generator with fewer rows of W+ gets the rows that are missing, which it leaves alone
+    at first (`RigNet.with_rows`). A fresh one's units are what F reads from sampled latents: each parameter's mean, and one scale
     for each field, so that a mode that F seldom sees is not blown up.
 
     Raises:
-      UsageError: the network given has other sizes.
+      UsageError: the network given has other sizes, or more rows than the generator.
     """
     generator = models.generator
     config = RigNetConfig(
@@ -198,11 +199,14 @@ def initial_state(
         network = RigNet(config, rngs=nnx.Rngs(network_key))
         mean, scale = _units(settings.group, models, latents_key)
         network.mean[...], network.scale[...] = mean, scale
-    elif network.config != config:
-        raise UsageError(
-            f"rignet: the network to begin with is {network.config}, the settings and the "
-            f"generator say {config}"
-        )
+    else:
+        alike = dataclasses.replace(network.config, num_ws=config.num_ws) == config
+        if not alike or network.config.num_ws > config.num_ws:
+            raise UsageError(
+                f"rignet: the network to begin with is {network.config}, the settings and the "
+                f"generator say {config}"
+            )
+        network = network.with_rows(config.num_ws, rngs=nnx.Rngs(key))
     return averaged.begin(network, _optimizer(settings))
 
 

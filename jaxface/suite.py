@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from jaxface.errors import SuiteError
+from jaxface.files import sha256
 from jaxface.morphable.basel import BaselModel
 from jaxface.morphable.flame import FLAME
 from jaxface.nets import (
@@ -156,6 +157,14 @@ class Suite:
 
     def __contains__(self, role: str) -> bool:
         return bool(self._stems(role))
+
+    def digest(self, role: str) -> str:
+        """SHA-256 of a network's file: it tells the network from another of the same name.
+
+        Raises:
+            SuiteError: the suite has no such network.
+        """
+        return sha256(self._file(role))
 
     def metadata(self, role: str) -> dict[str, str]:
         """The header of a network's file: configuration, source, versions."""

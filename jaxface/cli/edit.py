@@ -121,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.editing import PICTURES, Animation, Editing, edit_collection
     from jaxface.jobs.results import ResultsFolder
 
-    suite = load_suite(arguments.suite or suite_of(found.items))
+    suite = load_suite(arguments.suite) if arguments.suite else suite_of(found.items)
     targets, attributes, asked = _targets(arguments, suite)
     moves = _moves(arguments, suite)
     if moves:

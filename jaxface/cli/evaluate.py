@@ -163,7 +163,7 @@ def _pie(arguments: argparse.Namespace) -> int:
     from jaxface.evaluation import pie as evaluation
     from jaxface.evaluation.pie_report import pie_report, scatter_data, write_figures
     from jaxface.evaluation.pie_transfer import evaluate_transfers, table3
-    from jaxface.files import atomic_writer, sha256
+    from jaxface.files import atomic_writer
     from jaxface.jobs.results import ResultsFolder
 
     portraits = arguments.portraits or 100
@@ -182,7 +182,7 @@ def _pie(arguments: argparse.Namespace) -> int:
         chosen = {name: settings for name, settings in chosen.items() if name in wanted}
     suite = load_suite(arguments.suite)
     out = Path(arguments.out)
-    digests = {role: sha256(file) for role, file in sorted(suite.files.items())}
+    digests = {role: suite.digest(role) for role in sorted(suite.files)}
     decided = evaluation.description(suite, protocol, chosen, digests)
     evaluation.check_networks(suite, chosen)
 

@@ -21,7 +21,7 @@ import numpy as np
 import safetensors.numpy
 from tqdm import tqdm
 
-from jaxface.files import atomic_writer, sha256
+from jaxface.files import atomic_writer
 from jaxface.images import read_image, write_png
 from jaxface.jobs.contact_sheet import Cell, write_contact_sheet
 from jaxface.jobs.embedding import versions
@@ -128,15 +128,18 @@ class Editing:
         directions = [f"direction_{move.directions}" for move in self.moves]
         return ("generator", *(["reconstruction", *rigs] if rigs else []), *directions)
 
+    @functools.cached_property
+    def digests(self) -> dict[str, str]:
+        """Of these networks' files; raises `SuiteError` where one is missing."""
+        return {role: self.suite.digest(role) for role in self.roles}
+
     def description(self) -> dict[str, Any]:
         """Everything that decides the results, JSON-like; the job's settings on resume."""
-        for role in self.roles:
-            self.suite.metadata(role)  # raises SuiteError if it is missing
         return {
             "asked": dict(self.asked),
             "feedback": self.feedback,
             "sequence": None if self.animation is None else dataclasses.asdict(self.animation),
-            "suite": {role: sha256(self.suite.files[role]) for role in self.roles},
+            "suite": self.digests,
         }
 
 
@@ -343,6 +346,7 @@ def _write_files(
     metadata = embedding.header | {
         "id": row["id"],
         "settings.suite": editing.suite.name,
+        "settings.generator": editing.digests["generator"],
         "edited": json.dumps(row["settings"]),
     }
     tensors = {"w_plus": np.ascontiguousarray(w_plus, np.float32)}

@@ -24,7 +24,6 @@ from tqdm import tqdm
 from jaxface import __version__
 from jaxface.devices import divisor_mesh, memory_bytes
 from jaxface.errors import JaxfaceError, SuiteError, UsageError
-from jaxface.files import sha256
 from jaxface.images import ImageError, encode_png, to_uint8
 from jaxface.jobs.bar import Bar
 from jaxface.jobs.inputs import Item
@@ -64,16 +63,17 @@ class Inversion:
     def description(self) -> dict[str, Any]:
         """Everything that decides the results, JSON-like; the job's settings on resume."""
         roles = pie.required_roles(self.settings)
+        digests = {}
         for role, term in roles.items():
             try:
-                self.suite.metadata(role)
+                digests[role] = self.suite.digest(role)
             except SuiteError as error:
                 raise pie.missing(term, error) from error
         return {
             "preset": self.preset,
             "settings": dataclasses.asdict(self.settings),
             "seed": self.seed,
-            "suite": {role: sha256(self.suite.files[role]) for role in roles},
+            "suite": digests,
             "alignment": None if self.alignment is None else self.alignment.description(),
         }
 
@@ -136,6 +136,7 @@ class Embedder:
             "settings": {
                 "preset": inversion.preset,
                 "suite": inversion.suite.name,
+                "generator": inversion.suite.digest("generator"),
                 "seed": inversion.seed,
                 **dataclasses.asdict(inversion.settings),
             },

@@ -4,12 +4,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from jaxface.errors import JaxfaceError, UsageError
 from jaxface.jobs.results import OK, ROWS_FILE
+
+if TYPE_CHECKING:
+    from jaxface.suite import Suite
 
 UNREADABLE = "unreadable"
 NOT_AN_EMBEDDING = "not_an_embedding"
@@ -84,13 +88,15 @@ def find_embeddings(arguments: Sequence[str]) -> FoundEmbeddings:
     return FoundEmbeddings(tuple(items.values()), tuple(remarks))
 
 
-def suite_of(items: Sequence[EmbeddingItem]) -> str:
-    """The name of the suite that embedded the items, as their files tell.
+def suite_of(items: Sequence[EmbeddingItem]) -> "Suite":
+    """The suite that embedded the items, as their files tell.
 
     Raises:
-      UsageError: they tell of several, or of none.
+      UsageError: they tell of several, or of none, or the suite of that name has another generator
+        by now.
+      SuiteError: there is no such suite any more.
     """
-    names = set()
+    names, generators = set(), set()
     for item in items:
         try:
             header = _read(item.path)[1]
@@ -98,10 +104,20 @@ def suite_of(items: Sequence[EmbeddingItem]) -> str:
             continue  # it gets a row of its own
         if "settings.suite" in header:
             names.add(header["settings.suite"])
+        if "settings.generator" in header:
+            generators.add(header["settings.generator"])
     if len(names) != 1:
         told = ", ".join(sorted(names)) or "no suite"
         raise UsageError(f"the embeddings' files name {told}; say with --suite which one to use")
-    return names.pop()
+    from jaxface.suite import load_suite  # sets up JAX, which a wrong call need not wait for
+
+    suite = load_suite(names.pop())
+    if generators - {suite.digest("generator")}:
+        raise UsageError(
+            f"the embeddings were made with another generator than the suite {suite.name!r} has "
+            f"now; embed again, or use it all the same with --suite {suite.name}"
+        )
+    return suite
 
 
 def read_embedding(path: Path, shape: tuple[int, int]) -> Embedding:

@@ -18,7 +18,7 @@ from jaxface.morphable import EDITABLE_GROUPS, EXPRESSION_NAMES
 from jaxface.nets import ReconstructionConfig, RigNetConfig
 from jaxface.nets.directions import directions_of
 from jaxface.suite import load_suite
-from jaxface.weights import save_network
+from jaxface.weights import load_network, save_network
 
 NAMES = ("a.png", "b.png", "c.png")
 
@@ -320,6 +320,27 @@ def test_wrong_calls_end_with_one_line_and_status_2(run, embedded, tmp_path, arg
     assert message in printed.err
     assert printed.err.count("\n") == 1
     assert not (tmp_path / "edited").exists()
+
+
+def test_another_generator_of_the_same_name_is_not_taken_for_the_first(
+    run, embedded, suite_folder, tmp_path
+):
+    generator = suite_folder / "generator.safetensors"
+    before = generator.read_bytes()
+    changed = load_network(generator)
+    changed.synthesis.blocks[0].to_rgb.bias[...] += 0.1
+    try:
+        save_network(generator, changed)
+        status, _, printed = run(embedded, "--yaw", 3)
+        assert status == 2
+        assert "made with another generator than the suite" in printed.err
+        assert run(embedded, "--yaw", 3, "--suite", suite_folder)[0] == 0
+    finally:
+        generator.write_bytes(before)
+    # What was edited with the other one names that.
+    status, _, printed = run(tmp_path / "edited", "--yaw", 3, out="again")
+    assert status == 2
+    assert "made with another generator than the suite" in printed.err
 
 
 def test_what_is_no_embedding_is_told(run, embedded, tmp_path):

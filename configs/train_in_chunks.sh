@@ -30,4 +30,6 @@ fi
 for network in "$run"/*.safetensors; do
   cp "$network" "$carry/.arriving" && mv "$carry/.arriving" "$carry/$(basename "$network")"
 done
-tail -n 1 "$run/metrics.jsonl" >> "$carry/metrics.jsonl"
+if [ -f "$run/metrics.jsonl" ]; then # a short chunk has none
+  tail -n 1 "$run/metrics.jsonl" >> "$carry/metrics.jsonl"
+fi

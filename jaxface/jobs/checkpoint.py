@@ -22,7 +22,7 @@ from jaxface.slots import Saved
 def write_checkpoint(path: str, rows: Mapping[str, Saved]) -> None:
     """Writes a file, local or remote, that appears whole."""
     tensors = {
-        f"{number}/{place:04d}": np.ascontiguousarray(leaf)
+        f"{number}/{place:04d}": np.asarray(leaf, order="C")
         for number, row in enumerate(rows.values())
         for place, leaf in enumerate(row.leaves)
     }

@@ -3,18 +3,22 @@
 Ray places the actors where the cluster has their GPUs, starts more as it grows, and replaces those
 that are lost; what a lost one was writing is done again by another. The folder, its files and the
 promise that every input has one result are those of `jaxface.jobs.shards`. One process, the driver,
-holds the folder and tells of the progress. All hosts must see inputs, networks and output under the
+holds the folder and tells of the progress; when it is asked to stop it leaves word for the actors in
+the folder, and they store what they have of their shards. All hosts must see inputs, networks and output under the
 same names; environment variables (JAX_COMPILATION_CACHE_DIR) are those that Ray was started with.
 """
 
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import pickle
 import queue
 import signal
 import threading
+import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -25,6 +29,7 @@ from jaxface.jobs.bar import Bar
 from jaxface.jobs.embedding import AHEAD, Embedder, Inversion
 from jaxface.jobs.heartbeat import Heartbeat
 from jaxface.jobs.inputs import Item
+from jaxface.jobs.places import joined, names_in, remove, write_bytes
 from jaxface.jobs.portraits import prepared, refuse_face_names
 from jaxface.jobs.sharded import by_shard, write_shard
 from jaxface.jobs.shards import ShardsFolder
@@ -32,6 +37,11 @@ from jaxface.jobs.termination import Stopped
 
 # Of a cluster that is started here. Only names and counts pass through it.
 _OBJECT_STORE = 100 * 2**20
+
+# Actors look for the word to stop this often, and have so long to store what they have: together
+# with the end of Ray less than `jaxface.jobs.termination.GRACE`. In seconds.
+_LOOK_EVERY = 2.0
+_FAREWELL = 18.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +120,8 @@ def invert_on_ray(
       batch_size: see `jaxface.jobs.embedding.Embedder`; by default chosen by each actor.
       keep_images: whether to store reconstructions.
       show_progress: a progress bar on stderr.
-      stop: asked twice a second; when it says so the actors end, and the shards that they were
-        writing are done again by the next call.
+      stop: asked twice a second; when it says so the actors store what they have of their shards,
+        and the next call goes on with it.
 
     Returns:
       How many portraits have which status, those of earlier runs included.
@@ -146,10 +156,13 @@ def invert_on_ray(
             max(map(len, waiting.values())),
             os.getcwd(),
         )
-        with _cluster(ray):
-            for row in _polled(lambda: _rows(ray, waiting, work, fleet), stop, heartbeat):
+        word = _Word(folder.folder)
+        with _cluster(ray), word.kept():
+            for row in _polled(lambda: _rows(ray, waiting, work, fleet), stop, word, heartbeat):
                 if row["error"] is not None:
                     raise JaxfaceError(row["error"])
+                if row["summary"] is None:
+                    continue  # stopped
                 summary = json.loads(row["summary"])
                 statuses.update(summary["statuses"])
                 bar.finish(summary["inputs"])
@@ -169,6 +182,36 @@ class _Work:
     working_folder: str
 
 
+class _Word:
+    """The word to stop: an empty file in the output folder, which driver and actors have in common.
+
+    Called, it tells whether it was given; files are looked at every `_LOOK_EVERY` seconds.
+    """
+
+    _NAME = ".stop"
+
+    def __init__(self, folder: str):
+        self._folder, self._given, self._looked = folder, False, -math.inf
+
+    def __call__(self) -> bool:
+        if not self._given and time.monotonic() - self._looked > _LOOK_EVERY:
+            self._given = self._NAME in names_in(self._folder)
+            self._looked = time.monotonic()
+        return self._given
+
+    def give(self) -> None:
+        write_bytes(joined(self._folder, self._NAME), b"")
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Within the block it is given only if the block gives it."""
+        try:
+            remove(joined(self._folder, self._NAME))  # of a driver that was killed
+            yield
+        finally:
+            remove(joined(self._folder, self._NAME))
+
+
 class _Writer:
     """An actor: writes one shard after the other, with programs that are compiled once."""
 
@@ -177,22 +220,30 @@ class _Writer:
         with contextlib.suppress(OSError):  # another host may lack it; absolute names do there
             os.chdir(work.working_folder)
         self._bar = Bar(0, 0, show=False)
+        self._stop = _Word(work.folder.folder)
         self._embedder = Embedder(
             work.inversion,
             batch_size=work.batch_size,
             inputs=work.inputs,
             bar=self._bar,
             keep_images=work.keep_images,
+            stop=self._stop,
         )
 
     def __call__(self, batch: Any) -> dict[str, list[Any]]:
-        """A shard's number and items to its summary, or to the words of an error."""
+        """A shard's number and items to its summary, to the words of an error, or, stopped, to none."""
         (row,) = batch.to_pylist()
         summary, error = None, None
         try:
-            summary = json.dumps(self._written(row["number"], pickle.loads(row["items"])))
+            if not self._stop():
+                summary = json.dumps(self._written(row["number"], pickle.loads(row["items"])))
+        except Stopped:
+            pass  # what there is of the shard is stored
         except JaxfaceError as raised:
             error = str(raised)
+        except Exception as raised:  # noqa: BLE001 (Ray would bury it under words of its own)
+            traceback.print_exc()  # for the actor's log
+            error = f"{type(raised).__name__}: {raised}"
         return {"summary": [summary], "error": [error]}
 
     def _written(self, number: int, items: Sequence[Item]) -> dict[str, Any]:
@@ -263,9 +314,12 @@ def _cluster(ray: Any) -> Iterator[None]:
 
 
 def _polled(
-    rows: Callable[[], Iterator[Any]], stop: Callable[[], bool], heartbeat: Heartbeat
+    rows: Callable[[], Iterator[Any]], stop: Callable[[], bool], word: _Word, heartbeat: Heartbeat
 ) -> Iterator[Any]:
-    """`rows()`, read in a thread of its own, so that a request to stop is heard between two."""
+    """`rows()`, read in a thread of its own, so that a request to stop is heard between two.
+
+    It is passed on to the actors, whose answers are waited for; then `Stopped` is raised.
+    """
     answers: queue.Queue[tuple[str, Any]] = queue.Queue()
 
     def read() -> None:
@@ -277,9 +331,11 @@ def _polled(
             answers.put(("error", error))
 
     threading.Thread(target=read, daemon=True).start()
-    while True:
-        if stop():
-            raise Stopped("stopped", {})
+    last = math.inf
+    while time.monotonic() < last:
+        if last == math.inf and stop():
+            word.give()
+            last = time.monotonic() + _FAREWELL
         try:
             kind, value = answers.get(timeout=0.5)
         except queue.Empty:
@@ -290,5 +346,7 @@ def _polled(
             reason = (str(value).strip().splitlines() or [repr(value)])[-1]
             raise JaxfaceError(f"--engine ray: {reason}") from value
         if kind == "end":
-            return
+            break
         yield value
+    if last < math.inf:
+        raise Stopped("stopped", {})

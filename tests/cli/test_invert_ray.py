@@ -4,14 +4,19 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 import types
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from jaxface.cli import main
 from jaxface.jobs import fleet
-from tests.shard_jobs import COUNT, PATIENCE, REAL, Job, assert_equal, wait_until
+from jaxface.jobs.shard_formats import read_shard
+from tests import quick_slots
+from tests.shard_jobs import COUNT, PATIENCE, REAL, Job, assert_equal, undisturbed, wait_until
 
 # A busy machine takes longer to start Ray's processes than Ray waits for them.
 SLOW_START = {
@@ -30,14 +35,33 @@ def test_without_the_extra_one_line_says_so(photos, tiny_suite, monkeypatch, cap
     assert not Path("out").exists()
 
 
+class FakeData:
+    """Ray Data with one actor, which lives in the thread that reads its answers."""
+
+    DataContext = types.SimpleNamespace(get_current=types.SimpleNamespace)
+    ActorPoolStrategy = dict
+
+    def from_items(self, items, **_):
+        self._items = items
+        return self
+
+    def map_batches(self, actor, *, fn_constructor_args, **_):
+        self._actor, self._arguments = actor, fn_constructor_args
+        return self
+
+    def iter_rows(self):
+        actor = self._actor(*self._arguments)
+        for item in self._items:
+            answers = actor(pa.Table.from_pylist([item]))
+            yield {name: value for name, (value,) in answers.items()}
+
+
 class FakeRay:
     """A cluster whose tasks run where they are called; tells what they took."""
 
     def __init__(self, **resources):
         self.resources, self.asked, self.ended = resources, None, False
-        self.data = types.SimpleNamespace(
-            DataContext=types.SimpleNamespace(get_current=types.SimpleNamespace)
-        )
+        self.data = FakeData()
 
     def init(self, **_):
         pass
@@ -64,6 +88,69 @@ def test_actors_say_what_they_compute_in(monkeypatch, resources, gpus):
     assert fleet.actors_dtype(fleet.Fleet(cpus=0.5)) == "bfloat16"
     assert ray.asked == {"num_gpus": gpus, "num_cpus": 0.5}
     assert ray.ended
+
+
+def test_actors_of_a_job_that_is_stopped_store_what_they_have(
+    photos, tiny_suite, monkeypatch, capsys
+):
+    expected = undisturbed(tiny_suite, monkeypatch)
+    monkeypatch.setattr(fleet, "require_ray", lambda: FakeRay(CPU=4.0))
+    monkeypatch.setattr(fleet, "_LOOK_EVERY", 0.1)
+    quick_slots.install(monkeypatch, lambda size: quick_slots.QuickSlots(size, seconds=0.7))
+    job = Job(tiny_suite, "out", "--engine", "ray")
+
+    def stop():
+        wait_until(job.shards)
+        time.sleep(0.7)  # heard after a second, in the middle of the next shard's second batch
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    assert job.here() == 143
+    assert "stopped as asked" in capsys.readouterr().err
+    shards = job.shards()
+    assert len(shards) < 4
+    (left,) = Path("out", "unfinished").glob("*.parquet")
+    assert list(read_shard(str(left)))
+    assert not Path("out", ".stop").exists()
+    Path("out", ".stop").touch()  # as a driver leaves it that is killed
+    assert job.here() == 1  # one input is damaged
+    assert job.shards()[: len(shards)] == shards
+    assert not list(Path("out", "unfinished").iterdir())
+    found = job.index()
+    assert_equal(found, expected, rtol=0, atol=0)
+    # `steps` of the quick slots tells which portraits were gone on with: those under way, not more.
+    assert 1 <= sum(row["steps"] == 1 for row, _ in found.values()) <= 2
+
+
+@pytest.mark.slow
+def test_a_stopped_cluster_goes_on_with_what_its_actors_had(photos, tiny_suite, monkeypatch):
+    pytest.importorskip("ray.data", reason="needs the extra ray")
+    for name, value in SLOW_START.items():
+        monkeypatch.setenv(name, value)
+    options = ["--set", "w_plus_steps=400"]
+    whole = Job(tiny_suite, "whole", *options)
+    _, stderr = whole.start(REAL).communicate(timeout=PATIENCE)
+    expected = whole.index()
+
+    job = Job(
+        tiny_suite, "out", *options, "--engine", "ray", "--actors", "2", "--actor-cpus", "0.5"
+    )
+    process = job.start(REAL)
+    try:
+        wait_until(job.shards, process)
+        process.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        _, stderr = process.communicate(timeout=PATIENCE)
+        assert time.monotonic() - asked < 30
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 143, stderr
+    assert list(Path("out", "unfinished").glob("*.parquet"))
+    process = job.start(REAL)
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, stderr
+    assert_equal(job.index(), expected, rtol=0, atol=0)
 
 
 @pytest.mark.slow

@@ -1,12 +1,18 @@
 """The embedded suite's own configurations, cut short: they run from the data to the networks."""
 
 import json
+import os
 import pathlib
+import shutil
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 import jaxface.cli
 from jaxface.experiment import Experiment, load_experiment
+from jaxface.suite import load_suite
 from jaxface.weights import load_network
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -41,6 +47,36 @@ def test_the_embedded_suite_trains(tmp_path):
     # A grey picture has 10 dB; a mean face on its backdrop's colour, 14.
     assert scores[-1] > 14
     assert len(list((generator.parent / "samples").iterdir())) >= 2
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_in_chunks(tmp_path):
+    """A chunk that its time ends, then one that ends by itself: two minutes of two cores."""
+    carry = tmp_path / "carry"
+    carry.mkdir()
+    for role in ("generator", "perceptual"):
+        shutil.copy(load_suite("embedded").files[role], carry)
+
+    def chunk(seconds: int, *changes: str) -> np.ndarray:
+        call = ["bash", str(CONFIGS / "train_in_chunks.sh"), "generator"]
+        call += [str(CONFIGS / "embedded_64_live.py"), str(carry), str(seconds)]
+        for change in ("method.stages.0.batch_size=2", "log_every=1", *changes):
+            call += ["--set", change]
+        path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(call, check=True, cwd=tmp_path, env={**os.environ, "PATH": path})
+        assert {each.name for each in tmp_path.iterdir()} == {"carry"}
+        assert sum(each.stat().st_size for each in carry.iterdir()) < 16e6
+        return np.asarray(load_network(carry / "generator.safetensors").synthesis.blocks[0].const[...])
+
+    before = np.asarray(load_suite("embedded").generator.synthesis.blocks[0].const[...])
+    stopped = chunk(75)
+    ended = chunk(300, "method.stages.0.steps=3", "method.decay_fraction=1.0")
+    for first, second in ((before, stopped), (stopped, ended)):
+        # It goes on from there: steps at the learning rate of 2e-3, and the average lags behind.
+        assert 0 < np.abs(second - first).max() < 0.2
+    rows = [json.loads(line) for line in (carry / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 2
+    assert rows[1]["step"] == 3
 
 
 def _train(tmp_path, target: str, **changes) -> tuple[pathlib.Path, list[dict]]:

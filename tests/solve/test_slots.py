@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from jaxface.devices import data_mesh
+from jaxface.jobs.checkpoint import read_checkpoint, write_checkpoint
 from jaxface.slots import Problem, Slots
 from jaxface.solve import Solver, Stage, Status, item_keys
 from tests.collectives import assert_no_word_between_devices
@@ -144,8 +145,8 @@ def test_eight_devices_change_nothing_and_do_not_talk(whole):
 
 
 @pytest.mark.parametrize("chunks", [1, 3, 6, 8])
-def test_stopped_rows_go_on_where_they_were(machine, chunks):
-    """Bit for bit: stopped after so many chunks, saved, and gone on with in other slots."""
+def test_stopped_rows_go_on_where_they_were(machine, chunks, tmp_path):
+    """Bit for bit: stopped after so many chunks, stored, and gone on with in other slots."""
     items = problems(rows(6))
     expected = {o.name: o.result["x"] for o in outcomes(machine, items)}
     left = [chunks]
@@ -158,6 +159,8 @@ def test_stopped_rows_go_on_where_they_were(machine, chunks):
     found = outcomes(machine, source, stop=stop)
     saved = machine.saved()
     assert machine.saved() == {}
+    write_checkpoint(str(tmp_path / "rows.safetensors"), saved)
+    saved = read_checkpoint(str(tmp_path / "rows.safetensors"))
     rest = list(source)
     assert len(found) + len(saved) + len(rest) == 6
     by_name = {problem.name: problem for problem in items}

@@ -19,19 +19,19 @@ GENERATOR = GeneratorConfig(
     128, channel_base=2048, channel_max=128, mapping_layers=3, mapping_lr_multiplier=1.0
 )
 
-PIXELS_AND_FEATURES = Reconstruction(
-    perceptual_weights={"conv1_2": 0.02, "conv2_2": 0.02, "conv3_3": 0.02}
-)
+LAYERS = ("conv1_2", "conv2_2", "conv3_3")
+FEATURES = Reconstruction(perceptual_weights=dict.fromkeys(LAYERS, 0.02))
+PIXELS = Reconstruction(perceptual_weights=dict.fromkeys(LAYERS, 0.004))
 
 
 def get_config() -> Experiment:
-    """About 130,000 images."""
+    """About 106,000 images."""
     return Experiment(
         method=RegressionSettings(
             generator=GENERATOR,
             stages=(
-                Stage(128, 3_000),
-                Stage(128, 1_000, reconstruction=PIXELS_AND_FEATURES),
+                Stage(128, 2_600, reconstruction=FEATURES),
+                Stage(128, 700, reconstruction=PIXELS),
             ),
             num_factors=NUM_FACTORS,
             learning_rate=2e-3,

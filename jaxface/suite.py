@@ -343,7 +343,8 @@ def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
     """Open a suite by the name of a shipped one, or by its folder.
 
     Args:
-        name_or_path: ``"embedded"``, or a folder of ``<role>.safetensors`` files.
+        name_or_path: ``"embedded"`` (64 px) or ``"embedded-128"``, or a folder of
+            ``<role>.safetensors`` files.
 
     Raises:
         SuiteError: if there is no such suite, its folder holds no network, or its ``shared.json``

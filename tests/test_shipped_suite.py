@@ -1,4 +1,4 @@
-"""The embedded suite as it ships: small, licensed, and it draws the scenes that it was taught."""
+"""The suites as they ship: small, licensed, and they draw the scenes that they were taught."""
 
 import json
 
@@ -28,37 +28,41 @@ def suite():
     return jaxface.load_suite("embedded")
 
 
-def test_is_small_and_says_where_it_comes_from(suite):
-    files = list((ASSETS / "embedded").iterdir())
-    assert sorted(path.name for path in files) == [
-        "generator.safetensors",
-        "landmarks.safetensors",
-        "perceptual.safetensors",
-        "recognition.safetensors",
-        "reconstruction.safetensors",
-        "rignet_expression.safetensors",
-        "rignet_illumination.safetensors",
-        "rignet_pose.safetensors",
-    ]
-    assert sum(path.stat().st_size for path in files) < 25e6
-    for path in files:
-        header = suite.metadata(path.stem)
-        assert header["licence"] == "Apache-2.0"
-        assert header["recipe"].startswith("configs/embedded_")
+@pytest.fixture(scope="module", params=["embedded", "embedded-128"])
+def either(request):
+    """The suites differ in their generators and RigNets."""
+    return jaxface.load_suite(request.param)
 
 
-def test_draws_scenes_it_has_not_seen(suite):
+def test_are_small_and_say_where_they_come_from():
+    own = ["generator", "rignet_expression", "rignet_illumination", "rignet_pose"]
+    others = ["landmarks", "perceptual", "recognition", "reconstruction"]
+    for name, stems in (("embedded", [*own, *others]), ("embedded-128", own)):
+        files = {path.stem for path in (ASSETS / name).glob("*.safetensors")}
+        assert files == set(stems)
+        suite = jaxface.load_suite(name)
+        suite.check()
+        assert set(suite.files) == {*own, *others}
+        for stem in stems:
+            header = suite.metadata(stem)
+            assert header["licence"] == "Apache-2.0"
+            assert header["recipe"].startswith("configs/embedded_")
+    assert sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()) < 25e6
+
+
+def test_draws_scenes_it_has_not_seen(either):
     """z begins with a scene's whitened factors; its image is that scene."""
     factors = jax.random.normal(jax.random.key(20_000_002), (8, NUM_FACTORS))
-    rest = jax.random.normal(jax.random.key(1), (8, suite.generator.config.z_dim - NUM_FACTORS))
-    pictures = render(scene_from_gaussian(factors), 64)
+    generator = either.generator
+    rest = jax.random.normal(jax.random.key(1), (8, generator.config.z_dim - NUM_FACTORS))
+    pictures = render(scene_from_gaussian(factors), generator.resolution)
 
     @jax.jit
     def draw(generator, z):
         return generator.synthesis(generator.mapping(z))
 
     ratios = np.asarray(
-        psnr(jnp.clip(draw(suite.generator, jnp.concatenate([factors, rest], 1)), -1, 1), pictures)
+        psnr(jnp.clip(draw(generator, jnp.concatenate([factors, rest], 1)), -1, 1), pictures)
     )
     # 26.6 and 23.0; of 256 held-out scenes the mean is 26.0 and the lowest 19.5.
     assert ratios.mean() > 26
@@ -99,9 +103,9 @@ def test_tells_persons_apart_whom_it_has_not_seen(suite):
     assert scores["accuracy"] >= 0.97
 
 
-def test_turns_heads_to_poses_that_are_asked_for(suite):
+def test_turns_heads_to_poses_that_are_asked_for(either):
     """Latents edited with the pose of others, as a network reads it before and after."""
-    generator, reader = suite.generator, suite.reconstruction
+    generator, reader = either.generator, either.reconstruction
 
     @jax.jit
     def turn(generator, reader, rignet, z):
@@ -114,13 +118,13 @@ def test_turns_heads_to_poses_that_are_asked_for(suite):
         return wanted, before, pose(rignet(w_plus, wanted))
 
     z = jax.random.normal(jax.random.key(20_000_005), (16, generator.config.z_dim))
-    wanted, before, after = turn(generator, reader, suite.rignets["pose"], z)
+    wanted, before, after = turn(generator, reader, either.rignets["pose"], z)
     # Of 256 edits, beside the truth: 0.024 rad after and 0.203 before.
     assert float(jnp.mean(jnp.abs(before - wanted)[:, :3])) > 0.1
     assert float(jnp.mean(jnp.abs(after - wanted)[:, :3])) < 0.03
 
 
-def test_gives_portraits_what_others_have(suite):
+def test_gives_portraits_what_others_have(either):
     """Latents edited with a group of others, as a network reads it before and after."""
 
     @jax.jit
@@ -137,8 +141,8 @@ def test_gives_portraits_what_others_have(suite):
             found[group] = jnp.linalg.norm(after - wanted) / jnp.linalg.norm(before - wanted)
         return found
 
-    z = jax.random.normal(jax.random.key(20_000_005), (16, suite.generator.config.z_dim))
-    left = transfer(suite.generator, suite.reconstruction, suite.rignets, z)
+    z = jax.random.normal(jax.random.key(20_000_005), (16, either.generator.config.z_dim))
+    left = transfer(either.generator, either.reconstruction, either.rignets, z)
     assert set(left) == {"pose", "expression", "illumination"}
     # 0.69 and 0.49; the reader sees only some modes of expression.
     assert float(left["expression"]) < 0.8

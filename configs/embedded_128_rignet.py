@@ -7,7 +7,16 @@
 The generator of 128 px is the one of 64 px, grown and trained further, so that its W is still
 nearly the same, and the RigNets of that one are where these begin.
 
-Expect: not measured yet.
+Expect, of the shipped weights (float16), as in `embedded_rignet.py` (in brackets what the network
+itself misses in the pictures of the givers):
+
+    pose          rotation 0.204 rad off before, 0.023 after (0.020); landmarks 23% of the face's
+                  size, then 2.0% (1.8%); 19.7 dB to the true picture, then 23.2
+    expression    landmarks 2.65%, then 1.85% (1.71%); 24.8 dB, then 24.7
+    illumination  ILLUMINATION
+
+The generator itself draws these scenes at 25.5 dB. 0.55 s of one CPU core a step, 9 minutes in all;
+half of the steps are enough (0.0233 instead of 0.0230 rad).
 """
 
 from jaxface.experiment import Experiment, Latents

@@ -64,9 +64,10 @@ def test_draws_scenes_it_has_not_seen(either):
     ratios = np.asarray(
         psnr(jnp.clip(draw(generator, jnp.concatenate([factors, rest], 1)), -1, 1), pictures)
     )
-    # 26.6 and 23.0; of 256 held-out scenes the mean is 26.0 and the lowest 19.5.
-    assert ratios.mean() > 26
-    assert ratios.min() > 22
+    mean, lowest = {64: (26, 22), 128: (25, 21)}[generator.resolution]
+    # 26.6 and 23.0 at 64 px; of 256 held-out scenes the mean is 26.1 and the lowest 20.0.
+    assert ratios.mean() > mean
+    assert ratios.min() > lowest
 
 
 def test_reads_faces_it_has_not_seen(suite):

@@ -9,9 +9,14 @@ end features weigh less, which the eyes need. By pixels alone its pictures were 
 steps than they began.
 
 Expect, of the shipped weights (float16), by `jaxface evaluate generator --suite embedded-128`:
-EVALUATION They were trained in two runs: the first stage, then the
-second one with a learning rate of 1.5e-3 that fell in its last 60%; 61 minutes of two CPU cores at
-28 images/s, after 14 minutes of rendering its 50,000 portraits.
+Fréchet distance 0.227 of 10,000 samples to 10,000 renders, 14 times what other renders have
+(0.016; not to be compared with those at 64 px); precision 0.87, recall 0.71 (renders 0.84, 0.82);
+path length 202; 25.6 dB from the factors of 256 held-out scenes to their renders, at least 19.8;
+29.4 dB, at least 25.2, for 32 held-out renders embedded in W+. Of 256 samples, what the
+reconstruction network reads is off the true parameters of their scenes by 0.019 rad of rotation
+and 19.0% of light (renders: 0.015 and 18.3%). They were trained in two runs: the first stage, then
+the second one with a learning rate of 1.5e-3 that fell in its last 60%; 61 minutes of two CPU
+cores at 28 images/s, after 14 minutes of rendering its 50,000 portraits.
 """
 
 from jaxface.experiment import Experiment, RenderedPortraits

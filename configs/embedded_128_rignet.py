@@ -13,7 +13,7 @@ itself misses in the pictures of the givers):
     pose          rotation 0.204 rad off before, 0.023 after (0.020); landmarks 23% of the face's
                   size, then 2.0% (1.8%); 19.7 dB to the true picture, then 23.2
     expression    landmarks 2.65%, then 1.85% (1.71%); 24.8 dB, then 24.7
-    illumination  ILLUMINATION
+    illumination  33% of the light, then 22% (18%); 22.7 dB, then 23.8
 
 The generator itself draws these scenes at 25.5 dB. 0.55 s of one CPU core a step, 9 minutes in all;
 half of the steps are enough (0.0233 instead of 0.0230 rad).

@@ -3,9 +3,10 @@
 Ray places the actors where the cluster has their GPUs, starts more as it grows, and replaces those
 that are lost; what a lost one was writing is done again by another. The folder, its files and the
 promise that every input has one result are those of `jaxface.jobs.shards`. One process, the driver,
-holds the folder and tells of the progress; when it is asked to stop it leaves word for the actors in
-the folder, and they store what they have of their shards. All hosts must see inputs, networks and output under the
-same names; environment variables (JAX_COMPILATION_CACHE_DIR) are those that Ray was started with.
+holds the folder and tells of the progress; when it is asked to stop it leaves word for the actors
+in the folder, and they store what they have of their shards. All hosts must see inputs, networks
+and output under the same names; environment variables (JAX_COMPILATION_CACHE_DIR) are those that
+Ray was started with.
 """
 
 import contextlib
@@ -231,7 +232,7 @@ class _Writer:
         )
 
     def __call__(self, batch: Any) -> dict[str, list[Any]]:
-        """A shard's number and items to its summary, to the words of an error, or, stopped, to none."""
+        """A shard's number and items to its summary, or to an error's words; neither if stopped."""
         (row,) = batch.to_pylist()
         summary, error = None, None
         try:

@@ -17,10 +17,8 @@ from jaxface.nets import VGG16, Generator
 EPSILON = 1e-4
 """The step along a path, as a share of it."""
 
-_TRIMMED = (
-    1.0,
-    99.0,
-)  # percentiles outside of which a path does not count, as in both papers' code
+# Percentiles outside of which a path does not count, as in both papers' code.
+_TRIMMED = (1.0, 99.0)
 
 
 def perceptual_path_length(
@@ -57,7 +55,9 @@ def perceptual_path_length(
         for i in range(0, count, batch_size)
     ]
     distances = np.concatenate(found) / EPSILON**2
-    low, high = np.percentile(distances, _TRIMMED)
+    first, last = _TRIMMED
+    low = np.percentile(distances, first, method="lower")
+    high = np.percentile(distances, last, method="higher")
     return float(distances[(low <= distances) & (distances <= high)].mean())
 
 

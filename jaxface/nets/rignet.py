@@ -114,9 +114,7 @@ class RigNet(nnx.Module):
           ValueError: fewer rows than this network has.
         """
         if num_ws < self.config.num_ws:
-            raise ValueError(
-                f"RigNet: cannot go from {self.config.num_ws} rows of W+ to {num_ws}."
-            )
+            raise ValueError(f"RigNet: cannot go from {self.config.num_ws} rows of W+ to {num_ws}.")
         new = RigNet(dataclasses.replace(self.config, num_ws=num_ws), rngs=rngs)
         for name in ("encoder", "encoder_bias", "decoder", "decoder_bias"):
             rows, old = getattr(new, name), getattr(self, name)[...]

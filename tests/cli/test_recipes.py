@@ -66,9 +66,12 @@ def test_a_training_goes_on_in_chunks(tmp_path):
         subprocess.run(call, check=True, cwd=tmp_path, env={**os.environ, "PATH": path})
         assert {each.name for each in tmp_path.iterdir()} == {"carry"}
         assert sum(each.stat().st_size for each in carry.iterdir()) < 16e6
-        return np.asarray(load_network(carry / "generator.safetensors").synthesis.blocks[0].const[...])
+        return first_layer(load_network(carry / "generator.safetensors"))
 
-    before = np.asarray(load_suite("embedded").generator.synthesis.blocks[0].const[...])
+    def first_layer(generator) -> np.ndarray:
+        return np.asarray(generator.synthesis.blocks[0].const[...])
+
+    before = first_layer(load_suite("embedded").generator)
     stopped = chunk(75)
     ended = chunk(300, "method.stages.0.steps=3", "method.decay_fraction=1.0")
     for first, second in ((before, stopped), (stopped, ended)):

@@ -69,6 +69,8 @@ def test_path_length_grows_with_the_squared_contrast(generator, network):
     batched = perceptual_path_length(generator, network, weights, key=key, count=6, batch_size=4)
     # 1%: steps of 1e-4 in float32 images.
     assert batched == pytest.approx(length, rel=0.01)
+    # A single path is not cut off.
+    assert np.isfinite(perceptual_path_length(generator, network, weights, key=key, count=1))
     doubled = jax.tree.map(lambda leaf: leaf, generator)
     for block in doubled.synthesis.blocks:
         block.to_rgb.weight[...] = 2 * block.to_rgb.weight[...]

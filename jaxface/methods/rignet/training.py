@@ -181,8 +181,9 @@ def initial_state(
     """A fresh network, which is the identity, or the one given.
 
     One of a generator with fewer rows of W+ gets the rows that are missing, which it leaves alone
-    at first (`RigNet.with_rows`). A fresh one's units are what F reads from sampled latents: each parameter's mean, and one scale
-    for each field, so that a mode that F seldom sees is not blown up.
+    at first (`RigNet.with_rows`). A fresh one's units are what F reads from sampled latents: each
+    parameter's mean, and one scale for each field, so that a mode that F seldom sees is not blown
+    up.
 
     Raises:
       UsageError: the network given has other sizes, or more rows than the generator.

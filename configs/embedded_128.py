@@ -30,8 +30,8 @@ GENERATOR = GeneratorConfig(
 )
 
 LAYERS = ("conv1_2", "conv2_2", "conv3_3")
-FEATURES = Reconstruction(perceptual_weights=dict.fromkeys(LAYERS, 0.02))
-PIXELS = Reconstruction(perceptual_weights=dict.fromkeys(LAYERS, 0.004))
+STRONG_FEATURES = Reconstruction(perceptual_weights=dict.fromkeys(LAYERS, 0.02))
+WEAK_FEATURES = Reconstruction(perceptual_weights=dict.fromkeys(LAYERS, 0.004))
 
 
 def get_config() -> Experiment:
@@ -40,8 +40,8 @@ def get_config() -> Experiment:
         method=RegressionSettings(
             generator=GENERATOR,
             stages=(
-                Stage(128, 2_600, reconstruction=FEATURES),
-                Stage(128, 700, reconstruction=PIXELS),
+                Stage(128, 2_600, reconstruction=STRONG_FEATURES),
+                Stage(128, 700, reconstruction=WEAK_FEATURES),
             ),
             num_factors=NUM_FACTORS,
             learning_rate=2e-3,

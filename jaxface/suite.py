@@ -109,6 +109,7 @@ class Suite:
     files: dict[str, Path]
     """By role; by ``<prefix>_<name>`` where a role is several networks."""
     _loaded: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    _digests: dict[str, str] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     generator = Role(Generator)
     """StyleGAN2's generator (its running average, where it was trained with one)."""
@@ -164,7 +165,9 @@ class Suite:
         Raises:
             SuiteError: the suite has no such network.
         """
-        return sha256(self._file(role))
+        if role not in self._digests:
+            self._digests[role] = sha256(self._file(role))
+        return self._digests[role]
 
     def metadata(self, role: str) -> dict[str, str]:
         """The header of a network's file: configuration, source, versions."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -91,6 +92,16 @@ def wait_until(condition, *processes):
         for process in processes:
             assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
+
+
+def stop_politely(process):
+    """Sends SIGTERM; the process has to be gone within half a minute, with 143."""
+    process.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert time.monotonic() - asked < 30
+    assert process.returncode == 143, stderr
+    assert "stopped as asked" in stderr.splitlines()[-1]
 
 
 def assert_equal(found, expected, **tolerance):

@@ -128,18 +128,15 @@ class Editing:
         directions = [f"direction_{move.directions}" for move in self.moves]
         return ("generator", *(["reconstruction", *rigs] if rigs else []), *directions)
 
-    @functools.cached_property
-    def digests(self) -> dict[str, str]:
-        """Of these networks' files; raises `SuiteError` where one is missing."""
-        return {role: self.suite.digest(role) for role in self.roles}
-
     def description(self) -> dict[str, Any]:
         """Everything that decides the results, JSON-like; the job's settings on resume."""
+        for role in self.roles:
+            self.suite.metadata(role)  # raises SuiteError if it is missing
         return {
             "asked": dict(self.asked),
             "feedback": self.feedback,
             "sequence": None if self.animation is None else dataclasses.asdict(self.animation),
-            "suite": self.digests,
+            "suite": {role: self.suite.digest(role) for role in self.roles},
         }
 
 
@@ -346,7 +343,7 @@ def _write_files(
     metadata = embedding.header | {
         "id": row["id"],
         "settings.suite": editing.suite.name,
-        "settings.generator": editing.digests["generator"],
+        "settings.generator": editing.suite.digest("generator"),
         "edited": json.dumps(row["settings"]),
     }
     tensors = {"w_plus": np.ascontiguousarray(w_plus, np.float32)}

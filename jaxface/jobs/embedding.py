@@ -63,17 +63,16 @@ class Inversion:
     def description(self) -> dict[str, Any]:
         """Everything that decides the results, JSON-like; the job's settings on resume."""
         roles = pie.required_roles(self.settings)
-        digests = {}
         for role, term in roles.items():
             try:
-                digests[role] = self.suite.digest(role)
+                self.suite.metadata(role)
             except SuiteError as error:
                 raise pie.missing(term, error) from error
         return {
             "preset": self.preset,
             "settings": dataclasses.asdict(self.settings),
             "seed": self.seed,
-            "suite": digests,
+            "suite": {role: self.suite.digest(role) for role in roles},
             "alignment": None if self.alignment is None else self.alignment.description(),
         }
 

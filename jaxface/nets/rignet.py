@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxface.morphable.parameters import group_width
-from jaxface.nets.layers import Buffer
+from jaxface.nets.layers import Buffer, fill_corner
 from jaxface.vocabulary import EDITABLE_GROUPS
 
 
@@ -116,8 +116,6 @@ class RigNet(nnx.Module):
         if num_ws < self.config.num_ws:
             raise ValueError(f"RigNet: cannot go from {self.config.num_ws} rows of W+ to {num_ws}.")
         new = RigNet(dataclasses.replace(self.config, num_ws=num_ws), rngs=rngs)
-        for name in ("encoder", "encoder_bias", "decoder", "decoder_bias"):
-            rows, old = getattr(new, name), getattr(self, name)[...]
-            rows[...] = rows[...].at[: len(old)].set(old)
-        new.mean[...], new.scale[...] = self.mean[...], self.scale[...]
+        for name in ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean", "scale"):
+            fill_corner(getattr(new, name), getattr(self, name))
         return new

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxface.nets.layers import fill_corner
 from jaxface.nets.stylegan2.config import GeneratorConfig
 from jaxface.nets.stylegan2.generator import Generator
 from jaxface.nets.stylegan2.synthesis import SynthesisBlock, SynthesisLayer, ToRGB
@@ -55,7 +56,7 @@ def grown(generator: Generator, config: GeneratorConfig, *, rngs: nnx.Rngs) -> G
 
 def _grow_block(source: SynthesisBlock, target: SynthesisBlock) -> None:
     if source.const is not None and target.const is not None:
-        _fill(target.const, source.const)
+        fill_corner(target.const, source.const)
     for name in ("conv0", "conv1", "to_rgb"):
         if (layer := getattr(source, name)) is not None:
             _grow_layer(layer, getattr(target, name))
@@ -63,23 +64,16 @@ def _grow_block(source: SynthesisBlock, target: SynthesisBlock) -> None:
 
 def _grow_layer(source: SynthesisLayer | ToRGB, target: SynthesisLayer | ToRGB) -> None:
     inputs, outputs = source.weight.shape[2:]
-    _fill(target.affine.weight, source.affine.weight)
-    _fill(target.affine.bias, source.affine.bias)
-    _fill(target.bias, source.bias)
+    fill_corner(target.affine.weight, source.affine.weight)
+    fill_corner(target.affine.bias, source.affine.bias)
+    fill_corner(target.bias, source.bias)
     target.weight[...] = target.weight[...].at[:, :, inputs:, :outputs].set(0.0)
     if isinstance(source, ToRGB) and isinstance(target, ToRGB):
         # Its gain at run time goes with its inputs, and nothing normalises its outputs.
         gain = source.weight_gain / target.weight_gain
-        _fill(target.weight, source.weight[...] * gain)
+        fill_corner(target.weight, source.weight[...] * gain)
         return
-    _fill(target.weight, source.weight)
+    fill_corner(target.weight, source.weight)
     if isinstance(source, SynthesisLayer) and isinstance(target, SynthesisLayer):
         target.noise_const[...] = source.noise_const[...]
         target.noise_strength[...] = source.noise_strength[...]
-
-
-def _fill(target: nnx.Variable, source: nnx.Variable | jax.Array) -> None:
-    """The first entries of every axis become the source."""
-    values = source[...]
-    corner = tuple(slice(size) for size in values.shape)
-    target[...] = target[...].at[corner].set(values)

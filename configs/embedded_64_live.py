@@ -9,8 +9,8 @@ one last chunk in which the learning rate falls to nothing:
         --set method.stages.0.steps=STEPS --set method.decay_fraction=1.0
 
 with STEPS a few less than the chunks before took, as `carry/metrics.jsonl` tells. The route is that
-of `embedded_64.py`, with its last stage alone: pixels and features at 64 px. Nothing is stored and
-no scene comes twice, so there is nothing to overfit.
+of `embedded_64.py`, with its last stage alone: pixels, shallow and deeper features at 64 px. Nothing
+is stored and no scene comes twice, so there is nothing to overfit.
 
 Expect: not measured on an accelerator yet. On two CPU cores it renders and trains 45 images/s.
 """
@@ -24,8 +24,14 @@ GENERATOR = GeneratorConfig(
     64, channel_base=1024, channel_max=128, mapping_layers=3, mapping_lr_multiplier=1.0
 )
 
-PIXELS_AND_FEATURES = Reconstruction(
-    perceptual_weights={"conv1_2": 0.02, "conv2_2": 0.02, "conv3_3": 0.02}
+DEEPER_FEATURES = Reconstruction(
+    perceptual_weights={
+        "conv1_2": 0.02,
+        "conv2_2": 0.02,
+        "conv3_3": 0.05,
+        "conv4_3": 0.02,
+        "conv5_3": 0.02,
+    }
 )
 
 
@@ -34,7 +40,7 @@ def get_config() -> Experiment:
     return Experiment(
         method=RegressionSettings(
             generator=GENERATOR,
-            stages=(Stage(64, 1_000_000, 64, PIXELS_AND_FEATURES),),
+            stages=(Stage(64, 1_000_000, 64, DEEPER_FEATURES),),
             num_factors=NUM_FACTORS,
             learning_rate=2e-3,
             ema_half_life=20_000.0,

@@ -16,7 +16,8 @@ path length 202; 25.6 dB from the factors of 256 held-out scenes to their render
 reconstruction network reads is off the true parameters of their scenes by 0.019 rad of rotation
 and 19.0% of light (renders: 0.015 and 18.3%). They were trained in two runs: the first stage, then
 the second one with a learning rate of 1.5e-3 that fell in its last 60%; 61 minutes of two CPU
-cores at 28 images/s, after 14 minutes of rendering its 50,000 portraits.
+cores at 28 images/s, after 14 minutes of rendering its 50,000 portraits. The generator of 64 px
+that they began as is the one before its last stage (`embedded_64.py`).
 """
 
 from jaxface.experiment import Experiment, RenderedPortraits

@@ -31,8 +31,8 @@ from jaxface.jobs.embedding import AHEAD, Embedder, Inversion
 from jaxface.jobs.heartbeat import Heartbeat
 from jaxface.jobs.inputs import Item
 from jaxface.jobs.places import joined, names_in, remove, write_bytes
-from jaxface.jobs.portraits import prepared, refuse_face_names
-from jaxface.jobs.sharded import by_shard, write_shard
+from jaxface.jobs.portraits import prepared
+from jaxface.jobs.sharded import progress_of, write_shard
 from jaxface.jobs.shards import ShardsFolder
 from jaxface.jobs.termination import Stopped
 
@@ -133,15 +133,7 @@ def invert_on_ray(
       Stopped: `stop` said so.
     """
     ray = require_ray()
-    if inversion.alignment is not None:
-        refuse_face_names([item.id for item in items])
-    shards = by_shard(items, folder.count, folder.mine())
-    finished = folder.finished()
-    statuses: Counter[str] = Counter()
-    for summary in finished.values():
-        statuses.update(summary["statuses"])
-    waiting = {number: found for number, found in shards.items() if number not in finished}
-    done = len(items) - sum(map(len, waiting.values()))
+    waiting, done, statuses = progress_of(items, folder, inversion)
     with (
         Bar(len(items) - done, done, show_progress) as bar,
         Heartbeat(folder.folder, folder.share, total=len(items), done=done) as heartbeat,

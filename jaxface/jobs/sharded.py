@@ -6,10 +6,10 @@ in the mean. With batches of 16 and shards of 1000 that is one slot in a hundred
 promise that a kill costs no more than a shard.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from jaxface.jobs.bar import Bar
 from jaxface.jobs.embedding import AHEAD, Embedder, Inversion
@@ -51,20 +51,13 @@ def invert_shards(
       Stopped: `stop` said so.
       JaxfaceError: a process that looks for faces was killed, or the memory ran out.
     """
-    if inversion.alignment is not None:
-        refuse_face_names([item.id for item in items])
-    share = by_shard(items, folder.count, folder.mine())
-    finished = {number: found for number, found in folder.finished().items() if number in share}
-    statuses: Counter[str] = Counter()
-    for summary in finished.values():
-        statuses.update(summary["statuses"])
-    waiting = sorted(share.keys() - finished.keys())
-    pending = [item for number in waiting for item in share[number]]
-    total = sum(map(len, share.values()))
+    waiting, done, statuses = progress_of(items, folder, inversion)
+    pending = list(itertools.chain.from_iterable(waiting.values()))
+    total = done + len(pending)
     size = inversion.suite.generator.resolution
     with (
-        Bar(len(pending), total - len(pending), show_progress) as bar,
-        Heartbeat(folder.folder, folder.share, total=total, done=total - len(pending)) as heartbeat,
+        Bar(len(pending), done, show_progress) as bar,
+        Heartbeat(folder.folder, folder.share, total=total, done=done) as heartbeat,
         prepared(pending, size, inversion.alignment, ahead=AHEAD) as found,
     ):
         found = iter(found)
@@ -76,11 +69,11 @@ def invert_shards(
             keep_images=keep_images,
             stop=stop,
         )
-        for number in waiting:
+        for number, inputs in waiting.items():
             shard = write_shard(
                 number,
                 found,
-                len(share[number]),
+                len(inputs),
                 folder,
                 embedder,
                 bar,
@@ -90,13 +83,35 @@ def invert_shards(
     return statuses
 
 
-def by_shard(items: Iterable[Item], count: int, wanted: Iterable[int]) -> dict[int, list[Item]]:
-    """The items of each wanted shard, of `count`; none for a shard that no id falls into."""
-    shards: dict[int, list[Item]] = {number: [] for number in wanted}
+class Progress(NamedTuple):
+    """How far a process's share of a collection is."""
+
+    waiting: dict[int, list[Item]]  # the unfinished shards, by number, in order
+    done: int  # inputs of the finished ones
+    statuses: Counter[str]  # of their portraits
+
+
+def progress_of(items: Sequence[Item], folder: ShardsFolder, inversion: Inversion) -> Progress:
+    """What is done of the share that `folder` is open for, and what is left.
+
+    A shard that no id falls into is left until its empty file is written.
+
+    Raises:
+      UsageError: faces are to be found, and an item has a name like a face's.
+    """
+    if inversion.alignment is not None:
+        refuse_face_names([item.id for item in items])
+    shards: dict[int, list[Item]] = {number: [] for number in folder.mine()}
     for item in items:
-        if (number := shard_of(item.id, count)) in shards:
+        if (number := shard_of(item.id, folder.count)) in shards:
             shards[number].append(item)
-    return shards
+    finished = folder.finished()
+    statuses: Counter[str] = Counter()
+    for number in finished.keys() & shards.keys():
+        statuses.update(finished[number]["statuses"])
+    waiting = {number: inputs for number, inputs in shards.items() if number not in finished}
+    done = sum(map(len, shards.values())) - sum(map(len, waiting.values()))
+    return Progress(waiting, done, statuses)
 
 
 def write_shard(
@@ -130,7 +145,7 @@ def write_shard(
         with folder.writer(number) as shard:
             rest = (
                 (item, portraits)
-                for item, portraits in islice(found, inputs)
+                for item, portraits in itertools.islice(found, inputs)
                 if item.id not in shard  # an earlier process did it before it was stopped
             )
             bar.finish(before := shard.inputs)

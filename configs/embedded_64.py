@@ -31,12 +31,13 @@ Expect, of the shipped weights (float16), by `jaxface evaluate generator`: Fréc
 0.76 (renders 0.82, 0.82); path length 161; 25.8 dB from the factors of 256 held-out scenes to their
 renders, at least 19.9; 30.4 dB, at least 27.0, for 32 held-out renders embedded in W+. Of 256
 samples, what the reconstruction network reads is off the true parameters of their scenes by 0.021
-rad of rotation and 18.1% of light (renders: 0.014 and 17.7%). They began as a generator of the data set's version 1.0.0 (29,000 steps of this
-recipe) with the new factors' coordinates started small, and went on for 500 steps at 16 px, 2,000
-at 32, 5,400 at 64 and 1,150 with shallow features, on 65,000 renders, about four hours in all of
-two cores of an Intel Xeon that had other work beside; and then for the last stage below as a run of
-its own, with a learning rate of 2e-3 that fell in its last 60%: 16 minutes of two cores of an AMD
-EPYC (168 images/s). A rerun from nothing gives another network of the same kind.
+rad of rotation and 18.1% of light (renders: 0.014 and 17.7%). They began as a generator of the data
+set's version 1.0.0 (29,000 steps of this recipe) with the new factors' coordinates started small,
+and went on for 500 steps at 16 px, 2,000 at 32, 5,400 at 64 and 1,150 with shallow features, on
+65,000 renders, about four hours in all of two cores of an Intel Xeon that had other work beside;
+and then for the last stage below as a run of its own, with a learning rate of 2e-3 that fell in its
+last 60%: 16 minutes of two cores of an AMD EPYC (168 images/s). A rerun from nothing gives another
+network of the same kind.
 
 What the distance depends on is sharpness. It was 0.483 before the last stage, 6.9 times the floor.
 Of 4,000 samples and renders (floor 0.178) it was 2.78 where the data set's second version began,

@@ -9,8 +9,8 @@ one last chunk in which the learning rate falls to nothing:
         --set method.stages.0.steps=STEPS --set method.decay_fraction=1.0
 
 with STEPS a few less than the chunks before took, as `carry/metrics.jsonl` tells. The route is that
-of `embedded_64.py`, with its last stage alone: pixels, shallow and deeper features at 64 px. Nothing
-is stored and no scene comes twice, so there is nothing to overfit.
+of `embedded_64.py`, with its last stage alone: pixels, shallow and deeper features at 64 px.
+Nothing is stored and no scene comes twice, so there is nothing to overfit.
 
 Expect: not measured on an accelerator yet. On two CPU cores it renders and trains 45 images/s.
 """

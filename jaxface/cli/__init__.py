@@ -11,14 +11,13 @@ call itself was wrong; 130, stopped by Ctrl-C.
 import argparse
 import difflib
 import importlib
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 from jaxface import __version__
+from jaxface.cli.environment import keep_freed_memory, share_cpu_cores, use_compilation_cache
 from jaxface.errors import JaxfaceError, UsageError
 
 VERBS = (
@@ -35,8 +34,6 @@ VERBS = (
 )
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells report
-
-MAX_CPU_DEVICES = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,6 +72,7 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     use_compilation_cache()
     share_cpu_cores()
+    keep_freed_memory()
     return verb.run(arguments)
 
 
@@ -106,33 +104,3 @@ def _overview() -> str:
             "jaxface VERB --help explains a verb; jaxface --version prints the version.",
         ]
     )
-
-
-def share_cpu_cores() -> None:
-    """Makes an XLA device of each CPU core, as many as the largest power of two up to 8.
-
-    One program gains little from a second core; two devices that split its batch do half as much
-    again. JAX's own JAX_NUM_CPU_DEVICES takes precedence. JAX reads the environment when it is
-    imported, so this imports nothing.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    count = min(MAX_CPU_DEVICES, 1 << ((cores or 1).bit_length() - 1))
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(count))
-
-
-def use_compilation_cache() -> None:
-    """Keeps compiled programs between runs, in the user's cache folder.
-
-    JAXFACE_COMPILATION_CACHE=off turns it off; JAX's own JAX_COMPILATION_CACHE_DIR takes
-    precedence. JAX reads the environment when it is imported, so this imports nothing.
-    """
-    setting = os.environ.get("JAXFACE_COMPILATION_CACHE", "on")
-    if setting not in ("on", "off"):
-        raise UsageError(f"JAXFACE_COMPILATION_CACHE must be on or off, got {setting!r}")
-    if setting == "off" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if cache.is_absolute():  # else there is no home folder
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache / "jaxface" / "xla")
-        # JAX's own limit, a second, leaves out programs that add up to several.
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

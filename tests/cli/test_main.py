@@ -7,7 +7,8 @@ import sys
 import pytest
 
 import jaxface
-from jaxface.cli import VERBS, main, share_cpu_cores, use_compilation_cache
+from jaxface.cli import VERBS, main
+from jaxface.cli.environment import share_cpu_cores, use_compilation_cache
 
 
 def test_help_names_every_verb_without_importing_jax():
@@ -69,3 +70,41 @@ def test_each_core_is_a_device(monkeypatch, cores, devices):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "3")
     share_cpu_cores()
     assert os.environ["JAX_NUM_CPU_DEVICES"] == "3"
+
+
+# Page faults of a thread that allocates, fills and frees 64 MB, the second time.
+FAULTS = """
+import resource, sys, threading
+import numpy as np
+from jaxface.cli.environment import keep_freed_memory
+keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def call():
+    np.empty(2**26, np.uint8).fill(1)
+for _ in range(2):
+    before = faults()
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_freed_memory_is_kept_where_the_cpu_computes():
+    def faults(**settings: str) -> int:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC", "GLIBC"))}
+        environment = {**kept, "NUMPY_MADVISE_HUGEPAGE": "0", "JAX_PLATFORMS": "cpu", **settings}
+        done = subprocess.run(
+            [sys.executable, "-c", FAULTS],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return int(done.stdout)
+
+    assert faults() < 1000
+    assert faults(MALLOC_MMAP_THRESHOLD_="65536") > 10_000  # users' own settings stay

@@ -1,0 +1,73 @@
+"""What a command's process needs before JAX is imported.
+
+JAX reads the environment when it is imported, so nothing here imports it. What users have set
+themselves takes precedence.
+"""
+
+import ctypes
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from jaxface.errors import UsageError
+
+MAX_CPU_DEVICES = 8
+
+# Parameters of glibc's mallopt (malloc.h).
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+
+
+def share_cpu_cores() -> None:
+    """Makes an XLA device of each CPU core, as many as the largest power of two up to 8.
+
+    One program gains little from a second core; two devices that split its batch do half as much
+    again. JAX's own JAX_NUM_CPU_DEVICES takes precedence.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = min(MAX_CPU_DEVICES, 1 << ((cores or 1).bit_length() - 1))
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(count))
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between runs, in the user's cache folder.
+
+    JAXFACE_COMPILATION_CACHE=off turns it off; JAX's own JAX_COMPILATION_CACHE_DIR takes
+    precedence.
+    """
+    setting = os.environ.get("JAXFACE_COMPILATION_CACHE", "on")
+    if setting not in ("on", "off"):
+        raise UsageError(f"JAXFACE_COMPILATION_CACHE must be on or off, got {setting!r}")
+    if setting == "off" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    if cache.is_absolute():  # else there is no home folder
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache / "jaxface" / "xla")
+        # JAX's own limit, a second, leaves out programs that add up to several.
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
+
+def keep_freed_memory() -> None:
+    """Keeps memory that was freed for the next call, where the CPU computes (glibc only).
+
+    A program's temporary buffers are allocated anew at every call. glibc maps blocks of such a size
+    and unmaps them when they are freed, so that each call pays for its pages again: a fifth of the
+    time of a projection at 256 px. Kept in one heap they are paid for once; the process holds on to
+    the most it ever needed.
+    """
+    by_user = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    if by_user or not sys.platform.startswith("linux") or _has_accelerator():
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # another C library
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, -1)
+    mallopt(M_ARENA_MAX, 1)  # the other arenas' heaps hold no large block, and would map it
+
+
+def _has_accelerator() -> bool:
+    """Whether JAX is installed with a plugin for one and may use it."""
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return False
+    return any(find_spec(package) for package in ("jax_plugins", "libtpu"))

@@ -136,7 +136,7 @@ def test_a_stopped_cluster_goes_on_with_what_its_actors_had(photos, tiny_suite, 
     pytest.importorskip("ray.data", reason="needs the extra ray")
     for name, value in SLOW_START.items():
         monkeypatch.setenv(name, value)
-    options = ["--set", "w_plus_steps=400"]
+    options = ["--set", "w_plus_steps=1200"]
     whole = Job(tiny_suite, "whole", *options)
     process = whole.start(REAL)
     _, stderr = process.communicate(timeout=PATIENCE)
@@ -149,6 +149,7 @@ def test_a_stopped_cluster_goes_on_with_what_its_actors_had(photos, tiny_suite, 
     process = job.start(REAL)
     try:
         wait_until(job.shards, process)
+        time.sleep(1.0)  # its actor is in the middle of the next one
         stop_politely(process)
     finally:
         process.kill()

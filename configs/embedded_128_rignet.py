@@ -19,10 +19,10 @@ The generator itself draws these scenes at 25.5 dB. 0.55 s of one CPU core a ste
 half of the steps are enough (0.0233 instead of 0.0230 rad).
 """
 
-from jaxface.experiment import Experiment, Latents
 from jaxface.methods.rignet import RigNetSettings
 from jaxface.morphable import NUM_FACTORS
 from jaxface.suite import load_suite
+from jaxface.training.experiment import Experiment, Latents
 
 
 def get_config() -> Experiment:

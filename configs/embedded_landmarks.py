@@ -11,9 +11,9 @@ Expect, of the shipped weights (float16) on 1,024 renders that no training saw: 
 CPU core that had other work beside, 64 minutes in all.
 """
 
-from jaxface.experiment import Experiment, RenderedPortraits
 from jaxface.methods.landmark_regression import LandmarkSettings
 from jaxface.nets import LandmarkConfig
+from jaxface.training.experiment import Experiment, RenderedPortraits
 
 
 def get_config() -> Experiment:
@@ -21,5 +21,5 @@ def get_config() -> Experiment:
     return Experiment(
         method=LandmarkSettings(network=LandmarkConfig(), steps=9_000),
         data=RenderedPortraits(resolution=64, num_train=65_000, num_test=1_000),
-        look_every=1_000,
+        eval_every=1_000,
     )

@@ -13,9 +13,9 @@ Expect, of the shipped weights (float16), on 200 persons of 12 pictures that not
 others are, 97.7% where 0.1% are. They took 6 minutes of one CPU core to render and 61 to train.
 """
 
-from jaxface.experiment import Experiment, IdentityPortraits
 from jaxface.methods.arcface import ArcFaceSettings
 from jaxface.nets import IRSEConfig
+from jaxface.training.experiment import Experiment, IdentityPortraits
 
 NETWORK = IRSEConfig(
     channels=(16, 32, 64, 128),
@@ -33,5 +33,5 @@ def get_config() -> Experiment:
     return Experiment(
         method=ArcFaceSettings(network=NETWORK, num_identities=4_000, steps=10_000),
         data=IdentityPortraits(resolution=64, num_identities=4_000),
-        look_every=1_000,
+        eval_every=1_000,
     )

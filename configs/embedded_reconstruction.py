@@ -21,15 +21,15 @@ for.
 
 The shipped weights learnt in two runs: 20,000 steps whose loss held each coefficient of the light
 by itself, after which the light was off by 21.7%; then 8,000 steps with this loss, which holds the
-light along its principal axes, from occluded_first=0.15 to occluded=0.05 with learning_rate=7e-4.
-Fits of the loss to single portraits, begun at what the network reads, end at 11% (16.6% with the
-first loss), so a third of the error is the network's and the rest the loss's. 100 minutes of two
-CPU cores and 43 of one, which had other work beside.
+light along its principal axes, from occlusion_threshold_init=0.15 to occluded=0.05 with
+learning_rate=7e-4. Fits of the loss to single portraits, begun at what the network reads, end at
+11% (16.6% with the first loss), so a third of the error is the network's and the rest the loss's.
+100 minutes of two CPU cores and 43 of one, which had other work beside.
 """
 
-from jaxface.experiment import Experiment, RenderedPortraits
 from jaxface.methods.mofa import MoFASettings
 from jaxface.nets import ReconstructionConfig
+from jaxface.training.experiment import Experiment, RenderedPortraits
 
 
 def get_config() -> Experiment:

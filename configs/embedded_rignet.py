@@ -25,9 +25,9 @@ not robust, where hair and glasses pull the colours, edits of pose were at 23.2 
 edits takes 0.23 to 0.28 s of one core of an Intel Xeon, 0.15 s of an AMD EPYC's.
 """
 
-from jaxface.experiment import Experiment, Latents
 from jaxface.methods.rignet import RigNetSettings
 from jaxface.morphable import NUM_FACTORS
+from jaxface.training.experiment import Experiment, Latents
 
 
 def get_config() -> Experiment:

@@ -5,8 +5,8 @@
 Data: a TFDS data set with ``image``, square, and ``landmarks``, [68, 2] in pixels of it; the
 paper's come from a landmark detector. ``basel/`` holds two converted files (docs/weights.md)::
 
-    python -m tools.convert_weights basel BFM_model_front.mat basel/face_model.safetensors
-    python -m tools.convert_weights vgg_face vgg_face_dag.pth basel/trunk.safetensors
+    jaxface convert basel BFM_model_front.mat basel/face_model.safetensors
+    jaxface convert vgg_face vgg_face_dag.pth basel/trunk.safetensors
 
 The paper (Tewari et al. 2017) takes VGG-Face or AlexNet; `AlexNetReconstructionConfig` and
 `ResNetReconstructionConfig` size the others, whose trunks torchvision's ``alexnet`` and
@@ -15,9 +15,9 @@ The paper (Tewari et al. 2017) takes VGG-Face or AlexNet; `AlexNetReconstruction
 Expect: not run yet.
 """
 
-from jaxface.experiment import Experiment, PreparedDataset
 from jaxface.methods.mofa import MoFASettings
 from jaxface.nets import VGGFaceReconstructionConfig
+from jaxface.training.experiment import Experiment, PreparedDataset
 
 
 def get_config() -> Experiment:

@@ -11,8 +11,8 @@ Expect: not run with this code. Of its own code at 256 px the source's README sa
 minutes for 1,000 kimg and 6 days 21 hours for 25,000 kimg on one V100 GPU.
 """
 
-from jaxface.experiment import Experiment, ImageFolder
 from jaxface.methods.stylegan2 import published
+from jaxface.training.experiment import Experiment, ImageFolder
 
 
 def get_config() -> Experiment:
@@ -22,5 +22,5 @@ def get_config() -> Experiment:
         data=ImageFolder("pictures", resolution=256),
         log_every=100,
         checkpoint_every=5_000,
-        look_every=5_000,
+        eval_every=5_000,
     )

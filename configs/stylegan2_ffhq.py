@@ -11,8 +11,8 @@ for 25,000 kimg on eight V100 GPUs (with ``auto``), that 5,000 kimg look reasona
 that ``stylegan2`` reaches a considerably better FID on FFHQ than ``auto``.
 """
 
-from jaxface.experiment import Experiment, ImageFolder
 from jaxface.methods.stylegan2 import published
+from jaxface.training.experiment import Experiment, ImageFolder
 
 
 def get_config() -> Experiment:
@@ -22,5 +22,5 @@ def get_config() -> Experiment:
         data=ImageFolder("ffhq", resolution=1024, mirror=True),
         log_every=100,
         checkpoint_every=5_000,
-        look_every=5_000,
+        eval_every=5_000,
     )

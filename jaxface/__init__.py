@@ -4,8 +4,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxface.align import CropTransform, paste_back
     from jaxface.errors import JaxfaceError, SuiteError, UsageError, WeightsError
+    from jaxface.media.alignment import CropTransform
+    from jaxface.media.pasting import paste_back
     from jaxface.suite import Suite, load_suite
     from jaxface.weights import load_network, save_network
 
@@ -28,7 +29,7 @@ __all__ = [
 # Where each public name lives. It is imported when first asked for, so that `jaxface --help`
 # answers at once, without importing JAX.
 _HOMES = {
-    "CropTransform": "jaxface.align",
+    "CropTransform": "jaxface.media.alignment",
     "JaxfaceError": "jaxface.errors",
     "Suite": "jaxface.suite",
     "SuiteError": "jaxface.errors",
@@ -36,7 +37,7 @@ _HOMES = {
     "WeightsError": "jaxface.errors",
     "load_network": "jaxface.weights",
     "load_suite": "jaxface.suite",
-    "paste_back": "jaxface.align",
+    "paste_back": "jaxface.media.pasting",
     "save_network": "jaxface.weights",
 }
 

@@ -5,6 +5,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def num_ws(resolution: int) -> int:
@@ -39,3 +40,29 @@ def truncate(
         return truncated
     rows = jnp.arange(w_plus.shape[1])[:, None] < cutoff
     return jnp.where(rows, truncated, w_plus)
+
+
+def interpolate(
+    start: jax.Array | np.ndarray, stop: jax.Array | np.ndarray, frames: int
+) -> jax.Array:
+    """Latents along the straight line from an embedding to its edit, both included.
+
+    A line in W+ rather than edits of interpolated parameters: it begins at the very embedding,
+    which RigNet's answer to the parameters that a portrait already has does not.
+
+    Args:
+      start: [L, w_dim].
+      stop: [L, w_dim].
+      frames: at least 2.
+
+    Returns:
+      [frames, L, w_dim].
+
+    Raises:
+      ValueError: fewer than 2 frames.
+    """
+    if frames < 2:
+        raise ValueError(f"interpolate: frames must be >= 2, got {frames}.")
+    share = jnp.linspace(0.0, 1.0, frames)[:, None, None]
+    start = jnp.asarray(start)
+    return start + share * (jnp.asarray(stop) - start)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from jaxface.errors import SuiteError
-from jaxface.files import sha256
 from jaxface.morphable.basel import BaselModel
 from jaxface.morphable.flame import FLAME
 from jaxface.nets import (
@@ -50,6 +49,7 @@ from jaxface.nets import (
     VGGFaceReconstruction,
     WEncoder,
 )
+from jaxface.runtime.files import sha256
 from jaxface.weights import config_of, load_network, read_header
 
 ASSETS = Path(__file__).parent / "assets"
@@ -335,7 +335,8 @@ def identity_network(suite: Suite) -> Any | None:
     """What judges whether two portraits show one person: ``recognition``, or else ``descriptor``.
 
     Returns:
-        None, if the suite has neither. `jaxface.nets.framing.portrait_embeddings` applies it.
+        None, if the suite has neither. `jaxface.nets.recognition.crops.portrait_embeddings` applies
+        it.
     """
     if "recognition" in suite:
         return suite.recognition

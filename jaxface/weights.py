@@ -29,38 +29,44 @@ FORMAT_VERSION = "1"
 
 # Class name to (module, configuration class). A new network is one more line.
 NETWORKS = {
-    "AlexNet": ("jaxface.nets.alexnet", "AlexNetConfig"),
-    "AlexNetReconstruction": ("jaxface.nets.trunk_reconstruction", "AlexNetReconstructionConfig"),
+    "AlexNet": ("jaxface.nets.features.alexnet", "AlexNetConfig"),
+    "AlexNetReconstruction": (
+        "jaxface.nets.reconstruction.backbones",
+        "AlexNetReconstructionConfig",
+    ),
     "BaselModel": ("jaxface.morphable.basel", "BaselConfig"),
-    "DECAEncoder": ("jaxface.nets.deca", "DECAEncoderConfig"),
-    "Deep3D": ("jaxface.nets.deep3d", "Deep3DConfig"),
+    "DECAEncoder": ("jaxface.nets.reconstruction.deca", "DECAEncoderConfig"),
+    "Deep3D": ("jaxface.nets.reconstruction.deep3d", "Deep3DConfig"),
     "Discriminator": ("jaxface.nets.stylegan2", "DiscriminatorConfig"),
-    "DlibResNet": ("jaxface.nets.dlib_resnet", "DlibResNetConfig"),
+    "DlibResNet": ("jaxface.nets.recognition.dlib_resnet", "DlibResNetConfig"),
     "E4EEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
-    "FaceLandmarkNet": ("jaxface.nets.face_landmarks", "FaceLandmarkConfig"),
-    "FaceNet": ("jaxface.nets.facenet", "FaceNetConfig"),
-    "FaceReconstruction": ("jaxface.nets.reconstruction", "ReconstructionConfig"),
-    "FAN": ("jaxface.nets.fan", "FANConfig"),
+    "FaceLandmarkNet": ("jaxface.nets.landmarks.face_landmarks", "FaceLandmarkConfig"),
+    "FaceNet": ("jaxface.nets.recognition.facenet", "FaceNetConfig"),
+    "FaceReconstruction": ("jaxface.nets.reconstruction.regressor", "ReconstructionConfig"),
+    "FAN": ("jaxface.nets.landmarks.fan", "FANConfig"),
     "FLAME": ("jaxface.morphable.flame", "FLAMEConfig"),
     "Generator": ("jaxface.nets.stylegan2", "GeneratorConfig"),
-    "HopeNet": ("jaxface.nets.hopenet", "HopeNetConfig"),
-    "InceptionV3": ("jaxface.nets.inception", "InceptionConfig"),
-    "IRSE": ("jaxface.nets.irse", "IRSEConfig"),
-    "LatentDirections": ("jaxface.nets.directions", "DirectionsConfig"),
-    "LatentMapper": ("jaxface.nets.latent_mapper", "LatentMapperConfig"),
-    "LandmarkNet": ("jaxface.nets.landmarks", "LandmarkConfig"),
-    "LPIPS": ("jaxface.nets.lpips", "LPIPSConfig"),
+    "HopeNet": ("jaxface.nets.reconstruction.hopenet", "HopeNetConfig"),
+    "InceptionV3": ("jaxface.nets.features.inception", "InceptionConfig"),
+    "IRSE": ("jaxface.nets.recognition.irse", "IRSEConfig"),
+    "LatentDirections": ("jaxface.nets.edits.linear_directions", "DirectionsConfig"),
+    "LatentMapper": ("jaxface.nets.edits.latent_mapper", "LatentMapperConfig"),
+    "LandmarkNet": ("jaxface.nets.landmarks.heatmaps", "LandmarkConfig"),
+    "LPIPS": ("jaxface.nets.features.lpips", "LPIPSConfig"),
     "PSPEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
-    "ResNetFeatures": ("jaxface.nets.resnet", "ResNetConfig"),
-    "ResNetReconstruction": ("jaxface.nets.trunk_reconstruction", "ResNetReconstructionConfig"),
+    "ResNetFeatures": ("jaxface.nets.features.resnet", "ResNetConfig"),
+    "ResNetReconstruction": ("jaxface.nets.reconstruction.backbones", "ResNetReconstructionConfig"),
     "RestyleE4EEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
     "RestylePSPEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
-    "RigNet": ("jaxface.nets.rignet", "RigNetConfig"),
-    "StyleDirections": ("jaxface.nets.style_directions", "StyleDirectionsConfig"),
-    "StyleMapper": ("jaxface.nets.style_mapper", "StyleMapperConfig"),
-    "VGG16": ("jaxface.nets.vgg", "VGGConfig"),
-    "VGGFace": ("jaxface.nets.vgg_face", "VGGFaceConfig"),
-    "VGGFaceReconstruction": ("jaxface.nets.trunk_reconstruction", "VGGFaceReconstructionConfig"),
+    "RigNet": ("jaxface.nets.edits.rignet", "RigNetConfig"),
+    "StyleDirections": ("jaxface.nets.edits.style_directions", "StyleDirectionsConfig"),
+    "StyleMapper": ("jaxface.nets.edits.style_mapper", "StyleMapperConfig"),
+    "VGG16": ("jaxface.nets.features.vgg", "VGGConfig"),
+    "VGGFace": ("jaxface.nets.recognition.vgg_face", "VGGFaceConfig"),
+    "VGGFaceReconstruction": (
+        "jaxface.nets.reconstruction.backbones",
+        "VGGFaceReconstructionConfig",
+    ),
     "WEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
 }
 
@@ -234,7 +240,7 @@ def _read(
     if missing:
         raise WeightsError(
             f"{path}: its header lacks {', '.join(missing)}; expected a file written by jaxface "
-            "(convert other checkpoints with tools.convert_weights)"
+            "(convert other checkpoints with jaxface.convert)"
         )
     if header["format_version"] != FORMAT_VERSION:
         raise WeightsError(

@@ -8,7 +8,7 @@ COLLECTIVES = re.compile(
 
 
 def assert_no_word_between_devices(*programs):
-    """No collective in the HLO of `jaxface.iteration.Program`s, each of which has run."""
+    """No collective in the HLO of `jaxface.runtime.iteration.Program`s, each of which has run."""
     for program in programs:
         assert program.executables
         for compiled in program.executables:

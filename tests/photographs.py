@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxface.images import LoadedImage, from_uint8, read_image, to_uint8
+from jaxface.media.images import LoadedImage, from_uint8, read_image, to_uint8
 from jaxface.nets import FaceLandmarkConfig
 from jaxface.weights import save_network
 

@@ -1,12 +1,13 @@
-"""Slots that find nothing: for tests of signals, processes and files, which compile nothing."""
+"""ContinuousBatcher that find nothing: for tests of signals, processes and files, which compile
+nothing."""
 
 import time
 
 import numpy as np
 
-from jaxface.jobs import embedding
-from jaxface.slots import Outcome, Saved
-from jaxface.solve import Status
+from jaxface.jobs import runner as embedding
+from jaxface.solving.continuous_batching import Outcome, Snapshot
+from jaxface.solving.solver import Status
 
 
 class QuickSlots:
@@ -64,7 +65,7 @@ class QuickSlots:
 
     def saved(self):
         leaves = (np.zeros(3, np.float32),)
-        return {p.name: Saved(0, begun=True, leaves=leaves) for p in self.in_flight()}
+        return {p.name: Snapshot(0, begun=True, leaves=leaves) for p in self.in_flight()}
 
 
 def install(monkeypatch=None, make=QuickSlots):

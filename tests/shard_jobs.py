@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from jaxface.cli import main
-from jaxface.jobs.shard_formats import read_shard
+from jaxface.jobs.outputs.shard_formats import read_shard
 from tests import quick_slots
 
 ROOT = Path(__file__).parents[1]

@@ -18,8 +18,8 @@ from jaxface.nets import (
     GeneratorConfig,
     IRSEConfig,
 )
-from jaxface.nets.rignet import RigNetConfig
-from jaxface.nets.vgg import VGGConfig
+from jaxface.nets.edits.rignet import RigNetConfig
+from jaxface.nets.features.vgg import VGGConfig
 from jaxface.weights import (
     NETWORKS,
     abstract_network,

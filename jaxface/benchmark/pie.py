@@ -87,7 +87,7 @@ class PIEProblem(Problem):
     def settings(self) -> pie.Settings:
         """The published energy."""
         return dataclasses.replace(
-            pie.PAPER_ALL, edits=self.edits, bank=self.bank, dtype=self.dtype
+            pie.PAPER_ALL, groups_per_step=self.edits, bank=self.bank, dtype=self.dtype
         )
 
 

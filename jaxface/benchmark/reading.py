@@ -13,9 +13,9 @@ from typing import Any
 
 from jaxface.benchmark import hardware
 from jaxface.jobs.bar import Bar
-from jaxface.jobs.embedding import AHEAD, Embedder, Inversion
-from jaxface.jobs.inputs import Item
-from jaxface.jobs.portraits import Prepared, prepared
+from jaxface.jobs.inputs.items import Item
+from jaxface.jobs.inputs.portraits import Prepared, prefetch_portraits
+from jaxface.jobs.runner import PREFETCH, Embedder, Inversion
 
 LIMIT = 1.05
 """The ratio of the two times up to which reading counts as hidden."""
@@ -29,7 +29,7 @@ def compare_reading(
     Args:
       items: with distinct ids; all are held in memory, decoded.
       inversion: what is done to them.
-      batch_size: see `jaxface.jobs.embedding.Embedder`.
+      batch_size: see `jaxface.jobs.runner.Embedder`.
       repeats: passes of each, >= 1.
 
     Returns:
@@ -49,10 +49,10 @@ def compare_reading(
         return sum(map(len, embedder.results(found)))
 
     def from_files() -> int:
-        with prepared(items, size, inversion.alignment, ahead=AHEAD) as found:
+        with prefetch_portraits(items, size, inversion.alignment, ahead=PREFETCH) as found:
             return embed(found)
 
-    with prepared(items, size, inversion.alignment, ahead=AHEAD) as found:
+    with prefetch_portraits(items, size, inversion.alignment, ahead=PREFETCH) as found:
         held = list(found)
     portraits = embed(held)
     seconds: dict[str, list[float]] = {"from_files": [], "from_memory": []}

@@ -16,7 +16,7 @@ from jaxface.benchmark.peers import Contender
 from jaxface.benchmark.problem import Problem
 from jaxface.benchmark.runner import BENCHMARKS, OURS, Measurement
 from jaxface.errors import UsageError
-from jaxface.files import atomic_writer
+from jaxface.runtime.files import atomic_writer
 
 FORMAT = "jaxface-benchmark/2"
 

@@ -16,7 +16,7 @@ from jaxface.benchmark.peers import Contender, Difference, compare, without_meth
 from jaxface.benchmark.problem import Problem
 from jaxface.benchmark.workload import Call, Program, Workload
 from jaxface.nets import LPIPSConfig
-from jaxface.profiling import trace
+from jaxface.runtime.profiling import trace
 
 OURS = "jaxface"
 

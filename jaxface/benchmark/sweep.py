@@ -14,7 +14,7 @@ from jaxface.benchmark.problem import Dtype, Problem, random_problem
 from jaxface.benchmark.runner import WORKLOADS, run_benchmark
 from jaxface.errors import UsageError
 from jaxface.nets import LPIPSConfig
-from jaxface.profiling import writable
+from jaxface.runtime.profiling import writable
 
 # From this resolution on StyleGAN2's generators have twice the channels: stylegan2-ada-pytorch's
 # train.py, "auto" (fmaps 1 and 0.5 of 32768).

@@ -19,7 +19,7 @@ import numpy as np
 from jaxface.benchmark.networks import NetworkProblem
 from jaxface.errors import UsageError
 from jaxface.nets import VGGConfig
-from jaxface.nets.lpips import Trunk
+from jaxface.nets.features.lpips import Trunk
 
 # torchvision's features up to relu5_3: what follows is the last pooling.
 RELU5_3 = 30

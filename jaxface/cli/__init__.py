@@ -30,6 +30,7 @@ VERBS = (
     "train",
     "evaluate",
     "data",
+    "convert",
     "benchmark",
 )
 

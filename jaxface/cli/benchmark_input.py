@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from jaxface.cli.embedding_options import (
+from jaxface.cli.inversion_options import (
     add_alignment_arguments,
     add_method_arguments,
     alignment_of,
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) < 1:
             raise UsageError(f"--{name}: expected at least 1, got {getattr(arguments, name)}")
 
-    from jaxface.jobs.inputs import find_inputs
+    from jaxface.jobs.inputs.items import find_inputs
 
     alignment = alignment_of(arguments)
     found = find_inputs(arguments.inputs, split=arguments.split)

@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from jaxface.cli.embedding_options import add_method_arguments, inversion_of
+from jaxface.cli.inversion_options import add_method_arguments, inversion_of
 from jaxface.errors import UsageError
 
 NAME = "compile"
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     import jax
 
     from jaxface.jobs.bar import Bar
-    from jaxface.jobs.embedding import Embedder
+    from jaxface.jobs.runner import Embedder
 
     # What is quick to compile here may not be so there.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

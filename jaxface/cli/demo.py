@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jaxface
 from jaxface.cli import invert
-from jaxface.cli.embedding_options import add_method_arguments
+from jaxface.cli.inversion_options import add_method_arguments
 
 NAME = "demo"
 HELP = "embed the portraits that ship with the package and show the result"

@@ -35,7 +35,7 @@ def join_processes(arguments: argparse.Namespace) -> bool:
     if arguments.coordinator is not None and ":" not in arguments.coordinator:
         raise UsageError(f"--coordinator: expected HOST:PORT, got {arguments.coordinator!r}")
 
-    from jaxface.processes import join
+    from jaxface.runtime.distributed import join
 
     join(arguments.coordinator, arguments.process, arguments.processes)
     return True

@@ -102,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     # Mistakes in the call are found before JAX is set up and networks are loaded.
     _check(arguments)
-    from jaxface.jobs.embeddings import find_embeddings, suite_of
+    from jaxface.jobs.outputs.latents import find_embeddings, suite_of
 
     found = find_embeddings(arguments.embeddings)
     for remark in found.remarks:
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     if any(out.resolve() == Path(each).resolve() for each in arguments.embeddings):
         raise UsageError(f"{out}: holds the embeddings; name another --out")
     if arguments.mp4:
-        from jaxface.video import load_av
+        from jaxface.media.video import load_av
 
         load_av()
 
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jaxface import load_suite
     from jaxface.jobs.editing import PICTURES, Animation, Editing, edit_collection
-    from jaxface.jobs.results import ResultsFolder
+    from jaxface.jobs.outputs.results import ResultsFolder
 
     suite = load_suite(arguments.suite) if arguments.suite else suite_of(found.items)
     targets, attributes, asked = _targets(arguments, suite)
@@ -189,12 +189,12 @@ def _targets(
     """Targets by group, their named parameters by group, and what was asked for, JSON-like."""
     import numpy as np
 
-    from jaxface.files import sha256
-    from jaxface.images import ImageError, read_image, to_square
     from jaxface.jobs.editing import Attribute
+    from jaxface.media.images import ImageError, read_image, to_square
     from jaxface.methods import pie
     from jaxface.morphable.attributes import attribute
     from jaxface.morphable.scenes import named_light
+    from jaxface.runtime.files import sha256
 
     values: dict[str, float] = {}
     attributes: dict[str, list[Attribute]] = {}
@@ -232,7 +232,7 @@ def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:
     import jax.numpy as jnp
 
     from jaxface.errors import SuiteError
-    from jaxface.jobs.editing import Move
+    from jaxface.methods.linear_directions import Move
 
     config = suite.generator.config
     rows, moves = _rows(arguments.rows), []

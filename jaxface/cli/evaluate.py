@@ -124,8 +124,8 @@ def _generator(arguments: argparse.Namespace) -> int:
     from jaxface.evaluation.generator import evaluate_generator
     from jaxface.evaluation.report import generator_report
     from jaxface.evaluation.sheets import generator_sheets
-    from jaxface.files import atomic_writer
-    from jaxface.images import grid, write_png
+    from jaxface.media.images import grid, write_png
+    from jaxface.runtime.files import atomic_writer
 
     suite = load_suite(arguments.suite)
     scores = evaluate_generator(
@@ -161,13 +161,15 @@ def _pie(arguments: argparse.Namespace) -> int:
 
     from jaxface import load_suite
     from jaxface.evaluation import pie as evaluation
+    from jaxface.evaluation.held_out import Protocol, held_out
+    from jaxface.evaluation.parts import Parts
     from jaxface.evaluation.pie_report import pie_report, scatter_data, write_figures
     from jaxface.evaluation.pie_transfer import evaluate_transfers, table3
-    from jaxface.files import atomic_writer
-    from jaxface.jobs.results import ResultsFolder
+    from jaxface.jobs.outputs.results import ResultsFolder
+    from jaxface.runtime.files import atomic_writer
 
     portraits = arguments.portraits or 100
-    protocol = evaluation.Protocol(
+    protocol = Protocol(
         portraits=portraits,
         edits=25 if arguments.full else arguments.edits or 4,
         iterations=arguments.iterations or 1.0,
@@ -190,13 +192,13 @@ def _pie(arguments: argparse.Namespace) -> int:
         print(text, file=sys.stderr)
 
     with ResultsFolder(out, decided):
-        parts = evaluation.Parts(out / "parts")
+        parts = Parts(out / "parts")
         found = evaluation.evaluate_pie(suite, protocol, chosen, parts, say=say)
         transferred = "all" if "all" in found else next(iter(chosen))
         transfers = evaluate_transfers(
             suite,
             protocol,
-            evaluation.held_out(protocol)[0],
+            held_out(protocol)[0],
             found["portraits"]["images"],
             found[transferred]["w_plus"],
             parts=parts,
@@ -222,8 +224,8 @@ def _precision(arguments: argparse.Namespace) -> int:
     from jaxface import load_suite
     from jaxface.evaluation.pie import scaled
     from jaxface.evaluation.precision import evaluate_precision, precision_report
-    from jaxface.files import atomic_writer
     from jaxface.methods.presets import preset
+    from jaxface.runtime.files import atomic_writer
 
     chosen = arguments.preset or "pie_embedded"
     settings = scaled(preset(chosen), arguments.iterations or 1.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.cli.distributed import add_distributed_arguments, join_processes
-from jaxface.cli.embedding_options import (
+from jaxface.cli.inversion_options import (
     add_alignment_arguments,
     add_method_arguments,
     alignment_of,
@@ -131,7 +131,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from jaxface.jobs.inputs import find_inputs
+    from jaxface.jobs.inputs.items import find_inputs
 
     # Mistakes in the call are found before JAX is set up and networks are loaded.
     alignment = alignment_of(arguments)
@@ -154,8 +154,8 @@ def run(arguments: argparse.Namespace) -> int:
     if fleet is not None:
         jax.config.update("jax_platforms", "cpu")  # this host's accelerators are the actors'
 
-    from jaxface.jobs.termination import EXIT_STATUS, Stopped, stop_requests
-    from jaxface.profiling import ChunkTrace
+    from jaxface.runtime.profiling import ChunkTrace
+    from jaxface.runtime.stopping import EXIT_STATUS, Stopped, stop_requests
 
     inversion = inversion_of(arguments, alignment, fleet)
     with stop_requests() as asked:
@@ -179,7 +179,7 @@ def _in_one_piece(
     stop: Callable[[], bool],
 ) -> int:
     from jaxface.jobs.inversion import finished_rows, invert_collection
-    from jaxface.jobs.results import ResultsFolder
+    from jaxface.jobs.outputs.results import ResultsFolder
 
     with ResultsFolder(Path(arguments.out), inversion.description()) as results:
         try:
@@ -212,9 +212,9 @@ def _in_shards(
     fleet: Any,
     stop: Callable[[], bool],
 ) -> int:
-    from jaxface.jobs.fleet import invert_on_ray
-    from jaxface.jobs.sharded import invert_shards
-    from jaxface.jobs.shards import ShardsFolder, job_description
+    from jaxface.jobs.outputs.shards import ShardsFolder, job_description
+    from jaxface.jobs.ray_backend import invert_on_ray
+    from jaxface.jobs.shard_worker import invert_shards
 
     settings = inversion.description() | job_description(
         items,
@@ -251,7 +251,7 @@ def _in_shards(
 
 def _share(arguments: argparse.Namespace) -> Any:
     """This process's `Share` of the shards, or None for a job without shards."""
-    from jaxface.jobs.places import is_remote
+    from jaxface.jobs.storage import is_remote
 
     if arguments.shard_size is None:
         for name in ("format", "process", "processes"):
@@ -273,8 +273,7 @@ def _share(arguments: argparse.Namespace) -> Any:
             "with a manifest of them and another --out"
         )
 
-    from jaxface.jobs.heartbeat import Share
-    from jaxface.jobs.hosts import share_of_this_process
+    from jaxface.jobs.launchers import Share, share_of_this_process
 
     if arguments.engine == "ray":
         return Share()
@@ -294,7 +293,7 @@ def _fleet(arguments: argparse.Namespace) -> Any:
     if arguments.profile is not None:
         raise UsageError("--profile: with --engine ray this process runs nothing; leave it out")
 
-    from jaxface.jobs.fleet import Fleet, require_ray
+    from jaxface.jobs.ray_backend import Fleet, require_ray
 
     require_ray()
     cpus = 1 if arguments.actor_cpus is None else arguments.actor_cpus
@@ -305,7 +304,7 @@ def _joined_share() -> Any:
     """The `Share` of one of the processes of a JAX program."""
     import jax
 
-    from jaxface.jobs.heartbeat import Share
+    from jaxface.jobs.launchers import Share
 
     return Share(jax.process_index(), jax.process_count())
 

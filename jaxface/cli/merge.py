@@ -13,11 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from jaxface.jobs.overview import merge
-    from jaxface.jobs.places import joined
-    from jaxface.jobs.results import OK, ROWS_FILE
+    from jaxface.jobs.outputs.results import OK, ROWS_FILE
+    from jaxface.jobs.status import merge
+    from jaxface.jobs.storage import join
 
     statuses = merge(arguments.folder)
     counts = "; ".join(f"{count} {name}" for name, count in sorted(statuses.items()))
-    print(f"{joined(arguments.folder, ROWS_FILE)}: {sum(statuses.values())} portraits: {counts}")
+    print(f"{join(arguments.folder, ROWS_FILE)}: {sum(statuses.values())} portraits: {counts}")
     return 0 if set(statuses) <= {OK} else 1

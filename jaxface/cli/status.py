@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from jaxface.jobs.overview import describe, overview
+    from jaxface.jobs.status import describe, overview
 
     print(describe(overview(arguments.folder)))
     return 0

@@ -98,8 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     import jax
 
-    from jaxface.experiment import load_experiment, run_experiment
-    from jaxface.overrides import apply_overrides
+    from jaxface.settings import apply_overrides
+    from jaxface.training.experiment import load_experiment, run_experiment
 
     changes = [*(f"method.group={name}" for name in group), *arguments.changes]
     experiment = apply_overrides(load_experiment(arguments.config), changes)

@@ -15,7 +15,7 @@ class LatentError(JaxfaceError):
     """Keys cannot be dealt out as asked."""
 
 
-def key_words(seed: int, split: str, indices: Any) -> np.ndarray:
+def key_data(seed: int, split: str, indices: Any) -> np.ndarray:
     """The items' keys, see `item_keys`, as the words that travel: uint32 [n, 2].
 
     `jax.random.wrap_key_data` makes keys of them.
@@ -27,7 +27,7 @@ class LatentKeys:
     """Endless batches ``{"key": uint32 [N, 2]}`` of training items; none comes twice.
 
     Batch k holds items k * batch_size onwards. Each process gets its own contiguous rows. An
-    iterator for `jaxface.train.fit`.
+    iterator for `jaxface.training.loop.fit`.
 
     Args:
       batch_size: items per batch over all processes; divisible by their number.
@@ -50,7 +50,7 @@ class LatentKeys:
     def __next__(self) -> dict[str, np.ndarray]:
         first = self._position * self._batch_size + jax.process_index() * self._rows
         self._position += 1
-        return {"key": key_words(self._seed, "train", np.arange(first, first + self._rows))}
+        return {"key": key_data(self._seed, "train", np.arange(first, first + self._rows))}
 
     def get_state(self) -> dict[str, int]:
         """The position, as JSON."""

@@ -7,9 +7,9 @@
 
 A source is anything with a length and random access to items, dicts of arrays of one signature.
 Batch k holds the same items in the same order whatever the number of processes: each process loads
-its own contiguous rows, the ones that `jaxface.train.shard_batch` puts on its devices. Images stay
-uint8 until they are on the device (a quarter of the transfer): `jaxface.images.from_uint8` belongs
-into the step.
+its own contiguous rows, the ones that `jaxface.training.loop.shard_batch` puts on its devices.
+Images stay uint8 until they are on the device (a quarter of the transfer):
+`jaxface.media.images.from_uint8` belongs into the step.
 """
 
 import math
@@ -23,8 +23,8 @@ import grain
 import jax
 import numpy as np
 
-from jaxface import images
 from jaxface.errors import JaxfaceError
+from jaxface.media import images
 
 Item = Mapping[str, Any]
 
@@ -147,7 +147,7 @@ def batches(
       threads: that read ahead; Pillow and array_record decode in parallel.
 
     Returns:
-      An iterator with `get_state` and `set_state` (JSON), as `jaxface.train.fit` takes it.
+      An iterator with `get_state` and `set_state` (JSON), as `jaxface.training.loop.fit` takes it.
 
     Raises:
       DataError: the source is empty, the batch size does not divide, or a field is not there.

@@ -15,8 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxface import images, morphable
+from jaxface import morphable
 from jaxface.errors import JaxfaceError
+from jaxface.media import images
 
 SPLITS = ("train", "test")
 """Split names; a name's place is part of its items' keys."""
@@ -92,7 +93,8 @@ class LivePortraits:
     """Endless batches of training items, rendered as they are asked for; none comes twice.
 
     Batch k holds items k * batch_size onwards, the same ones in the same order as the data set of
-    this seed. Each process renders its own contiguous rows. An iterator for `jaxface.train.fit`.
+    this seed. Each process renders its own contiguous rows. An iterator for
+    `jaxface.training.loop.fit`.
 
     Args:
       resolution: pixels per side.

@@ -49,8 +49,8 @@ from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 from jaxface import morphable
 from jaxface.data.scene_items import SPLITS, item_keys, person_keys, scene_items
 from jaxface.errors import JaxfaceError
-from jaxface.files import atomic_writer
-from jaxface.telemetry import Progress
+from jaxface.runtime.files import atomic_writer
+from jaxface.runtime.progress import Progress
 
 RENDER_BATCH = 32
 """Items rendered together, always the aligned group that an item belongs to, so that its pixels do

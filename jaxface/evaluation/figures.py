@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxface.files import atomic_writer
-from jaxface.images import to_uint8
+from jaxface.media.images import to_uint8
+from jaxface.runtime.files import atomic_writer
 
 INK, FAINT = (32, 32, 32), (205, 205, 205)
 COLOURS = ((196, 69, 54), (38, 92, 160), (60, 140, 80), (150, 90, 160))

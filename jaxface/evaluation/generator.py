@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.devices import divisor_mesh
-from jaxface.images import from_uint8, to_uint8
+from jaxface.keys import item_keys
 from jaxface.losses import perceptual
+from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import pie
 from jaxface.methods.scene_regression import held_out_psnr
 from jaxface.metrics import (
@@ -28,7 +28,7 @@ from jaxface.metrics import (
 )
 from jaxface.morphable import FACTORS, NUM_FACTORS, Scene, render, scene_from_gaussian
 from jaxface.nets import VGG16, Generator
-from jaxface.solve import item_keys
+from jaxface.runtime.devices import divisor_mesh
 from jaxface.suite import Suite
 
 FEATURE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")

@@ -2,7 +2,7 @@
 
 Every portrait is embedded by six ways, the columns of the paper's Table 2, and every embedding is
 turned to poses that are known exactly. Two judges look at the edits: the suite's networks, as in
-the paper, and the embedded world's truth (`jaxface.evaluation.truth`).
+the paper, and the embedded world's truth (`jaxface.evaluation.ground_truth`).
 
 What is chosen here:
 
@@ -20,54 +20,25 @@ What is chosen here:
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.devices import divisor_mesh
 from jaxface.errors import SuiteError
-from jaxface.evaluation import truth
-from jaxface.files import atomic_writer
-from jaxface.images import from_uint8, to_uint8
-from jaxface.losses import identity
+from jaxface.evaluation import ground_truth as truth
+from jaxface.evaluation.held_out import SEED, Batch, Protocol, batches, rotation_target
+from jaxface.evaluation.judges import judged_pose, recognition_error
+from jaxface.evaluation.parts import Parts
+from jaxface.keys import item_keys
+from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import image2stylegan, pie
 from jaxface.metrics import psnr, ssim
-from jaxface.morphable import NUM_FACTORS, FaceParameters, Scene, render, scene_from_gaussian
-from jaxface.morphable.model import region_model
-from jaxface.nets.framing import portrait_embeddings
-from jaxface.solve import Status, item_keys
+from jaxface.runtime.devices import divisor_mesh
+from jaxface.solving.solver import Status
 from jaxface.suite import Suite, identity_network
-
-SEED = 30_000_001
-"""Of the portraits; training counts its seeds from 0, a generator is evaluated with another."""
-
-LARGEST_EDIT = 0.4  # rad
-
-# Pitch, yaw and roll: shares of the edits, after the world's deviations of 0.14, 0.38 and 0.07 rad,
-# and how far from frontal they may lead, some 2.2 deviations.
-_SHARES = (0.36, 1.0, 0.17)
-_FARTHEST = (0.30, 0.83, 0.14)
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-    """How much is measured.
-
-    Attributes:
-      portraits: held-out scenes.
-      edits: of each embedding's pose.
-      iterations: factor of every column's numbers of steps, and of its decay.
-      batch_size: portraits at a time.
-    """
-
-    portraits: int = 100
-    edits: int = 4
-    iterations: float = 1.0
-    batch_size: int = 20
 
 
 def columns(
@@ -89,11 +60,11 @@ def columns(
     recognition = ("recognition", "edit_recognition")
     modification = ("identity", "edit", "invariance")
     found = {
-        "synthesis": pie.without(everything, *recognition, *modification),
-        "synthesis_recognition": pie.without(everything, *modification),
-        "synthesis_modification": pie.without(everything, *recognition),
+        "synthesis": pie.ablate(everything, *recognition, *modification),
+        "synthesis_recognition": pie.ablate(everything, *modification),
+        "synthesis_modification": pie.ablate(everything, *recognition),
         "all": everything,
-        "all_direct": pie.direct(everything),
+        "all_direct": pie.without_w_stage(everything),
         "image2stylegan": other,
     }
     return {name: scaled(settings, iterations) for name, settings in found.items()}
@@ -110,146 +81,6 @@ def scaled(settings: pie.Settings, factor: float) -> pie.Settings:
 
 
 COLUMNS = tuple(columns())
-
-
-class Batch(NamedTuple):
-    """A batch of held-out portraits, filled up to the batch size with its first one.
-
-    Attributes:
-      start: number of the first portrait.
-      count: how many count.
-      scenes: their scenes.
-      images: their renders in 8 bits, [B, R, R, 3] in [-1, 1].
-      rotations: wanted, [B, E, 3].
-      targets: renders of the scenes in the wanted poses, 8 bits, uint8 [B, E, R, R, 3].
-      judges: the judges' own errors in rad, [B, E]: `network` on the renders in the wanted poses;
-        `truth` on the portraits, as if they were what an edit gave.
-    """
-
-    start: int
-    count: int
-    scenes: Scene
-    images: jax.Array
-    rotations: jax.Array
-    targets: np.ndarray
-    judges: dict[str, np.ndarray]
-
-
-class Parts:
-    """Finished parts of an evaluation, each a file of arrays: what is there is not done again."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def get(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """The part of that name, made and stored where it is not there yet."""
-        path = self.folder / f"{name}.npz"
-        if not path.is_file():
-            arrays = {key: np.asarray(value) for key, value in make().items()}
-            with atomic_writer(path) as file:
-                np.savez(file, allow_pickle=False, **arrays)
-        with np.load(path) as stored:
-            return dict(stored)
-
-
-def held_out(protocol: Protocol) -> tuple[Scene, jax.Array]:
-    """The portraits' scenes and the wanted rotations, [N, E, 3]."""
-    scene_key, edit_key = jax.random.split(jax.random.key(SEED))
-    # Drawn one by one, so that more portraits or edits leave the first ones as they are.
-    numbers = jnp.arange(protocol.portraits)
-    factors = jax.vmap(
-        lambda i: jax.random.normal(jax.random.fold_in(scene_key, i), (NUM_FACTORS,))
-    )
-    scenes = scene_from_gaussian(factors(numbers))
-
-    def wanted(number: jax.Array, rotation: jax.Array) -> jax.Array:
-        keys = jax.vmap(lambda e: jax.random.fold_in(jax.random.fold_in(edit_key, number), e))
-        return jax.vmap(lambda key: _wanted(key, rotation))(keys(jnp.arange(protocol.edits)))
-
-    return scenes, jax.vmap(wanted)(numbers, scenes.face.rotation)
-
-
-def _wanted(key: jax.Array, rotation: jax.Array) -> jax.Array:
-    """A rotation up to `LARGEST_EDIT` from a portrait's; inwards where it would lead too far."""
-    size_key, direction_key = jax.random.split(key)
-    direction = jax.random.normal(direction_key, (3,)) * jnp.array(_SHARES)
-    size = jax.random.uniform(size_key, maxval=LARGEST_EDIT)
-    change = size * direction / jnp.linalg.norm(direction)
-    far = jnp.array(_FARTHEST)
-    outward = jnp.abs(rotation + change) > far
-    return jnp.where(outward, rotation - change, rotation + change)
-
-
-def batches(
-    suite: Suite, protocol: Protocol, parts: Parts, say: Callable[[str], None]
-) -> Iterator[Batch]:
-    """The held-out portraits, batch by batch, with what a perfect edit of them shows."""
-    scenes, rotations = held_out(protocol)
-    size = suite.generator.resolution
-    for start in range(0, protocol.portraits, protocol.batch_size):
-        count = min(protocol.batch_size, protocol.portraits - start)
-        rows = np.arange(start, start + protocol.batch_size)
-        rows = np.where(rows < start + count, rows, start)
-        batch_scenes, wanted = jax.tree.map(lambda leaf, rows=rows: leaf[rows], (scenes, rotations))
-
-        def make(batch_scenes=batch_scenes, wanted=wanted, start=start) -> dict[str, Any]:
-            say(f"rendering portraits from {start}, and what their edits should show")
-            face, nuisance = batch_scenes.face, batch_scenes.nuisance
-            images = to_uint8(render(batch_scenes, size))
-            own = pie.read_parameters(suite, from_uint8(images))
-            found: dict[str, list[Any]] = {"targets": [], "network": [], "truth": []}
-            for rotation in jnp.moveaxis(wanted, 1, 0):
-                turned = dataclasses.replace(face, rotation=rotation)
-                target = to_uint8(render(Scene(turned, nuisance), size))
-                read = pie.read_parameters(suite, from_uint8(target))
-                # The portrait itself, judged as if it were the edit, is the hardest case: it is as
-                # far from the wanted pose as edits go.
-                fit = judged_pose(face, turned, own, from_uint8(target), from_uint8(images))
-                found["targets"].append(target)
-                found["network"].append(truth.rotation_angle(read.rotation, rotation))
-                found["truth"].append(truth.rotation_angle(fit.rotation, face.rotation))
-            return {"images": images, **{k: np.stack(v, axis=1) for k, v in found.items()}}
-
-        stored = parts.get(f"portraits-{start:05d}", make)
-        yield Batch(
-            start,
-            count,
-            batch_scenes,
-            from_uint8(jnp.asarray(stored["images"])),
-            wanted,
-            stored["targets"],
-            {name: stored[name] for name in ("network", "truth")},
-        )
-
-
-def judged_pose(
-    face: FaceParameters,
-    wanted: FaceParameters,
-    read: FaceParameters,
-    targets: jax.Array,
-    images: jax.Array,
-) -> truth.PoseFit:
-    """The poses of edited portraits by the truth.
-
-    The fit starts from the portrait's own pose, from the wanted one and from what the network read,
-    and the best fit counts.
-
-    Args:
-      face: the portraits' true parameters, N faces.
-      wanted: the same in the wanted pose.
-      read: what the network read of `images`.
-      targets: renders of `wanted`, [N, R, R, 3] in [-1, 1].
-      images: [N, R, R, 3] in [-1, 1].
-    """
-    starts = jnp.stack([each.group("pose") for each in (face, wanted, read)])
-    return truth.fit_pose(region_model(), wanted, targets, images, starts)
-
-
-def rotation_target(rotation: jax.Array) -> pie.Target:
-    """Absolute rotations [N, 3] as a target of the pose; the translation stays."""
-    values = jnp.pad(rotation, ((0, 0), (0, 3)))
-    given = jnp.arange(6) < 3
-    return pie.Target(values, given, jnp.zeros(()))
 
 
 def evaluate_column(
@@ -320,17 +151,6 @@ def _measure_edit(
             "true_recognition": recognition_error(suite, images, target),
         }
     return measured
-
-
-def recognition_error(suite: Suite, images: jax.Array, others: jax.Array) -> jax.Array:
-    """One minus the cosine of embeddings by the suite's `jaxface.suite.identity_network`, [N]."""
-    return _recognition_error(identity_network(suite), images, others)
-
-
-@jax.jit
-def _recognition_error(recognition: Any, images: jax.Array, others: jax.Array) -> jax.Array:
-    found, wanted = (portrait_embeddings(recognition, each) for each in (images, others))
-    return identity.distance(found, wanted)
 
 
 def evaluate_pie(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxface.evaluation.figures import write_rows, write_scatter
-from jaxface.evaluation.pie import LARGEST_EDIT, Protocol
+from jaxface.evaluation.held_out import LARGEST_EDIT, Protocol
 from jaxface.methods import pie
 from jaxface.suite import Suite
 

@@ -23,9 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.evaluation import truth
-from jaxface.evaluation.pie import Protocol, judged_pose, recognition_error
-from jaxface.images import from_uint8, to_uint8
+from jaxface.evaluation import ground_truth as truth
+from jaxface.evaluation.held_out import Protocol
+from jaxface.evaluation.judges import judged_pose, recognition_error
+from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import pie
 from jaxface.morphable import LANDMARKS_66, FaceParameters, Scene, render
 from jaxface.morphable.annotation import landmark_model, project_landmarks
@@ -128,7 +129,7 @@ def evaluate_transfers(
       scenes: N.
       images: uint8 [N, R, R, 3].
       w_plus: [N, L, w_dim].
-      parts: a `jaxface.evaluation.pie.Parts`, for what is finished.
+      parts: a `jaxface.evaluation.parts.Parts`, for what is finished.
     """
     total, size = len(w_plus), protocol.batch_size
     collected = []

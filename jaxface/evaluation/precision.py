@@ -20,13 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.devices import divisor_mesh
 from jaxface.evaluation.generator import SEED, renders
+from jaxface.keys import item_keys
 from jaxface.methods import pie
 from jaxface.methods.pie.embedding import read_targets
 from jaxface.methods.pie.energy import evaluate
 from jaxface.metrics import psnr
-from jaxface.solve import item_keys
+from jaxface.runtime.devices import divisor_mesh
 from jaxface.suite import Suite
 
 START_SAMPLES = 600

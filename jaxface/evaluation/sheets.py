@@ -1,7 +1,7 @@
 """Contact sheets of a generator: samples, truncation, interpolation, style mixing.
 
 Each function returns pictures [N, R, R, 3] in [-1, 1] and the number of columns to lay them out in,
-ready for `jaxface.images.grid`.
+ready for `jaxface.media.images.grid`.
 """
 
 from collections.abc import Sequence

@@ -34,12 +34,12 @@ class Bar:
         self._bar.set_postfix_str("", refresh=False)
         self._to(self._done + under_way)
 
-    def finish(self, count: int) -> None:
+    def update(self, count: int) -> None:
         """`count` more portraits have their rows."""
         self._done += count
         self._to(self._done)
 
-    def widen(self, count: int) -> None:
+    def add_total(self, count: int) -> None:
         """`count` more portraits are to be done than was known."""
         self._bar.total += count
 

@@ -21,21 +21,22 @@ import numpy as np
 import safetensors.numpy
 from tqdm import tqdm
 
-from jaxface.files import atomic_writer
-from jaxface.images import read_image, write_png
-from jaxface.jobs.contact_sheet import Cell, write_contact_sheet
-from jaxface.jobs.embedding import versions
-from jaxface.jobs.embeddings import Embedding, EmbeddingError, EmbeddingItem, read_embedding
-from jaxface.jobs.inputs import Item
+from jaxface.jobs.inputs.items import Item
+from jaxface.jobs.inputs.portraits import shown_target
 from jaxface.jobs.inversion import SHEET_CELLS
-from jaxface.jobs.portraits import shown_target
-from jaxface.jobs.results import OK, ResultsFolder, cannot_write
+from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
+from jaxface.jobs.outputs.latents import Embedding, EmbeddingError, EmbeddingItem, read_embedding
+from jaxface.jobs.outputs.results import OK, ResultsFolder, cannot_write
+from jaxface.jobs.runner import versions
 from jaxface.losses import identity
+from jaxface.media.images import read_image, write_png
+from jaxface.media.video import ping_pong, write_gif, write_mp4
 from jaxface.methods import pie
+from jaxface.methods.linear_directions import Move
 from jaxface.nets import Generator
-from jaxface.nets.framing import portrait_embeddings
+from jaxface.nets.recognition.crops import portrait_embeddings
+from jaxface.runtime.files import atomic_writer
 from jaxface.suite import Suite, identity_network
-from jaxface.video import there_and_back, write_gif, write_mp4
 
 NOT_FINITE = "not_finite"
 PICTURES = "edits"
@@ -55,32 +56,6 @@ class Attribute:
     name: str
     place: int
     unit: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Move:
-    """A shift along a linear direction, see `jaxface.nets.LatentDirections`.
-
-    Attributes:
-      directions: a name in ``suite.directions``.
-      name: of one of them.
-      strength: in its unit.
-      rows: the rows of W+ that move; None for all.
-    """
-
-    directions: str
-    name: str
-    strength: float
-    rows: tuple[int, ...] | None = None
-
-    def applied(self, suite: Suite, w_plus: jax.Array) -> jax.Array:
-        """W+ [N, L, w_dim], moved.
-
-        Raises:
-          ValueError: no such direction, or not one of this W+.
-        """
-        directions = suite.directions[self.directions]
-        return directions.move(w_plus, self.name, self.strength, rows=self.rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,7 +329,7 @@ def _write_files(
         write_png(picture, image)
         if (animation := editing.animation) is not None:
             codes = pie.interpolate(embedding.w_plus, w_plus, animation.frames)
-            frames = there_and_back(_draw(editing.suite.generator, codes, embedding.noise))
+            frames = ping_pong(_draw(editing.suite.generator, codes, embedding.noise))
             path = results.folder / "sequences" / f"{row['id']}.gif"
             seconds = 2 * animation.seconds
             write_gif(path, frames, seconds=seconds)

@@ -5,7 +5,6 @@ that is old belongs to a process that was lost. On an object store, which has no
 keeps a second process from doing the same work.
 """
 
-import dataclasses
 import json
 import os
 import socket
@@ -14,31 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxface.errors import UsageError
-from jaxface.jobs.places import joined, names_in, read_bytes, write_bytes
+from jaxface.jobs.launchers import Share
+from jaxface.jobs.storage import join, names_in, read_bytes, write_bytes
 
 FOLDER = ".progress"
 INTERVAL = 5.0  # seconds between two writings
-SILENCE = 60.0  # seconds after which a process counts as lost; twelve writings
-
-
-@dataclasses.dataclass(frozen=True)
-class Share:
-    """Which part of a job a process does: shards whose number leaves `index` modulo `count`."""
-
-    index: int = 0
-    count: int = 1
-
-    def __post_init__(self):
-        if not 0 <= self.index < self.count:
-            raise UsageError(
-                f"process {self.index} of {self.count}: the index must be at least 0 and below "
-                "the count"
-            )
-
-    @property
-    def name(self) -> str:
-        """Of the files that a process writes about itself."""
-        return f"{self.index}-of-{self.count}"
+HEARTBEAT_TIMEOUT = 60.0  # seconds after which a process counts as lost; twelve writings
 
 
 class Heartbeat:
@@ -52,7 +32,7 @@ class Heartbeat:
     """
 
     def __init__(self, folder: str, share: Share, *, total: int, done: int):
-        self._path = joined(folder, FOLDER, f"{share.name}.json")
+        self._path = join(folder, FOLDER, f"{share.name}.json")
         self._beat = {
             "process": share.index,
             "processes": share.count,
@@ -100,10 +80,10 @@ class Heartbeat:
 def read_heartbeats(folder: str) -> list[dict[str, Any]]:
     """What the processes of a job last said, with ``alive`` for those that still run."""
     beats = []
-    for name in names_in(joined(folder, FOLDER)):
+    for name in names_in(join(folder, FOLDER)):
         if not name.endswith(".json"):
             continue
-        beat = json.loads(read_bytes(joined(folder, FOLDER, name)))
+        beat = json.loads(read_bytes(join(folder, FOLDER, name)))
         beats.append(beat | {"alive": _alive(beat)})
     return sorted(beats, key=lambda beat: (beat["processes"], beat["process"]))
 
@@ -119,13 +99,13 @@ def refuse_running(folder: str, share: Share) -> None:
         if beat["alive"] and not other:
             raise UsageError(
                 f"{folder}: process {beat['pid']} on {beat['host']} is writing there; wait for it, "
-                f"or, if it was lost, until it has been silent for {SILENCE:.0f} s, or use another "
-                "--out"
+                "or, if it was lost, until it has been silent for "
+                f"{HEARTBEAT_TIMEOUT:.0f} s, or use another --out"
             )
 
 
 def _alive(beat: Mapping[str, Any]) -> bool:
-    if beat["state"] != "running" or time.time() - beat["updated"] > SILENCE:
+    if beat["state"] != "running" or time.time() - beat["updated"] > HEARTBEAT_TIMEOUT:
         return False
     if beat["host"] != socket.gethostname():
         return True

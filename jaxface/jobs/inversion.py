@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.errors import UsageError
-from jaxface.images import read_image
 from jaxface.jobs.bar import Bar
-from jaxface.jobs.checkpoint import read_checkpoint, write_checkpoint
-from jaxface.jobs.contact_sheet import Cell, write_contact_sheet
-from jaxface.jobs.embedding import AHEAD, Embedder, Inversion, face_columns
-from jaxface.jobs.heartbeat import Heartbeat, Share
-from jaxface.jobs.inputs import Item
-from jaxface.jobs.places import remove
-from jaxface.jobs.portraits import Portrait, prepared, refuse_face_names, shown_target
-from jaxface.jobs.results import OK, ResultsFolder, cannot_write
-from jaxface.jobs.termination import Stopped
+from jaxface.jobs.heartbeat import Heartbeat
+from jaxface.jobs.inputs.items import Item
+from jaxface.jobs.inputs.portraits import (
+    Portrait,
+    prefetch_portraits,
+    refuse_face_names,
+    shown_target,
+)
+from jaxface.jobs.launchers import Share
+from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
+from jaxface.jobs.outputs.results import OK, ResultsFolder, cannot_write
+from jaxface.jobs.outputs.snapshots import read_checkpoint, write_checkpoint
+from jaxface.jobs.runner import PREFETCH, Embedder, Inversion, face_columns
+from jaxface.jobs.storage import remove
+from jaxface.media.images import read_image
+from jaxface.runtime.stopping import Stopped
 
 CHECKPOINT_FILE = ".checkpoint.safetensors"  # portraits under way when the job was stopped
 SHEET_CELLS = 64  # inputs on the contact sheet; more would make a picture too large to open
@@ -41,7 +47,7 @@ def invert_collection(
       items: with distinct ids.
       results: open; rows and files go there, batch by batch.
       inversion: what to do.
-      batch_size: see `jaxface.jobs.embedding.Embedder`.
+      batch_size: see `jaxface.jobs.runner.Embedder`.
       retry_failed: do inputs again whose row is not `ok`.
       show_progress: a progress bar on stderr.
       stop: asked now and then; when it says so the portraits under way are stored as they are, and
@@ -79,7 +85,7 @@ def invert_collection(
         Heartbeat(
             str(results.folder), Share(), total=len(items), done=len(items) - len(pending)
         ) as heartbeat,
-        prepared(pending, size, inversion.alignment, ahead=AHEAD) as found,
+        prefetch_portraits(pending, size, inversion.alignment, ahead=PREFETCH) as found,
     ):
         embedder = Embedder(
             inversion, batch_size=batch_size, inputs=len(pending), bar=bar, stop=stop

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 
 
-def looks_real(logits: jax.Array) -> jax.Array:
+def nonsaturating_real(logits: jax.Array) -> jax.Array:
     """-log sigmoid(logits), [N, 1] to [N]: small where the discriminator says real."""
     return jax.nn.softplus(-logits)[:, 0]
 
 
-def looks_fake(logits: jax.Array) -> jax.Array:
+def nonsaturating_fake(logits: jax.Array) -> jax.Array:
     """-log(1 - sigmoid(logits)), [N, 1] to [N]: small where the discriminator says fake."""
     return jax.nn.softplus(logits)[:, 0]
 

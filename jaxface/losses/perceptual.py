@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxface.nets.vgg import VGG16
+from jaxface.nets.features.vgg import VGG16
 
 Features = dict[str, jax.Array]
 

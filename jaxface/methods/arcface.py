@@ -23,16 +23,16 @@ import numpy as np
 import optax
 from flax import nnx, struct
 
-from jaxface import recipe as recipes
 from jaxface.errors import UsageError
-from jaxface.images import from_uint8
 from jaxface.losses.angular_margin import angular_margin_loss
-from jaxface.methods.clipped_adam import clipped_adam
-from jaxface.methods.degradation import degrade
-from jaxface.methods.microbatches import mean_gradients
+from jaxface.media.images import from_uint8
 from jaxface.metrics import true_accept_rate, verification_accuracy, verification_pairs
 from jaxface.nets import IRSE, IRSEConfig
-from jaxface.train import Phase
+from jaxface.training import recipe as recipes
+from jaxface.training.augmentation import blur_and_noise
+from jaxface.training.loop import Phase
+from jaxface.training.microbatches import mean_gradients
+from jaxface.training.optimizers import adam_with_warmup_cosine
 
 Batch = Mapping[str, jax.Array]
 
@@ -57,7 +57,7 @@ class ArcFaceSettings:
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     noise: float = 0.02
-    """See `jaxface.methods.degradation`."""
+    """See `jaxface.training.augmentation`."""
     blur: float = 0.8
     folds: int = 10
     """Of the verification test, whose persons they share out."""
@@ -99,7 +99,7 @@ def initial_state(
 
 
 def recognition_phase(settings: ArcFaceSettings) -> Phase:
-    """The one phase of a step, for `jaxface.train.fit`; it reads no constants.
+    """The one phase of a step, for `jaxface.training.loop.fit`; it reads no constants.
 
     Metrics: ``loss``, and ``accuracy``, the share of the batch whose nearest centre, without the
     margin, is its own.
@@ -125,7 +125,7 @@ def recognition_phase(settings: ArcFaceSettings) -> Phase:
         del constants
         images = batch["image"]
         images = from_uint8(images) if images.dtype == jnp.uint8 else images
-        images = degrade(images, key, noise=settings.noise, blur=settings.blur)
+        images = blur_and_noise(images, key, noise=settings.noise, blur=settings.blur)
         graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
         trained = (params, state.centres)
         (loss, (rest, accuracy)), grads = mean_gradients(
@@ -174,7 +174,7 @@ def verification_scores(
 
 
 def _optimizer(settings: ArcFaceSettings) -> optax.GradientTransformation:
-    return clipped_adam(
+    return adam_with_warmup_cosine(
         settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
     )
 
@@ -186,7 +186,7 @@ def recipe(
     networks: Mapping[str, Any],
     held_out: Mapping[str, jax.Array] | None,
 ) -> recipes.Recipe:
-    """The whole training, see `jaxface.recipe`.
+    """The whole training, see `jaxface.training.recipe`.
 
     Begins with the role ``recognition`` where it is given. Scores are `verification_scores` of the
     held-out persons, whom training does not see.

@@ -15,17 +15,17 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jaxface import recipe as recipes
 from jaxface.errors import UsageError
-from jaxface.images import from_uint8
-from jaxface.methods import averaged
-from jaxface.methods.averaged import AveragedState
-from jaxface.methods.clipped_adam import clipped_adam
-from jaxface.methods.degradation import degrade
+from jaxface.media.images import from_uint8
 from jaxface.metrics import nme
 from jaxface.morphable import FaceParameters, landmarks, scene_from_gaussian
 from jaxface.nets import LandmarkConfig, LandmarkNet
-from jaxface.train import Phase
+from jaxface.training import averaged
+from jaxface.training import recipe as recipes
+from jaxface.training.augmentation import blur_and_noise
+from jaxface.training.averaged import AveragedState
+from jaxface.training.loop import Phase
+from jaxface.training.optimizers import adam_with_warmup_cosine
 
 Batch = Mapping[str, jax.Array]
 
@@ -48,7 +48,7 @@ class LandmarkSettings:
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     noise: float = 0.02
-    """See `jaxface.methods.degradation`."""
+    """See `jaxface.training.augmentation`."""
     blur: float = 0.8
     ema_half_life: float = 10_000.0
     """Half-life of the weights' average, in images."""
@@ -69,7 +69,7 @@ def initial_state(
             f"landmarks: the network to begin with has other sizes; it is {network.config}, the "
             f"settings say {settings.network}"
         )
-    return averaged.begin(network, _optimizer(settings))
+    return averaged.init_state(network, _optimizer(settings))
 
 
 def landmark_distance(found: jax.Array, true: jax.Array, size: int) -> jax.Array:
@@ -79,7 +79,7 @@ def landmark_distance(found: jax.Array, true: jax.Array, size: int) -> jax.Array
 
 
 def landmark_phase(settings: LandmarkSettings) -> Phase:
-    """The one phase of a step, for `jaxface.train.fit`; it reads no constants.
+    """The one phase of a step, for `jaxface.training.loop.fit`; it reads no constants.
 
     Metrics: ``loss``, the mean of `landmark_distance`.
     """
@@ -93,8 +93,8 @@ def landmark_phase(settings: LandmarkSettings) -> Phase:
         del constants
         images = batch["image"]
         images = from_uint8(images) if images.dtype == jnp.uint8 else images
-        images = degrade(images, key, noise=settings.noise, blur=settings.blur)
-        state, loss, _ = averaged.learn(
+        images = blur_and_noise(images, key, noise=settings.noise, blur=settings.blur)
+        state, loss, _ = averaged.train_step(
             state,
             loss_fn,
             (images, batch["landmarks"]),
@@ -132,7 +132,7 @@ def landmark_scores(found: jax.Array, face: FaceParameters, size: int) -> dict[s
 
 
 def _optimizer(settings: LandmarkSettings) -> optax.GradientTransformation:
-    return clipped_adam(
+    return adam_with_warmup_cosine(
         settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
     )
 
@@ -144,7 +144,7 @@ def recipe(
     networks: Mapping[str, Any],
     held_out: Mapping[str, jax.Array] | None,
 ) -> recipes.Recipe:
-    """The whole training, see `jaxface.recipe`.
+    """The whole training, see `jaxface.training.recipe`.
 
     Begins with the role ``landmarks`` where it is given. Scores are `landmark_scores` of the
     averaged network on the held-out portraits.

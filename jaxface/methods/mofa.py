@@ -31,12 +31,8 @@ import numpy as np
 import optax
 from flax import nnx, struct
 
-from jaxface import recipe as recipes
 from jaxface.errors import UsageError
-from jaxface.images import from_uint8
-from jaxface.methods import averaged
-from jaxface.methods.averaged import AveragedState
-from jaxface.methods.clipped_adam import clipped_adam
+from jaxface.media.images import from_uint8
 from jaxface.morphable import (
     LANDMARKS_66,
     BaselModel,
@@ -55,8 +51,12 @@ from jaxface.nets import (
     ResNetReconstructionConfig,
     VGGFaceReconstructionConfig,
 )
-from jaxface.nets.trunk_reconstruction import begin_with_trunk, make_reconstruction
-from jaxface.train import Phase
+from jaxface.nets.reconstruction.backbones import load_backbone, make_reconstruction
+from jaxface.training import averaged
+from jaxface.training import recipe as recipes
+from jaxface.training.averaged import AveragedState
+from jaxface.training.loop import Phase
+from jaxface.training.optimizers import adam_with_warmup_cosine
 
 Batch = Mapping[str, jax.Array]
 
@@ -109,7 +109,7 @@ class MoFASettings:
     expression_weight: float = 6e-3
     translation_weight: float = 2e-3
     illumination_weight: float = 1e-2
-    occluded_first: float = 0.5
+    occlusion_threshold_init: float = 0.5
     occluded: float = 0.08
     """Colour distance (of RGB in [-1, 1]) beyond which a vertex counts as occluded: at the first
     step, and from the middle of the training on; geometric in between."""
@@ -187,7 +187,7 @@ def initial_state(
       models: of the face whose average it is.
       key: typed key of a fresh network's weights.
       network: to begin with instead.
-      trunk: published weights for a fresh network, see `begin_with_trunk`.
+      trunk: published weights for a fresh network, see `load_backbone`.
 
     Raises:
       ValueError: the trunk does not fit the network.
@@ -197,8 +197,8 @@ def initial_state(
         network.mean[...] = models.mean
         network.scale[...] = models.deviation
         if trunk is not None:
-            begin_with_trunk(network, trunk)
-    return averaged.begin(network, _optimizer(settings))
+            load_backbone(network, trunk)
+    return averaged.init_state(network, _optimizer(settings))
 
 
 def render_terms(
@@ -229,7 +229,7 @@ def render_terms(
     }
 
 
-class Annealed(Protocol):
+class OcclusionSchedule(Protocol):
     """Settings whose threshold of occlusion falls while a network learns, see `MoFASettings`."""
 
     @property
@@ -237,16 +237,16 @@ class Annealed(Protocol):
     @property
     def batch_size(self) -> int: ...
     @property
-    def occluded_first(self) -> float: ...
+    def occlusion_threshold_init(self) -> float: ...
     @property
     def occluded(self) -> float: ...
 
 
-def occlusion_threshold(settings: Annealed, seen: jax.Array) -> jax.Array:
+def occlusion_threshold(settings: OcclusionSchedule, seen: jax.Array) -> jax.Array:
     """The colour distance beyond which a vertex counts as occluded, after `seen` items."""
     annealed = 0.5 * settings.steps * settings.batch_size
-    fall = settings.occluded / settings.occluded_first
-    return settings.occluded_first * fall ** jnp.minimum(1.0, seen / annealed)
+    fall = settings.occluded / settings.occlusion_threshold_init
+    return settings.occlusion_threshold_init * fall ** jnp.minimum(1.0, seen / annealed)
 
 
 def reconstruction_energy(
@@ -283,7 +283,7 @@ def reconstruction_energy(
 
 
 def reconstruction_phase(settings: MoFASettings) -> Phase:
-    """The one phase of a step, for `jaxface.train.fit`; its constants are `Models`."""
+    """The one phase of a step, for `jaxface.training.loop.fit`; its constants are `Models`."""
     optimizer = _optimizer(settings)
 
     def loss_fn(network, part, models, seen):
@@ -298,7 +298,7 @@ def reconstruction_phase(settings: MoFASettings) -> Phase:
         del key
         images = batch["image"]
         images = from_uint8(images) if images.dtype == jnp.uint8 else images
-        state, loss, terms = averaged.learn(
+        state, loss, terms = averaged.train_step(
             state,
             lambda network, part: loss_fn(network, part, constants, state.items_seen),
             (images, batch["landmarks"]),
@@ -344,7 +344,7 @@ def parameter_errors(found: FaceParameters, true: FaceParameters) -> dict[str, j
 
 
 def _optimizer(settings: MoFASettings) -> optax.GradientTransformation:
-    return clipped_adam(
+    return adam_with_warmup_cosine(
         settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
     )
 
@@ -356,7 +356,7 @@ def recipe(
     networks: Mapping[str, Any],
     held_out: Mapping[str, jax.Array] | None,
 ) -> recipes.Recipe:
-    """The whole training, see `jaxface.recipe`.
+    """The whole training, see `jaxface.training.recipe`.
 
     Begins with the role ``reconstruction`` where it is given, or with the weights of ``trunk``
     under a fresh end. The face model is the role ``face_model``, a `BaselModel`, where it is given,

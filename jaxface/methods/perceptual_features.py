@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import optax
 from flax import nnx, struct
 
-from jaxface import recipe as recipes
-from jaxface.images import from_uint8
-from jaxface.methods.clipped_adam import clipped_adam
-from jaxface.methods.microbatches import mean_gradients
+from jaxface.media.images import from_uint8
 from jaxface.nets import VGG16, VGGConfig
-from jaxface.train import Phase
+from jaxface.training import recipe as recipes
+from jaxface.training.loop import Phase
+from jaxface.training.microbatches import mean_gradients
+from jaxface.training.optimizers import adam_with_warmup_cosine
 
 Batch = Mapping[str, jax.Array]
 
@@ -47,7 +47,7 @@ class FeatureSettings:
     rendering's least bits."""
 
 
-class FactorReader(nnx.Module):
+class FactorRegressor(nnx.Module):
     """The feature network and the head that reads the factors."""
 
     def __init__(self, config: VGGConfig, num_factors: int, *, rngs: nnx.Rngs):
@@ -68,13 +68,13 @@ class FactorReader(nnx.Module):
 class FeatureState:
     """Everything that training changes."""
 
-    reader: FactorReader
+    reader: FactorRegressor
     optimizer: Any
 
 
 def initial_state(settings: FeatureSettings, key: jax.Array) -> FeatureState:
     """A fresh network."""
-    reader = FactorReader(settings.network, settings.num_factors, rngs=nnx.Rngs(key))
+    reader = FactorRegressor(settings.network, settings.num_factors, rngs=nnx.Rngs(key))
     params = nnx.state(reader, nnx.Param)
     return FeatureState(reader=reader, optimizer=_optimizer(settings).init(params))
 
@@ -85,7 +85,7 @@ def factor_error(found: jax.Array, factors: jax.Array) -> jax.Array:
 
 
 def feature_phase(settings: FeatureSettings) -> Phase:
-    """The one phase of a step, for `jaxface.train.fit`; it reads no constants.
+    """The one phase of a step, for `jaxface.training.loop.fit`; it reads no constants.
 
     Metrics: ``loss``, the mean of `factor_error`, and ``explained``, the mean over the batch of the
     share of the best-read quarter of the factors' variance that is explained.
@@ -140,7 +140,7 @@ def explained_variance(unexplained: jax.Array) -> jax.Array:
 
 
 def _optimizer(settings: FeatureSettings) -> optax.GradientTransformation:
-    return clipped_adam(
+    return adam_with_warmup_cosine(
         settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
     )
 
@@ -152,7 +152,7 @@ def recipe(
     networks: Mapping[str, Any],
     held_out: Mapping[str, jax.Array] | None,
 ) -> recipes.Recipe:
-    """The whole training, see `jaxface.recipe`; reads no network.
+    """The whole training, see `jaxface.training.recipe`; reads no network.
 
     The score is `explained_variance` on the held-out items.
     """

@@ -11,10 +11,10 @@ from jaxface.methods import image2stylegan, pie
 PRESETS: dict[str, pie.Settings] = {
     "pie_embedded": pie.EMBEDDED,
     "pie_embedded_all": pie.EMBEDDED_ALL,
-    "pie_embedded_all_direct": pie.direct(pie.EMBEDDED_ALL),
+    "pie_embedded_all_direct": pie.without_w_stage(pie.EMBEDDED_ALL),
     "pie_paper": pie.PAPER,
     "pie_paper_all": pie.PAPER_ALL,
-    "pie_paper_all_direct": pie.direct(pie.PAPER_ALL),
+    "pie_paper_all_direct": pie.without_w_stage(pie.PAPER_ALL),
     "image2stylegan": image2stylegan.PAPER,
 }
 

@@ -5,8 +5,8 @@ until they draw the portrait there:
 
     L = lambda_L2 |x - G(w_p)|^2 + lambda_P LPIPS(x, G(w_p)) + L_R
 
-with, where nearby identities are to stay as they are (locality regularisation), for samples w_z of
-the mapping network
+with, where project_to_sphere identities are to stay as they are (locality regularisation), for
+samples w_z of the mapping network
 
     w_r = w_p + alpha (w_z - w_p) / |w_z - w_p|
     L_R = lambda_L2^R |G(w_r) - G_0(w_r)|^2 + lambda_P^R LPIPS(G(w_r), G_0(w_r))
@@ -16,10 +16,10 @@ rows of W+ together. G_0 is the generator as it was. Squared differences are mea
 [-1, 1]. Pictures are drawn with the stored noise maps in L and without noise in L_R, and LPIPS sees
 them at their full size.
 
-Each portrait is a problem of its own for `jaxface.solve`, whose variables are the parameters of the
-synthesis network; the mapping network and the noise maps stay. The pivot is the caller's. The
-authors find it by StyleGAN2's projector in W, whose schedule has its own learning rate, 0.01: their
-``first_inv_lr`` is overwritten at every step.
+Each portrait is a problem of its own for `jaxface.solving.solver`, whose variables are the
+parameters of the synthesis network; the mapping network and the noise maps stay. The pivot is the
+caller's. The authors find it by StyleGAN2's projector in W, whose schedule has its own learning
+rate, 0.01: their ``first_inv_lr`` is overwritten at every step.
 """
 
 import dataclasses
@@ -35,10 +35,10 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from jaxface.iteration import Program, platform_strategy
 from jaxface.losses import photometric
 from jaxface.nets import LPIPS, Generator
-from jaxface.solve import Progress, Solver, Stage
+from jaxface.runtime.iteration import Program, platform_strategy
+from jaxface.solving.solver import Progress, Solver, Stage
 from jaxface.suite import Suite
 
 Rows = Literal["unrolled", "map", "vmap"]
@@ -138,7 +138,7 @@ class Tuning:
       weights: parameters of the synthesis networks, leaves [N, ...]; see `tuned_generator`.
       images: what they draw at their pivots, [N, R, R, 3], not clipped.
       losses: {"loss", "l2", "lpips"} and, with locality, {"locality"}: [N], of `images`.
-      status: [N] of `jaxface.solve.Status`.
+      status: [N] of `jaxface.solving.solver.Status`.
       steps: [N] updates taken.
       traces: {name: [steps, N]}.
       seconds: wall time without compilation.
@@ -175,7 +175,7 @@ def tune(
       suite: has a generator and an LPIPS network.
       images: x, [N, R, R, 3] in [-1, 1].
       w_plus: the pivots, [N, L, w_dim].
-      keys: [N] typed keys, see `jaxface.solve.item_keys`; of the samples w_z.
+      keys: [N] typed keys, see `jaxface.keys.item_keys`; of the samples w_z.
       settings: such as `REPO` or `PAPER`.
       mask: [N] bool, False for rows that only pad the batch.
       mesh: devices with an axis "data" to split the rows over; N must be a multiple of it.
@@ -255,7 +255,7 @@ def energy(
     keys: jax.Array,
     step: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """L of each portrait, in the form of `jaxface.solve.Energy`.
+    """L of each portrait, in the form of `jaxface.solving.solver.Energy`.
 
     Args:
       settings: weights and samples.
@@ -291,7 +291,7 @@ def evaluate(
         }
         loss = settings.l2_weight * terms["l2"] + settings.lpips_weight * terms["lpips"]
         if settings.locality:
-            near = nearby(settings, networks, target.w_plus[0], key)
+            near = project_to_sphere(settings, networks, target.w_plus[0], key)
             terms["locality"] = locality(settings, networks, synthesis, near)
             loss = loss + terms["locality"]
         return loss, terms, image[0]
@@ -299,14 +299,16 @@ def evaluate(
     return _over_rows(settings, one, (weights, targets, keys))
 
 
-def nearby(settings: Settings, networks: Networks, w_plus: jax.Array, key: jax.Array) -> jax.Array:
+def project_to_sphere(
+    settings: Settings, networks: Networks, w_plus: jax.Array, key: jax.Array
+) -> jax.Array:
     """w_r about one pivot [L, w_dim], for samples of its key: [samples, L, w_dim]."""
     z = jax.random.normal(key, (settings.samples, networks.generator.config.z_dim))
     w_z = networks.generator.mapping(z, truncation=settings.truncation)
-    return moved(settings, w_z, w_plus)
+    return locality_latents(settings, w_z, w_plus)
 
 
-def moved(settings: Settings, w_z: jax.Array, w_plus: jax.Array) -> jax.Array:
+def locality_latents(settings: Settings, w_z: jax.Array, w_plus: jax.Array) -> jax.Array:
     """w_r, `settings.alpha` from the pivot [L, w_dim] towards w_z [samples, L, w_dim]."""
     difference = w_z - w_plus
     length = jnp.sqrt(jnp.sum(jnp.square(difference), axis=(1, 2), keepdims=True))

@@ -21,17 +21,17 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jaxface import recipe as recipes
 from jaxface.errors import UsageError
-from jaxface.images import from_uint8
 from jaxface.losses import perceptual
 from jaxface.losses.pyramid import pyramid_l1
-from jaxface.methods import averaged
-from jaxface.methods.averaged import AveragedState
+from jaxface.media.images import from_uint8
 from jaxface.metrics import psnr
 from jaxface.nets import Generator, GeneratorConfig
 from jaxface.nets.stylegan2 import grown
-from jaxface.train import Phase
+from jaxface.training import averaged
+from jaxface.training import recipe as recipes
+from jaxface.training.averaged import AveragedState
+from jaxface.training.loop import Phase
 
 Batch = Mapping[str, jax.Array]
 
@@ -133,7 +133,7 @@ def initial_state(
     generator = cast(Generator, jax.tree.map(jnp.copy, generator))  # the one given stays as it is
     first = generator.mapping.layers[0]
     first.weight[...] = first.weight[...].at[settings.num_factors :].set(0.0)
-    return averaged.begin(generator, _optimizer(settings))
+    return averaged.init_state(generator, _optimizer(settings))
 
 
 def scene_latents(factors: jax.Array, z_dim: int, key: jax.Array) -> jax.Array:
@@ -183,7 +183,7 @@ def images_at(generator: Generator, w_plus: jax.Array, resolution: int) -> jax.A
 
 
 def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
-    """The one phase of a stage's step, for `jaxface.train.fit`.
+    """The one phase of a stage's step, for `jaxface.training.loop.fit`.
 
     Its constants are ``{"perceptual": VGG16 or None}``; its metrics are the means of the loss and
     of the PSNR at the stage's resolution.
@@ -208,7 +208,7 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
         factors = batch["factors"][:, : settings.num_factors]
         z = scene_latents(factors, settings.generator.z_dim, key)
         targets = targets_at(batch["image"], stage.resolution)
-        state, loss, (decibels, w_mean) = averaged.learn(
+        state, loss, (decibels, w_mean) = averaged.train_step(
             state,
             lambda generator, part: loss_fn(generator, part, constants),
             (z, targets),
@@ -258,7 +258,7 @@ def recipe(
     networks: Mapping[str, Any],
     held_out: Mapping[str, jax.Array] | None,
 ) -> recipes.Recipe:
-    """The whole route, see `jaxface.recipe`.
+    """The whole route, see `jaxface.training.recipe`.
 
     Begins with the role ``generator`` where it is given; reads ``perceptual`` where a stage's
     reconstruction gives its layers weights. Scores
@@ -282,7 +282,7 @@ def recipe(
         )
         for stage in settings.stages
     ]
-    score, draw = (None, None) if held_out is None else _looks(settings, held_out, look_key)
+    score, draw = (None, None) if held_out is None else _eval_hooks(settings, held_out, look_key)
     return recipes.Recipe(
         state=state,
         stages=stages,
@@ -291,11 +291,11 @@ def recipe(
         networks=lambda state: {"generator": state.average},
         parameters=nnx.state(state.network, nnx.Param),
         score=score,
-        draw=draw,
+        sample_images=draw,
     )
 
 
-def _looks(
+def _eval_hooks(
     settings: RegressionSettings, held_out: Mapping[str, jax.Array], key: jax.Array
 ) -> tuple[Callable[[AveragedState], dict[str, float]], Callable[[AveragedState], jax.Array]]:
     """The recipe's `score` and `draw`."""

@@ -1,7 +1,7 @@
 """The Basel Face Model (Paysan et al. 2009), PIE's and MoFA's, from its users' own files.
 
 The model's data is licensed to each user by the University of Basel; none is shipped, and
-`tools.convert_weights basel` reads the user's own. Coefficients are PIE's: the first 80 of identity
+`jaxface.convert basel` reads the user's own. Coefficients are PIE's: the first 80 of identity
 and of reflectance and 64 of expression, each in standard deviations.
 
 Conventions are those of Deep3DFaceRecon (``models/bfm.py``), so that its network's parameters
@@ -24,7 +24,7 @@ from jaxface.morphable.annotation import NUM_LANDMARKS, LandmarkModel
 from jaxface.morphable.camera import Camera
 from jaxface.morphable.model import FaceModel
 from jaxface.morphable.modes import EXPRESSION_MODES, IDENTITY_MODES, REFLECTANCE_MODES
-from jaxface.nets.layers import Buffer
+from jaxface.nets.variables import Buffer
 
 # bfm.py of Deep3DFaceRecon: camera_distance, and focal over twice center.
 CAMERA = Camera(distance=10.0, focal_length=1015.0 / 224.0, centre_height=0.0)

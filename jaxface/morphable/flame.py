@@ -2,7 +2,7 @@
 
 Vertices are the template plus shape, expression and pose corrections, skinned by four joints and
 the root (equations 1 and 2 of the paper, as in the FLAME.py and lbs.py of DECA). The model's data
-is licensed to each user by its makers; none is shipped, and `tools.convert_weights flame` reads the
+is licensed to each user by its makers; none is shipped, and `jaxface.convert flame` reads the
 user's own.
 
 Coordinates are in metres, x to the model's left (the image's right), y up, z to the front.
@@ -20,7 +20,7 @@ from jax import Array
 
 from jaxface.morphable.mesh import surface_points
 from jaxface.morphable.rotations import axis_angle_to_matrix, yaw_of_matrix
-from jaxface.nets.layers import Buffer
+from jaxface.nets.variables import Buffer
 
 NUM_LANDMARKS = 68
 CONTOUR_LANDMARKS = 17

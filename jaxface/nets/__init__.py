@@ -1,10 +1,10 @@
 """Flax networks: architecture only. No file, no network access, no losses."""
 
-from jaxface.nets.alexnet import AlexNet, AlexNetConfig
-from jaxface.nets.deca import DECAEncoder, DECAEncoderConfig
-from jaxface.nets.deep3d import Deep3D, Deep3DConfig
-from jaxface.nets.directions import DirectionsConfig, LatentDirections
-from jaxface.nets.dlib_resnet import DlibResNet, DlibResNetConfig
+from jaxface.nets.edits.latent_mapper import LatentMapper, LatentMapperConfig
+from jaxface.nets.edits.linear_directions import DirectionsConfig, LatentDirections
+from jaxface.nets.edits.rignet import RigNet, RigNetConfig
+from jaxface.nets.edits.style_directions import StyleDirections, StyleDirectionsConfig
+from jaxface.nets.edits.style_mapper import StyleMapper, StyleMapperConfig
 from jaxface.nets.encoders import (
     E4EEncoder,
     EncoderConfig,
@@ -13,27 +13,19 @@ from jaxface.nets.encoders import (
     RestylePSPEncoder,
     WEncoder,
 )
-from jaxface.nets.face_landmarks import FaceLandmarkConfig, FaceLandmarkNet
-from jaxface.nets.facenet import FaceNet, FaceNetConfig
-from jaxface.nets.fan import FAN, FANConfig
-from jaxface.nets.hopenet import HopeNet, HopeNetConfig
-from jaxface.nets.inception import InceptionConfig, InceptionV3
-from jaxface.nets.irse import IRSE, IRSEConfig
-from jaxface.nets.landmarks import LandmarkConfig, LandmarkNet
-from jaxface.nets.latent_mapper import LatentMapper, LatentMapperConfig
-from jaxface.nets.lpips import LPIPS, LPIPSConfig
-from jaxface.nets.reconstruction import FaceReconstruction, ReconstructionConfig
-from jaxface.nets.resnet import ResNetConfig, ResNetFeatures
-from jaxface.nets.rignet import RigNet, RigNetConfig
-from jaxface.nets.style_directions import StyleDirections, StyleDirectionsConfig
-from jaxface.nets.style_mapper import StyleMapper, StyleMapperConfig
-from jaxface.nets.stylegan2 import (
-    Discriminator,
-    DiscriminatorConfig,
-    Generator,
-    GeneratorConfig,
-)
-from jaxface.nets.trunk_reconstruction import (
+from jaxface.nets.features.alexnet import AlexNet, AlexNetConfig
+from jaxface.nets.features.inception import InceptionConfig, InceptionV3
+from jaxface.nets.features.lpips import LPIPS, LPIPSConfig
+from jaxface.nets.features.resnet import ResNetConfig, ResNetFeatures
+from jaxface.nets.features.vgg import VGG16, VGGConfig
+from jaxface.nets.landmarks.face_landmarks import FaceLandmarkConfig, FaceLandmarkNet
+from jaxface.nets.landmarks.fan import FAN, FANConfig
+from jaxface.nets.landmarks.heatmaps import LandmarkConfig, LandmarkNet
+from jaxface.nets.recognition.dlib_resnet import DlibResNet, DlibResNetConfig
+from jaxface.nets.recognition.facenet import FaceNet, FaceNetConfig
+from jaxface.nets.recognition.irse import IRSE, IRSEConfig
+from jaxface.nets.recognition.vgg_face import VGGFace, VGGFaceConfig
+from jaxface.nets.reconstruction.backbones import (
     AlexNetReconstruction,
     AlexNetReconstructionConfig,
     ResNetReconstruction,
@@ -41,8 +33,16 @@ from jaxface.nets.trunk_reconstruction import (
     VGGFaceReconstruction,
     VGGFaceReconstructionConfig,
 )
-from jaxface.nets.vgg import VGG16, VGGConfig
-from jaxface.nets.vgg_face import VGGFace, VGGFaceConfig
+from jaxface.nets.reconstruction.deca import DECAEncoder, DECAEncoderConfig
+from jaxface.nets.reconstruction.deep3d import Deep3D, Deep3DConfig
+from jaxface.nets.reconstruction.hopenet import HopeNet, HopeNetConfig
+from jaxface.nets.reconstruction.regressor import FaceReconstruction, ReconstructionConfig
+from jaxface.nets.stylegan2 import (
+    Discriminator,
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+)
 
 __all__ = [
     "FAN",

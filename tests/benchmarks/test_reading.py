@@ -21,7 +21,7 @@ def pictures(tmp_path):
 
 def test_slow_reading_shows(pictures, tiny_suite, monkeypatch, capsys):
     quick_slots.install(monkeypatch, lambda size: quick_slots.QuickSlots(size, seconds=0.05))
-    read = reading.prepared
+    read = reading.prefetch_portraits
     delays = iter([0, 0, 0, 0.3, 0.3])  # a quick job of three readings, a slow one of two
 
     def delayed(*args, **options):

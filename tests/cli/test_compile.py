@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxface.cli import main
-from jaxface.images import write_png
+from jaxface.media.images import write_png
 
 METHOD = ["--set", "w_steps=2", "--set", "w_plus_steps=2", "--batch-size", "2"]
 

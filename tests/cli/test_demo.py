@@ -8,7 +8,7 @@ import pytest
 
 from jaxface.cli import main
 from jaxface.cli.demo import SAMPLES
-from jaxface.images import read_image, to_uint8
+from jaxface.media.images import read_image, to_uint8
 
 NAMES = ["eileen_collins.jpg", "grace_hopper.jpg", *(f"render_{i}.png" for i in range(1, 7))]
 

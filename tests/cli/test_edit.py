@@ -12,11 +12,11 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from jaxface.cli import main
-from jaxface.images import read_image
+from jaxface.media.images import read_image
 from jaxface.methods import pie
 from jaxface.morphable import EDITABLE_GROUPS, EXPRESSION_NAMES
 from jaxface.nets import ReconstructionConfig, RigNetConfig
-from jaxface.nets.directions import directions_of
+from jaxface.nets.edits.linear_directions import directions_of
 from jaxface.suite import load_suite
 from jaxface.weights import load_network, save_network
 
@@ -227,7 +227,7 @@ def test_mp4_without_its_package_is_told_at_once(run, embedded, tmp_path, monkey
 
 def test_mp4(tmp_path):
     av = pytest.importorskip("av")
-    from jaxface.video import write_mp4
+    from jaxface.media.video import write_mp4
 
     ramp = np.linspace(-1, 1, 8, dtype=np.float32)[:, None, None, None]
     write_mp4(tmp_path / "a.mp4", np.broadcast_to(ramp, (8, 32, 48, 3)), seconds=0.5)

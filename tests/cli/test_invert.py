@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from jaxface.cli import main
-from jaxface.images import read_image, to_square
+from jaxface.media.images import read_image, to_square
 from jaxface.metrics import psnr
 from tests import quick_slots
 

@@ -17,10 +17,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import jaxface
-from jaxface import faces
 from jaxface.cli import main
-from jaxface.images import read_image, to_uint8
-from jaxface.jobs import embedding
+from jaxface.jobs import runner as embedding
+from jaxface.media import detection as faces
+from jaxface.media.images import read_image, to_uint8
 from jaxface.weights import load_network, save_network
 from tests import quick_slots
 from tests.photographs import PaintedFaces, fixed_landmarks, painted
@@ -327,7 +327,7 @@ def test_missing_packages_end_the_call_before_anything_is_written(
 # painted faces. It listens to SIGINT even where the tests were started in the background.
 PROGRAM = """
 import signal, sys
-from jaxface import faces
+from jaxface.media import detection as faces
 from jaxface.cli import main
 from tests import quick_slots
 from tests.photographs import PaintedFaces

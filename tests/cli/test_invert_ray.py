@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from jaxface.cli import main
-from jaxface.jobs import fleet
-from jaxface.jobs.shard_formats import read_shard
+from jaxface.jobs import ray_backend as fleet
+from jaxface.jobs.outputs.shard_formats import read_shard
 from tests import quick_slots
 from tests.shard_jobs import (
     COUNT,

@@ -9,8 +9,8 @@ import jax
 import pytest
 
 from jaxface.cli import main
-from jaxface.jobs import embedding
-from jaxface.jobs.shard_formats import read_shard
+from jaxface.jobs import runner as embedding
+from jaxface.jobs.outputs.shard_formats import read_shard
 from tests import quick_slots
 from tests.shard_jobs import (
     COUNT,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import jaxface.cli
-from jaxface.experiment import Experiment, load_experiment
 from jaxface.suite import load_suite
+from jaxface.training.experiment import Experiment, load_experiment
 from jaxface.weights import load_network
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -108,7 +108,7 @@ def test_the_embedded_recognition_trains(tmp_path):
         method__steps=40,
         method__batch_size=32,
         method__folds=4,
-        look_every=40,
+        eval_every=40,
     )
     assert load_network(network).config.resolution == 48
     # Half of the pairs are right by chance, within a few percent of 450.
@@ -124,7 +124,7 @@ def test_the_embedded_landmarks_train(tmp_path):
         data__num_train=512,
         data__num_test=32,
         method__steps=60,
-        look_every=60,
+        eval_every=60,
     )
     assert load_network(network).config.num_landmarks == 68
     # Every point in the picture's centre is an error of 0.4.

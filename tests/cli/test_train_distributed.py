@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import jaxface.cli
-from jaxface import experiment
 from jaxface.errors import UsageError
+from jaxface.training import experiment
 from jaxface.weights import load_network
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 CONFIG = """
-from jaxface.experiment import Experiment, RenderedPortraits
+from jaxface.training.experiment import Experiment, RenderedPortraits
 from jaxface.methods.scene_regression import RegressionSettings, Stage
 from jaxface.nets import GeneratorConfig
 
@@ -31,7 +31,7 @@ def get_config():
     return Experiment(
         method=RegressionSettings(generator, (Stage(8, 4, 8),), num_factors=9),
         data=RenderedPortraits(16, num_train=32, num_test=8),
-        log_every=1, checkpoint_every=2, look_every=2,
+        log_every=1, checkpoint_every=2, eval_every=2,
     )
 """
 PROGRAM = "import sys; from jaxface.cli import main; sys.exit(main(sys.argv[1:]))"

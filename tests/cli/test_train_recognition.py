@@ -15,7 +15,7 @@ from jaxface.weights import load_network, read_header
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 CONFIG = """
-from jaxface.experiment import Experiment, IdentityPortraits
+from jaxface.training.experiment import Experiment, IdentityPortraits
 from jaxface.methods.arcface import ArcFaceSettings
 from jaxface.nets import IRSEConfig
 
@@ -28,7 +28,7 @@ def get_config():
     return Experiment(
         method=ArcFaceSettings(network, num_identities=8, steps=2, batch_size=22, folds=2),
         data=IdentityPortraits(16, num_identities=8, images_per_identity=4, num_test_identities=8),
-        log_every=1, checkpoint_every=2, look_every=2,
+        log_every=1, checkpoint_every=2, eval_every=2,
     )
 """
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import jaxface.cli
-from jaxface import experiment
 from jaxface.errors import UsageError
-from jaxface.experiment import load_experiment
-from jaxface.overrides import apply_overrides
-from jaxface.train import Hook
+from jaxface.settings import apply_overrides
+from jaxface.training import experiment
+from jaxface.training.experiment import load_experiment
+from jaxface.training.loop import Hook
 from jaxface.weights import load_network, read_header
 
 CONFIG = """
-from jaxface.experiment import Experiment, RenderedPortraits
+from jaxface.training.experiment import Experiment, RenderedPortraits
 from jaxface.methods.scene_regression import RegressionSettings, Stage
 from jaxface.nets import GeneratorConfig
 
@@ -30,7 +30,7 @@ def get_config():
     return Experiment(
         method=RegressionSettings(generator, (Stage(8, 2, 8), Stage(16, 2, 8)), num_factors=9),
         data=RenderedPortraits(16, num_train=32, num_test=8),
-        log_every=1, checkpoint_every=2, look_every=2,
+        log_every=1, checkpoint_every=2, eval_every=2,
     )
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pickle_writer import torch_zip
 
-from tools.convert_weights import Refusal, convert
+from jaxface.convert import Refusal, convert
 
 Arrays = dict[str, Any]
 

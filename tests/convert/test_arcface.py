@@ -15,13 +15,13 @@ from fixture_formula import formula_state, manifest
 from pickle_writer import Call, Global, torch_legacy, torch_zip
 from tiny_encoders import TINY, UNITS, TorchNetwork, recognition_state
 
+from jaxface.convert import Refusal, convert
+from jaxface.convert.families.arcface import recognition_plan
+from jaxface.convert.plan import fill
 from jaxface.losses import identity
 from jaxface.nets import IRSEConfig
 from jaxface.weights import build_network, load_network
-from tools.convert_weights import Refusal, convert
 from tools.convert_weights.__main__ import main
-from tools.convert_weights.arcface import recognition_plan
-from tools.convert_weights.plan import fill
 
 # Twenty times what the reference varies by, relative to the largest magnitude.
 TOLERANCE = 5e-5

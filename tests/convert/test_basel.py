@@ -16,13 +16,13 @@ from basel_sheet import VERTICES, sheet
 from scipy import sparse
 from scipy.io import savemat
 
+from jaxface.convert import convert
 from jaxface.errors import WeightsError
 from jaxface.morphable import FaceParameters
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.morphable.photometric import photometric_energy, view_of_model
-from jaxface.nets.deep3d import pie_parameters
+from jaxface.nets.reconstruction.deep3d import pie_parameters
 from jaxface.weights import load_network, network_arrays, read_header
-from tools.convert_weights import convert
 from tools.convert_weights.__main__ import main
 
 RNG = np.random.default_rng(0)

@@ -10,10 +10,10 @@ import tiny_checkpoints as tiny
 from pickle_writer import torch_zip
 
 import jaxface
+from jaxface.convert.check import CHECKS, PICTURES, check_network
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig
 from jaxface.weights import NETWORKS, abstract_network
 from tools.convert_weights.__main__ import main
-from tools.convert_weights.check import CHECKS, PICTURES, check_network
 
 SHALLOW = ((2, 2, 4, 4), (1, 1, 1, 1))
 SIZES = {

@@ -14,10 +14,10 @@ import pytest
 import torch_reference as ref
 from test_golden import QUICK
 
-from jaxface.nets.dlib_resnet import DlibResNetConfig
-from jaxface.nets.face_landmarks import FaceLandmarkConfig
+from jaxface.convert import Refusal, convert
+from jaxface.nets.landmarks.face_landmarks import FaceLandmarkConfig
+from jaxface.nets.recognition.dlib_resnet import DlibResNetConfig
 from jaxface.weights import load_network, read_header
-from tools.convert_weights import Refusal, convert
 
 MEAN = np.array([122.782, 117.001, 104.298])
 

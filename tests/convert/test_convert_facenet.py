@@ -11,9 +11,9 @@ from pickle_writer import torch_legacy, torch_zip
 from refused import check_other_family, check_refused
 from test_golden import QUICK
 
-from jaxface.nets.facenet import FaceNetConfig
+from jaxface.convert import convert
+from jaxface.nets.recognition.facenet import FaceNetConfig
 from jaxface.weights import load_network
-from tools.convert_weights import convert
 
 # Layer: inputs>outputs:kernel at the published width.
 STEM = (

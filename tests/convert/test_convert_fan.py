@@ -10,9 +10,9 @@ from pickle_writer import torch_legacy, torch_zip
 from refused import check_other_family, check_refused
 from test_golden import QUICK
 
-from jaxface.nets.fan import FANConfig
+from jaxface.convert import convert
+from jaxface.nets.landmarks.fan import FANConfig
 from jaxface.weights import build_network
-from tools.convert_weights import convert
 
 
 def state(stacks=2, depth=2, channels=(4, 8, 12), points=5, *, zeros=False):

@@ -11,8 +11,8 @@ from pickle_writer import torch_legacy, torch_zip
 from refused import check_other_family, check_refused
 from test_golden import QUICK
 
+from jaxface.convert import convert
 from jaxface.weights import load_network
-from tools.convert_weights import convert
 
 # Layer: (inputs, outputs, kernel) at the published width.
 A = "1x1 {i}>64:1 5x5_1 {i}>48:1 5x5_2 48>64:5 3x3dbl_1 {i}>64:1 3x3dbl_2 64>96:3 3x3dbl_3 96>96:3"

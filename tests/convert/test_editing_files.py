@@ -9,6 +9,9 @@ import pytest
 from pickle_writer import dumps, torch_zip
 
 import jaxface
+from jaxface.convert import convert
+from jaxface.convert.convert import FAMILIES
+from jaxface.convert.formats.checkpoint import read_checkpoint
 from jaxface.nets import (
     GeneratorConfig,
     LatentMapper,
@@ -16,10 +19,7 @@ from jaxface.nets import (
     StyleMapper,
     StyleMapperConfig,
 )
-from tools.convert_weights import convert
 from tools.convert_weights.__main__ import main
-from tools.convert_weights.checkpoint import read_checkpoint
-from tools.convert_weights.convert import FAMILIES
 
 RNG = np.random.default_rng(7)
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}  # float32

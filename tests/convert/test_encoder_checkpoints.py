@@ -25,14 +25,14 @@ from tiny_encoders import (
     encoder_checkpoint,
 )
 
+from jaxface.convert import Refusal, convert
+from jaxface.convert.families.encoders import CLASSES, encoder_plan
+from jaxface.convert.plan import fill
 from jaxface.methods import restyle
 from jaxface.nets import EncoderConfig
-from jaxface.nets.blocks import adaptive_average_pool
+from jaxface.nets.torch_layers import adaptive_average_pool
 from jaxface.weights import abstract_network, build_network, load_network, network_names
-from tools.convert_weights import Refusal, convert
 from tools.convert_weights.__main__ import main
-from tools.convert_weights.encoders import CLASSES, encoder_plan
-from tools.convert_weights.plan import fill
 
 # Twenty times what the reference varies by, relative to the largest magnitude.
 TOLERANCE = 4e-5

@@ -14,6 +14,7 @@ import pytest
 from pickle_writer import Call, Global, dumps
 from test_parity import assert_close, channels_last
 
+from jaxface.convert import convert
 from jaxface.morphable import FlameParameters, orthographic
 from jaxface.morphable.flame_light import directional_shading, harmonics_shading, point_shading
 from jaxface.morphable.mesh import vertex_normals
@@ -23,7 +24,6 @@ from jaxface.morphable.rotations import (
     euler_to_matrix,
 )
 from jaxface.weights import load_network, read_header
-from tools.convert_weights import convert
 from tools.convert_weights.__main__ import main
 
 VERTICES, FACES = 7, 9

@@ -15,8 +15,8 @@ import pytest
 import tiny_checkpoints
 from pickle_writer import dumps, torch_legacy, torch_zip
 
+from jaxface.convert import convert
 from jaxface.weights import load_network
-from tools.convert_weights import convert
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SOURCES = {

@@ -13,10 +13,10 @@ from scipy import sparse
 from scipy.io import loadmat, savemat
 from scipy.io.matlab import mat_struct
 
-from tools.convert_weights.checkpoint import read_checkpoint
-from tools.convert_weights.matlab import SparseArray, read_mat
-from tools.convert_weights.refusal import Refusal
-from tools.convert_weights.tensors import as_array
+from jaxface.convert.formats.checkpoint import read_checkpoint
+from jaxface.convert.formats.matlab import SparseArray, read_mat
+from jaxface.convert.formats.tensors import as_array
+from jaxface.convert.refusal import Refusal
 
 
 def mat(variables: dict[str, Any], **options: Any) -> bytes:

@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 
-from tools.convert_weights.checkpoint import read_checkpoint
-from tools.convert_weights.refusal import Refusal
-from tools.convert_weights.tensors import as_array
+from jaxface.convert.formats.checkpoint import read_checkpoint
+from jaxface.convert.formats.tensors import as_array
+from jaxface.convert.refusal import Refusal
 
 FLOATS = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 

@@ -13,8 +13,8 @@ import tiny_checkpoints as tiny
 from fixture_formula import formula_state
 from pickle_writer import dumps, torch_zip
 
-from tools.convert_weights.checkpoint import read_checkpoint
-from tools.convert_weights.convert import FAMILIES, FamilyOfSeveralFiles
+from jaxface.convert.convert import FAMILIES, FamilyOfSeveralFiles
+from jaxface.convert.formats.checkpoint import read_checkpoint
 
 
 def _pickled(checkpoint, folder):

@@ -15,8 +15,8 @@ from fixture_formula import formula_state, manifest
 from pickle_writer import torch_zip
 from test_golden import QUICK, discriminate, synthesise_without_noise
 
+from jaxface.convert import convert
 from jaxface.weights import load_network
-from tools.convert_weights import convert
 
 NVIDIA = ("nv_stylegan2_ada_64", "nv_stylegan2_ada_64_z512", "nv_stylegan2_tf_64")
 ROSINALITY = (

@@ -15,9 +15,9 @@ import trunk_checkpoints as trunks
 from pickle_writer import torch_zip
 from test_parity import assert_close, channels_last
 
-from jaxface.nets.lpips import LAYERS
+from jaxface.convert import convert
+from jaxface.nets.features.lpips import LAYERS
 from jaxface.weights import build_network, load_network
-from tools.convert_weights import convert
 
 # The fixtures' README: a port's outputs within 1e-5 of their scale. Two runs of the reference
 # differ by 1e-7 of it.

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from pickle_writer import Call, Global, Persistent, dumps
 
-from tools.convert_weights.pickle_machine import Name, Record, read_pickle
-from tools.convert_weights.refusal import Refusal
+from jaxface.convert.formats.pickle_machine import Name, Record, read_pickle
+from jaxface.convert.refusal import Refusal
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 PLAIN = {

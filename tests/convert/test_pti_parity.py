@@ -15,9 +15,9 @@ import trunk_checkpoints as trunks
 from pickle_writer import torch_zip
 from test_parity import assert_close, converted
 
+from jaxface.convert import convert
 from jaxface.methods import pti
 from jaxface.weights import load_network
-from tools.convert_weights import convert
 
 
 @pytest.fixture(scope="module", name="reference")
@@ -44,7 +44,7 @@ def test_locality_regulariser(reference, fixtures, tmp_path):
     z = np.asarray(reference["z_samples"], np.float32)
     w_z = original.mapping(z, truncation=settings.truncation)
     assert_close(w_z, reference["w_samples"], "w_z")
-    near = pti.moved(settings, w_z, reference["w_batch"][0])
+    near = pti.locality_latents(settings, w_z, reference["w_batch"][0])
     assert_close(near, reference["morphed_w"], "w_r")
 
     @jax.jit

@@ -16,10 +16,10 @@ import tiny_checkpoints as tiny
 from pickle_writer import Call, Global, dumps, torch_zip
 
 import jaxface.weights
+from jaxface.convert import CONVERTER_VERSION, Refusal, convert
+from jaxface.convert.families.sizes import channel_schedule, filter_taps
 from jaxface.weights import load_network, read_header
-from tools.convert_weights import CONVERTER_VERSION, Refusal, convert
 from tools.convert_weights.__main__ import main
-from tools.convert_weights.sizes import channel_schedule, filter_taps
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -256,7 +256,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, capsys, monkeypatch):
 def test_the_command_reports_every_key_and_writes_the_header(tmp_path):
     source, target = tmp_path / "tiny.pkl", tmp_path / "tiny.safetensors"
     source.write_bytes(dumps(tiny.nvidia_checkpoint()))
-    command = [sys.executable, "-m", "tools.convert_weights", "auto", str(source), str(target)]
+    command = [sys.executable, "-m", "jaxface.convert", "auto", str(source), str(target)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     report = done.stdout.splitlines()

@@ -14,11 +14,11 @@ from fixture_formula import formula_state, manifest
 from pickle_writer import Call, Global, torch_legacy, torch_zip
 from test_parity import assert_close, channels_last
 
-from jaxface.nets.deep3d import HEADS
+from jaxface.convert import convert
+from jaxface.convert.families.resnet import trunk_entries
+from jaxface.nets.reconstruction.deep3d import HEADS
 from jaxface.weights import load_network
-from tools.convert_weights import convert
 from tools.convert_weights.__main__ import main
-from tools.convert_weights.resnet import trunk_entries
 
 BLOCKS, WIDTH = (1, 2, 1, 1), 2
 run = jax.jit(lambda network, images: network(images))

@@ -12,7 +12,8 @@ from pickle_writer import dumps, torch_zip
 from safetensors.numpy import load_file, save_file
 
 import jaxface
-from jaxface.files import sha256
+from jaxface.convert import Refusal, convert, convert_suite
+from jaxface.convert.suites import read_parts
 from jaxface.nets import (
     DiscriminatorConfig,
     EncoderConfig,
@@ -20,10 +21,9 @@ from jaxface.nets import (
     PSPEncoder,
     RigNetConfig,
 )
+from jaxface.runtime.files import sha256
 from jaxface.weights import network_arrays, read_header, with_arrays
-from tools.convert_weights import Refusal, convert, convert_suite
 from tools.convert_weights.__main__ import main
-from tools.convert_weights.suites import read_parts
 
 SUITE = """
 [generator]

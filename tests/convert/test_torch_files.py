@@ -20,9 +20,9 @@ from pickle_writer import (
     torch_zip,
 )
 
-from tools.convert_weights.checkpoint import read_checkpoint
-from tools.convert_weights.refusal import Refusal
-from tools.convert_weights.tensors import as_array
+from jaxface.convert.formats.checkpoint import read_checkpoint
+from jaxface.convert.formats.tensors import as_array
+from jaxface.convert.refusal import Refusal
 
 FLOATS = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 

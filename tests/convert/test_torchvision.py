@@ -11,11 +11,12 @@ import pytest
 import trunk_checkpoints as trunks
 from pickle_writer import Call, Global, dumps, torch_legacy, torch_zip
 
+from jaxface.convert import Refusal, convert
+from jaxface.convert.families import lpips, torchvision
+from jaxface.convert.formats.tensors import NumpyArray
+from jaxface.convert.plan import Plan, fill
 from jaxface.weights import load_network
-from tools.convert_weights import Refusal, convert, lpips, torchvision
 from tools.convert_weights.__main__ import main
-from tools.convert_weights.plan import Plan, fill
-from tools.convert_weights.tensors import NumpyArray
 
 MAKE = trunks.formula(0)
 HEADS = trunks.positive(1)

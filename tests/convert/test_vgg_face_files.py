@@ -12,12 +12,13 @@ import trunk_checkpoints as trunks
 from pickle_writer import torch_legacy, torch_zip
 from scipy.io import savemat
 
+from jaxface.convert import convert
+from jaxface.convert.families import vgg_face
+from jaxface.convert.formats.tensors import NumpyArray
+from jaxface.convert.plan import fill
 from jaxface.nets import VGGFaceConfig
 from jaxface.weights import load_network
-from tools.convert_weights import convert, vgg_face
 from tools.convert_weights.__main__ import main
-from tools.convert_weights.plan import fill
-from tools.convert_weights.tensors import NumpyArray
 
 MAKE = trunks.formula(0)
 WIDTHS, WIDTH, SIDE = trunks.NARROW["vgg"], 7, 2

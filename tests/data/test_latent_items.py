@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxface.data.latent_items import LatentError, LatentKeys, key_words
+from jaxface.data.latent_items import LatentError, LatentKeys, key_data
 
 
 def test_batches_resume_exactly():
@@ -16,12 +16,12 @@ def test_batches_resume_exactly():
     data.set_state(position)
     np.testing.assert_array_equal(next(data)["key"], third)
     items = np.concatenate([first, second, third])
-    np.testing.assert_array_equal(items, key_words(3, "train", np.arange(12)))
+    np.testing.assert_array_equal(items, key_data(3, "train", np.arange(12)))
     assert len(np.unique(items, axis=0)) == 12
 
 
 def test_splits_and_seeds_differ():
-    several = [key_words(0, "train", [0]), key_words(0, "test", [0]), key_words(1, "train", [0])]
+    several = [key_data(0, "train", [0]), key_data(0, "test", [0]), key_data(1, "train", [0])]
     assert len(np.unique(np.concatenate(several), axis=0)) == 3
 
 

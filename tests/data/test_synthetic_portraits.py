@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from jaxface import cli, images, morphable
+from jaxface import cli, morphable
 from jaxface.data import synthetic_portraits
 from jaxface.data.pipelines import DataError, batches, tfds_source
 from jaxface.data.scene_items import item_keys
 from jaxface.data.synthetic_portraits import GenerationError, PortraitsConfig, generate
+from jaxface.media import images
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from jaxface.cli import main
+from jaxface.evaluation import ground_truth as truth
 from jaxface.evaluation import pie as evaluation
-from jaxface.evaluation import truth
 from jaxface.evaluation.figures import COLOURS, write_scatter
 from jaxface.evaluation.pie_report import pie_report, scatter_data, write_figures
 from jaxface.evaluation.pie_transfer import table3

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxface.evaluation import truth
+from jaxface.evaluation import ground_truth as truth
 from jaxface.morphable import Scene, render, sample_scenes
 from jaxface.morphable.camera import rotation_matrix
 from jaxface.morphable.illumination import decode, encode

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from jaxface.errors import UsageError
-from jaxface.images import NotAnImageError, to_uint8
-from jaxface.jobs.inputs import find_inputs
+from jaxface.jobs.inputs.items import find_inputs
+from jaxface.media.images import NotAnImageError, to_uint8
 
 
 @pytest.fixture

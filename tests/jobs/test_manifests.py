@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from jaxface.errors import UsageError
-from jaxface.images import UnreadableImageError
-from jaxface.jobs.inputs import find_inputs
-from jaxface.jobs.places import names_in, publish, read_bytes, staged, write_bytes, write_new
+from jaxface.jobs.inputs.items import find_inputs
+from jaxface.jobs.storage import names_in, publish, read_bytes, staged, write_bytes, write_new
+from jaxface.media.images import UnreadableImageError
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from jaxface.errors import JaxfaceError, UsageError
-from jaxface.images import ImageError, read_image, to_uint8
-from jaxface.jobs.inputs import Item, find_inputs
-from jaxface.jobs.portraits import Alignment, prepared, shown_target
+from jaxface.jobs.inputs.items import Item, find_inputs
+from jaxface.jobs.inputs.portraits import Alignment, prefetch_portraits, shown_target
+from jaxface.media.images import ImageError, read_image, to_uint8
 from tests.photographs import PaintedFaces, PaintedFacesInTwoSteps, ReadOnce, painted
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def photographs(tmp_path, monkeypatch):
 
 def align(items, size=32, ahead=2, **options):
     alignment = Alignment(**{"find_faces": PaintedFaces(), "workers": 0, **options})
-    with prepared(items, size, alignment, ahead=ahead) as portraits:
+    with prefetch_portraits(items, size, alignment, ahead=ahead) as portraits:
         return list(portraits)
 
 
@@ -132,13 +132,13 @@ def test_inputs_are_read_only_so_far_ahead(photographs):
         return item.load()
 
     items = [Item(item.id, item.path, partial(load, item)) for item in photographs]
-    with prepared(items, 32, Alignment(PaintedFaces(), workers=0), ahead=2) as portraits:
+    with prefetch_portraits(items, 32, Alignment(PaintedFaces(), workers=0), ahead=2) as portraits:
         next(iter(portraits))
         assert read == [items[0].id]
 
 
 def test_not_aligned_is_the_central_square(photographs):
-    with prepared(photographs, 32, None, ahead=2) as portraits:
+    with prefetch_portraits(photographs, 32, None, ahead=2) as portraits:
         found = list(portraits)
     assert statuses(found)[:3] == [["0.png"], ["1.png"], "empty"]
     (portrait,) = found[1][1]
@@ -206,12 +206,12 @@ def test_killed_process_is_one_clear_error(photographs):
 # Prints the process ids of its workers, then waits to be killed.
 PARENT = """
 import sys, time
-from jaxface.jobs.inputs import find_inputs
-from jaxface.jobs.portraits import Alignment, prepared
+from jaxface.jobs.inputs.items import find_inputs
+from jaxface.jobs.inputs.portraits import Alignment, prefetch_portraits
 from tests.photographs import PaintedFaces
 
 alignment = Alignment(PaintedFaces(), workers=1)
-with prepared(find_inputs(["0.png"]).items, 16, alignment, ahead=1) as portraits:
+with prefetch_portraits(find_inputs(["0.png"]).items, 16, alignment, ahead=1) as portraits:
     list(portraits)
     import multiprocessing
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from jaxface.errors import UsageError
-from jaxface.jobs.contact_sheet import Cell, write_contact_sheet
-from jaxface.jobs.results import ResultsFolder
+from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
+from jaxface.jobs.outputs.results import ResultsFolder
 
 SETTINGS = {"preset": "pie", "steps": {"w": 3, "w_plus": 2}, "seed": 0, "layers": ("a", "b")}
 

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from jaxface.errors import UsageError
-from jaxface.jobs import heartbeat, places
-from jaxface.jobs.heartbeat import Heartbeat, Share
-from jaxface.jobs.hosts import share_of_this_process
-from jaxface.jobs.inputs import Item
-from jaxface.jobs.overview import describe, merge, overview
-from jaxface.jobs.results import Result, ResultsFolder
-from jaxface.jobs.shard_formats import read_shard, shard_writer
-from jaxface.jobs.shards import ShardsFolder, job_description, results_in, shard_of
+from jaxface.jobs import heartbeat
+from jaxface.jobs import storage as places
+from jaxface.jobs.heartbeat import Heartbeat
+from jaxface.jobs.inputs.items import Item
+from jaxface.jobs.launchers import Share, share_of_this_process
+from jaxface.jobs.outputs.results import Result, ResultsFolder
+from jaxface.jobs.outputs.shard_formats import read_shard, shard_writer
+from jaxface.jobs.outputs.shards import ShardsFolder, job_description, results_in, shard_of
+from jaxface.jobs.status import describe, merge, overview
 
 SHAPE = (3, 4)
 COLUMNS = ("psnr", "ssim", "perceptual", "loss", "steps", "seconds", "key")
@@ -202,7 +203,7 @@ def test_second_job_on_an_object_store_is_refused_while_the_first_is_heard(monke
         with ShardsFolder(out, job(), Share(1, 2), SHAPE):
             pass
         now = heartbeat.time.time()
-        monkeypatch.setattr(heartbeat.time, "time", lambda: now + heartbeat.SILENCE + 1)
+        monkeypatch.setattr(heartbeat.time, "time", lambda: now + heartbeat.HEARTBEAT_TIMEOUT + 1)
         with ShardsFolder(out, job(), Share(0, 2), SHAPE):
             pass
 
@@ -231,7 +232,7 @@ def test_status_tells_progress_failures_rate_and_lost_processes(out, monkeypatch
         assert "1 diverged" in text
         assert "process 0 of 2 on there: running" in text
         assert f"about {seen.eta / 60:.0f} min left" in text or " s left" in text
-        clock[0] += heartbeat.SILENCE + 1
+        clock[0] += heartbeat.HEARTBEAT_TIMEOUT + 1
         lost = overview(out)
         assert lost.done == count[0]  # what an unfinished shard held is lost with its process
         assert lost.eta is None

@@ -21,8 +21,8 @@ QUICK = {"xla_backend_optimization_level": 0}
 
 def test_logistic_losses_at_known_logits():
     logits = jnp.array([[-200.0], [-1.0], [0.0], [1.0], [200.0]])
-    real = np.asarray(adversarial.looks_real(logits))
-    fake = np.asarray(adversarial.looks_fake(logits))
+    real = np.asarray(adversarial.nonsaturating_real(logits))
+    fake = np.asarray(adversarial.nonsaturating_fake(logits))
     x = np.array([-1.0, 0.0, 1.0])
     # float32 against float64.
     np.testing.assert_allclose(real[1:4], np.log1p(np.exp(-x)), rtol=1e-6)
@@ -112,7 +112,7 @@ def reference():
 @pytest.fixture(scope="module")
 def networks(reference, tmp_path_factory):
     """The reference's generator and discriminator; the generator is G, not its average."""
-    from tools.convert_weights import convert
+    from jaxface.convert import convert
 
     folder, found = tmp_path_factory.mktemp("converted"), []
     for name in ("G", "D"):
@@ -187,7 +187,7 @@ def test_generator_main_phase_is_the_references(reference, networks):
     def loss(generator, discriminator, z):
         images = generator.synthesis(generator.mapping(z), "const")
         logits = discriminator(images)
-        return adversarial.looks_real(logits), logits
+        return adversarial.nonsaturating_real(logits), logits
 
     (items, logits), gradients = _gradients(loss, generator, discriminator, reference["z"])
     _close(logits, reference["Gmain|Loss.scores.fake"])
@@ -219,7 +219,10 @@ def test_discriminator_main_phase_is_the_references(reference, networks):
     def loss(discriminator, generator, z, images):
         fakes = generator.synthesis(generator.mapping(z), "const")
         fake, real = discriminator(fakes), discriminator(images)
-        return adversarial.looks_fake(fake) + adversarial.looks_real(real), (fake, real)
+        return adversarial.nonsaturating_fake(fake) + adversarial.nonsaturating_real(real), (
+            fake,
+            real,
+        )
 
     (items, (fake, real)), gradients = _gradients(
         loss, networks[1], networks[0], reference["z"], _images(reference["real"])

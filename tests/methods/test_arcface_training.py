@@ -9,8 +9,8 @@ import pytest
 
 from jaxface.errors import UsageError
 from jaxface.methods import arcface
-from jaxface.methods.degradation import degrade
 from jaxface.nets import IRSEConfig
+from jaxface.training.augmentation import blur_and_noise
 from tests.methods.microbatches import assert_parts_agree
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
@@ -130,7 +130,7 @@ def test_goes_on_with_a_network_of_the_same_sizes(trained):
 
 def test_degraded_pictures():
     images = jax.random.uniform(jax.random.key(0), (4, 8, 8, 3))
-    worse = jax.jit(degrade, static_argnames=("noise", "blur"))
+    worse = jax.jit(blur_and_noise, static_argnames=("noise", "blur"))
     same = worse(images, jax.random.key(1), noise=0.0, blur=0.0)
     np.testing.assert_array_equal(same, images)
     noisy = worse(images, jax.random.key(1), noise=0.5, blur=0.0) - images

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxface.methods import latent_directions
-from jaxface.methods.latent_directions import conditioned, ganspace, interfacegan_boundary
+from jaxface.methods import linear_directions as latent_directions
+from jaxface.methods.linear_directions import conditioned, ganspace, interfacegan_boundary
 from jaxface.nets import GeneratorConfig
-from jaxface.nets.directions import directions_of
+from jaxface.nets.edits.linear_directions import directions_of
 
 CONFIG = GeneratorConfig(8, z_dim=5, w_dim=4, channel_base=16, channel_max=2, mapping_layers=1)
 

@@ -13,12 +13,13 @@ from jax.sharding import AxisType
 from pie_reference import LinearFeatures, LinearGenerator
 
 from jaxface.errors import SuiteError, UsageError
+from jaxface.keys import item_keys
 from jaxface.methods import image2stylegan, pie
 from jaxface.methods.pie import embedding
 from jaxface.methods.presets import PRESETS, preset
 from jaxface.metrics import psnr
 from jaxface.nets import VGG16, Generator, GeneratorConfig, VGGConfig
-from jaxface.solve import Status, item_keys
+from jaxface.solving.solver import Status
 from tests.collectives import assert_no_word_between_devices
 
 RESOLUTION = 8
@@ -266,7 +267,7 @@ def test_a_coarse_picture_that_is_not_there_is_refused(suite, portraits):
             pie.invert(named, images, keys=keys, settings=settings)
     with pytest.raises(ValueError, match="of the steps in W, and w_steps is 0"):
         dataclasses.replace(SHORT, w_steps=0, w_resolution=4)
-    assert pie.direct(dataclasses.replace(SHORT, w_resolution=4)).w_resolution is None
+    assert pie.without_w_stage(dataclasses.replace(SHORT, w_resolution=4)).w_resolution is None
 
 
 def test_adadelta_is_zeilers():

@@ -14,8 +14,8 @@ from jaxface.morphable import EXPRESSION_NAMES, NUM_PARAMETERS, FaceParameters
 from jaxface.morphable.attributes import ATTRIBUTES, group_places
 from jaxface.morphable.illumination import shade
 from jaxface.morphable.scenes import LIGHTS, named_light
-from jaxface.nets.directions import directions_of
-from jaxface.nets.layers import Buffer
+from jaxface.nets.edits.linear_directions import directions_of
+from jaxface.nets.variables import Buffer
 
 SIDE = 16  # 768 pixel values hold the 257 parameters
 GAIN = 0.75

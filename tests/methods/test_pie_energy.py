@@ -11,7 +11,8 @@ from pie_reference import DIM, RESOLUTION, L, Paper, ToySuite, toy_suite
 from test_pie import CHANGES
 
 from jaxface.errors import SuiteError
-from jaxface.evaluation.pie import recognition_error
+from jaxface.evaluation.judges import recognition_error
+from jaxface.keys import item_keys
 from jaxface.losses import identity
 from jaxface.methods import pie
 from jaxface.methods.pie import sampling
@@ -19,8 +20,8 @@ from jaxface.methods.pie.energy import energy
 from jaxface.methods.presets import PRESETS, preset
 from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.morphable.models import embedded_models
-from jaxface.nets.framing import face_square
-from jaxface.solve import Status, item_keys
+from jaxface.nets.recognition.crops import face_square
+from jaxface.solving.solver import Status
 from jaxface.suite import Suite, identity_network
 
 N = 4
@@ -37,7 +38,7 @@ ALL = preset(
     photometric_weight=1.0,
     occluded=None,
 )
-DIRECT = pie.direct(ALL)  # one stage, one program to compile
+DIRECT = pie.without_w_stage(ALL)  # one stage, one program to compile
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def evaluate(suite, settings, images, w, keys, bank=None):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"occluded": 0.3}, {"edits": "all", "landmarks": "network", "noise": "none"}],
+    [{"occluded": 0.3}, {"groups_per_step": "all", "landmarks": "network", "noise": "none"}],
     ids=["one", "all"],
 )
 def test_every_term_is_its_equation(suite, problem, changes):
@@ -100,14 +101,14 @@ def test_each_term_is_switched_by_its_name(suite, problem):
             np.testing.assert_allclose(got, everything[name], rtol=1e-5)  # float32, other fusion
             total += getattr(ALL, f"{name}_weight") * got
         np.testing.assert_allclose(loss, total, rtol=1e-5)
-    assert pie.without(ALL, "edit", "invariance").terms == (
+    assert pie.ablate(ALL, "edit", "invariance").terms == (
         "synthesis",
         "identity",
         "recognition",
         "edit_recognition",
     )
     with pytest.raises(ValueError, match="'edit' is none of synthesis"):
-        pie.without(pie.PAPER, "edit")
+        pie.ablate(pie.PAPER, "edit")
 
 
 EDITING_CHANGES = {
@@ -121,7 +122,7 @@ EDITING_CHANGES = {
     "recognition_weight": 2.0,
     "edit_recognition_weight": 2.0,
     "groups": ("pose",),
-    "edits": "all",
+    "groups_per_step": "all",
     "truncation": 0.5,
     "bank": 3,
     "face_resolution": 4,
@@ -224,7 +225,7 @@ def test_direct_starts_in_w_plus():
     assert (DIRECT.w_steps, DIRECT.w_plus_steps) == (0, 4)
     (stage,) = pie.stages(DIRECT, L)
     assert (stage.name, stage.steps) == ("w_plus", 4)
-    assert PRESETS["pie_paper_all_direct"] == pie.direct(pie.PAPER_ALL)
+    assert PRESETS["pie_paper_all_direct"] == pie.without_w_stage(pie.PAPER_ALL)
     assert PRESETS["pie_embedded_all_direct"].w_steps == 0
 
 
@@ -303,7 +304,7 @@ def test_a_missing_network_is_named_with_its_term(tiny_suite, suite, problem):
         ({"terms": ("synthesis", "edits")}, "terms are out of synthesis, .*; got 'edits'"),
         ({"terms": ()}, "terms must be a tuple of distinct names"),
         ({"groups": ("identity",)}, "groups are out of pose, .*; got 'identity'"),
-        ({"edits": "two"}, "edits must be 'one' or 'all', got 'two'"),
+        ({"groups_per_step": "two"}, "groups_per_step must be 'one' or 'all', got 'two'"),
         ({"landmarks": "none"}, "landmarks must be 'model' or 'network', got 'none'"),
         ({"bank": -1}, "bank must be >= 0, got -1"),
     ],
@@ -320,7 +321,7 @@ def test_groups_are_drawn_evenly():
     np.testing.assert_array_equal(tau.sum(axis=-1), 1)
     # Binomial: five standard deviations of 0.0086.
     np.testing.assert_allclose(tau.mean(axis=(0, 1)), 1 / 3, atol=0.043)
-    everything = sampling.choose_groups(dataclasses.replace(ALL, edits="all"), keys[:2])
+    everything = sampling.choose_groups(dataclasses.replace(ALL, groups_per_step="all"), keys[:2])
     np.testing.assert_array_equal(everything, np.broadcast_to(np.eye(3), (2, 3, 3)))
 
 

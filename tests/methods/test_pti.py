@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxface.keys import item_keys
 from jaxface.methods import pti
 from jaxface.metrics import psnr
 from jaxface.nets import GeneratorConfig, LPIPSConfig
-from jaxface.solve import Status, item_keys
+from jaxface.solving.solver import Status
 from jaxface.suite import load_suite
 from jaxface.weights import save_network
 
@@ -86,7 +87,7 @@ def test_nearby_latents_are_at_distance_alpha(suite, portraits):
     _, w_plus, keys = portraits
     settings = dataclasses.replace(pti.PAPER, samples=3, alpha=5.0)
     networks = pti.Networks(suite.generator, suite.lpips)
-    near = pti.nearby(settings, networks, w_plus[0], keys[0])
+    near = pti.project_to_sphere(settings, networks, w_plus[0], keys[0])
     assert near.shape == (3, *w_plus.shape[1:])
     lengths = np.linalg.norm((near - w_plus[0]).reshape(3, -1), axis=1)
     np.testing.assert_allclose(lengths, 5.0, rtol=1e-5)  # float32 sums
@@ -94,10 +95,10 @@ def test_nearby_latents_are_at_distance_alpha(suite, portraits):
     z = jax.random.normal(keys[0], (3, 8))
     w_z = suite.generator.mapping(z, truncation=0.5)
     distance = float(np.linalg.norm(w_z[0] - w_plus[0]))
-    there = pti.moved(dataclasses.replace(settings, alpha=distance), w_z[:1], w_plus[0])
+    there = pti.locality_latents(dataclasses.replace(settings, alpha=distance), w_z[:1], w_plus[0])
     np.testing.assert_allclose(there, w_z[:1], atol=1e-5)
     wider = dataclasses.replace(settings, truncation=0.9)
-    assert np.abs(pti.nearby(wider, networks, w_plus[0], keys[0]) - near).max() > 0.01
+    assert np.abs(pti.project_to_sphere(wider, networks, w_plus[0], keys[0]) - near).max() > 0.01
 
 
 # The published weights, each changed once.

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 
 import jaxface.cli
-from jaxface.data.latent_items import key_words
+from jaxface.data.latent_items import key_data
 from jaxface.errors import UsageError
-from jaxface.experiment import Experiment, Latents, _Networks
 from jaxface.methods import mofa, rignet
 from jaxface.methods.rignet.latents import (
     draw_latents,
     observe_all,
-    partners,
     sample_latents,
     sample_z,
+    swap_pairs,
 )
 from jaxface.methods.rignet.scores import HeldOut
 from jaxface.morphable import NUM_FACTORS, Scene, render, sample_scenes, scene_from_gaussian
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.nets import GeneratorConfig, ReconstructionConfig
-from jaxface.recipe import Stage
+from jaxface.training.experiment import Experiment, Latents, _Networks
+from jaxface.training.recipe import Stage
 from jaxface.weights import load_network, save_network
 from tests.methods.microbatches import assert_parts_agree
 
@@ -47,7 +47,7 @@ ITEMS = np.arange(32)  # one chunk: everything that looks at them is compiled on
 
 
 def keys_of(split):
-    return jax.random.wrap_key_data(jnp.asarray(key_words(0, split, ITEMS)))
+    return jax.random.wrap_key_data(jnp.asarray(key_data(0, split, ITEMS)))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_latents_are_their_items_own(models, w_plus):
 
 def test_pairs_are_neighbours():
     items = {"a": jnp.arange(4), "b": jnp.arange(8).reshape(4, 2)}
-    other = partners(items)
+    other = swap_pairs(items)
     np.testing.assert_array_equal(other["a"], [1, 0, 3, 2])
     np.testing.assert_array_equal(other["b"], [[2, 3], [0, 1], [6, 7], [4, 5]])
 
@@ -124,7 +124,7 @@ def test_pairs_are_neighbours():
 def run(models, state):
     """Training on the same two pairs: the last state, and every step's metrics."""
     step = jax.jit(rignet.rig_phase(SETTINGS).fn)
-    batch = {"key": key_words(0, "train", ITEMS[:4])}
+    batch = {"key": key_data(0, "train", ITEMS[:4])}
     trained, rows = state, []
     for _ in range(SETTINGS.steps):
         trained, metrics = step(trained, models, batch, jax.random.key(0))
@@ -138,7 +138,7 @@ def test_terms_at_the_identity(models, seen, run):
     marks = project_landmarks(models.face.landmarks, faces, 16)
 
     def drawn(face, images, marks):
-        threshold = SETTINGS.occluded_first
+        threshold = SETTINGS.occlusion_threshold_init
         found = mofa.render_terms(models.face, face, images, marks, threshold)
         return float(jnp.mean(2.0 * found["photometric"] + 300.0 * found["landmark"]))
 
@@ -146,8 +146,8 @@ def test_terms_at_the_identity(models, seen, run):
     assert terms["reconstruction"] == 0.0
     # 1e-4: float32 in programs that were fused differently.
     assert terms["consistency"] == pytest.approx(drawn(faces, images, marks), rel=1e-4)
-    moved = partners(faces).with_group("pose", faces)
-    wanted = drawn(moved, partners(images), partners(marks))
+    moved = swap_pairs(faces).with_group("pose", faces)
+    wanted = drawn(moved, swap_pairs(images), swap_pairs(marks))
     assert terms["edit"] == pytest.approx(wanted, rel=1e-4)
     assert terms["edit"] > 1.2 * terms["consistency"]
 
@@ -185,7 +185,7 @@ def test_units_are_the_readers(state, seen):
 
 
 def test_scores_of_the_identity(models, state):
-    words = key_words(0, "test", ITEMS)
+    words = key_data(0, "test", ITEMS)
     held_out = rignet.held_out_latents("pose", models, words, num_factors=0)
     scores = rignet.edit_scores("pose", models, state.network, held_out)
     for measure in ("rotation_rad", "translation", "landmarks_relative"):
@@ -213,7 +213,7 @@ def test_scores_against_the_truth(models, run, w_plus, seen):
     held_out = HeldOut(w_plus, images, read, true, images + 0.02, images + 0.2)
     scores = rignet.edit_scores("pose", models, run[0].network, held_out)
     assert scores["best_rotation_rad"] == pytest.approx(0.1, rel=1e-4)
-    wanted = np.abs(np.asarray(read.rotation) - np.asarray(partners(true).rotation)).mean()
+    wanted = np.abs(np.asarray(read.rotation) - np.asarray(swap_pairs(true).rotation)).mean()
     assert scores["unedited_rotation_rad"] == pytest.approx(wanted, rel=1e-4)
     # An edit moves all that F sees here.
     assert scores["kept_identity_sigma"] > 1e-3
@@ -226,7 +226,7 @@ def test_scores_against_the_truth(models, run, w_plus, seen):
 @pytest.mark.slow
 def test_the_true_pictures_of_edits(models):
     """The partner's true pose in the latent's own scene."""
-    words = key_words(0, "test", ITEMS[:2])
+    words = key_data(0, "test", ITEMS[:2])
     held_out = rignet.held_out_latents("pose", models, words, num_factors=NUM_FACTORS)
     assert held_out.renders is not None
     assert held_out.own_renders is not None
@@ -245,7 +245,7 @@ def test_the_true_pictures_of_edits(models):
 
 
 def test_the_sheet_shows_givers_and_takers(models, state):
-    words = key_words(0, "test", ITEMS)
+    words = key_data(0, "test", ITEMS)
     held_out = rignet.held_out_latents("pose", models, words, num_factors=0)
     draw = rignet.edit_sheet("pose", models, held_out, rows=5, columns=9)
     sheet = np.asarray(draw(state.network)).reshape(5, 9, 16, 16, 3)
@@ -314,7 +314,7 @@ def test_own_files_come_before_the_suites(tmp_path, models, state):
 
 
 CONFIG = """
-from jaxface.experiment import Experiment, Latents
+from jaxface.training.experiment import Experiment, Latents
 from jaxface.methods.rignet import RigNetSettings
 
 
@@ -322,7 +322,7 @@ def get_config():
     return Experiment(
         method=RigNetSettings(group="pose", steps=4, batch_size=4, hidden=4, num_factors=FACTORS),
         data=Latents(num_test=4), suite="SUITE",
-        log_every=1, checkpoint_every=2, look_every=2,
+        log_every=1, checkpoint_every=2, eval_every=2,
     )
 """
 
@@ -370,7 +370,7 @@ def test_trains_by_the_verb_and_resumes(tmp_path, models, monkeypatch):
 
 @pytest.mark.slow
 def test_microbatches_keep_the_pairs(models, state):
-    batch = {"key": key_words(0, "train", ITEMS[:8])}
+    batch = {"key": key_data(0, "train", ITEMS[:8])}
     assert_parts_agree(rignet.rig_phase, SETTINGS, state, models, batch)
     with pytest.raises(UsageError, match="a multiple of 4, got 6"):
-        Stage([rignet.rig_phase(SETTINGS)], 1, batch_size=6, microbatches=2, unit=2)
+        Stage([rignet.rig_phase(SETTINGS)], 1, batch_size=6, microbatches=2, group_size=2)

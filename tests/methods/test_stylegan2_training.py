@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxface.devices import data_mesh
 from jaxface.errors import UsageError
 from jaxface.methods import stylegan2
 from jaxface.methods.scene_regression import Reconstruction
 from jaxface.methods.stylegan2 import losses, training
-from jaxface.methods.weight_average import average_weights
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig
-from jaxface.train import replicate, shard_batch
+from jaxface.runtime.devices import data_mesh
+from jaxface.training.ema import update_average
+from jaxface.training.loop import replicate, shard_batch
 from tests.methods.microbatches import assert_parts_agree
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -170,7 +170,7 @@ def test_average_phase(initial, batch):
 def test_average_weights_copies_buffers(networks):
     generator = networks["generator"]
     other = jax.tree.map(lambda leaf: leaf + 1.0, generator)
-    half = average_weights(generator, other, 0.5)
+    half = update_average(generator, other, 0.5)
     # atol 1e-6: float32 values of order 1 that were rounded on the way up and back.
     np.testing.assert_allclose(
         half.synthesis.blocks[0].const[...],

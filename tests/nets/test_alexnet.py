@@ -8,7 +8,7 @@ import reference
 from flax import nnx
 
 from jaxface.nets import AlexNet, AlexNetConfig
-from jaxface.nets.alexnet import LAYER_NAMES
+from jaxface.nets.features.alexnet import LAYER_NAMES
 
 CONFIG = AlexNetConfig(channels=(4, 5, 6, 7, 8), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (2, 47, 40, 3)).astype(np.float32)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxface.devices import data_mesh
-from jaxface.nets import blocks
-from jaxface.train import shard_batch
+from jaxface.nets import torch_layers as blocks
+from jaxface.runtime.devices import data_mesh
+from jaxface.training.loop import shard_batch
 
 RNG = np.random.default_rng(0)
 

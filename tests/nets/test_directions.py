@@ -13,7 +13,7 @@ from jaxface.nets import (
     StyleDirectionsConfig,
     StyleMapperConfig,
 )
-from jaxface.nets.directions import directions_of
+from jaxface.nets.edits.linear_directions import directions_of
 from jaxface.weights import abstract_network
 
 RNG = np.random.default_rng(5)

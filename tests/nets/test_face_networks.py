@@ -8,7 +8,7 @@ from flax import nnx
 from seeded import seeded_network
 
 from jaxface.nets import DlibResNetConfig, FaceLandmarkConfig
-from jaxface.nets.face_api import network_input, padding
+from jaxface.nets.recognition.face_api import network_input, padding
 from jaxface.weights import abstract_network
 
 RESNET = DlibResNetConfig(channels=(2, 3, 4, 6), blocks=(1, 1, 0, 1), embedding=5)

@@ -8,7 +8,7 @@ from flax import nnx
 from seeded import seeded_network
 
 from jaxface.nets import FANConfig
-from jaxface.nets.fan import MIRRORED, centres, peaks
+from jaxface.nets.landmarks.fan import MIRRORED, centres, peaks
 from jaxface.weights import abstract_network
 
 TINY = FANConfig(stacks=2, depth=2, channels=(4, 8, 8), num_landmarks=68, input_size=32)

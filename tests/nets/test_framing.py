@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxface.align import ffhq_transform
-from jaxface.nets.framing import DEEP3D, FACE, face_square
+from jaxface.media.alignment import ffhq_transform
+from jaxface.nets.recognition.crops import DEEP3D, FACE, face_square
 
 # Of Deep3DFaceRecon's similarity_Lm3D_all.mat, x right, y up: means of each eye's six points, the
 # mouth's corners, the mean of the mouth's twenty points.

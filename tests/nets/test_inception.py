@@ -8,8 +8,8 @@ from flax import nnx
 from seeded import seeded_network
 
 from jaxface.nets import InceptionConfig
-from jaxface.nets.inception import LAYER_NAMES
-from jaxface.nets.inception_blocks import Branch, Mixed, Spec
+from jaxface.nets.features.inception import LAYER_NAMES
+from jaxface.nets.features.inception_blocks import Branch, Mixed, Spec
 from jaxface.weights import abstract_network, load_network, save_network
 
 

@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 
 from jaxface.nets import IRSEConfig
-from jaxface.nets.blocks import adaptive_average_pool
-from jaxface.nets.irse import IRSEBody
+from jaxface.nets.recognition.irse import IRSEBody
+from jaxface.nets.torch_layers import adaptive_average_pool
 
 CONFIG = IRSEConfig(
     channels=(2, 3, 3, 4),

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxface.nets import LPIPS, LPIPSConfig
-from jaxface.nets.lpips import LAYERS
+from jaxface.nets.features.lpips import LAYERS
 
 WIDTHS = {"vgg": (3, 4, 5, 6, 7), "alex": (4, 5, 6, 7, 8)}
 RNG = np.random.default_rng(0)

@@ -16,8 +16,8 @@ from PIL import Image
 from jaxface.morphable import FaceParameters
 from jaxface.morphable.illumination import spherical_harmonics
 from jaxface.nets import DECAEncoderConfig, Deep3DConfig, HopeNetConfig
-from jaxface.nets.deep3d import in_portrait
-from jaxface.nets.resnet import ResNet
+from jaxface.nets.features.resnet import ResNet
+from jaxface.nets.reconstruction.deep3d import in_portrait
 from jaxface.weights import abstract_network, build_network, network_arrays, network_names
 
 SIZES = {"blocks": (2, 1), "width": 3, "side": 32}
@@ -330,9 +330,9 @@ def test_the_trunk_against_torchvision():
     resnet = pytest.importorskip("torchvision.models.resnet")
     from flax import nnx
 
+    from jaxface.convert.families.resnet import trunk_entries, trunk_sizes
+    from jaxface.convert.families.torch_layers import counters
     from jaxface.weights import with_arrays
-    from tools.convert_weights.resnet import trunk_entries, trunk_sizes
-    from tools.convert_weights.torch_layers import counters
 
     torch.manual_seed(0)
     theirs = resnet.resnet50(weights=None).eval()

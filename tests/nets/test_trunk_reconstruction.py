@@ -22,7 +22,7 @@ from jaxface.nets import (
     VGGFaceConfig,
     VGGFaceReconstructionConfig,
 )
-from jaxface.nets.trunk_reconstruction import begin_with_trunk, make_reconstruction
+from jaxface.nets.reconstruction.backbones import load_backbone, make_reconstruction
 from jaxface.suite import load_suite
 from jaxface.weights import load_network, network_arrays, save_network
 
@@ -153,7 +153,7 @@ def test_a_trunk_brings_its_weights(name, tmp_path):
     save_network(tmp_path / "trunk", seeded_network(TRUNKS[name], own(**fields), seed=9))
     trunk = load_network(tmp_path / "trunk")
     network = seeded_network(name, config)
-    begin_with_trunk(network, trunk)
+    load_backbone(network, trunk)
     for found, expected in zip(
         jax.tree.leaves(nnx.state(network.trunk)), jax.tree.leaves(nnx.state(trunk)), strict=True
     ):
@@ -164,15 +164,15 @@ def test_a_trunk_brings_its_weights(name, tmp_path):
 def test_a_trunk_that_does_not_fit_is_refused():
     network = seeded_network("VGGFaceReconstruction", CONFIGS["VGGFaceReconstruction"])
     with pytest.raises(ValueError, match="its trunk is VGGFace, got AlexNet"):
-        begin_with_trunk(network, seeded_network("AlexNet", test_alexnet.CONFIG))
+        load_backbone(network, seeded_network("AlexNet", test_alexnet.CONFIG))
     other = VGGFaceConfig(channels=(2, 3, 4, 4, 5), width=6, resolution=32, mean=(1.0, 2.0, 3.0))
     with pytest.raises(ValueError, match=r"resolution 64 \(the trunk's is 32\), mean .* 3\.0\)\)"):
-        begin_with_trunk(network, seeded_network("VGGFace", other))
+        load_backbone(network, seeded_network("VGGFace", other))
     narrow = seeded_network(
         "FaceReconstruction", ReconstructionConfig(resolution=8, channels=(2, 2), hidden=2)
     )
     with pytest.raises(ValueError, match="FaceReconstruction: its trunk is none"):
-        begin_with_trunk(narrow, network.trunk)
+        load_backbone(narrow, network.trunk)
 
 
 def test_sizes_are_refused():

@@ -8,8 +8,8 @@ import reference
 from flax import nnx
 
 from jaxface.nets import VGGFace, VGGFaceConfig
-from jaxface.nets.blocks import resize_bilinear
-from jaxface.nets.vgg_face import FULLY_CONNECTED
+from jaxface.nets.recognition.vgg_face import FULLY_CONNECTED
+from jaxface.nets.torch_layers import resize_bilinear
 
 CONFIG = VGGFaceConfig(channels=(2, 3, 4, 4, 5), width=6, resolution=64)
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)

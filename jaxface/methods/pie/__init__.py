@@ -21,21 +21,15 @@ What the paper leaves open, and what is chosen here:
   count of steps.
 """
 
-from jaxface.methods.pie.editing import (
-    Edit,
-    Target,
-    edit,
-    edit_along,
-    edit_groups,
-    interpolate,
-    read_parameters,
-)
+from jaxface.latents import interpolate
+from jaxface.methods.linear_directions import edit_along
+from jaxface.methods.pie.editing import Edit, Target, edit, edit_groups, read_parameters
 from jaxface.methods.pie.embedding import Embedder, Inversion, invert, slots, stages
 from jaxface.methods.pie.energy import Targets, energy
 from jaxface.methods.pie.networks import (
     Bank,
+    FaceEstimate,
     Networks,
-    Reading,
     missing,
     networks_of,
     required_roles,
@@ -52,10 +46,10 @@ from jaxface.methods.pie.settings import (
     Adadelta,
     Adam,
     Settings,
-    direct,
+    ablate,
     published_editing_weights,
     published_weights,
-    without,
+    without_w_stage,
 )
 
 __all__ = [
@@ -71,13 +65,13 @@ __all__ = [
     "Bank",
     "Edit",
     "Embedder",
+    "FaceEstimate",
     "Inversion",
     "Networks",
-    "Reading",
     "Settings",
     "Target",
     "Targets",
-    "direct",
+    "ablate",
     "draw_bank",
     "edit",
     "edit_along",
@@ -93,5 +87,5 @@ __all__ = [
     "required_roles",
     "slots",
     "stages",
-    "without",
+    "without_w_stage",
 ]

@@ -18,7 +18,7 @@ Linear directions, InterFaceGAN's boundaries and GANSpace's components, move the
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -30,7 +30,7 @@ from jaxface.errors import SuiteError
 from jaxface.morphable import EDITABLE_GROUPS, SEMANTIC_GROUPS, FaceParameters, group_width
 from jaxface.morphable.attributes import attribute
 from jaxface.morphable.parameters import WIDTHS, split_flat
-from jaxface.nets import Generator, LatentDirections, RigNet
+from jaxface.nets import Generator, RigNet
 from jaxface.suite import Suite
 
 Noise = Literal["const", "none"]
@@ -209,72 +209,6 @@ def edit_groups(
     return edits
 
 
-def edit_along(
-    suite: Suite,
-    w_plus: jax.Array | np.ndarray,
-    directions: LatentDirections,
-    strengths: Mapping[str, float | jax.Array],
-    *,
-    rows: Sequence[int] | None = None,
-    noise: Noise = "const",
-) -> Edit:
-    """Moves embedded portraits along linear directions.
-
-    Directions add up, so their order is of no matter. Nothing is wanted in terms of face parameters
-    and there is no feedback: the result tells what became of them.
-
-    Args:
-      suite: has a generator and a reconstruction network.
-      w_plus: [N, L, w_dim].
-      directions: in W or W+, such as one of ``suite.directions``.
-      strengths: by the directions' names, one or [N] each, in the directions' own units.
-      rows: which rows of W+ move, as GANSpace's edits are confined to some layers; None for all.
-      noise: see `edit`.
-
-    Raises:
-      ValueError: wrong shapes, no strength, or a name that the directions do not have.
-      SuiteError: the suite lacks a network.
-    """
-    _check_w_plus("edit_along", suite, w_plus)
-    if not strengths:
-        raise ValueError("edit_along: expected a strength of one direction or more, got none.")
-    return _edit_along(
-        suite.generator,
-        suite.reconstruction,
-        directions,
-        jnp.asarray(w_plus, jnp.float32),
-        {name: jnp.asarray(strength) for name, strength in strengths.items()},
-        rows=None if rows is None else tuple(rows),
-        noise=noise,
-    )
-
-
-def interpolate(
-    start: jax.Array | np.ndarray, stop: jax.Array | np.ndarray, frames: int
-) -> jax.Array:
-    """Latents along the straight line from an embedding to its edit, both included.
-
-    A line in W+ rather than edits of interpolated parameters: it begins at the very embedding,
-    which RigNet's answer to the parameters that a portrait already has does not.
-
-    Args:
-      start: [L, w_dim].
-      stop: [L, w_dim].
-      frames: at least 2.
-
-    Returns:
-      [frames, L, w_dim].
-
-    Raises:
-      ValueError: fewer than 2 frames.
-    """
-    if frames < 2:
-        raise ValueError(f"interpolate: frames must be >= 2, got {frames}.")
-    share = jnp.linspace(0.0, 1.0, frames)[:, None, None]
-    start = jnp.asarray(start)
-    return start + share * (jnp.asarray(stop) - start)
-
-
 def _check_w_plus(owner: str, suite: Suite, w_plus: jax.Array | np.ndarray) -> None:
     rows = (suite.generator.num_ws, suite.generator.config.w_dim)
     if w_plus.ndim != 3 or w_plus.shape[1:] != rows:
@@ -346,24 +280,6 @@ def _edit(
     widths = {name: WIDTHS[name] for name in SEMANTIC_GROUPS[group]}
     asked_for = dataclasses.replace(before, **split_flat("edit", wanted, widths))
     return Edit(edited, images, asked_for, before, after)
-
-
-@functools.partial(jax.jit, static_argnames=("rows", "noise"))
-def _edit_along(
-    generator: Generator,
-    reconstruction: Any,
-    directions: LatentDirections,
-    w_plus: jax.Array,
-    strengths: Mapping[str, jax.Array],
-    *,
-    rows: tuple[int, ...] | None,
-    noise: Noise,
-) -> Edit:
-    before = _read(reconstruction, generator.synthesis(w_plus, noise=noise))
-    for name, strength in strengths.items():
-        w_plus = directions.move(w_plus, name, strength, rows=rows)
-    images = generator.synthesis(w_plus, noise=noise)
-    return Edit(w_plus, images, before, before, _read(reconstruction, images))
 
 
 @jax.jit

@@ -12,15 +12,15 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jaxface.iteration import Program
 from jaxface.losses.perceptual import downsample
 from jaxface.methods.pie.energy import Targets, energy, evaluate, to_w_plus
 from jaxface.methods.pie.networks import Bank, Networks, networks_of, phi, psi
-from jaxface.methods.pie.sampling import read
+from jaxface.methods.pie.sampling import estimate
 from jaxface.methods.pie.settings import Settings
 from jaxface.morphable.models import FaceModels
-from jaxface.slots import Slots
-from jaxface.solve import Progress, Solver, Stage
+from jaxface.runtime.iteration import Program
+from jaxface.solving.continuous_batching import ContinuousBatcher
+from jaxface.solving.solver import Progress, Solver, Stage
 from jaxface.suite import Suite
 
 
@@ -34,7 +34,7 @@ class Inversion:
         generator gives them, not clipped to [-1, 1].
       losses: {"loss": the energy, and its terms without their weights as `energy` names them}: [N],
         of `images`. Expectations are over one v of the portrait's own, another than the steps'.
-      status: [N] of `jaxface.solve.Status`; `DIVERGED` rows hold the last finite latent.
+      status: [N] of `jaxface.solving.solver.Status`; `DIVERGED` rows hold the last finite latent.
       steps: [N] updates each portrait took.
       traces: {"w": {name: [steps, N]}, "w_plus": ...}.
       seconds: wall time of the batch without compilation.
@@ -72,7 +72,7 @@ def invert(
     Args:
       suite: has the networks that the settings' terms need.
       images: I, [N, R, R, 3] in [-1, 1] with R the generator's resolution.
-      keys: [N] typed keys, see `jaxface.solve.item_keys`.
+      keys: [N] typed keys, see `jaxface.keys.item_keys`.
       settings: see `jaxface.methods.presets`.
       models: of the face that the suite reads; None: the embedded world's.
       bank: what `draw_bank` made for these settings; None if they ask for none.
@@ -181,8 +181,8 @@ def slots(
     mesh: Mesh | None = None,
     chunk: int = 50,
     measure: Callable[[jax.Array, jax.Array], Any],
-) -> Slots:
-    """The embedding of portraits that come one by one; see `jaxface.slots`.
+) -> ContinuousBatcher:
+    """The embedding of portraits that come one by one; see `jaxface.solving.continuous_batching`.
 
     A problem's inputs are I, [R, R, 3] in [-1, 1]; its result is (w_plus [L, w_dim], the losses as
     `Inversion` has them, what `measure` gave).
@@ -198,7 +198,7 @@ def slots(
         w_plus, images, losses = _finish(settings, num_ws, networks, targets, w, keys)
         return w_plus, losses, measure(images, targets.images)
 
-    return Slots(
+    return ContinuousBatcher(
         Solver(stages(settings, num_ws), mesh=mesh, chunk=chunk),
         size,
         start=_start,
@@ -223,7 +223,7 @@ def read_targets(settings: Settings, networks: Networks, images: jax.Array) -> T
     return Targets(
         images=images,
         features=None if networks.perceptual is None else phi(settings, networks, images),
-        reading=read(settings, networks, images) if "invariance" in settings.terms else None,
+        reading=estimate(settings, networks, images) if "invariance" in settings.terms else None,
         embedding=None if networks.recognition is None else psi(settings, networks, images),
         coarse=coarse,
     )

@@ -20,8 +20,8 @@ face reconstruction reads from it, theta^-tau all parameters but tau's, I_theta 
 model's drawing and its 66 landmarks; phi are features of VGG-16 at conv1_1, conv1_2, conv3_2 and
 conv4_2, psi of a face recognition network: the paper's is VGG-Face, here it is `Settings.psi`'s.
 
-I and I_v do not change with w, so they are read once (`Targets`, `Reading`), and l has no gradient
-to pass to a picture: only theta_w^ carries one.
+I and I_v do not change with w, so they are read once (`Targets`, `FaceEstimate`), and l has no
+gradient to pass to a picture: only theta_w^ carries one.
 """
 
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ import jax.numpy as jnp
 
 from jaxface.latents import broadcast_w
 from jaxface.losses import identity, perceptual, photometric
-from jaxface.methods.pie.networks import Networks, Reading, phi, psi, theta_of
+from jaxface.methods.pie.networks import FaceEstimate, Networks, phi, psi, theta_of
 from jaxface.methods.pie.sampling import choose_groups, mix, rig, sample
 from jaxface.methods.pie.settings import Settings
 from jaxface.morphable import LANDMARKS_66, FaceParameters
@@ -45,7 +45,7 @@ class Targets(NamedTuple):
     Attributes:
       images: I, [N, R, R, 3] in [-1, 1].
       features: phi(I), {layer: [N, h, w, channels]}.
-      reading: `Reading` of I.
+      reading: `FaceEstimate` of I.
       embedding: psi(I), [N, D].
       coarse: images and features of I averaged down to `Settings.w_resolution`.
     """
@@ -61,13 +61,13 @@ class Targets(NamedTuple):
         return self._replace(images=self.coarse.images, features=self.coarse.features)
 
 
-class Pictures(NamedTuple):
+class Renderings(NamedTuple):
     """What the generator makes of N portraits, with E edits of each, or none.
 
     Attributes:
       images: I_w, and beside it each I_w^: [N, 1 + E, R, R, 3].
       tau: the groups of the edits, and of the identity term, [N, E, G].
-      v: `Reading` of the N pictures that the edits have tau from, None if no term edits.
+      v: `FaceEstimate` of the N pictures that the edits have tau from, None if no term edits.
     """
 
     images: jax.Array
@@ -85,7 +85,7 @@ def energy(
     keys: jax.Array,
     step: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The energy of each portrait, in the form of `jaxface.solve.Energy`.
+    """The energy of each portrait, in the form of `jaxface.solving.solver.Energy`.
 
     Args:
       settings: terms, weights and noise.
@@ -122,7 +122,7 @@ def evaluate(
     of each network reads them.
     """
     chosen, found = settings.terms, {}
-    pictures = draw(settings, w, networks, keys, noise, resolution)
+    pictures = synthesize(settings, w, networks, keys, noise, resolution)
     if "synthesis" in chosen:
         found |= synthesis_terms(settings, pictures.images[:, 0], networks, targets)
     if {"identity", "edit", "invariance"} & set(chosen):
@@ -133,14 +133,14 @@ def evaluate(
     return jnp.sum(jnp.stack(weighted), axis=0), found, pictures.images[:, 0]
 
 
-def draw(
+def synthesize(
     settings: Settings,
     w: jax.Array,
     networks: Networks,
     keys: jax.Array,
     noise: jax.Array | str,
     resolution: int | None = None,
-) -> Pictures:
+) -> Renderings:
     """I_w, and I_w^ for sampled v and tau if a chosen term edits."""
     latents, tau, v = w[:, None], choose_groups(settings, keys), None
     if settings.editing_terms:
@@ -150,7 +150,7 @@ def draw(
     # Edits lie beside their portrait: on a mesh the rows stay where they are.
     noise = noise if isinstance(noise, str) else jnp.repeat(noise, latents.shape[1])
     images = networks.generator.synthesis(_flat(latents), noise=noise, resolution=resolution)
-    return Pictures(images.reshape(*latents.shape[:2], *images.shape[1:]), tau, v)
+    return Renderings(images.reshape(*latents.shape[:2], *images.shape[1:]), tau, v)
 
 
 def synthesis_terms(
@@ -166,7 +166,7 @@ def synthesis_terms(
 
 
 def parameter_terms(
-    settings: Settings, w: jax.Array, pictures: Pictures, networks: Networks, targets: Targets
+    settings: Settings, w: jax.Array, pictures: Renderings, networks: Networks, targets: Targets
 ) -> dict[str, jax.Array]:
     """Equations 8, 11 and 13, those that are chosen: [N] without their weights."""
     chosen, v, tau, found = settings.terms, pictures.v, pictures.tau, {}
@@ -186,7 +186,7 @@ def parameter_terms(
 
 
 def face_distance(
-    settings: Settings, networks: Networks, reading: Reading, theta: jax.Array
+    settings: Settings, networks: Networks, reading: FaceEstimate, theta: jax.Array
 ) -> jax.Array:
     """l, equation 10, of pictures and E faces each, averaged over these.
 
@@ -211,7 +211,7 @@ def face_distance(
 
 
 def recognition_terms(
-    settings: Settings, pictures: Pictures, networks: Networks, targets: Targets
+    settings: Settings, pictures: Renderings, networks: Networks, targets: Targets
 ) -> dict[str, jax.Array]:
     """Equation 14 of I_w, and of each I_w^ on average: those that are chosen, without weights.
 

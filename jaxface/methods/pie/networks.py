@@ -10,12 +10,12 @@ from jaxface.losses import perceptual
 from jaxface.methods.pie.settings import Settings
 from jaxface.morphable.models import FaceModels, basel_models, embedded_models
 from jaxface.nets import Generator
-from jaxface.nets.framing import portrait_embeddings
-from jaxface.nets.vgg import smallest_side
+from jaxface.nets.features.vgg import smallest_side
+from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.suite import Suite
 
 
-class Reading(NamedTuple):
+class FaceEstimate(NamedTuple):
     """What is known of N pictures I' that a face is compared with.
 
     Attributes:
@@ -38,7 +38,7 @@ class Bank(NamedTuple):
     """
 
     w_plus: jax.Array
-    reading: Reading
+    reading: FaceEstimate
 
 
 class Networks(NamedTuple):

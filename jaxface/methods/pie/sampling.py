@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxface.losses.perceptual import downsample
-from jaxface.methods.pie.networks import Bank, Networks, Reading, networks_of, theta_of
+from jaxface.methods.pie.networks import Bank, FaceEstimate, Networks, networks_of, theta_of
 from jaxface.methods.pie.settings import EDITING_TERMS, Settings
 from jaxface.morphable import LANDMARKS_66, SEMANTIC_GROUPS, FaceParameters
 from jaxface.morphable.annotation import project_landmarks
@@ -22,14 +22,14 @@ _V, _TAU = 0, 1  # folded into a portrait's key of the step
 _DRAWN_AT_ONCE = 8  # latents of a bank; bounds its memory
 
 
-def read(settings: Settings, networks: Networks, images: jax.Array) -> Reading:
-    """Reads pictures [N, R, R, 3] that do not change: see `Reading`."""
+def estimate(settings: Settings, networks: Networks, images: jax.Array) -> FaceEstimate:
+    """Reads pictures [N, R, R, 3] that do not change: see `FaceEstimate`."""
     theta = theta_of(settings, networks, images)
     if settings.landmarks == "network":
         landmarks = networks.landmarks(images.astype(settings.dtype)) / images.shape[1]
     else:
         landmarks = project_landmarks(networks.models.landmarks, FaceParameters.from_flat(theta), 1)
-    return Reading(
+    return FaceEstimate(
         images=downsample(images, settings.face_resolution),
         landmarks=landmarks[:, np.array(LANDMARKS_66)].astype(jnp.float32),
         theta=theta,
@@ -51,7 +51,7 @@ def sample(settings: Settings, networks: Networks, keys: jax.Array) -> Bank:
     z = jax.vmap(lambda key: jax.random.normal(key, (generator.config.z_dim,)))(keys)
     w_plus = generator.mapping(z, truncation=settings.truncation)
     images = generator.synthesis(w_plus, noise="none" if settings.noise == "none" else "const")
-    return Bank(w_plus, read(settings, networks, images))
+    return Bank(w_plus, estimate(settings, networks, images))
 
 
 def draw_bank(
@@ -97,10 +97,10 @@ _sample = functools.partial(jax.jit, static_argnums=0)(sample)
 def choose_groups(settings: Settings, keys: jax.Array) -> jax.Array:
     """Which groups tau each of [N] portraits is edited in: [N, E, G] of 0 and 1, a 1 in each row.
 
-    E is 1 with `settings.edits` "one", else G, the number of `settings.groups`.
+    E is 1 with `settings.groups_per_step` "one", else G, the number of `settings.groups`.
     """
     count = len(settings.groups)
-    if settings.edits == "all":
+    if settings.groups_per_step == "all":
         return jnp.broadcast_to(jnp.eye(count), (len(keys), count, count))
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _TAU)
     chosen = jax.vmap(lambda key: jax.random.randint(key, (1,), 0, count))(keys)

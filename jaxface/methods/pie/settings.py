@@ -72,12 +72,11 @@ class Settings:
         or glasses, and hardly adds to the distance over the face; None: all count in full.
       landmark_weight: lambda_lm, beside it, of the mean squared distance of the 66 landmarks, in
         units of the portrait's side.
-      edit_weight: lambda_e.
-      invariance_weight: lambda_inv.
-      recognition_weight: lambda_rw, of the squared distance of embeddings of unit length.
-      edit_recognition_weight: lambda_r, of the same for the edited portrait.
-      groups: the semantic groups tau, out of `EDITABLE_GROUPS`; terms are means over them.
-      edits: "one": each iteration of a portrait takes one of the groups, drawn from its key; "all":
+      edit_weight: lambda_e. invariance_weight: lambda_inv. recognition_weight: lambda_rw, of the
+      squared distance of embeddings of unit length. edit_recognition_weight: lambda_r, of the same
+      for the edited portrait. groups: the semantic groups tau, out of `EDITABLE_GROUPS`; terms are
+      means over them. groups_per_step: "one": each iteration of a portrait takes one of the groups,
+      drawn from its key; "all":
         takes them all, at so many times the cost. The expectation is the same.
       truncation: psi of the sampled v.
       bank: 0: every iteration of a portrait samples a new v; else how many a bank holds that
@@ -92,7 +91,8 @@ class Settings:
         optimiser are float32. With "float32" a generator whose own configuration reduces some
         resolutions (a converted one) does so.
       psi: the role of the suite whose network psi is: "recognition"; or "descriptor", which sees
-        the face alone, `jaxface.nets.framing.face_square`, and can be VGG-Face, the paper's.
+        the face alone, `jaxface.nets.recognition.crops.face_square`, and can be VGG-Face, the
+        paper's.
     """
 
     l2_weight: float
@@ -119,7 +119,7 @@ class Settings:
     recognition_weight: float = 0.0
     edit_recognition_weight: float = 0.0
     groups: tuple[str, ...] = tuple(EDITABLE_GROUPS)
-    edits: Literal["one", "all"] = "one"
+    groups_per_step: Literal["one", "all"] = "one"
     truncation: float = 1.0
     bank: int = 0
     face_resolution: int = 256
@@ -137,7 +137,7 @@ class Settings:
             raise ValueError("Settings: w_resolution is of the steps in W, and w_steps is 0.")
         for name, known in (
             ("noise", ("const", "none", "random")),
-            ("edits", ("one", "all")),
+            ("groups_per_step", ("one", "all")),
             ("landmarks", ("model", "network")),
             ("dtype", ("float32", "bfloat16")),
             ("psi", ("recognition", "descriptor")),
@@ -170,7 +170,7 @@ def _check_names(field: str, names: tuple[str, ...], known: tuple[str, ...]) -> 
             raise ValueError(f"Settings: {field} are out of {', '.join(known)}; got {name!r}.")
 
 
-def without(settings: Settings, *terms: str) -> Settings:
+def ablate(settings: Settings, *terms: str) -> Settings:
     """The settings less some terms of the energy.
 
     Raises:
@@ -178,12 +178,12 @@ def without(settings: Settings, *terms: str) -> Settings:
     """
     for term in terms:
         if term not in settings.terms:
-            raise ValueError(f"without: {term!r} is none of {', '.join(settings.terms)}.")
+            raise ValueError(f"ablate: {term!r} is none of {', '.join(settings.terms)}.")
     kept = tuple(term for term in settings.terms if term not in terms)
     return dataclasses.replace(settings, terms=kept)
 
 
-def direct(settings: Settings) -> Settings:
+def without_w_stage(settings: Settings) -> Settings:
     """The paper's "direct" ablation: all iterations in W+, from the mean latent, at W+'s steps."""
     return dataclasses.replace(
         settings,

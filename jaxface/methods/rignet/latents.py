@@ -69,18 +69,20 @@ def draw_latents(generator: Generator, keys: jax.Array) -> jax.Array:
     return in_chunks(lambda part: _draw(generator, part), keys)
 
 
-def observe(models: Models, w_plus: jax.Array) -> tuple[jax.Array, FaceParameters]:
+def synthesize_and_reconstruct(
+    models: Models, w_plus: jax.Array
+) -> tuple[jax.Array, FaceParameters]:
     """I_w [N, R, R, 3] and p_w = F(I_w), with the generator's stored noise maps."""
     images = models.generator.synthesis(w_plus)
     return images, FaceParameters.from_flat(models.reconstruction(images))
 
 
-_observe = jax.jit(observe)
+_synthesize_and_reconstruct = jax.jit(synthesize_and_reconstruct)
 
 
 def observe_all(models: Models, w_plus: jax.Array) -> tuple[jax.Array, FaceParameters]:
-    """`observe` of any number of latents, compiled."""
-    return in_chunks(lambda part: _observe(models, part), w_plus)
+    """`synthesize_and_reconstruct` of any number of latents, compiled."""
+    return in_chunks(lambda part: _synthesize_and_reconstruct(models, part), w_plus)
 
 
 def in_chunks(fn: Callable[[Any], Any], tree: Any) -> Any:
@@ -92,6 +94,6 @@ def in_chunks(fn: Callable[[Any], Any], tree: Any) -> Any:
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
-def partners(tree: Any) -> Any:
+def swap_pairs(tree: Any) -> Any:
     """Every item replaced by the other one of its pair, items 0 and 1, 2 and 3, ...; leaves [N]."""
     return jax.tree.map(lambda a: a.reshape(-1, 2, *a.shape[1:])[:, ::-1].reshape(a.shape), tree)

@@ -20,8 +20,8 @@ from jaxface.methods.rignet.latents import (
     draw_latents,
     in_chunks,
     observe_all,
-    partners,
     sample_z,
+    swap_pairs,
 )
 from jaxface.metrics import psnr
 from jaxface.morphable import SEMANTIC_GROUPS, FaceParameters, Scene, render, scene_from_gaussian
@@ -71,7 +71,7 @@ def held_out_latents(group: str, models: Models, words: np.ndarray, *, num_facto
     Args:
       group: that the edits are of.
       models: frozen.
-      words: see `jaxface.data.latent_items.key_words`.
+      words: see `jaxface.data.latent_items.key_data`.
       num_factors: the first coordinates of z that are a scene's factors; 0 where none are.
     """
     keys = jax.random.wrap_key_data(jnp.asarray(words))
@@ -82,7 +82,7 @@ def held_out_latents(group: str, models: Models, words: np.ndarray, *, num_facto
         factors = sample_z(keys, models.generator.config.z_dim)[:, :num_factors]
         scenes, size = scene_from_gaussian(factors), models.generator.resolution
         true = scenes.face
-        wanted = true.with_group(group, partners(true))
+        wanted = true.with_group(group, swap_pairs(true))
         own_renders = _pictures(scenes, size)
         renders = _pictures(Scene(wanted, scenes.nuisance), size)
     return HeldOut(w_plus, images, read, true, renders, own_renders)
@@ -94,14 +94,15 @@ def edit_scores(group: str, models: Models, network: RigNet, held_out: HeldOut) 
     Returns:
       Errors of the group in the units of `jaxface.methods.mofa.parameter_errors` (landmarks: of the
       wanted face with the group that was found): ``edit_*`` of the edits as F reads them,
-      ``unedited_*`` of the latents as they were, ``best_*`` of the partners' own images, F's error.
-      ``kept_*``: what F reads after the edit against what it read before, for all else, landmarks
-      with the former group. Where renders are known, dB: ``edit_psnr`` and ``unedited_psnr``
-      against the true picture of the edit, ``best_psnr`` of the latents against their own.
+      ``unedited_*`` of the latents as they were, ``best_*`` of the swap_pairs' own images, F's
+      error. ``kept_*``: what F reads after the edit against what it read before, for all else,
+      landmarks with the former group. Where renders are known, dB: ``edit_psnr`` and
+      ``unedited_psnr`` against the true picture of the edit, ``best_psnr`` of the latents against
+      their own.
     """
-    edited = _edit(network, held_out.w_plus, partners(held_out.read).group(group))
+    edited = _edit(network, held_out.w_plus, swap_pairs(held_out.read).group(group))
     images, found = observe_all(models, edited)
-    wanted = held_out.true.with_group(group, partners(held_out.true))
+    wanted = held_out.true.with_group(group, swap_pairs(held_out.true))
 
     def errors(name: str, of: FaceParameters) -> dict[str, float]:
         values = parameter_errors(wanted.with_group(group, of), wanted)
@@ -112,7 +113,7 @@ def edit_scores(group: str, models: Models, network: RigNet, held_out: HeldOut) 
     scores = (
         errors("edit", found)
         | errors("unedited", held_out.read)
-        | errors("best", partners(held_out.read))
+        | errors("best", swap_pairs(held_out.read))
         | {f"kept_{name}": float(kept[name]) for name in others}
     )
     if held_out.renders is not None and held_out.own_renders is not None:

@@ -10,26 +10,27 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxface import recipe as recipes
 from jaxface.errors import UsageError
-from jaxface.methods import averaged, mofa
-from jaxface.methods.averaged import AveragedState
-from jaxface.methods.clipped_adam import clipped_adam
+from jaxface.methods import mofa
 from jaxface.methods.rignet.latents import (
     Models,
     draw_latents,
     frozen_models,
-    observe,
     observe_all,
-    partners,
     sample_latents,
+    swap_pairs,
+    synthesize_and_reconstruct,
 )
 from jaxface.methods.rignet.scores import HeldOut, edit_scores, edit_sheet, held_out_latents
 from jaxface.morphable import NUM_FACTORS, SEMANTIC_GROUPS
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.morphable.parameters import WIDTHS
 from jaxface.nets import RigNet, RigNetConfig
-from jaxface.train import Phase
+from jaxface.training import averaged
+from jaxface.training import recipe as recipes
+from jaxface.training.averaged import AveragedState
+from jaxface.training.loop import Phase
+from jaxface.training.optimizers import adam_with_warmup_cosine
 
 Batch = Mapping[str, jax.Array]
 
@@ -46,15 +47,12 @@ class RigNetSettings:
       batch_size: even.
       microbatches: equal parts of a batch, of whole pairs, whose gradients are taken one after the
         other; see docs/training.md.
-      hidden: width of the code of a row of W+, see `RigNetConfig`.
-      learning_rate: of Adam, at its highest.
-      warmup_steps: of its linear growth.
-      reconstruction_weight: of the reconstruction loss, in units of the variance of W.
-      edit_weight: of the edit loss.
-      consistency_weight: of the consistency loss.
-      photometric_weight: in L_render.
-      landmark_weight: in L_render, of squared distances in units of the image's side.
-      occluded_first: colour distance (of RGB in [-1, 1]) beyond which a vertex counts as occluded,
+      hidden: width of the code of a row of W+, see `RigNetConfig`. learning_rate: of Adam, at its
+      highest. warmup_steps: of its linear growth. reconstruction_weight: of the reconstruction
+      loss, in units of the variance of W. edit_weight: of the edit loss. consistency_weight: of the
+      consistency loss. photometric_weight: in L_render. landmark_weight: in L_render, of squared
+      distances in units of the image's side. occlusion_threshold_init: colour distance (of RGB in
+      [-1, 1]) beyond which a vertex counts as occluded,
         at the first step.
       occluded: the same from the middle of the training on; geometric in between.
       mixing_probability: share of the latents whose rows from a random one onwards come from
@@ -80,7 +78,7 @@ class RigNetSettings:
     consistency_weight: float = 1.0
     photometric_weight: float = 2.0
     landmark_weight: float = 300.0
-    occluded_first: float = 0.5
+    occlusion_threshold_init: float = 0.5
     occluded: float = 0.1
     mixing_probability: float = 0.5
     num_factors: int = 0
@@ -118,13 +116,13 @@ def rig_losses(
       occluded: see `RigNetSettings`.
     """
     group = settings.group
-    images, faces = jax.lax.stop_gradient(observe(models, w_plus))
+    images, faces = jax.lax.stop_gradient(synthesize_and_reconstruct(models, w_plus))
     landmarks = project_landmarks(models.face.landmarks, faces, images.shape[1])
     own = faces.group(group)
     unchanged = network(w_plus, own) - w_plus
-    _, found = observe(models, network(w_plus, partners(own)))
+    _, found = synthesize_and_reconstruct(models, network(w_plus, swap_pairs(own)))
 
-    wanted_images, wanted_faces, wanted_landmarks = partners((images, faces, landmarks))
+    wanted_images, wanted_faces, wanted_landmarks = swap_pairs((images, faces, landmarks))
     drawn = [wanted_faces.with_group(group, found), found.with_group(group, faces)]
     # Both renderings at once: half of the program to compile.
     distances = mofa.render_terms(
@@ -149,7 +147,7 @@ def rig_losses(
 
 
 def rig_phase(settings: RigNetSettings) -> Phase:
-    """The one phase of a step, for `jaxface.train.fit`; its constants are `Models`."""
+    """The one phase of a step, for `jaxface.training.loop.fit`; its constants are `Models`."""
     optimizer = _optimizer(settings)
 
     def loss_fn(network, w_plus, models, seen):
@@ -161,7 +159,7 @@ def rig_phase(settings: RigNetSettings) -> Phase:
         del key  # an item's key is its own
         keys = jax.random.wrap_key_data(batch["key"])
         w_plus = sample_latents(constants.generator, keys, settings.mixing_probability)
-        state, loss, terms = averaged.learn(
+        state, loss, terms = averaged.train_step(
             state,
             lambda network, part: loss_fn(network, part, constants, state.items_seen),
             w_plus,
@@ -208,7 +206,7 @@ def initial_state(
                 f"generator say {config}"
             )
         network = network.with_rows(config.num_ws, rngs=nnx.Rngs(key))
-    return averaged.begin(network, _optimizer(settings))
+    return averaged.init_state(network, _optimizer(settings))
 
 
 def _units(group: str, models: Models, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -225,7 +223,7 @@ def _units(group: str, models: Models, key: jax.Array) -> tuple[jax.Array, jax.A
 
 
 def _optimizer(settings: RigNetSettings) -> optax.GradientTransformation:
-    return clipped_adam(
+    return adam_with_warmup_cosine(
         settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
     )
 
@@ -237,7 +235,7 @@ def recipe(
     networks: Mapping[str, Any],
     held_out: Mapping[str, jax.Array] | None,
 ) -> recipes.Recipe:
-    """The whole training, see `jaxface.recipe`.
+    """The whole training, see `jaxface.training.recipe`.
 
     Reads the roles ``generator`` and ``reconstruction``, begins with ``rignet_<group>`` where it is
     given. Scores and pictures: `jaxface.methods.rignet.scores`, of the average.
@@ -274,7 +272,7 @@ def recipe(
             np.asarray(held_out["key"]),
             num_factors=settings.num_factors,
         )
-        score, draw = _looks(settings.group, frozen, latents)
+        score, draw = _eval_hooks(settings.group, frozen, latents)
     return recipes.Recipe(
         state=state,
         stages=[
@@ -283,7 +281,7 @@ def recipe(
                 settings.steps,
                 settings.batch_size,
                 microbatches=settings.microbatches,
-                unit=2,
+                group_size=2,
             )
         ],
         fields=("key",),
@@ -291,11 +289,11 @@ def recipe(
         networks=lambda state: {role: state.average},
         parameters=nnx.state(state.network, nnx.Param),
         score=score,
-        draw=draw,
+        sample_images=draw,
     )
 
 
-def _looks(
+def _eval_hooks(
     group: str, frozen: Models, latents: HeldOut
 ) -> tuple[Callable[[AveragedState], dict[str, float]], Callable[[AveragedState], jax.Array]]:
     """The recipe's `score` and `draw`."""

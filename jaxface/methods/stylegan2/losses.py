@@ -77,7 +77,7 @@ def generator_loss(
     w_plus, w_mean, cut = mix_styles(generator, z, mix_key, probability=settings.style_mixing_prob)
     images = generator.synthesis(w_plus, training_noise(settings, noise_key))
     logits = discriminate(discriminator, images, p, augment_key, settings)
-    losses = adversarial.looks_real(logits)
+    losses = adversarial.nonsaturating_real(logits)
     aux = {"w_mean": w_mean, "adversarial": jnp.mean(losses), "fake_score": jnp.mean(logits)}
     if reconstruct is not None:
         distance = reconstruction_loss(
@@ -130,7 +130,9 @@ def discriminator_loss(
     fakes = generator.synthesis(w_plus, training_noise(settings, noise_key))
     fake_logits = discriminate(discriminator, fakes, p, fake_key, settings)
     real_logits = discriminate(discriminator, images, p, real_key, settings)
-    losses = adversarial.looks_fake(fake_logits) + adversarial.looks_real(real_logits)
+    losses = adversarial.nonsaturating_fake(fake_logits) + adversarial.nonsaturating_real(
+        real_logits
+    )
     return losses, {
         "w_mean": w_mean,
         "fake_score": jnp.mean(fake_logits),

@@ -21,15 +21,15 @@ import jax.numpy as jnp
 import optax
 from flax import nnx, struct
 
-from jaxface import recipe as recipes
 from jaxface.errors import UsageError
-from jaxface.methods.microbatches import mean_gradients
 from jaxface.methods.scene_regression import scene_latents, targets_at
 from jaxface.methods.stylegan2 import losses
 from jaxface.methods.stylegan2.settings import StyleGAN2Settings
-from jaxface.methods.weight_average import average_weights, ema_decay
 from jaxface.nets import Discriminator, Generator
-from jaxface.train import Phase
+from jaxface.training import recipe as recipes
+from jaxface.training.ema import ema_decay, update_average
+from jaxface.training.loop import Phase
+from jaxface.training.microbatches import mean_gradients
 
 Batch = Mapping[str, jax.Array]
 
@@ -98,7 +98,7 @@ def initial_state(
 
 
 def phases(settings: StyleGAN2Settings) -> list[Phase]:
-    """The phases of a step, for `jaxface.train.fit`.
+    """The phases of a step, for `jaxface.training.loop.fit`.
 
     Their constants are ``{"perceptual": VGG16 or None}``, read by a reconstruction's perceptual
     part alone.
@@ -231,7 +231,7 @@ def _average_phase(settings: StyleGAN2Settings):
             seen=state.images_seen,
             ramp=settings.ema_ramp,
         )
-        average = average_weights(state.average, state.generator, decay)
+        average = update_average(state.average, state.generator, decay)
         return _replace(state, average=average, images_seen=state.images_seen + count), {}
 
     return step
@@ -348,7 +348,7 @@ def recipe(
     networks: Mapping[str, Any],
     held_out: Mapping[str, jax.Array] | None,
 ) -> recipes.Recipe:
-    """The whole training, see `jaxface.recipe`.
+    """The whole training, see `jaxface.training.recipe`.
 
     Begins with the roles ``generator`` and ``discriminator`` where they are given; reads
     ``perceptual`` where the reconstruction gives its layers weights. The pictures are the average's
@@ -370,7 +370,7 @@ def recipe(
                 settings.num_steps,
                 settings.batch_size,
                 microbatches=settings.microbatches,
-                unit=settings.path_length_batch_shrink,
+                group_size=settings.path_length_batch_shrink,
             )
         ],
         fields=("image", "factors") if settings.reconstruction_weight else ("image",),
@@ -383,5 +383,5 @@ def recipe(
             "generator": nnx.state(state.generator, nnx.Param),
             "discriminator": nnx.state(state.discriminator, nnx.Param),
         },
-        draw=lambda state: draw(state.average, z),
+        sample_images=lambda state: draw(state.average, z),
     )

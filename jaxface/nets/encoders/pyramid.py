@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxface.nets.blocks import Conv2d, resize_bilinear
 from jaxface.nets.encoders.styles import (
     EncoderConfig,
     StyleBlock,
@@ -18,8 +17,9 @@ from jaxface.nets.encoders.styles import (
     stacked,
     styles_at,
 )
-from jaxface.nets.irse import IRSEBody
-from jaxface.nets.layers import Buffer
+from jaxface.nets.recognition.irse import IRSEBody
+from jaxface.nets.torch_layers import Conv2d, resize_bilinear
+from jaxface.nets.variables import Buffer
 
 # Styles from this one on are read off the middle and the finest map.
 MIDDLE, FINE = 3, 7

@@ -18,8 +18,8 @@ from jaxface.nets.encoders.styles import (
     stacked,
     styles_at,
 )
-from jaxface.nets.irse import IRSEBody
-from jaxface.nets.layers import Buffer
+from jaxface.nets.recognition.irse import IRSEBody
+from jaxface.nets.variables import Buffer
 
 
 class RestyleEncoder(nnx.Module):

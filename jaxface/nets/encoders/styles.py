@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxface.nets.blocks import Conv2d, adaptive_average_pool, resize_bilinear
-from jaxface.nets.irse import BODY_STRIDE, IRSEBodyConfig, check_portraits
-from jaxface.nets.layers import Dense
+from jaxface.nets.equalized_layers import Dense
+from jaxface.nets.recognition.irse import BODY_STRIDE, IRSEBodyConfig, check_portraits
+from jaxface.nets.torch_layers import Conv2d, adaptive_average_pool, resize_bilinear
 
 # torch.nn.LeakyReLU's default, unlike the 0.2 of StyleGAN2.
 SLOPE = 0.01

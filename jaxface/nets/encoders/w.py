@@ -9,8 +9,9 @@ from flax import nnx
 
 from jaxface.latents import broadcast_w
 from jaxface.nets.encoders.styles import EncoderConfig, read_portraits
-from jaxface.nets.irse import IRSEBody
-from jaxface.nets.layers import Buffer, Dense
+from jaxface.nets.equalized_layers import Dense
+from jaxface.nets.recognition.irse import IRSEBody
+from jaxface.nets.variables import Buffer
 
 
 class WEncoder(nnx.Module):

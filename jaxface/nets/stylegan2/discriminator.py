@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxface.nets.layers import Conv, Dense
+from jaxface.nets.equalized_layers import Conv, Dense
 from jaxface.nets.ops import downsample
 from jaxface.nets.stylegan2.config import DiscriminatorConfig
 from jaxface.nets.stylegan2.mapping import MappingNetwork

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxface.nets.layers import fill_corner
 from jaxface.nets.stylegan2.config import GeneratorConfig
 from jaxface.nets.stylegan2.generator import Generator
 from jaxface.nets.stylegan2.synthesis import SynthesisBlock, SynthesisLayer, ToRGB
+from jaxface.nets.variables import fill_corner
 
 
 def grown(generator: Generator, config: GeneratorConfig, *, rngs: nnx.Rngs) -> Generator:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxface.latents import broadcast_w, truncate
-from jaxface.nets.layers import Buffer, Dense
+from jaxface.nets.equalized_layers import Dense
+from jaxface.nets.variables import Buffer
 
 
 def normalize_2nd_moment(x: jax.Array) -> jax.Array:

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxface.nets.layers import Buffer, Conv, Dense
+from jaxface.nets.equalized_layers import Conv, Dense
 from jaxface.nets.ops import bias_act, modulated_conv, upsample
 from jaxface.nets.stylegan2.config import GeneratorConfig
+from jaxface.nets.variables import Buffer
 
 # Noise is "const" (the stored maps), "none", one typed key, or [N] typed keys, one per image.
 Noise = str | jax.Array

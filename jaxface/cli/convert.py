@@ -1,0 +1,105 @@
+"""`jaxface convert FAMILY IN OUT`: a published checkpoint in the form that `load_network` reads.
+
+`suite SUITE.toml OUT/` converts several files into a suite. ``python -m tools.convert_weights`` of
+the repository is this verb.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+NAME = "convert"
+HELP = "convert a published checkpoint, or the parts of a suite"
+
+EPILOG = """\
+FAMILY is auto for whichever family the file is of; `python -m pydoc jaxface.convert` lists them.
+Nothing in the checkpoint is executed; what cannot be converted is refused, in one line, and nothing
+is written.
+
+exit status: 0, written; 2, refused
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from jaxface.convert.convert import FAMILIES
+    from jaxface.convert.suites import PRECISIONS
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "family",
+        choices=[*FAMILIES, "auto", "suite"],
+        help="who wrote the checkpoint; or suite, to convert the parts of a suite",
+    )
+    parser.add_argument(
+        "source", type=Path, metavar="IN", help="the checkpoint; a suite's SUITE.toml"
+    )
+    parser.add_argument(
+        "target", type=Path, metavar="OUT", help="the safetensors file to write; a suite's folder"
+    )
+    parser.add_argument(
+        "--network",
+        metavar="NAME",
+        help="which network of the file: G_ema, G or D of a StyleGAN2, encoder or decoder of pSp, "
+        "e4e and ReStyle (default: the family's first: the average to make images with, the "
+        "encoder)",
+    )
+    parser.add_argument(
+        "--with",
+        dest="extras",
+        metavar="NAME=FILE",
+        type=_named_file,
+        action="append",
+        default=[],
+        help="a further file of a network that is published in several; once for each",
+    )
+    parser.add_argument(
+        "--reduced-precision",
+        choices=PRECISIONS,
+        default="none",
+        help="compute in this where the source computes in float16 (default: none, all float32)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="load the result, run it on a seeded input and print the ranges of its outputs; "
+        "refuse NaN and infinity",
+    )
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise argparse.ArgumentTypeError(f"expected NAME=FILE, got {text!r}")
+    return name, Path(file)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from jaxface.convert import Refusal, convert, convert_suite
+
+    try:
+        extras = dict(arguments.extras)
+        if len(extras) < len(arguments.extras):
+            raise Refusal("--with gives one name twice")
+        if arguments.family == "suite":
+            if arguments.network or extras or arguments.reduced_precision != "none":
+                raise Refusal(
+                    "suite takes no --network, --with or --reduced-precision: they are keys of "
+                    "a part in SUITE.toml"
+                )
+            report = convert_suite(arguments.source, arguments.target, check=arguments.check)
+        else:
+            report = convert(
+                arguments.family,
+                arguments.source,
+                arguments.target,
+                network=arguments.network,
+                extras=extras,
+                reduced_precision=arguments.reduced_precision,
+                check=arguments.check,
+            ).report
+    except Refusal as refusal:
+        print(f"refused: {refusal}", file=sys.stderr)
+        return 2
+    print("\n".join(report))
+    return 0

@@ -1,0 +1,167 @@
+"""How portraits are embedded, as options: what every command that embeds has in common."""
+
+import argparse
+import ast
+import dataclasses
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from jaxface.errors import UsageError
+
+
+def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
+    """How faces are found; shared with `jaxface benchmark input`."""
+    parser.add_argument(
+        "--align",
+        action="store_true",
+        help="inputs are photographs: find their faces, cut them out",
+    )
+    parser.add_argument(
+        "--face",
+        choices=("all", "largest"),
+        help="with --align: every face of a photograph, or only its largest (all)",
+    )
+    parser.add_argument(
+        "--landmarks",
+        metavar="FILE",
+        help="with --align: a converted landmark network, FAN or face-api's, that places the 68 "
+        "points in dlib's boxes (dlib's own predictor)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="with --align: processes that look for faces (one a core; 0, none beside this one)",
+    )
+
+
+def add_method_arguments(parser: argparse.ArgumentParser) -> None:
+    """How inputs are embedded; shared with `jaxface demo`, `compile` and `benchmark input`."""
+    parser.add_argument(
+        "--suite",
+        default="embedded",
+        metavar="NAME|DIR",
+        help="the networks: a shipped suite's name or a folder of converted ones (embedded)",
+    )
+    parser.add_argument(
+        "--preset",
+        default="pie_embedded",
+        metavar="NAME",
+        help="pie_embedded, pie_paper or image2stylegan; with the whole energy pie_embedded_all, "
+        "pie_paper_all, and without the stage in W each with _direct added (pie_embedded)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="changes",
+        metavar="NAME=VALUE",
+        help="change a setting of the preset, such as w_plus_steps=500 or "
+        "terms=synthesis,identity; may be repeated",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="what networks compute in; latents, losses and the optimiser are float32 (bfloat16 on "
+        "TPUs and on NVIDIA's GPUs since Ampere, else float32)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random keys (0)")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="portraits that are embedded together, split over the devices (16 for each, on CPU 4, "
+        "or fewer if the memory wants it)",
+    )
+
+
+def alignment_of(arguments: argparse.Namespace) -> Any:
+    """The `Alignment` that the arguments of `add_alignment_arguments` ask for, or None."""
+    if not arguments.align:
+        for name in ("face", "landmarks", "workers"):
+            if getattr(arguments, name) is not None:
+                raise UsageError(f"--{name} is of use only with --align")
+        return None
+    if arguments.workers is not None and arguments.workers < 0:
+        raise UsageError(f"--workers: expected 0 or more, got {arguments.workers}")
+
+    from jaxface.jobs.inputs.portraits import Alignment
+    from jaxface.media.detection import DlibFaces
+
+    faces = arguments.face or "all"
+    if arguments.landmarks is None:
+        return Alignment(DlibFaces(), faces, arguments.workers)
+
+    from jaxface.media.landmarking import NetworkLandmarks
+
+    landmarks = NetworkLandmarks(arguments.landmarks)
+    return Alignment(DlibFaces(landmarks=landmarks), faces, arguments.workers)
+
+
+def inversion_of(arguments: argparse.Namespace, alignment: Any = None, fleet: Any = None) -> Any:
+    """The `Inversion` that the arguments of `add_method_arguments` ask for.
+
+    What networks compute in is the fleet's to choose, where there is one, or this process's.
+    """
+    from jaxface import load_suite
+    from jaxface.jobs.runner import Inversion
+    from jaxface.methods import pie
+    from jaxface.methods.presets import preset
+    from jaxface.runtime.devices import compute_dtype
+
+    if arguments.batch_size is not None and arguments.batch_size < 1:
+        raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
+    changes = _changes(arguments.changes, pie.Settings)
+    if "dtype" in changes:
+        raise UsageError("--set dtype: --dtype says what networks compute in")
+    dtype = arguments.dtype
+    if dtype is None and fleet is not None:
+        from jaxface.jobs.ray_backend import actors_dtype
+
+        dtype = actors_dtype(fleet)
+    elif dtype is None:
+        dtype = compute_dtype()
+    try:
+        settings = preset(arguments.preset, **changes, dtype=dtype)
+    except ValueError as error:
+        raise UsageError(f"--set: {error}") from error
+    suite = load_suite(arguments.suite)
+    return Inversion(suite, arguments.preset, settings, arguments.seed, alignment)
+
+
+def _changes(assignments: Sequence[str], settings: type) -> dict[str, Any]:
+    """["w_steps=5", ...] as {"w_steps": 5, ...}; a value that is no Python literal is text.
+
+    Several names are separated by commas: "terms=synthesis,recognition".
+
+    Names that `settings` lacks are left for the preset to refuse, with the nearest one.
+    """
+    kinds = {field.name: field.type for field in dataclasses.fields(settings)}
+    changes = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set: expected NAME=VALUE, got {assignment!r}")
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        kind = kinds.get(name)
+        if kind == tuple[str, ...] and isinstance(value, str):
+            value = tuple(value.split(","))
+        if kind is not None and not _fits(value, kind):
+            shown = getattr(kind, "__name__", str(kind))
+            raise UsageError(f"--set {name}: expected {shown}, got {text!r}")
+        changes[name] = value
+    return changes
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a literal is of a field's type: a number, text, None, a tuple, one of a `Literal`."""
+    if typing.get_origin(kind) is tuple:
+        return type(value) is tuple
+    if typing.get_origin(kind) is typing.Literal:
+        return value in typing.get_args(kind)
+    kinds = typing.get_args(kind) or (kind,)
+    return type(value) in kinds or (type(value) is int and float in kinds)

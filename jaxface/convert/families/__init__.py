@@ -1,0 +1,1 @@
+"""One module for each family of published checkpoints: its name map, layout and settings."""

@@ -1,0 +1,289 @@
+"""What a job is to read: files, folders, globs, manifests, data sets; items with stable ids.
+
+An item's id is the name of its results and the seed of its random key. It is made of the last
+parts of the item's path: a file's folder and name (``photos/anna.jpg``), a folder's name and the
+path below it (``photos/2024/anna.jpg``), a data set's name, split and index
+(``synthetic_portraits/64/2.0.0/test/00000012``). So it depends neither on the other inputs nor on
+their order, on the working folder or on where a collection is mounted. Only where two different
+items would get the same id (``/a/photos/x.jpg`` and ``/b/photos/x.jpg``) both take further parts
+from the left until they differ. A manifest may give ids of its own.
+"""
+
+import functools
+import glob
+import io
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxface.errors import UsageError
+from jaxface.jobs.inputs.manifests import read_manifest
+from jaxface.jobs.inputs.records import is_record_folder, open_records, refuse_remote_records
+from jaxface.jobs.storage import filesystem, is_remote, read_bytes
+from jaxface.media.images import (
+    IMAGE_SUFFIXES,
+    LoadedImage,
+    UnreadableImageError,
+    decode_image,
+    read_image,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input.
+
+    Attributes:
+      id: unique within the job; a relative path with "/" between its parts. path: where it comes
+      from, as the user named it. load: reads it; raises `jaxface.media.images.ImageError` if it is
+      no usable image. It pickles, so
+        that worker processes can read.
+    """
+
+    id: str
+    path: str
+    load: Callable[[], LoadedImage]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The items in a stable order, and remarks on what was passed over, one line each."""
+
+    items: tuple[Item, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A candidate, kept small because a collection may have millions.
+
+    Attributes:
+      key: its full path without the leading "/"; tells candidates apart.
+      depth: how many of the key's last parts its id takes.
+      path, load: see `Item`.
+      id: given by a manifest, instead of the key's parts.
+    """
+
+    key: str
+    depth: int
+    path: str
+    load: Callable[[], LoadedImage]
+    id: str | None = None
+
+
+def find_inputs(
+    arguments: Sequence[str],
+    *,
+    manifests: Sequence[str] = (),
+    column: str = "path",
+    split: str | None = None,
+    outside: str | os.PathLike[str] | None = None,
+) -> Inputs:
+    """Resolves what the user named.
+
+    A folder is searched with all its subfolders for files whose suffix is in `IMAGE_SUFFIXES`;
+    hidden files and folders are passed over, and so is `outside`. A file that is named, or matched
+    by a glob (``**`` reaches into subfolders), is taken whatever its suffix. A folder that holds a
+    TFDS data set or array_record files is read record by record. An input named twice counts once.
+    Files, folders and globs may be on an object store (``gs://``, ``s3://``), data sets not.
+
+    Args:
+      arguments: paths and globs.
+      manifests: files that list paths; see `jaxface.jobs.inputs.manifests`.
+      column: of the manifests that have columns, the one that holds the paths.
+      split: the data set's split; required where it has several.
+      outside: a folder whose files are never inputs: the job's own output.
+
+    Raises:
+      UsageError: an argument that names nothing, a folder without images, no arguments, a manifest
+        that cannot be read or that gives an id twice.
+    """
+    if not arguments and not manifests:
+        raise UsageError("no inputs given; name files, folders, globs or a data set's folder")
+    found: list[_Found] = []
+    remarks: list[str] = []
+    for argument in arguments:
+        if is_remote(argument):
+            found += _remote(argument, outside, remarks)
+            continue
+        for path in _matches(argument):
+            if not path.is_dir():
+                found.append(_file(str(path), depth=2))
+            elif is_record_folder(path):
+                found += _records(path, split)
+            else:
+                outside_here = None if outside is None or is_remote(outside) else Path(outside)
+                found += _folder(path, outside_here, remarks)
+    for manifest in manifests:
+        entries = [
+            _file(entry.path, depth=2, item_id=entry.id)
+            for entry in read_manifest(manifest, column)
+        ]
+        if not entries:
+            raise UsageError(f"{manifest}: lists no paths")
+        found += entries
+    return Inputs(tuple(_with_ids(found)), tuple(remarks))
+
+
+def _matches(argument: str) -> list[Path]:
+    """The existing paths that an argument names, sorted."""
+    path = Path(argument)
+    if path.exists():
+        return [path]
+    if glob.has_magic(argument):
+        matches = sorted(glob.glob(argument, recursive=True))
+        if not matches:
+            raise UsageError(f"{argument!r} matches no file")
+        return [Path(match) for match in matches]
+    raise UsageError(f"{argument!r}: no such file or folder")
+
+
+def _key(path: str) -> str:
+    """A path that tells files apart: absolute, without the leading "/"; a URL with its scheme."""
+    return path.replace("://", "/", 1) if is_remote(path) else os.path.abspath(path).lstrip("/")
+
+
+def _depth(key: str) -> int:
+    return key.count("/") + 1
+
+
+def _file(path: str, depth: int, item_id: str | None = None) -> _Found:
+    key = _key(path)
+    return _Found(key, min(depth, _depth(key)), path, loader(path), item_id)
+
+
+def _remote(
+    argument: str, outside: str | os.PathLike[str] | None, remarks: list[str]
+) -> list[_Found]:
+    """Files, globs and folders of an object store."""
+    files, place = filesystem(argument)
+    try:
+        if glob.has_magic(argument):
+            paths = sorted(files.glob(place))
+            if not paths:
+                raise UsageError(f"{argument!r} matches no file")
+            return [_file(files.unstrip_protocol(path), depth=2) for path in paths]
+        if not files.isdir(place):
+            if not files.exists(place):
+                raise UsageError(f"{argument!r}: no such file or folder")
+            return [_file(argument, depth=2)]
+        paths = sorted(files.find(place))
+    except OSError as error:
+        raise UsageError(f"{argument}: cannot be read: {error}") from error
+    root = place.rstrip("/")
+    below = {path: path.removeprefix(root).lstrip("/") for path in paths}
+    refuse_remote_records(argument, below.values())
+    if outside is not None and is_remote(outside):
+        not_in = filesystem(os.fspath(outside))[1].rstrip("/")
+        if not_in == root:
+            raise UsageError(f"{argument}: is the output folder too; name another with --out")
+        below = {path: name for path, name in below.items() if not path.startswith(not_in + "/")}
+    shown = [
+        (path, name)
+        for path, name in below.items()
+        if not any(part.startswith(".") for part in name.split("/"))
+    ]
+    images = [(path, name) for path, name in shown if _is_image(name)]
+    if not images:
+        raise UsageError(f"{argument}: no images in this folder")
+    if others := [name for _, name in shown if not _is_image(name)]:
+        remarks.append(_passed_over(argument, others))
+    return [_file(files.unstrip_protocol(path), depth=_depth(name) + 1) for path, name in images]
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _passed_over(folder: str | Path, others: Sequence[str]) -> str:
+    shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+    return f"{folder}: passed over {len(others)} files that are no images: {shown}"
+
+
+def _records(folder: Path, split: str | None) -> Iterable[_Found]:
+    base = _key(str(folder))
+    for record in open_records(folder, split):
+        yield _Found(
+            key="/".join([base, *record.parts]),
+            depth=min(_depth(base), record.name_depth) + len(record.parts),
+            path="/".join([str(folder), *record.parts]),
+            load=record.load,
+        )
+
+
+def _folder(folder: Path, outside: Path | None, remarks: list[str]) -> list[_Found]:
+    root_depth = _depth(_key(str(folder)))
+    outside = outside.resolve() if outside is not None else None
+    if outside == folder.resolve():
+        raise UsageError(f"{folder}: is the output folder too; name another with --out")
+    images: list[_Found] = []
+    others: list[str] = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and (Path(parent) / name).resolve() != outside
+        )
+        if not folders and not files and Path(parent) != folder:
+            remarks.append(f"{parent}: an empty folder")
+        for name in sorted(files):
+            path = Path(parent) / name
+            if _is_image(name) and not name.startswith("."):
+                images.append(_file(str(path), _depth(_key(str(path))) - root_depth + 1))
+            elif not name.startswith("."):
+                others.append(name)
+    if not images:
+        what = f"only files of other kinds, such as {others[0]}" if others else "it is empty"
+        raise UsageError(f"{folder}: no images in this folder, {what}")
+    if others:
+        remarks.append(_passed_over(folder, others))
+    return images
+
+
+def _with_ids(found: Sequence[_Found]) -> Iterator[Item]:
+    """Items in the order found, ids lengthened where different items would share one."""
+    firsts: dict[str, _Found] = {}
+    for candidate in found:
+        firsts.setdefault(candidate.key, candidate)
+    unique = list(firsts.values())
+    depths = [candidate.depth for candidate in unique]
+    ids = [candidate.id or _last_parts(candidate.key, candidate.depth) for candidate in unique]
+    while True:
+        same: dict[str, list[int]] = defaultdict(list)
+        for index, item_id in enumerate(ids):
+            same[item_id].append(index)
+        clashes = [index for group in same.values() if len(group) > 1 for index in group]
+        if not clashes:
+            break
+        for index in clashes:
+            candidate = unique[index]
+            if candidate.id is not None:
+                one, other = (unique[i].path for i in same[candidate.id][:2])
+                raise UsageError(f"id {candidate.id!r} is given to both {one} and {other}")
+            depths[index] = min(depths[index] + 1, _depth(candidate.key))
+            ids[index] = _last_parts(candidate.key, depths[index])
+    for item_id, candidate in zip(ids, unique, strict=True):
+        yield Item(_text(item_id), _text(candidate.path), candidate.load)
+
+
+def _last_parts(key: str, depth: int) -> str:
+    return "/".join(key.rsplit("/", depth)[-depth:])
+
+
+def _text(name: str) -> str:
+    """A file name as valid Unicode: bytes that are none are shown as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def loader(path: str) -> functools.partial[LoadedImage]:
+    """What reads the image at a path; it pickles, so that worker processes can read."""
+    return functools.partial(_read_remote_image if is_remote(path) else read_image, path)
+
+
+def _read_remote_image(url: str) -> LoadedImage:
+    try:
+        return decode_image(io.BytesIO(read_bytes(url)))
+    except OSError as error:
+        raise UnreadableImageError(f"cannot be read: {error}") from error

@@ -1,0 +1,1 @@
+"""What a job writes: rows, files, shards, snapshots, contact sheets."""

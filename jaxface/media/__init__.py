@@ -1,0 +1,1 @@
+"""Images, video and the faces in them: reading, writing, finding, cutting out, pasting back."""

@@ -1,0 +1,1 @@
+"""Networks and directions that move a latent code."""

@@ -1,0 +1,1 @@
+"""Networks that read face parameters from an image."""

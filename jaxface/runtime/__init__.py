@@ -1,0 +1,2 @@
+"""Devices, processes, files and signals: what every long computation needs, whatever it
+computes."""

@@ -1,0 +1,1 @@
+"""The compiled optimiser for many independent problems at once, and its continuous batching."""

@@ -1,0 +1,1 @@
+"""The compiled trainer for shared weights: loop, checkpoints, reports, experiments."""

@@ -1,0 +1,176 @@
+"""What a training run tells about itself: `metrics.jsonl`, TensorBoard, one progress line.
+
+`metrics.jsonl` holds one object per logged step. Metrics are means over the steps since the row
+before; a resumed run continues the file as if it had not stopped.
+"""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, TextIO
+
+from jaxface.errors import JaxfaceError
+from jaxface.runtime.files import atomic_writer
+from jaxface.runtime.progress import Progress
+
+
+class NonFiniteMetricError(JaxfaceError):
+    """A metric became NaN or infinite; the message names the step and the metric."""
+
+
+class MetricWindow:
+    """Means of per-step metrics since the last row. Its state is JSON, for the checkpoint."""
+
+    def __init__(self, totals: Mapping[str, list[float]] | None = None):
+        self._totals = {name: list(pair) for name, pair in (totals or {}).items()}
+
+    def add(self, name: str, step: int, value: float) -> None:
+        """Raises NonFiniteMetricError if `value` is not finite."""
+        if not math.isfinite(value):
+            raise NonFiniteMetricError(
+                f"Step {step}: metric {name!r} is {value}. The newest checkpoint is from before "
+                "it; lower the learning rate, or look at this step's batch and gradients."
+            )
+        total = self._totals.setdefault(name, [0.0, 0])
+        total[0] += value
+        total[1] += 1
+
+    def state(self) -> dict[str, list[float]]:
+        return {name: list(pair) for name, pair in self._totals.items()}
+
+    def pop(self) -> dict[str, float]:
+        means = {name: total / count for name, (total, count) in self._totals.items()}
+        self._totals = {}
+        return means
+
+
+class MetricLog:
+    """Rows of a run in `<directory>/metrics.jsonl`, and in TensorBoard if tensorboardX is there.
+
+    Args:
+      directory: the run's folder, made if absent.
+      resume_at: steps already done; rows after them are dropped, they will be written again.
+      notices: where to say that TensorBoard is off.
+    """
+
+    def __init__(self, directory: pathlib.Path, *, resume_at: int, notices: TextIO = sys.stderr):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.path = directory / "metrics.jsonl"
+        if self.path.exists():
+            lines = self.path.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if _step_of(line) <= resume_at]
+            if kept != lines:
+                with atomic_writer(self.path) as file:
+                    file.writelines(kept)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._board = None
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            print("TensorBoard is off: tensorboardX is not installed.", file=notices)
+        else:
+            self._board = SummaryWriter(
+                str(directory / "tensorboard"), purge_step=resume_at + 1 if resume_at else None
+            )
+
+    def write(self, step: int, row: Mapping[str, float]) -> None:
+        self._file.write(json.dumps({"step": step, **row}) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def read_metrics(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The rows of a run's `metrics.jsonl`, oldest first."""
+    text = (pathlib.Path(directory) / "metrics.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _step_of(line: bytes) -> float:
+    """The row's step; infinity for a line that was cut off when the process was killed."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+class Reporter:
+    """All of it for one run: counts steps, times them, writes rows and draws the line.
+
+    Args:
+      directory: the run's folder.
+      done: steps done before (a resumed run).
+      total: steps in all.
+      chief: whether this process writes; the others keep silent.
+    """
+
+    def __init__(self, directory: pathlib.Path, done: int, total: int, *, chief: bool):
+        self._log = MetricLog(directory, resume_at=done) if chief else None
+        self._progress = Progress(total)
+        self._compile_seconds = 0.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._start = time.perf_counter()
+        self._excluded = self._waited = 0.0
+        self._steps = self._items = 0
+
+    def say(self, text: str) -> None:
+        if self._log:
+            self._progress.say(text)
+
+    def compiled(self, seconds: float) -> None:
+        """Tells of time spent compiling, which is no part of the rate."""
+        if seconds:
+            self._compile_seconds += seconds
+            self._excluded += seconds
+            self.say(f"Compiled in {seconds:.1f} s.")
+
+    def waited(self, seconds: float) -> None:
+        """Adds time spent waiting for data."""
+        self._waited += seconds
+
+    def count(self, steps: int, *, items: int) -> None:
+        self._steps += steps
+        self._items += items
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leaves the time of the block out of the rate."""
+        start = time.perf_counter()
+        yield
+        self._excluded += time.perf_counter() - start
+
+    def write(self, step: int, row: Mapping[str, float]) -> None:
+        """Writes a row with the rate since the row before, and draws the line."""
+        if self._log is None:
+            return
+        seconds = max(time.perf_counter() - self._start - self._excluded, 1e-9)
+        rate = self._items / seconds
+        metrics = "  ".join(f"{name} {value:.4g}" for name, value in list(row.items())[:4])
+        self._progress.update(
+            step, rate=rate, steps_per_second=self._steps / seconds, metrics=metrics
+        )
+        timing = {
+            "images_per_second": rate,
+            "data_wait": self._waited / seconds,
+            "compile_seconds": self._compile_seconds,
+        }
+        self._log.write(step, {**row, **timing})
+        self._reset()
+
+    def close(self) -> None:
+        self._progress.close()
+        if self._log:
+            self._log.close()

@@ -1,58 +1,99 @@
 """Changes to nested frozen dataclasses by dotted names: ``method.stages.0.steps=100``.
 
-A changed dataclass is built anew, so its own checks run; an unknown name is answered with the
-nearest, a value of another type with the one it replaces.
+What every ``--set`` of the command does. All changes of a call are made together, and a changed
+dataclass is built anew, so its own checks see them all; an unknown name is answered with the
+nearest, a value of another type with the type that is expected.
 """
 
 import ast
 import dataclasses
 import difflib
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxface.errors import UsageError
 
+_Changes = dict[str, Any]  # name -> further changes, or a `_Value`
+
+
+@dataclasses.dataclass(frozen=True)
+class _Value:
+    text: str
+    value: Any
+
 
 def apply_overrides(settings: Any, changes: Sequence[str]) -> Any:
-    """The settings with each ``name=value`` applied in order.
+    """The settings with each ``name=value`` applied; of two with one name the later one counts.
 
     Args:
       settings: a dataclass; dataclasses, tuples and mappings in it can be reached into.
-      changes: values are Python literals; anything else is text.
+      changes: values are Python literals; anything else is text. Several names are separated by
+        commas where a tuple of names is expected: ``terms=synthesis,recognition``.
 
     Raises:
       UsageError: no ``=``, an unknown name, a value of the wrong type or one that is refused.
     """
+    tree: _Changes = {}
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals or not name:
-            raise UsageError(f"--set {change}: expected NAME=VALUE")
+            raise UsageError(f"--set: expected NAME=VALUE, got {change!r}")
         try:
             value: Any = ast.literal_eval(text)
         except (ValueError, SyntaxError):
             value = text
-        try:
-            settings = _replace(settings, name.split("."), value, name)
-        except ValueError as error:
-            raise UsageError(f"--set {change}: {error}") from error
-    return settings
+        path = name.split(".")
+        if _inside_a_value(tree, path):
+            settings, tree = _replace(settings, tree, ""), {}
+        node = tree
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = _Value(text, value)
+    return _replace(settings, tree, "") if tree else settings
 
 
-def _replace(node: Any, path: Sequence[str], value: Any, name: str) -> Any:
-    if not path:
-        return _typed(node, value, name)
-    head, rest = path[0], path[1:]
-    children = _children(node)
-    if head not in children:
-        near = difflib.get_close_matches(head, children, n=1, cutoff=0.0)
-        hint = f"did you mean {near[0]!r}?" if near else "nothing can be set inside it"
-        raise UsageError(f"--set {name}: {type(node).__name__} has no {head!r}; {hint}")
-    child = _replace(children[head], rest, value, name)
-    if dataclasses.is_dataclass(node) and not isinstance(node, type):
-        return dataclasses.replace(node, **{head: child})
+def _inside_a_value(tree: _Changes, path: Sequence[str]) -> bool:
+    """Whether an earlier change replaces what this one reaches into."""
+    node: Any = tree
+    for part in path[:-1]:
+        node = node.get(part, {})
+        if isinstance(node, _Value):
+            return True
+    return False
+
+
+def _replace(node: Any, changes: _Changes, name: str) -> Any:
+    children, kinds = _children(node), _kinds(node)
+    new = {}
+    for head, change in changes.items():
+        whole = f"{name}.{head}" if name else head
+        if head not in children:
+            near = difflib.get_close_matches(head, children, n=1, cutoff=0.0)
+            hint = f"did you mean {near[0]!r}?" if near else "nothing can be set inside it"
+            raise UsageError(f"--set {whole}: {type(node).__name__} has no {head!r}; {hint}")
+        old = children[head]
+        if isinstance(change, _Value):
+            new[head] = _typed(old, change, kinds.get(head), whole)
+        else:
+            new[head] = _replace(old, change, whole)
+    try:
+        if dataclasses.is_dataclass(node) and not isinstance(node, type):
+            return dataclasses.replace(node, **new)
+    except ValueError as error:
+        raise UsageError(f"--set {_told(changes, name)}: {error}") from error
     if isinstance(node, Mapping):
-        return {**node, head: child}
-    return tuple(child if key == head else old for key, old in children.items())
+        return {**node, **new}
+    return tuple(new.get(key, old) for key, old in children.items())
+
+
+def _told(changes: _Changes, name: str) -> str:
+    """What was asked for, as the user wrote it."""
+    parts = []
+    for head, change in changes.items():
+        whole = f"{name}.{head}" if name else head
+        parts.append(f"{whole}={change.text}" if isinstance(change, _Value) else whole)
+    return " ".join(parts)
 
 
 def _children(node: Any) -> dict[str, Any]:
@@ -65,12 +106,54 @@ def _children(node: Any) -> dict[str, Any]:
     return {}
 
 
-def _typed(old: Any, value: Any, name: str) -> Any:
-    """The value in the type of the one it replaces; an optional field's None accepts any."""
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(old, tuple) and isinstance(value, list):
-        return tuple(value)
+def _kinds(node: Any) -> dict[str, Any]:
+    """The annotations of a dataclass's fields."""
+    if not dataclasses.is_dataclass(node):
+        return {}
+    return {field.name: field.type for field in dataclasses.fields(node)}
+
+
+def _typed(old: Any, change: _Value, kind: Any, name: str) -> Any:
+    """The value in the field's type, or in the type of the one that it replaces."""
+    value = change.value
+    if kind == tuple[str, ...] and isinstance(value, str):
+        value = tuple(value.split(","))
+    if isinstance(value, list) and (isinstance(old, tuple) or typing.get_origin(kind) is tuple):
+        value = tuple(value)
+    wanted = _expected(kind)
+    fits = _fits(value, wanted) if wanted else _replaces(value, old)
+    if not fits:
+        shown = getattr(kind, "__name__", str(kind)) if wanted else type(old).__name__
+        raise UsageError(f"--set {name}: expected {shown}, got {change.text!r}")
+    floats = float in wanted if wanted else isinstance(old, float)
+    return float(value) if floats and type(value) is int else value
+
+
+def _expected(kind: Any) -> tuple[Any, ...]:
+    """The plain types, None and the literals that an annotation allows; none for any other."""
+    if kind in (int, float, bool, str, type(None)):
+        return (kind,)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return (tuple,)
+    if origin is typing.Literal:
+        return tuple(("literal", each) for each in arguments)
+    parts = [_expected(each) for each in arguments]
+    is_union = arguments and kind == typing.Union[arguments]  # noqa: UP007 (at run time)
+    return tuple(each for part in parts for each in part) if is_union and all(parts) else ()
+
+
+def _fits(value: Any, wanted: tuple[Any, ...]) -> bool:
+    return any(
+        value == each[1] and type(value) is type(each[1])
+        if isinstance(each, tuple)
+        else type(value) is each or (each is float and type(value) is int)
+        for each in wanted
+    )
+
+
+def _replaces(value: Any, old: Any) -> bool:
+    """Whether a value may stand where another stood, of whose annotation nothing follows."""
     if old is None or value is None or type(value) is type(old):
-        return value
-    raise UsageError(f"--set {name}: expected {type(old).__name__} such as {old!r}, got {value!r}")
+        return True
+    return isinstance(old, float) and type(value) is int

@@ -79,6 +79,14 @@ def network_names(module: nnx.Module) -> dict[str, jax.ShapeDtypeStruct]:
     }
 
 
+def named_arrays(module: Any) -> dict[str, np.ndarray]:
+    """Every array of a network, or of a part of its state, by dotted name."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(
+        nnx.state(module) if isinstance(module, nnx.Module) else module
+    )
+    return {_dotted(path): np.asarray(leaf) for path, leaf in leaves}
+
+
 def network_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
     """Every array of a network, by dotted name."""
     return {name: np.asarray(leaf) for name, leaf in _named_leaves(module).items()}
@@ -222,6 +230,28 @@ def load_network(path: str | os.PathLike[str]) -> Any:
         return build_network(header["network"], json.loads(header["config"]), arrays)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
+
+
+def read_arrays(
+    source: str | os.PathLike[str] | bytes,
+) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The header and the arrays of any safetensors file, or of its bytes.
+
+    Raises:
+        WeightsError: if it is missing or damaged.
+    """
+    if isinstance(source, bytes):
+        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+            file.write(source)
+            file.flush()
+            return read_arrays(file.name)
+    if not Path(source).is_file():
+        raise WeightsError(f"{source}: no such file")
+    try:
+        with safe_open(source, framework="numpy") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{source}: not a readable safetensors file: {error}") from error
 
 
 def _read(

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from jaxface.jobs import runner as embedding
+from jaxface.jobs import runner
 from jaxface.solving.continuous_batching import Outcome, Snapshot
 from jaxface.solving.solver import Status
 
@@ -52,7 +52,7 @@ class QuickSlots:
             status=Status.DIVERGED if lost else Status.RUNNING,
             steps=len(problem.saved.leaves),  # tells that it was gone on with
             restarted=lost,
-            result=None if lost else (np.full((6, 32), image.mean()), losses, measures),
+            result=None if lost else (np.full((6, 32), image.mean()), losses, measures, None),
             seconds=self.seconds,
         )
 
@@ -71,5 +71,5 @@ class QuickSlots:
 def install(monkeypatch=None, make=QuickSlots):
     """Makes `jaxface invert` use them: in a test, or for good in a process of its own."""
     put = setattr if monkeypatch is None else monkeypatch.setattr
-    put(embedding.Embedder, "_slots_of", lambda self, size: make(size))
-    put(embedding.Embedder, "_fitting_slots", lambda self: make(self.size))
+    put(runner.Runner, "_batcher_of", lambda self, size: make(size))
+    put(runner.Runner, "_fitting_batcher", lambda self: make(self.size))

@@ -23,7 +23,7 @@ from jaxface.benchmark.problem import Problem, fields_of, random_weights
 from jaxface.benchmark.synthesis import random_w_plus
 from jaxface.benchmark.workload import Call, Program, Workload
 from jaxface.methods import pie
-from jaxface.methods.pie.embedding import read_targets
+from jaxface.methods.pie.inversion import read_targets
 from jaxface.methods.pie.sampling import fill_bank
 from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.morphable.models import embedded_models

@@ -6,6 +6,7 @@ The two alternate. The files were read once before, so what is measured is decod
 disk's speed; a store that cannot deliver a picture in the time of its embedding shows all the same.
 """
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Iterable, Sequence
@@ -14,8 +15,9 @@ from typing import Any
 from jaxface.benchmark import hardware
 from jaxface.jobs.bar import Bar
 from jaxface.jobs.inputs.items import Item
-from jaxface.jobs.inputs.portraits import Prepared, prefetch_portraits
-from jaxface.jobs.runner import PREFETCH, Embedder, Inversion
+from jaxface.jobs.inversion import Inversion
+from jaxface.jobs.runner import PREFETCH, Runner
+from jaxface.jobs.task import Prepared
 
 LIMIT = 1.05
 """The ratio of the two times up to which reading counts as hidden."""
@@ -29,30 +31,25 @@ def compare_reading(
     Args:
       items: with distinct ids; all are held in memory, decoded.
       inversion: what is done to them.
-      batch_size: see `jaxface.jobs.runner.Embedder`.
+      batch_size: see `jaxface.jobs.runner.Runner`.
       repeats: passes of each, >= 1.
 
     Returns:
       JSON-like: ``portraits`` a pass, ``from_files`` and ``from_memory`` (seconds of each pass),
       ``ratio`` of their medians, ``hidden`` (whether that is within `LIMIT`), ``device``.
     """
-    size = inversion.suite.generator.resolution
-    embedder = Embedder(
-        inversion,
-        batch_size=batch_size,
-        inputs=len(items),
-        bar=Bar(0, 0, show=False),
-        keep_images=False,
-    )
+    task = dataclasses.replace(inversion, keep_images=False)
+    bar = Bar(0, 0, show=False)
+    runner = Runner(task, batch_size=batch_size, inputs=len(items), bar=bar)
 
     def embed(found: Iterable[Prepared]) -> int:
-        return sum(map(len, embedder.results(found)))
+        return sum(map(len, runner.results(found)))
 
     def from_files() -> int:
-        with prefetch_portraits(items, size, inversion.alignment, ahead=PREFETCH) as found:
+        with task.prefetch(items, ahead=PREFETCH) as found:
             return embed(found)
 
-    with prefetch_portraits(items, size, inversion.alignment, ahead=PREFETCH) as found:
+    with task.prefetch(items, ahead=PREFETCH) as found:
         held = list(found)
     portraits = embed(held)
     seconds: dict[str, list[float]] = {"from_files": [], "from_memory": []}
@@ -64,7 +61,7 @@ def compare_reading(
     files, memory = (statistics.median(found) for found in seconds.values())
     return {
         "portraits": portraits,
-        "batch_size": embedder.size,
+        "batch_size": runner.size,
         **seconds,
         "ratio": round(files / memory, 4),
         "hidden": files / memory <= LIMIT,

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
     if arguments.reconstructions and arguments.shard_size is None:
-        raise UsageError("--reconstructions is of use only with --shard-size")
+        raise UsageError("--reconstructions requires --shard-size")
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if not folder:
         raise UsageError(
@@ -70,25 +70,25 @@ def run(arguments: argparse.Namespace) -> int:
     import jax
 
     from jaxface.jobs.bar import Bar
-    from jaxface.jobs.runner import Embedder
+    from jaxface.jobs.runner import Runner
 
     # What is quick to compile here may not be so there.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     begin, known = time.perf_counter(), _entries(folder)
     inputs = arguments.inputs or arguments.shard_size or 2**31
     with Bar(0, 0, show=False) as bar:
-        embedder = Embedder(
-            inversion_of(arguments),
+        keep_images = arguments.shard_size is None or arguments.reconstructions
+        runner = Runner(
+            inversion_of(arguments, keep_images=keep_images),
             batch_size=arguments.batch_size,
             inputs=inputs,
             bar=bar,
-            keep_images=arguments.shard_size is None or arguments.reconstructions,
         )
-        count = embedder.compile()
+        count = runner.compile()
     seconds = time.perf_counter() - begin
     devices = f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}"
     added = "" if known is None else f", {len((_entries(folder) or set()) - known)} new ones"
-    print(f"{count} programs for batches of {embedder.size} on {devices}, {seconds:.1f} s")
+    print(f"{count} programs for batches of {runner.size} on {devices}, {seconds:.1f} s")
     print(f"cache: {folder}{added}")
     return 0
 

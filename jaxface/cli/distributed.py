@@ -28,7 +28,7 @@ def join_processes(arguments: argparse.Namespace) -> bool:
     """
     if not arguments.distributed:
         if arguments.coordinator is not None:
-            raise UsageError("--coordinator is of use only with --distributed")
+            raise UsageError("--coordinator requires --distributed")
         return False
     if (arguments.process is None) != (arguments.processes is None):
         raise UsageError("--process and --processes belong together: --process 0 --processes 4")

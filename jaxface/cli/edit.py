@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxface.cli.job_options import JobCall, add_job_arguments
 from jaxface.errors import UsageError
 from jaxface.vocabulary import ANGLES, EDITABLE_GROUPS, EXPRESSION_NAMES
 
 NAME = "edit"
 HELP = "change pose, expression, light or other attributes of embedded portraits"
 
-BATCH, CPU_BATCH = 16, 4  # embeddings edited together, where there are that many
 TABLE_ROWS = 40  # a longer table is replaced by a summary
 
 _EPILOG = """\
@@ -92,36 +92,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mp4", action="store_true", help='with --frames: as MP4 too (needs the extra "video")'
     )
     parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="embeddings edited together (16; on CPU 4)"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="embeddings edited together (16 for each device; on CPU 4)",
     )
-    parser.add_argument(
-        "--retry-failed", action="store_true", help="do embeddings again whose row is not ok"
-    )
+    add_job_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     # Mistakes in the call are found before JAX is set up and networks are loaded.
     _check(arguments)
-    from jaxface.jobs.outputs.latents import find_embeddings, suite_of
+    call = JobCall(arguments)
+    from jaxface.jobs.inputs.latents import any_tuned, find_latents, suite_of
 
-    found = find_embeddings(arguments.embeddings)
-    for remark in found.remarks:
+    latents = find_latents(arguments.embeddings)
+    for remark in latents.remarks:
         print(f"note: {remark}", file=sys.stderr)
-    out = Path(arguments.out)
-    if any(out.resolve() == Path(each).resolve() for each in arguments.embeddings):
-        raise UsageError(f"{out}: holds the embeddings; name another --out")
+    if any(Path(arguments.out).resolve() == Path(each).resolve() for each in arguments.embeddings):
+        raise UsageError(f"{arguments.out}: holds the embeddings; name another --out")
     if arguments.mp4:
         from jaxface.media.video import load_av
 
         load_av()
-
-    import jax
+    call.set_up()
 
     from jaxface import load_suite
-    from jaxface.jobs.editing import PICTURES, Animation, Editing, edit_collection
-    from jaxface.jobs.outputs.results import ResultsFolder
+    from jaxface.jobs.editing import Animation, Editing
 
-    suite = load_suite(arguments.suite) if arguments.suite else suite_of(found.items)
+    suite = load_suite(arguments.suite) if arguments.suite else suite_of(latents.items)
     targets, attributes, asked = _targets(arguments, suite)
     moves = _moves(arguments, suite)
     if moves:
@@ -129,20 +128,17 @@ def run(arguments: argparse.Namespace) -> int:
     animation = None
     if arguments.frames is not None:
         animation = Animation(arguments.frames, arguments.seconds or 2.0, arguments.mp4)
-    editing = Editing(suite, targets, moves, asked, attributes, arguments.feedback, animation)
-    largest = CPU_BATCH if jax.default_backend() == "cpu" else BATCH
-    batch_size = arguments.batch_size or min(largest, len(found.items))
-    with ResultsFolder(out, editing.description(), pictures=PICTURES) as results:
-        rows = edit_collection(
-            found.items,
-            results,
-            editing,
-            batch_size=batch_size,
-            retry_failed=arguments.retry_failed,
-        )
-    print(_report(rows, editing))
-    print(f"\ncontact sheet: {results.sheet_path}\nresults:       {results.rows_path}")
-    return 0 if all(row["status"] == "ok" for row in rows) else 1
+    editing = Editing(
+        suite,
+        targets,
+        moves,
+        asked,
+        attributes,
+        arguments.feedback,
+        animation,
+        any_tuned(latents.items),
+    )
+    return call.run(latents.items, editing, lambda rows: _report(rows, editing))
 
 
 def _number(text: str) -> float:
@@ -158,13 +154,13 @@ def _check(arguments: argparse.Namespace) -> None:
         for group, names in (("pose", ANGLES), ("expression", EXPRESSION_NAMES))
     }
     if arguments.light is None and arguments.strength is not None:
-        raise UsageError("--strength is of use only with --light")
+        raise UsageError("--strength requires --light")
     if (arguments.like is None) != (not arguments.groups):
         raise UsageError("--like and --group go together: what to take, and from which portrait")
     if arguments.relative and not any(named.values()):
-        raise UsageError("--relative is of use only with angles and expressions")
+        raise UsageError("--relative requires angles and expressions")
     if arguments.rows is not None and not arguments.directions:
-        raise UsageError("--rows is of use only with --direction")
+        raise UsageError("--rows requires --direction")
     if not (any(named.values()) or arguments.light or arguments.like or arguments.directions):
         raise UsageError("no edit given; name one, such as --yaw 20 (see jaxface edit --help)")
     taken = {group: names[0] for group, names in named.items() if names}
@@ -178,7 +174,7 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
     for name in ("seconds", "mp4"):
         if getattr(arguments, name) and arguments.frames is None:
-            raise UsageError(f"--{name} is of use only with --frames")
+            raise UsageError(f"--{name} requires --frames")
     if arguments.seconds is not None and arguments.seconds <= 0:
         raise UsageError(f"--seconds: expected more than 0, got {arguments.seconds}")
 
@@ -189,32 +185,18 @@ def _targets(
     """Targets by group, their named parameters by group, and what was asked for, JSON-like."""
     import numpy as np
 
-    from jaxface.jobs.editing import Attribute
     from jaxface.media.images import ImageError, read_image, to_square
     from jaxface.methods import pie
-    from jaxface.morphable.attributes import attribute
-    from jaxface.morphable.scenes import named_light
+    from jaxface.methods.pie.attributes import light_target, named_targets
     from jaxface.runtime.files import sha256
 
-    values: dict[str, float] = {}
-    attributes: dict[str, list[Attribute]] = {}
-    asked: dict[str, Any] = {}
-    for name in (*ANGLES, *EXPRESSION_NAMES):
-        if (value := getattr(arguments, name)) is None:
-            continue
-        group, place = attribute(name)
-        unit = math.pi / 180 if group == "pose" else _deviation(suite, place)
-        values[name], asked[name] = value * unit, value
-        attributes.setdefault(group, []).append(Attribute(name, place, unit))
-    targets = pie.Target.named(values, relative=arguments.relative)
+    given = {name: getattr(arguments, name) for name in (*ANGLES, *EXPRESSION_NAMES)}
+    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    targets, attributes = named_targets(suite, asked, relative=arguments.relative)
     asked |= {"relative": True} if arguments.relative else {}
     if arguments.light is not None:
         strength = 0.8 if arguments.strength is None else arguments.strength
-        try:
-            light = named_light(arguments.light, strength)
-        except ValueError as error:
-            raise UsageError(f"--light: {error}") from error
-        targets["illumination"] = pie.Target.of_values(light[None])
+        targets["illumination"] = light_target(arguments.light, strength)
         asked |= {"light": arguments.light, "strength": strength}
     if arguments.like is not None:
         try:
@@ -276,24 +258,8 @@ def _rows(text: str | None) -> tuple[int, ...] | None:
     return rows
 
 
-def _deviation(suite: Any, place: int) -> float:
-    """The standard deviation of an expression coefficient in the world of the suite's faces."""
-    from jaxface.morphable.attributes import group_places
-    from jaxface.nets import FaceReconstruction
-
-    network = suite.reconstruction
-    if not isinstance(network, FaceReconstruction):
-        raise UsageError(
-            f"expressions by name are those of the embedded face model, and {suite.name!r} reads "
-            f"portraits with a {type(network).__name__}; use --like with --group expression"
-        )
-    return float(network.scale[...][group_places("expression")[place]])
-
-
 def _report(rows: Sequence[Mapping[str, Any]], editing: Any) -> str:
     """A line for each row, or for those that failed where there are many, and a summary."""
-    from jaxface.jobs.editing import described
-
     ok = [row for row in rows if row["status"] == "ok"]
     shown = rows if len(rows) <= TABLE_ROWS else [row for row in rows if row["status"] != "ok"]
     width = max((len(row["id"]) for row in shown[:TABLE_ROWS]), default=0)
@@ -302,7 +268,7 @@ def _report(rows: Sequence[Mapping[str, Any]], editing: Any) -> str:
         if row["status"] == "ok":
             distance = row["identity_distance"]
             same = "" if distance is None else f"  identity distance {distance:.3f}"
-            lines.append(f"{row['id']:<{width}}  ok  {described(editing, row)}{same}")
+            lines.append(f"{row['id']:<{width}}  ok  {editing.described(row)}{same}")
         else:
             lines.append(f"{row['id']:<{width}}  {row['status']}  {row['reason']}")
     if len(shown) > TABLE_ROWS:

@@ -1,10 +1,6 @@
 """How portraits are embedded, as options: what every command that embeds has in common."""
 
 import argparse
-import ast
-import dataclasses
-import typing
-from collections.abc import Sequence
 from typing import Any
 
 from jaxface.errors import UsageError
@@ -48,8 +44,10 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         default="pie_embedded",
         metavar="NAME",
-        help="pie_embedded, pie_paper or image2stylegan; with the whole energy pie_embedded_all, "
-        "pie_paper_all, and without the stage in W each with _direct added (pie_embedded)",
+        help="the method: pie_embedded, pie_paper, image2stylegan; with PIE's whole energy "
+        "pie_embedded_all, pie_paper_all, and without the stage in W each with _direct added; by "
+        "the suite's encoder psp, e4e, w_encoder, restyle; with a tuned generator pti, pti_e4e, "
+        "pti_embedded (pie_embedded)",
     )
     parser.add_argument(
         "--set",
@@ -57,8 +55,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="changes",
         metavar="NAME=VALUE",
-        help="change a setting of the preset, such as w_plus_steps=500 or "
-        "terms=synthesis,identity; may be repeated",
+        help="change a setting of the preset, such as w_plus_steps=500, "
+        "terms=synthesis,identity or, of pti, tuning.steps=100; may be repeated",
     )
     parser.add_argument(
         "--dtype",
@@ -81,7 +79,7 @@ def alignment_of(arguments: argparse.Namespace) -> Any:
     if not arguments.align:
         for name in ("face", "landmarks", "workers"):
             if getattr(arguments, name) is not None:
-                raise UsageError(f"--{name} is of use only with --align")
+                raise UsageError(f"--{name} requires --align")
         return None
     if arguments.workers is not None and arguments.workers < 0:
         raise UsageError(f"--workers: expected 0 or more, got {arguments.workers}")
@@ -99,22 +97,28 @@ def alignment_of(arguments: argparse.Namespace) -> Any:
     return Alignment(DlibFaces(landmarks=landmarks), faces, arguments.workers)
 
 
-def inversion_of(arguments: argparse.Namespace, alignment: Any = None, fleet: Any = None) -> Any:
+def inversion_of(
+    arguments: argparse.Namespace,
+    alignment: Any = None,
+    *,
+    fleet: Any = None,
+    keep_images: bool = True,
+) -> Any:
     """The `Inversion` that the arguments of `add_method_arguments` ask for.
 
     What networks compute in is the fleet's to choose, where there is one, or this process's.
     """
     from jaxface import load_suite
-    from jaxface.jobs.runner import Inversion
-    from jaxface.methods import pie
+    from jaxface.jobs.inversion import Inversion
     from jaxface.methods.presets import preset
     from jaxface.runtime.devices import compute_dtype
+    from jaxface.settings import apply_overrides
 
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
-    changes = _changes(arguments.changes, pie.Settings)
-    if "dtype" in changes:
+    if any(change.partition("=")[0].endswith("dtype") for change in arguments.changes):
         raise UsageError("--set dtype: --dtype says what networks compute in")
+    settings = apply_overrides(preset(arguments.preset), arguments.changes)
     dtype = arguments.dtype
     if dtype is None and fleet is not None:
         from jaxface.jobs.ray_backend import actors_dtype
@@ -122,46 +126,11 @@ def inversion_of(arguments: argparse.Namespace, alignment: Any = None, fleet: An
         dtype = actors_dtype(fleet)
     elif dtype is None:
         dtype = compute_dtype()
-    try:
-        settings = preset(arguments.preset, **changes, dtype=dtype)
-    except ValueError as error:
-        raise UsageError(f"--set: {error}") from error
-    suite = load_suite(arguments.suite)
-    return Inversion(suite, arguments.preset, settings, arguments.seed, alignment)
-
-
-def _changes(assignments: Sequence[str], settings: type) -> dict[str, Any]:
-    """["w_steps=5", ...] as {"w_steps": 5, ...}; a value that is no Python literal is text.
-
-    Several names are separated by commas: "terms=synthesis,recognition".
-
-    Names that `settings` lacks are left for the preset to refuse, with the nearest one.
-    """
-    kinds = {field.name: field.type for field in dataclasses.fields(settings)}
-    changes = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals:
-            raise UsageError(f"--set: expected NAME=VALUE, got {assignment!r}")
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            value = text
-        kind = kinds.get(name)
-        if kind == tuple[str, ...] and isinstance(value, str):
-            value = tuple(value.split(","))
-        if kind is not None and not _fits(value, kind):
-            shown = getattr(kind, "__name__", str(kind))
-            raise UsageError(f"--set {name}: expected {shown}, got {text!r}")
-        changes[name] = value
-    return changes
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a literal is of a field's type: a number, text, None, a tuple, one of a `Literal`."""
-    if typing.get_origin(kind) is tuple:
-        return type(value) is tuple
-    if typing.get_origin(kind) is typing.Literal:
-        return value in typing.get_args(kind)
-    kinds = typing.get_args(kind) or (kind,)
-    return type(value) in kinds or (type(value) is int and float in kinds)
+    return Inversion(
+        load_suite(arguments.suite),
+        arguments.preset,
+        settings.computing_in(dtype),
+        arguments.seed,
+        alignment,
+        keep_images,
+    )

@@ -22,9 +22,9 @@ import numpy as np
 
 from jaxface.evaluation.generator import SEED, renders
 from jaxface.keys import item_keys
-from jaxface.methods import pie
-from jaxface.methods.pie.embedding import read_targets
+from jaxface.methods import inversion, pie
 from jaxface.methods.pie.energy import evaluate
+from jaxface.methods.pie.inversion import read_targets
 from jaxface.metrics import psnr
 from jaxface.runtime.devices import divisor_mesh
 from jaxface.suite import Suite
@@ -112,14 +112,15 @@ def evaluate_precision(
     loss, ratio = {}, {}
     for dtype in DTYPES:
         chosen = dataclasses.replace(exact, dtype=dtype)
-        embedder = pie.Embedder(chosen, generator.num_ws, mesh=mesh)
+        program = inversion.compiled(chosen, generator.config, mesh=mesh)
         networks = pie.networks_of(suite, chosen, models=None, bank=None)
         loss[dtype], ratio[dtype] = [], []
         for number in range(keys):
             say(f"embedding {portraits} portraits in {dtype}, run {number + 1} of {keys}")
             key = jax.random.key(number)
             started = networks.generator.with_w_mean(_start(generator, key))
-            found = embedder(networks._replace(generator=started), images, item_keys(key, names))
+            networks = networks._replace(generator=started)
+            found = inversion.run(program, networks, images, item_keys(key, names))
             for values, value in zip((loss[dtype], ratio[dtype]), judge(found.w_plus), strict=True):
                 values.append(value)
     return Parity(loss, ratio, portraits)

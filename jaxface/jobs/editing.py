@@ -1,66 +1,68 @@
-"""Edits a collection of embeddings: reads, batches, edits and records, one row per embedding.
+"""Editing as a job: latent codes in, the same portraits with another pose, expression or light out.
 
-As the inversion job: batches of one size, the last one filled up with copies, so nothing recompiles
-and an item's result does not depend on which batch it fell into. What cannot be read, or whose edit
-is not finite, gets a row that says so.
+Each edit is one program; see `jaxface.solving.one_pass`. What cannot be read, or whose edit is not
+finite, gets a row that says so.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import math
-import sys
-import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
-from tqdm import tqdm
+from jax.sharding import Mesh
 
 from jaxface.jobs.inputs.items import Item
+from jaxface.jobs.inputs.latents import Latent, LatentError, read_latent
 from jaxface.jobs.inputs.portraits import shown_target
-from jaxface.jobs.inversion import SHEET_CELLS
-from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
-from jaxface.jobs.outputs.latents import Embedding, EmbeddingError, EmbeddingItem, read_embedding
-from jaxface.jobs.outputs.results import OK, ResultsFolder, cannot_write
-from jaxface.jobs.runner import versions
+from jaxface.jobs.inputs.reading import read_ahead
+from jaxface.jobs.outputs.contact_sheet import SHEET_CELLS, Cell, write_contact_sheet
+from jaxface.jobs.outputs.results import ResultsFolder
+from jaxface.jobs.outputs.rows import OK, Column, Result, number, numbers, versions
+from jaxface.jobs.outputs.tuned import tuned_generator
+from jaxface.latents import interpolate
 from jaxface.losses import identity
-from jaxface.media.images import read_image, write_png
-from jaxface.media.video import ping_pong, write_gif, write_mp4
+from jaxface.media.images import encode_png, read_image, to_uint8
+from jaxface.media.video import encode_gif, encode_mp4, ping_pong
 from jaxface.methods import pie
 from jaxface.methods.linear_directions import Move
+from jaxface.methods.pie.attributes import Attribute
+from jaxface.methods.pie.editing import apply_edits, editing_networks
 from jaxface.nets import Generator
 from jaxface.nets.recognition.crops import portrait_embeddings
-from jaxface.runtime.files import atomic_writer
+from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
+from jaxface.solving.one_pass import OnePassBatcher
 from jaxface.suite import Suite, identity_network
 
 NOT_FINITE = "not_finite"
-PICTURES = "edits"
-"""The subfolder of the edited pictures, in place of an inversion's reconstructions."""
+BATCH, CPU_BATCH = 16, 4  # latent codes edited together on each device, where there are that many
+_MOMENTS = ("wanted", "before", "after")
 
-
-@dataclasses.dataclass(frozen=True)
-class Attribute:
-    """A named parameter of a target, for captions.
-
-    Attributes:
-      name: as the user knows it.
-      place: among its group's parameters.
-      unit: what one of the user's units is, such as a degree in radians.
-    """
-
-    name: str
-    place: int
-    unit: float
+_COLUMNS = {
+    "source": Column("text"),
+    "transform": Column("json"),
+    "psnr": Column("number"),
+    "ssim": Column("number"),
+    "perceptual": Column("number"),
+    "identity_distance": Column("number"),
+    "edits": Column("json"),
+    "seconds": Column("number"),
+    "key": Column("text"),
+    "latents": Column("file"),
+    "edited": Column("file"),
+    "sequence": Column("files", ()),
+    "weights": Column("text"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Animation:
-    """A sequence from the embedding to its edit.
+    """A sequence from the inversion to its edit.
 
     Attributes:
       frames: at least 2.
@@ -73,9 +75,54 @@ class Animation:
     mp4: bool
 
 
+class _Networks(NamedTuple):
+    """What the programs read.
+
+    Attributes:
+      generator: draws.
+      groups: what an edit of each group needs, `pie.editing.EditingNetworks`.
+      targets: by group.
+      directions: by their names in the suite.
+      recognition: judges the identity; None where the suite has nothing that does.
+    """
+
+    generator: Generator
+    groups: dict[str, Any]
+    targets: dict[str, pie.Target]
+    directions: dict[str, Any]
+    recognition: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentCase:
+    """A latent code that is to be edited; a `jaxface.jobs.task.Case`."""
+
+    item: Item
+    latent: Latent
+
+    @property
+    def id(self) -> str:
+        """The portrait's."""
+        return self.item.id
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What its file says of it."""
+        header = self.latent.header
+        transform = header.get("transform")
+        weights = self.latent.weights
+        return {
+            "source": header.get("path"),
+            "transform": None if transform is None else json.loads(transform),
+            "psnr": _float(header.get("psnr")),
+            "key": header.get("key"),
+            "weights": weights if isinstance(weights, str) else None,
+        }
+
+
 @dataclasses.dataclass(frozen=True)
 class Editing:
-    """What is done to each embedding.
+    """What is done to each latent code; a `jaxface.jobs.task.Task`.
 
     Attributes:
       suite: has a generator; for targets, a reconstruction network and the RigNets of their groups;
@@ -85,7 +132,8 @@ class Editing:
       asked: what the user asked for, JSON-like: with the suite, it decides the results.
       attributes: by group, the named parameters among the targets.
       feedback: rounds of feedback.
-      animation: None for pictures alone.
+      animation: None for images alone.
+      tuned: whether there may be codes with a generator of their own.
     """
 
     suite: Suite
@@ -95,6 +143,16 @@ class Editing:
     attributes: Mapping[str, Sequence[Attribute]]
     feedback: int
     animation: Animation | None = None
+    tuned: bool = False
+
+    columns = _COLUMNS
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """See `Task`."""
+        if self.animation is None:
+            return ("edited",)
+        return ("edited", "gif", "mp4") if self.animation.mp4 else ("edited", "gif")
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -104,7 +162,7 @@ class Editing:
         return ("generator", *(["reconstruction", *rigs] if rigs else []), *directions)
 
     def description(self) -> dict[str, Any]:
-        """Everything that decides the results, JSON-like; the job's settings on resume."""
+        """See `Task`."""
         for role in self.roles:
             self.suite.metadata(role)  # raises SuiteError if it is missing
         return {
@@ -114,263 +172,216 @@ class Editing:
             "suite": {role: self.suite.digest(role) for role in self.roles},
         }
 
+    def shared_columns(self) -> dict[str, Any]:
+        """See `Task`."""
+        settings = {"suite": self.suite.name, "feedback": self.feedback, **self.asked}
+        return {"settings": settings, "versions": versions()}
 
-def edit_collection(
-    items: Sequence[EmbeddingItem],
-    results: ResultsFolder,
-    editing: Editing,
-    *,
-    batch_size: int,
-    retry_failed: bool = False,
-    show_progress: bool = True,
-) -> list[dict[str, Any]]:
-    """Edits every embedding that has no row yet, and draws the contact sheet.
+    def check_ids(self, ids: Sequence[str]) -> None:
+        """See `Task`: all are told apart."""
 
-    Args:
-      items: with distinct ids.
-      results: open, with `PICTURES` as its pictures; rows and files go there, batch by batch.
-      editing: what to do.
-      batch_size: rows of the compiled programs, >= 1.
-      retry_failed: do embeddings again whose row is not `ok`.
-      show_progress: a progress bar on stderr.
+    def prefetch(
+        self, items: Sequence[Item], *, ahead: int
+    ) -> contextlib.AbstractContextManager[Iterable[Any]]:
+        """See `Task`."""
 
-    Returns:
-      One row per item, in their order.
-
-    Raises:
-      UsageError: the results cannot be written; what was finished before is kept.
-      SuiteError: the suite lacks a network.
-    """
-    if retry_failed:
-        results.forget([item.id for item in items if _failed(results.rows.get(item.id))])
-    pending = [item for item in items if item.id not in results.rows]
-    generator = editing.suite.generator
-    shape = (generator.num_ws, generator.config.w_dim)
-    batches: dict[str, list[tuple[EmbeddingItem, Embedding]]] = {"const": [], "none": []}
-    with tqdm(
-        total=len(items),
-        initial=len(items) - len(pending),
-        disable=not show_progress,
-        mininterval=0.5 if sys.stderr.isatty() else 30,
-    ) as bar:
-
-        def record(rows: list[dict[str, Any]]) -> None:
+        def read(item: Item) -> list[LatentCase] | LatentError:
             try:
-                results.append(rows)
-            except OSError as error:
-                raise cannot_write(str(results.folder), error) from error
-            bar.update(len(rows))
+                return [LatentCase(item, read_latent(item, self.w_plus_shape))]
+            except LatentError as error:
+                return error
 
-        for item in pending:
-            try:
-                embedding = read_embedding(item.path, shape)
-            except EmbeddingError as error:
-                record([_row(editing, item, {}, error.status, str(error))])
-                continue
-            batch = batches[embedding.noise]
-            batch.append((item, embedding))
-            if len(batch) == batch_size:
-                record(_edit_batch(batch, results, editing, batch_size))
-                batch.clear()
-        for batch in batches.values():
-            if batch:
-                record(_edit_batch(batch, results, editing, batch_size))
-    rows = [results.rows[item.id] for item in items]
-    _draw_sheet(rows, results, editing)
-    return rows
+        return read_ahead(items, read, ahead=ahead)
 
+    @property
+    def w_plus_shape(self) -> tuple[int, int]:
+        """[L, w_dim] of the suite's generator."""
+        config = self.suite.generator.config
+        return config.num_ws, config.w_dim
 
-def described(editing: Editing, row: Mapping[str, Any]) -> str:
-    """What an edit asked for and gave, such as "yaw 20.0 -> 19.4, before 2.1".
+    def networks(self) -> _Networks:
+        """See `Task`."""
+        return self._networks
 
-    Of what has no named parameter, the group or the direction alone.
-    """
-    parts = []
-    for group, found in row["edits"].items():
-        for each in editing.attributes.get(group, ()):
-            wanted, before, after = (
-                found[when][each.place] / each.unit for when in ("wanted", "before", "after")
-            )
-            parts.append(f"{each.name} {wanted:.1f} -> {after:.1f}, before {before:.1f}")
-        if group not in editing.attributes:
-            parts.append(group)
-    parts += [f"{move.directions}.{move.name} {move.strength:+g}" for move in editing.moves]
-    return "; ".join(parts)
-
-
-def _failed(row: Mapping[str, Any] | None) -> bool:
-    return row is not None and row["status"] != OK
-
-
-def _edit_batch(
-    batch: list[tuple[EmbeddingItem, Embedding]],
-    results: ResultsFolder,
-    editing: Editing,
-    batch_size: int,
-) -> list[dict[str, Any]]:
-    """Edits up to `batch_size` embeddings of one noise and writes their files; returns rows."""
-    begin = time.perf_counter()
-    count = len(batch)
-    padded = batch + batch[:1] * (batch_size - count)
-    w_plus = np.stack([embedding.w_plus for _, embedding in padded])
-    noise: Any = batch[0][1].noise
-    edits, edited, images = _edited(editing, jnp.asarray(w_plus), noise)
-    distances = np.full(batch_size, np.nan)
-    recognition = identity_network(editing.suite)
-    if recognition is not None:
-        before = _draw(editing.suite.generator, jnp.asarray(w_plus), noise)
-        distances = _distances(recognition, before, images)
-    edited, images, distances = jax.device_get((edited, images, distances))
-    parameters = {
-        group: jax.device_get({name: getattr(edit, name).group(group) for name in _MOMENTS})
-        for group, edit in edits.items()
-    }
-    seconds = (time.perf_counter() - begin) / count
-    rows = []
-    for index, (item, embedding) in enumerate(batch):
-        row = _row(editing, item, embedding.header, OK, None)
-        if not (np.isfinite(edited[index]).all() and np.isfinite(images[index]).all()):
-            row |= {"status": NOT_FINITE, "reason": "the edited latent or picture is not finite"}
-            rows.append(row)
-            continue
-        row["edits"] = {
-            group: {name: _numbers(values[index]) for name, values in moments.items()}
-            for group, moments in parameters.items()
-        }
-        distance = float(distances[index])
-        row["identity_distance"] = distance if math.isfinite(distance) else None
-        row["seconds"] = round(seconds, 3)
-        _write_files(results, editing, row, embedding, edited[index], images[index])
-        rows.append(row)
-    return rows
-
-
-_MOMENTS = ("wanted", "before", "after")
-
-
-def _edited(
-    editing: Editing, w_plus: jax.Array, noise: Any
-) -> tuple[dict[str, pie.Edit], jax.Array, jax.Array]:
-    """The edits by group, and the latents and pictures that all edits and moves give."""
-    edits, images = {}, None
-    if editing.targets:
-        edits = pie.edit_groups(
-            editing.suite, w_plus, editing.targets, feedback=editing.feedback, noise=noise
+    @functools.cached_property
+    def _networks(self) -> _Networks:
+        suite = self.suite
+        named = {move.directions for move in self.moves}
+        return _Networks(
+            generator=suite.generator,
+            groups={group: editing_networks(suite, group) for group in self.targets},
+            targets=dict(self.targets),
+            directions={name: suite.directions[name] for name in named},
+            recognition=identity_network(suite),
         )
-        last = list(edits.values())[-1]
-        w_plus, images = last.w_plus, last.images
-    if editing.moves or images is None:
-        for move in editing.moves:
-            w_plus = move.applied(editing.suite, w_plus)
-        images = _draw(editing.suite.generator, w_plus, noise)
-    return edits, w_plus, images
+
+    def signature(self) -> jax.ShapeDtypeStruct:
+        """See `Task`: a latent code."""
+        return jax.ShapeDtypeStruct(self.w_plus_shape, np.float32)
+
+    def default_batch_size(self, inputs: int) -> int:
+        """See `Task`; a generator of its own is drawn with alone."""
+        if self.tuned:
+            return 1
+        most = CPU_BATCH if jax.default_backend() == "cpu" else BATCH
+        devices = jax.local_device_count()
+        return devices * min(most, math.ceil(inputs / devices))
+
+    def batcher(self, size: int, mesh: Mesh) -> OnePassBatcher:
+        """See `Task`."""
+        edit = (tuple(self.moves), tuple(self.targets), self.feedback)
+        return OnePassBatcher(
+            functools.partial(_program, *edit), size, mesh=mesh, variants=("const",)
+        )
+
+    def problem(self, case: LatentCase, saved: Snapshot) -> Problem:
+        """See `Task`."""
+        weights = case.latent.weights
+        generator = None if weights is None else tuned_generator(weights, self.suite)
+        return Problem(
+            case.id,
+            case.latent.w_plus,
+            np.zeros(2, np.uint32),  # nothing is drawn at random
+            saved,
+            variant=case.latent.noise,
+            networks=None if generator is None else {"generator": generator},
+        )
+
+    def result(self, case: LatentCase, outcome: Outcome, row: dict[str, Any]) -> Result:
+        """See `Task`."""
+        latent = case.latent
+        row["settings"] = {
+            "suite": self.suite.name,
+            "noise": latent.header.get("settings.noise"),
+            "feedback": self.feedback,
+            **self.asked,
+        }
+        edited = outcome.result
+        if not edited["finite"]:
+            reason = "the edited latent or picture is not finite"
+            return Result(row | {"status": NOT_FINITE, "reason": reason, "edits": {}})
+        row["edits"] = {
+            group: {name: numbers(values) for name, values in moments.items()}
+            for group, moments in edited["edits"].items()
+        }
+        row["identity_distance"] = number(edited["distance"])
+        row["seconds"] = round(outcome.seconds, 3)
+        # What made the inversion stays in the header, so that an edit can be edited again.
+        header = latent.header | {
+            "id": case.id,
+            "settings.suite": self.suite.name,
+            "settings.generator": self.suite.digest("generator"),
+            "edited": json.dumps(row["settings"]),
+        }
+        if isinstance(latent.weights, str):
+            header["weights"] = latent.weights
+        files = {"edited": encode_png(edited["pixels"])}
+        if self.animation is not None:
+            files |= self._sequence(latent, edited["w_plus"], self.animation)
+        return Result(row, edited["w_plus"], files, header)
+
+    def _sequence(
+        self, latent: Latent, w_plus: np.ndarray, animation: Animation
+    ) -> dict[str, bytes]:
+        """The files of the way from the inversion to its edit, and back."""
+        codes = interpolate(latent.w_plus, w_plus, animation.frames)
+        frames = ping_pong(_draw(self._generator_of(latent), codes, latent.noise))
+        files = {"gif": encode_gif(frames, seconds=2 * animation.seconds)}
+        if animation.mp4:
+            files["mp4"] = encode_mp4(frames, seconds=2 * animation.seconds)
+        return files
+
+    def _generator_of(self, latent: Latent) -> Generator:
+        if latent.weights is None:
+            return self.suite.generator
+        return tuned_generator(latent.weights, self.suite)
+
+    def unloaded(self) -> "Editing":
+        """See `Task`."""
+        return dataclasses.replace(self, suite=dataclasses.replace(self.suite, _loaded={}))
+
+    def described(self, row: Mapping[str, Any]) -> str:
+        """What an edit asked for and gave, such as "yaw 20.0 -> 19.4, before 2.1".
+
+        Of what has no named parameter, the group or the direction alone.
+        """
+        parts = []
+        for group, moments in row["edits"].items():
+            for each in self.attributes.get(group, ()):
+                wanted, before, after = (
+                    moments[when][each.place] / each.unit for when in ("wanted", "before", "after")
+                )
+                parts.append(f"{each.name} {wanted:.1f} -> {after:.1f}, before {before:.1f}")
+            if group not in self.attributes:
+                parts.append(group)
+        parts += [f"{move.directions}.{move.name} {move.strength:+g}" for move in self.moves]
+        return "; ".join(parts)
+
+    def draw_sheet(self, items: Sequence[Item], results: ResultsFolder) -> None:
+        """The contact sheet of a finished folder: source, reconstruction and edit."""
+        rows = [results.rows[item.id] for item in items]
+        cells = []
+        for item, row in list(zip(items, rows, strict=True))[:SHEET_CELLS]:
+            if row["status"] != OK:
+                cells.append(Cell(row["id"], row["status"], (None, None, None)))
+                continue
+            try:
+                latent = read_latent(item, self.w_plus_shape)
+                codes = jnp.asarray(latent.w_plus)[None]
+                image = np.asarray(_draw(self._generator_of(latent), codes, latent.noise)[0])
+            except LatentError:  # gone since it was edited
+                image = None
+            edited = read_image(results.file_path("edited", row["id"])).pixels
+            shown = (_source(row, self.suite.generator.resolution), image, edited)
+            cells.append(Cell(row["id"], self.described(row), shown))
+        count = f"first {len(cells)} of " if len(cells) < len(rows) else ""
+        title = f"source | reconstruction | edited, {count}{len(rows)} embeddings"
+        write_contact_sheet(results.sheet_path, cells, title=title, columns=3)
 
 
-def _row(
-    editing: Editing,
-    item: EmbeddingItem,
-    header: Mapping[str, str],
-    status: str,
-    reason: str | None,
-) -> dict[str, Any]:
-    """A row of `results.jsonl` with every column; those that a failed input lacks are null."""
-    transform = header.get("transform")
-    return {
-        "id": item.id,
-        "input": item.id,
-        "path": str(item.path),
-        "status": status,
-        "reason": reason,
-        "notes": [],
-        "source": header.get("path"),
-        "transform": None if transform is None else json.loads(transform),
-        "psnr": _float(header.get("psnr")),
-        "ssim": None,
-        "perceptual": None,
-        "identity_distance": None,
-        "edits": {},
-        "seconds": None,
-        "key": header.get("key"),
-        "latents": None,
-        "edited": None,
-        "sequence": [],
-        "settings": {
-            "suite": editing.suite.name,
-            "noise": header.get("settings.noise"),
-            "feedback": editing.feedback,
-            **editing.asked,
-        },
-        "versions": versions(),
-    }
+def _program(
+    moves: Sequence[Move], groups: Sequence[str], feedback: int, variant: Hashable
+) -> Callable[[_Networks, jax.Array, jax.Array], dict[str, Any]]:
+    noise: Any = variant
 
+    def edit(networks: _Networks, w_plus: jax.Array, keys: jax.Array) -> dict[str, Any]:
+        del keys
+        generator = networks.generator
+        edits, images, edited = {}, None, w_plus
+        if groups:
+            own = {g: each._replace(generator=generator) for g, each in networks.groups.items()}
+            edits = apply_edits(own, w_plus, networks.targets, feedback=feedback, noise=noise)
+            last = list(edits.values())[-1]
+            edited, images = last.w_plus, last.images
+        if moves or images is None:
+            for move in moves:
+                directions = networks.directions[move.directions]
+                edited = directions.move(edited, move.name, move.strength, rows=move.rows)
+            images = generator.synthesis(edited, noise=noise)
+        distance = jnp.full(len(w_plus), jnp.nan)
+        if networks.recognition is not None:
+            before = generator.synthesis(w_plus, noise=noise)
+            distance = identity.distance(
+                portrait_embeddings(networks.recognition, images),
+                portrait_embeddings(networks.recognition, before),
+            )
+        finite = jnp.isfinite(edited).all((1, 2)) & jnp.isfinite(images).all((1, 2, 3))
+        return {
+            "w_plus": edited,
+            "pixels": to_uint8(images),
+            "distance": distance,
+            "finite": finite,
+            "edits": {
+                group: {name: getattr(each, name).group(group) for name in _MOMENTS}
+                for group, each in edits.items()
+            },
+        }
 
-def _write_files(
-    results: ResultsFolder,
-    editing: Editing,
-    row: dict[str, Any],
-    embedding: Embedding,
-    w_plus: np.ndarray,
-    image: np.ndarray,
-) -> None:
-    """Writes an edit's latents, picture and sequence and enters them in its row."""
-    latents, picture = results.latents_path(row["id"]), results.picture_path(row["id"])
-    # What made the embedding stays in the header, so that an edit can be edited again.
-    metadata = embedding.header | {
-        "id": row["id"],
-        "settings.suite": editing.suite.name,
-        "settings.generator": editing.suite.digest("generator"),
-        "edited": json.dumps(row["settings"]),
-    }
-    tensors = {"w_plus": np.ascontiguousarray(w_plus, np.float32)}
-    written = []
-    try:
-        with atomic_writer(latents) as file:
-            file.write(safetensors.numpy.save(tensors, metadata))
-        write_png(picture, image)
-        if (animation := editing.animation) is not None:
-            codes = pie.interpolate(embedding.w_plus, w_plus, animation.frames)
-            frames = ping_pong(_draw(editing.suite.generator, codes, embedding.noise))
-            path = results.folder / "sequences" / f"{row['id']}.gif"
-            seconds = 2 * animation.seconds
-            write_gif(path, frames, seconds=seconds)
-            written.append(path)
-            if animation.mp4:
-                path = path.with_suffix(".mp4")
-                write_mp4(path, frames, seconds=seconds)
-                written.append(path)
-    except OSError as error:
-        raise cannot_write(str(results.folder), error) from error
-    row["latents"] = latents.relative_to(results.folder).as_posix()
-    row["edited"] = picture.relative_to(results.folder).as_posix()
-    row["sequence"] = [path.relative_to(results.folder).as_posix() for path in written]
-
-
-def _draw_sheet(
-    rows: Sequence[Mapping[str, Any]], results: ResultsFolder, editing: Editing
-) -> None:
-    generator = editing.suite.generator
-    shape, size = (generator.num_ws, generator.config.w_dim), generator.resolution
-    cells = []
-    for row in rows[:SHEET_CELLS]:
-        if row["status"] != OK:
-            cells.append(Cell(row["id"], row["status"], (None, None, None)))
-            continue
-        try:
-            embedding = read_embedding(Path(row["path"]), shape)
-            codes = jnp.asarray(embedding.w_plus)[None]
-            reconstruction = np.asarray(_draw(generator, codes, embedding.noise)[0])
-        except EmbeddingError:  # gone since it was edited
-            reconstruction = None
-        edited = read_image(results.picture_path(row["id"])).pixels
-        pictures = (_source(row, size), reconstruction, edited)
-        cells.append(Cell(row["id"], described(editing, row), pictures))
-    shown = f"first {len(cells)} of " if len(cells) < len(rows) else ""
-    title = f"source | reconstruction | edited, {shown}{len(rows)} embeddings"
-    write_contact_sheet(results.sheet_path, cells, title=title, columns=3)
+    return edit
 
 
 def _source(row: Mapping[str, Any], size: int) -> np.ndarray | None:
-    """The portrait that was embedded, where its file can still be read."""
+    """The portrait that was inverted, where its file can still be read."""
     if row["source"] is None:
         return None
     load = functools.partial(read_image, row["source"])
@@ -382,15 +393,8 @@ def _draw(generator: Generator, w_plus: jax.Array, noise: Any) -> jax.Array:
     return generator.synthesis(w_plus, noise=noise)
 
 
-@jax.jit
-def _distances(recognition: Any, before: jax.Array, after: jax.Array) -> jax.Array:
-    found, wanted = (portrait_embeddings(recognition, images) for images in (after, before))
-    return identity.distance(found, wanted)
-
-
-def _numbers(values: np.ndarray) -> list[float]:
-    return [round(float(value), 5) for value in values]
-
-
 def _float(text: str | None) -> float | None:
-    return None if text in (None, "None") else float(text)
+    try:
+        return None if text is None else number(float(text))
+    except ValueError:
+        return None

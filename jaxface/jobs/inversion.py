@@ -1,179 +1,253 @@
-"""Inverts a collection in one piece: every result in files of its own, one row per portrait.
+"""Inversion as a job: portraits in, latent codes out, by any method."""
 
-An input is one portrait, or, where it is aligned, as many as faces were found in it.
-"""
-
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import contextlib
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxface.errors import UsageError
-from jaxface.jobs.bar import Bar
-from jaxface.jobs.heartbeat import Heartbeat
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.portraits import (
+    Alignment,
     Portrait,
     prefetch_portraits,
     refuse_face_names,
     shown_target,
 )
-from jaxface.jobs.launchers import Share
-from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
-from jaxface.jobs.outputs.results import OK, ResultsFolder, cannot_write
-from jaxface.jobs.outputs.snapshots import read_checkpoint, write_checkpoint
-from jaxface.jobs.runner import PREFETCH, Embedder, Inversion, face_columns
-from jaxface.jobs.storage import remove
-from jaxface.media.images import read_image
-from jaxface.runtime.stopping import Stopped
+from jaxface.jobs.outputs.contact_sheet import SHEET_CELLS, Cell, write_contact_sheet
+from jaxface.jobs.outputs.results import ResultsFolder
+from jaxface.jobs.outputs.rows import OK, Column, Result, number, versions
+from jaxface.jobs.outputs.tuned import tuned_weights
+from jaxface.keys import item_keys
+from jaxface.media.images import encode_png, read_image, to_uint8
+from jaxface.methods.inversion import Inverted, Inverter, check_roles
+from jaxface.metrics import psnr, ssim
+from jaxface.nets import GeneratorConfig
+from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
+from jaxface.solving.procedure import Batcher, make_batcher
+from jaxface.solving.solver import Status
+from jaxface.suite import Suite
 
-CHECKPOINT_FILE = ".checkpoint.safetensors"  # portraits under way when the job was stopped
-SHEET_CELLS = 64  # inputs on the contact sheet; more would make a picture too large to open
+DIVERGED = "diverged"
+NOT_FINITE = "not_finite"
+_BANK = 0x62616E6B  # folded into the seed's key, apart from every item's
+
+COLUMNS = {
+    "face": Column("face"),
+    "transform": Column("json"),
+    "psnr": Column("number"),
+    "ssim": Column("number"),
+    "perceptual": Column("number"),
+    "loss": Column("number"),
+    "steps": Column("integer"),
+    "seconds": Column("number"),
+    "key": Column("text"),
+    "latents": Column("file"),
+    "reconstruction": Column("file"),
+}
 
 
-def invert_collection(
-    items: Sequence[Item],
-    results: ResultsFolder,
-    inversion: Inversion,
-    *,
-    batch_size: int | None = None,
-    retry_failed: bool = False,
-    show_progress: bool = True,
-    stop: Callable[[], bool] = lambda: False,
-) -> list[dict[str, Any]]:
-    """Embeds every item that has no row yet, and draws the contact sheet.
+@dataclasses.dataclass(frozen=True)
+class Inversion:
+    """What is done to each input; a `jaxface.jobs.task.Task`.
 
-    Args:
-      items: with distinct ids.
-      results: open; rows and files go there, batch by batch.
-      inversion: what to do.
-      batch_size: see `jaxface.jobs.runner.Embedder`.
-      retry_failed: do inputs again whose row is not `ok`.
-      show_progress: a progress bar on stderr.
-      stop: asked now and then; when it says so the portraits under way are stored as they are, and
-        the same call goes on with them.
-
-    Returns:
-      One row per portrait, in the order of `items`, faces of one picture from left to right.
-
-    Raises:
-      UsageError: an item's id belongs to another input of this folder, a picture that was begun has
-        other faces than before, or the results cannot be written; what was finished before is kept.
-      SuiteError: the suite lacks a network.
-      Stopped: `stop` said so.
-      JaxfaceError: a process that looks for faces was killed, or the memory ran out.
+    Attributes:
+      suite: has the networks that the method needs.
+      preset: the name that `settings` go by.
+      settings: how a portrait is inverted.
+      seed: of the key that every portrait's key is derived from.
+      alignment: how faces are found and cut out; None where inputs count as aligned portraits.
+      keep_images: whether results hold their reconstructions.
     """
-    _refuse_other_inputs(items, results)
-    if inversion.alignment is not None:
-        refuse_face_names([item.id for item in items])
-    if retry_failed:
-        wanted = {item.id for item in items}
-        failed = [row for row in results.rows.values() if row["status"] != OK]
-        results.forget([row["id"] for row in failed if _input_of(row) in wanted])
-    finished = finished_rows(items, results)
-    pending = [item for item, rows in zip(items, finished, strict=True) if not rows]
-    size = inversion.suite.generator.resolution
 
-    def known(portrait: Portrait) -> bool:
-        if portrait.id not in results.rows:
-            return False
-        _refuse_other_faces(portrait, results)  # a stopped run finished some faces of a picture
-        return True
+    suite: Suite
+    preset: str
+    settings: Inverter
+    seed: int
+    alignment: Alignment | None = None
+    keep_images: bool = True
 
-    with (
-        Bar(len(pending), sum(map(len, finished)), show_progress) as bar,
-        Heartbeat(
-            str(results.folder), Share(), total=len(items), done=len(items) - len(pending)
-        ) as heartbeat,
-        prefetch_portraits(pending, size, inversion.alignment, ahead=PREFETCH) as found,
-    ):
-        embedder = Embedder(
-            inversion, batch_size=batch_size, inputs=len(pending), bar=bar, stop=stop
-        )
-        begun: set[str] = set()
-        checkpoint = str(results.folder / CHECKPOINT_FILE)
-        try:
-            saved = read_checkpoint(checkpoint)
-            for some in embedder.results(found, known=known, saved=saved):
-                results.add(some)
-                inputs = {result.row["input"] for result in some} - begun
-                begun |= inputs
-                heartbeat.advance(len(inputs))
-            remove(checkpoint)
-        except Stopped as stopped:
-            write_checkpoint(checkpoint, stopped.rows)
-            raise
-        except OSError as error:
-            raise cannot_write(str(results.folder), error) from error
-    finished = finished_rows(items, results)
-    _draw_sheet(items, finished, results, size)
-    return [row for rows in finished for row in rows]
-
-
-def finished_rows(items: Sequence[Item], results: ResultsFolder) -> list[list[dict[str, Any]]]:
-    """Each item's rows, faces from left to right; none for an item that is not finished.
-
-    An item of several faces is finished when all of them are.
-    """
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in results.rows.values():
-        found[_input_of(row)].append(row)
-    finished = []
-    for item in items:
-        rows = found.get(item.id, [])
-        if rows and rows[0]["id"] != item.id:  # faces with numbers of their own
-            complete = len(rows) == rows[0]["face"]["of"]
-            rows = sorted(rows, key=lambda row: row["face"]["number"]) if complete else []
-        finished.append(rows)
-    return finished
-
-
-def _draw_sheet(
-    items: Sequence[Item],
-    finished: Sequence[list[dict[str, Any]]],
-    results: ResultsFolder,
-    size: int,
-) -> None:
-    pairs = [(item, row) for item, rows in zip(items, finished, strict=True) for row in rows]
-    cells = []
-    for item, row in pairs[:SHEET_CELLS]:
-        target = shown_target(item, row, size)
-        if row["status"] == OK:
-            found = read_image(results.picture_path(row["id"])).pixels
-            cells.append(Cell(row["id"], _decibels(row["psnr"]), (target, found)))
-        else:
-            cells.append(Cell(row["id"], row["status"], (target, None)))
-    shown = f"first {len(cells)} of " if len(cells) < len(pairs) else ""
-    title = f"target | reconstruction, {shown}{len(pairs)} portraits"
-    write_contact_sheet(results.sheet_path, cells, title=title)
-
-
-def _refuse_other_inputs(items: Sequence[Item], results: ResultsFolder) -> None:
-    """An id that is finished must have come from the same path."""
-    paths = {_input_of(row): row.get("path") for row in results.rows.values()}
-    for item in items:
-        before = paths.get(item.id) or item.path
-        if before != item.path and Path(before).absolute() != Path(item.path).absolute():
-            raise UsageError(
-                f"{results.folder}: {item.id} was made from {before} there, and is {item.path} "
-                "now; use another --out"
-            )
-
-
-def _refuse_other_faces(portrait: Portrait, results: ResultsFolder) -> None:
-    """A picture whose faces were finished in part must still be the same picture."""
-    before = results.rows[portrait.id]
-    here = face_columns(portrait)
-    if any(before.get(name) != value for name, value in here.items()):
-        raise UsageError(
-            f"{results.folder}: {portrait.item.path} has other faces now than when it was begun; "
-            "use another --out"
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """See `Task`; a method's own losses and tuned weights have columns of their own."""
+        losses = [name for name in self.settings.row_losses if name not in COLUMNS]
+        weights = ["weights"] if self.settings.tunes_generator else []
+        return (
+            COLUMNS
+            | dict.fromkeys(losses, Column("number"))
+            | dict.fromkeys(weights, Column("file"))
         )
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """See `Task`."""
+        kept = ("reconstruction",) if self.keep_images else ()
+        return (*kept, "weights") if self.settings.tunes_generator else kept
 
-def _input_of(row: dict[str, Any]) -> str:
-    """The id of the input that a row belongs to."""
-    return row.get("input", row["id"])
+    def description(self) -> dict[str, Any]:
+        """See `Task`."""
+        check_roles(self.settings, self.suite)
+        return {
+            "preset": self.preset,
+            "settings": dataclasses.asdict(self.settings),  # type: ignore
+            "seed": self.seed,
+            "suite": {role: self.suite.digest(role) for role in self.settings.roles()},
+            "alignment": None if self.alignment is None else self.alignment.description(),
+        }
+
+    def shared_columns(self) -> dict[str, Any]:
+        """See `Task`."""
+        return {
+            "settings": {
+                "preset": self.preset,
+                "suite": self.suite.name,
+                "generator": self.suite.digest("generator"),
+                "seed": self.seed,
+                **dataclasses.asdict(self.settings),  # type: ignore
+            },
+            "versions": versions(None if self.alignment is None else self.alignment.versions()),
+        }
+
+    def check_ids(self, ids: Sequence[str]) -> None:
+        """See `Task`."""
+        if self.alignment is not None:
+            refuse_face_names(ids)
+
+    def prefetch(
+        self, items: Sequence[Item], *, ahead: int
+    ) -> contextlib.AbstractContextManager[Iterable[Any]]:
+        """See `Task`."""
+        return prefetch_portraits(items, self._config.resolution, self.alignment, ahead=ahead)
+
+    def networks(self) -> Any:
+        """See `Task`; what a method samples for all portraits is drawn here, once."""
+        return self._networks
+
+    @functools.cached_property
+    def _networks(self) -> Any:
+        self._key_data("")  # small programs of its own, which `jaxface compile` is to compile
+        return self.settings.networks(self.suite, jax.random.fold_in(self._key, _BANK))
+
+    @property
+    def _config(self) -> GeneratorConfig:
+        return self.suite.generator.config
+
+    def signature(self) -> jax.ShapeDtypeStruct:
+        """See `Task`: a portrait."""
+        resolution = self._config.resolution
+        return jax.ShapeDtypeStruct((resolution, resolution, 3), np.float32)
+
+    def default_batch_size(self, inputs: int) -> int:
+        """See `Task`."""
+        return default_batch_size(self._config.resolution, inputs)
+
+    def batcher(self, size: int, mesh: Mesh) -> Batcher:
+        """See `Task`."""
+        return _batcher(self.settings, self._config, size, mesh, self.keep_images)
+
+    def problem(self, case: Portrait, saved: Snapshot) -> Problem:
+        """See `Task`."""
+        self._words[case.id] = words = self._key_data(case.id)
+        return Problem(case.id, case.image.pixels, words, saved)
+
+    def result(self, case: Portrait, outcome: Outcome, row: dict[str, Any]) -> Result:
+        """See `Task`."""
+        row |= {
+            "steps": outcome.steps,
+            "seconds": round(outcome.seconds, 3),
+            "key": "".join(f"{word:08x}" for word in self._words.pop(case.id)),
+        }
+        if outcome.status == Status.DIVERGED:
+            reason = f"the energy or its gradient was not finite after {outcome.steps} steps"
+            again = ", and not with half the step size either" if outcome.restarted else ""
+            return Result(row | {"status": DIVERGED, "reason": reason + again})
+        if outcome.restarted:
+            row["notes"].append("diverged, and was done again with half the step size")
+        w_plus, losses, measures = outcome.result[:3]
+        if not np.isfinite(w_plus).all():
+            return Result(row | {"status": NOT_FINITE, "reason": "the latent code is not finite"})
+        row |= {name: number(measures[name]) for name in ("psnr", "ssim")}
+        row |= {name: number(losses[name]) for name in self.settings.row_losses if name in losses}
+        files = {"reconstruction": encode_png(measures["pixels"])} if self.keep_images else {}
+        if self.settings.tunes_generator:
+            weights = outcome.result[3]
+            files["weights"] = tuned_weights(weights, self.suite, case.id)
+        return Result(row, w_plus, files)
+
+    def unloaded(self) -> "Inversion":
+        """See `Task`."""
+        return dataclasses.replace(self, suite=dataclasses.replace(self.suite, _loaded={}))
+
+    def draw_sheet(self, items: Sequence[Item], results: ResultsFolder) -> None:
+        """The contact sheet of a finished folder: portraits beside their reconstructions."""
+        pairs = [
+            (item, row)
+            for item, rows in zip(items, results.finished(items), strict=True)
+            for row in rows
+        ]
+        cells = []
+        for item, row in pairs[:SHEET_CELLS]:
+            target = shown_target(item, row, self._config.resolution)
+            if row["status"] == OK:
+                image = read_image(results.file_path("reconstruction", row["id"])).pixels
+                cells.append(Cell(row["id"], _decibels(row["psnr"]), (target, image)))
+            else:
+                cells.append(Cell(row["id"], row["status"], (target, None)))
+        shown = f"first {len(cells)} of " if len(cells) < len(pairs) else ""
+        title = f"target | reconstruction, {shown}{len(pairs)} portraits"
+        write_contact_sheet(results.sheet_path, cells, title=title)
+
+    @functools.cached_property
+    def _key(self) -> jax.Array:
+        return jax.random.key(self.seed)
+
+    @functools.cached_property
+    def _words(self) -> dict[str, np.ndarray]:
+        """The words of the keys of portraits in flight."""
+        return {}
+
+    def _key_data(self, portrait_id: str) -> np.ndarray:
+        """The words of a portrait's key."""
+        return np.asarray(jax.random.key_data(item_keys(self._key, [portrait_id])))[0]
+
+
+def default_batch_size(resolution: int, inputs: int) -> int:
+    """For each device 16, about 11 GB at 1024 px; on CPU 4, or above 256 px 1.
+
+    Fewer where there are not that many inputs, but the same number for each device.
+    """
+    each = 16
+    if jax.default_backend() == "cpu":
+        each = 4 if resolution <= 256 else 1
+    devices = jax.local_device_count()
+    return devices * min(each, math.ceil(inputs / devices))
+
+
+@functools.lru_cache(maxsize=8)
+def _batcher(
+    settings: Inverter, config: GeneratorConfig, size: int, mesh: Mesh, keep_images: bool
+) -> Batcher:
+    procedure = settings.procedure(config)
+
+    def finish(networks: Any, targets: Any, variables: Any, keys: jax.Array) -> Any:
+        inverted: Inverted = procedure.finish(networks, targets, variables, keys)
+        measures = _measure(inverted.images, targets.images, keep_images=keep_images)
+        return inverted.w_plus, inverted.losses, measures, inverted.weights
+
+    return make_batcher(dataclasses.replace(procedure, finish=finish), size, mesh=mesh)
+
+
+def _measure(images: jax.Array, targets: jax.Array, *, keep_images: bool) -> dict[str, jax.Array]:
+    """The metrics of the image that is stored, whose pixels are clipped, and its 8 bits."""
+    images = jnp.clip(images, -1, 1)
+    measures = {"psnr": psnr(images, targets), "ssim": ssim(images, targets)}
+    return measures | ({"pixels": to_uint8(images)} if keep_images else {})
 
 
 def _decibels(value: float | None) -> str:

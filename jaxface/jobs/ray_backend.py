@@ -1,4 +1,4 @@
-"""A sharded job on a Ray cluster: the shards are a Ray Data set, and actors write them.
+"""Shards done on a Ray cluster: the shards are a Ray Data set, and actors write them.
 
 Ray places the actors where the cluster has their GPUs, starts more as it grows, and replaces those
 that are lost; what a lost one was writing is done again by another. The folder, its files and the
@@ -20,7 +20,6 @@ import signal
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -28,11 +27,11 @@ from jaxface.errors import JaxfaceError, UsageError
 from jaxface.jobs.bar import Bar
 from jaxface.jobs.heartbeat import Heartbeat
 from jaxface.jobs.inputs.items import Item
-from jaxface.jobs.inputs.portraits import prefetch_portraits
+from jaxface.jobs.job import do_piece
 from jaxface.jobs.outputs.shards import ShardsFolder
-from jaxface.jobs.runner import PREFETCH, Embedder, Inversion
-from jaxface.jobs.shard_worker import progress_of, write_shard
+from jaxface.jobs.runner import PREFETCH, Runner
 from jaxface.jobs.storage import join, names_in, remove, write_bytes
+from jaxface.jobs.task import Plan, Task
 from jaxface.runtime.devices import compute_dtype
 from jaxface.runtime.stopping import Stopped
 
@@ -101,32 +100,30 @@ def actors_dtype(fleet: Fleet) -> str:
         return ray.get(asked.remote())
 
 
-def invert_on_ray(
-    items: Sequence[Item],
-    folder: ShardsFolder,
-    inversion: Inversion,
+def pieces_on_ray(
+    plan: Plan,
+    sink: Any,
+    task: Task,
     fleet: Fleet,
     *,
-    batch_size: int | None = None,
-    keep_images: bool = False,
-    show_progress: bool = True,
-    stop: Callable[[], bool] = lambda: False,
-) -> Counter[str]:
-    """Does all unfinished shards, on the cluster that RAY_ADDRESS names or on one started here.
+    batch_size: int | None,
+    stop: Callable[[], bool],
+    heartbeat: Heartbeat,
+) -> Iterator[dict[str, Any]]:
+    """Does what a plan leaves, on the cluster that RAY_ADDRESS names or on one started here.
 
     Args:
-      items: the whole collection, with distinct ids.
-      folder: open, with a share that is the whole.
-      inversion: what to do.
+      plan: what is left.
+      sink: a `ShardsFolder`, open, with a share that is the whole.
+      task: what to do.
       fleet: who does it.
-      batch_size: see `jaxface.jobs.runner.Embedder`; by default chosen by each actor.
-      keep_images: whether to store reconstructions.
-      show_progress: a progress bar on stderr.
+      batch_size: see `jaxface.jobs.runner.Runner`; by default chosen by each actor.
       stop: asked twice a second; when it says so the actors store what they have of their shards,
         and the next call goes on with it.
+      heartbeat: kept beating.
 
-    Returns:
-      How many portraits have which status, those of earlier runs included.
+    Yields:
+      ``inputs`` and ``statuses`` of each shard as it is finished.
 
     Raises:
       UsageError: Ray is not installed or its cluster cannot be reached.
@@ -134,44 +131,31 @@ def invert_on_ray(
       Stopped: `stop` said so.
     """
     ray = require_ray()
-    waiting, done, statuses = progress_of(items, folder, inversion)
-    with (
-        Bar(len(items) - done, done, show_progress) as bar,
-        Heartbeat(folder.folder, folder.share, total=len(items), done=done) as heartbeat,
-    ):
-        if not waiting:
-            return statuses
-        work = _Work(
-            # Without the networks that were loaded here: every actor has its own.
-            dataclasses.replace(inversion, suite=dataclasses.replace(inversion.suite, _loaded={})),
-            folder.unlocked(),
-            batch_size,
-            keep_images,
-            max(map(len, waiting.values())),
-            os.getcwd(),
-        )
-        word = _StopFlag(folder.folder)
-        with _cluster(ray), word.kept():
-            for row in _polled(lambda: _rows(ray, waiting, work, fleet), stop, word, heartbeat):
-                if row["error"] is not None:
-                    raise JaxfaceError(row["error"])
-                if row["summary"] is None:
-                    continue  # stopped
-                summary = json.loads(row["summary"])
-                statuses.update(summary["statuses"])
-                bar.update(summary["inputs"])
-                heartbeat.advance(summary["inputs"])
-    return statuses
+    if not plan.waiting:
+        return
+    work = _Work(
+        task.unloaded(),  # every actor loads networks of its own
+        sink.unlocked(),
+        batch_size,
+        max(map(len, plan.waiting.values())),
+        os.getcwd(),
+    )
+    flag = _StopFlag(sink.folder)
+    with _cluster(ray), flag.kept():
+        for row in _polled(lambda: _rows(ray, plan.waiting, work, fleet), stop, flag, heartbeat):
+            if row["error"] is not None:
+                raise JaxfaceError(row["error"])
+            if row["summary"] is not None:  # else it was stopped
+                yield json.loads(row["summary"])
 
 
 @dataclasses.dataclass(frozen=True)
 class _Work:
     """What an actor is told."""
 
-    inversion: Inversion
+    task: Task
     folder: ShardsFolder
     batch_size: int | None
-    keep_images: bool
     inputs: int  # of the largest shard, for the size of the batch
     working_folder: str
 
@@ -215,12 +199,11 @@ class _Writer:
             os.chdir(work.working_folder)
         self._bar = Bar(0, 0, show=False)
         self._stop = _StopFlag(work.folder.folder)
-        self._embedder = Embedder(
-            work.inversion,
+        self._runner = Runner(
+            work.task,
             batch_size=work.batch_size,
             inputs=work.inputs,
             bar=self._bar,
-            keep_images=work.keep_images,
             stop=self._stop,
         )
 
@@ -241,15 +224,15 @@ class _Writer:
         return {"summary": [summary], "error": [error]}
 
     def _written(self, number: int, items: Sequence[Item]) -> dict[str, Any]:
-        work, size = self._work, self._work.inversion.suite.generator.resolution
+        work = self._work
         # An actor that was lost after its last write: the shard is there, its answer is not.
         if (summary := work.folder.summary(number)) is not None:
             return summary
-        with prefetch_portraits(items, size, work.inversion.alignment, ahead=PREFETCH) as found:
-            shard = write_shard(
-                number, iter(found), len(items), work.folder, self._embedder, self._bar
+        with work.task.prefetch(items, ahead=PREFETCH) as prepared:
+            shard = do_piece(
+                number, iter(prepared), len(items), work.folder, self._runner, self._bar
             )
-        return {"inputs": shard.inputs, "statuses": shard.statuses}
+        return {"inputs": shard.inputs, "statuses": dict(shard.statuses)}
 
 
 def _rows(ray: Any, waiting: dict[int, list[Item]], work: _Work, fleet: Fleet) -> Iterator[Any]:
@@ -310,7 +293,7 @@ def _cluster(ray: Any) -> Iterator[None]:
 def _polled(
     rows: Callable[[], Iterator[Any]],
     stop: Callable[[], bool],
-    word: _StopFlag,
+    flag: _StopFlag,
     heartbeat: Heartbeat,
 ) -> Iterator[Any]:
     """`rows()`, read in a thread of its own, so that a request to stop is heard between two.
@@ -331,7 +314,7 @@ def _polled(
     last = math.inf
     while time.monotonic() < last:
         if last == math.inf and stop():
-            word.give()
+            flag.give()
             last = time.monotonic() + _SHUTDOWN_TIMEOUT
         try:
             kind, value = answers.get(timeout=0.5)

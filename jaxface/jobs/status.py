@@ -8,7 +8,8 @@ from typing import Any
 
 from jaxface.errors import UsageError
 from jaxface.jobs.heartbeat import read_heartbeats
-from jaxface.jobs.outputs.results import OK, ROWS_FILE, read_job
+from jaxface.jobs.outputs.results import ROWS_FILE, read_job
+from jaxface.jobs.outputs.rows import FILES, OK
 from jaxface.jobs.outputs.shards import SHARDS, finished_shards, results_in, shard_name, shard_of
 from jaxface.jobs.storage import join, publish, read_bytes, staged
 
@@ -134,7 +135,9 @@ def merge(folder: str) -> Counter[str]:
                     seen[row["id"]] = row["input"]
                     statuses[row["status"]] += 1
                     row["latents"] = None if result.w_plus is None else name
-                    row["reconstruction"] = None if result.png is None else name
+                    for column in {FILES[kind].column for kind in FILES} & row.keys():
+                        stored = any(FILES[kind].column == column for kind in result.files)
+                        row[column] = _named(row[column], name if stored else None)
                     index.write(json.dumps(row | {"shard_row": place}, allow_nan=False) + "\n")
                 inputs += len(set(seen.values()))
         if inputs != job["inputs"]["count"]:
@@ -143,6 +146,13 @@ def merge(folder: str) -> Counter[str]:
             )
         publish(temporary, path, replace=True)
     return statuses
+
+
+def _named(empty: Any, name: str | None) -> Any:
+    """The column of files that lie in a shard: its name, in a list where there may be several."""
+    if isinstance(empty, list):
+        return [name] if name else []
+    return name if name is not None else empty
 
 
 def _rows(folder: str) -> tuple[int, Counter[str]]:

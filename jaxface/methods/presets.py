@@ -1,4 +1,4 @@
-"""Settings by name, each named after its source."""
+"""Methods of inversion by name, each named after the source of its settings."""
 
 import dataclasses
 import difflib
@@ -6,9 +6,10 @@ from collections.abc import Collection
 from typing import Any
 
 from jaxface.errors import UsageError
-from jaxface.methods import image2stylegan, pie
+from jaxface.methods import encoder, image2stylegan, pie, pti
+from jaxface.methods.inversion import Inverter
 
-PRESETS: dict[str, pie.Settings] = {
+PRESETS: dict[str, Inverter] = {
     "pie_embedded": pie.EMBEDDED,
     "pie_embedded_all": pie.EMBEDDED_ALL,
     "pie_embedded_all_direct": pie.without_w_stage(pie.EMBEDDED_ALL),
@@ -16,22 +17,29 @@ PRESETS: dict[str, pie.Settings] = {
     "pie_paper_all": pie.PAPER_ALL,
     "pie_paper_all_direct": pie.without_w_stage(pie.PAPER_ALL),
     "image2stylegan": image2stylegan.PAPER,
+    "psp": encoder.PSP,
+    "e4e": encoder.E4E,
+    "w_encoder": encoder.W,
+    "restyle": encoder.RESTYLE,
+    "pti": pti.PTI_REPO,
+    "pti_e4e": pti.PTI_E4E,
+    "pti_embedded": pti.PTI_EMBEDDED,
 }
 
 
-def preset(name: str, **changes: Any) -> pie.Settings:
-    """The settings of that name with some fields changed.
+def preset(name: str, **changes: Any) -> Any:
+    """The method of that name, an `Inverter`, with some fields of its settings changed.
 
     Raises:
       UsageError: no preset, or no field, of that name; the message gives the nearest.
     """
     if name not in PRESETS:
         raise UsageError(_unknown("preset", name, PRESETS))
-    fields = [field.name for field in dataclasses.fields(pie.Settings)]
+    fields = [field.name for field in dataclasses.fields(PRESETS[name])]  # type: ignore
     for field in changes:
         if field not in fields:
             raise UsageError(_unknown("setting", field, fields))
-    return dataclasses.replace(PRESETS[name], **changes)
+    return dataclasses.replace(PRESETS[name], **changes)  # type: ignore
 
 
 def _unknown(kind: str, name: str, known: Collection[str]) -> str:

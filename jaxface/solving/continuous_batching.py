@@ -17,7 +17,7 @@ with them (encoding, writing) overlaps with the device's work.
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -59,12 +59,16 @@ class Problem:
       inputs: pytree of NumPy arrays: the row of what `start` and `targets` take, without axis N.
       key: `jax.random.key_data` of its key, of the default kind; see `jaxface.keys.item_keys`.
       saved: where it goes on; default: at the beginning.
+      variant: which program solves it, where there are several; see `jaxface.solving.one_pass`.
+      networks: fields of the networks that are replaced for it, see there; None: none.
     """
 
     name: str
     inputs: Any
     key: np.ndarray
     saved: Snapshot = Snapshot()
+    variant: Hashable = None
+    networks: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,8 +308,10 @@ class ContinuousBatcher:
         steps, states = [], []
         for pool in self._pools:
             begin = self.solver.init_programs[pool.stage.name]
-            programs.append(begin.compiled(variables, numbers, numbers, scale))
-            state = self._abstract(jax.eval_shape(begin.fn, variables, numbers, numbers, scale))
+            programs.append(begin.compiled(networks, variables, numbers, numbers, scale))
+            state = self._abstract(
+                jax.eval_shape(begin.fn, networks, variables, numbers, numbers, scale)
+            )
             (step,) = self.solver.iterations[pool.stage.name].compiled(
                 state, (networks, targets, keys), pool.chunk
             )
@@ -324,11 +330,7 @@ class ContinuousBatcher:
         ]
 
     def _abstract(self, tree: Any) -> Any:
-        """Shapes with the placement that `Solver.place` would give them."""
-        sharding = self.solver.row_sharding
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
-        )
+        return self.solver.placement.abstract_rows(tree)
 
     def _under_way(self) -> float:
         """The sum of the fractions that rows under way have done."""
@@ -379,7 +381,7 @@ class ContinuousBatcher:
         else:
             variables = self._previous_variables(pool, networks, inputs, entering)
         begin = self.solver.init_programs[pool.stage.name]
-        state = place(begin(place(variables), *place((status, steps, scale))))
+        state = place(begin(networks, place(variables), *place((status, steps, scale))))
         take = np.zeros(self.size, bool)
         take[[slot for slot, _ in entering]] = True
         if pool.state is None:
@@ -401,8 +403,8 @@ class ContinuousBatcher:
         """[N, ...] variables that the stage before left, as rows brought them."""
         shapes = jax.eval_shape(self._start.fn, networks, inputs)
         for stage in self.solver.stages[: pool.number - 1]:
-            shapes = jax.eval_shape(stage.start, shapes)
-        before = jax.eval_shape(self.solver.stages[pool.number - 1].start, shapes)
+            shapes = jax.eval_shape(stage.start, networks, shapes)
+        before = jax.eval_shape(self.solver.stages[pool.number - 1].start, networks, shapes)
         leaves = [np.zeros(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(before)]
         for slot, row in entering:
             if not row.saved.begun:

@@ -33,11 +33,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from jaxface.runtime.iteration import Iteration, Phase, Program, Strategy, platform_strategy
-
-DATA_AXIS = "data"
+from jaxface.solving.placement import Placement
 
 Energy = Callable[[Any, Any, Any, jax.Array, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 
@@ -60,8 +59,8 @@ class Stage:
       energy: see the module; traceable, and no row's loss may depend on another row.
       optimizer: any optax transformation; it sees one row at a time.
       steps: how many, >= 1.
-      start: makes this stage's variables from those the stage before left (from the caller's, for
-        the first stage): a pytree whose leaves are [N, ...].
+      start: (networks, variables) -> this stage's variables, a pytree whose leaves are [N, ...],
+        from those the stage before left (from the caller's, for the first stage).
       stop_below: a row stops when its loss is below this; None: never.
       stop_on: the metric that stands there in the place of the loss; None: the loss.
     """
@@ -70,7 +69,7 @@ class Stage:
     energy: Energy
     optimizer: optax.GradientTransformation
     steps: int
-    start: Callable[[Any], Any] = lambda variables: variables
+    start: Callable[[Any, Any], Any] = lambda networks, variables: variables
     stop_below: float | None = None
     stop_on: str | None = None
 
@@ -171,15 +170,11 @@ class Solver:
             raise ValueError(f"Solver: stages need distinct names, at least one; got {names}.")
         if chunk < 1:
             raise ValueError(f"Solver: chunk must be >= 1, got {chunk}.")
-        if mesh is not None and DATA_AXIS not in mesh.axis_names:
-            raise ValueError(
-                f"Solver: the mesh needs an axis {DATA_AXIS!r}, got {mesh.axis_names}."
-            )
+        self.placement = Placement(mesh)
         if strategy is None and mesh is not None:
             strategy = platform_strategy(mesh.devices.flat[0].platform)
         self.stages = tuple(stages)
         self.chunk = chunk
-        self.mesh = mesh
         self.init_programs = {
             stage.name: Program(functools.partial(_initial_state, stage)) for stage in stages
         }
@@ -238,7 +233,9 @@ class Solver:
         for number, stage in enumerate(self.stages):
             # A converged row met the last stage's threshold, not this one's.
             status = np.where(status == Status.CONVERGED, Status.RUNNING, status)
-            state = self.place(self.init_programs[stage.name](variables, status, steps, scale))
+            state = self.place(
+                self.init_programs[stage.name](networks, variables, status, steps, scale)
+            )
             constants = (networks, targets, self.stage_keys(keys, number))
             iteration, chunks, first = self.iterations[stage.name], [], 0
             while first < stage.steps and np.any(status == Status.RUNNING):
@@ -283,23 +280,15 @@ class Solver:
         return self.place(_fold_in(keys, number))
 
     def place(self, tree: Any) -> Any:
-        """Puts a pytree of [N, ...] arrays on the devices, rows split over the mesh."""
-        return jax.device_put(tree, self.row_sharding)
-
-    @property
-    def row_sharding(self) -> NamedSharding | None:
-        """Of [N, ...] arrays: rows split over the mesh; None without a mesh."""
-        return self._sharding(PartitionSpec(DATA_AXIS))
+        """See `Placement.place`."""
+        return self.placement.place(tree)
 
     def replicate(self, tree: Any) -> Any:
-        """Puts a pytree of arrays on the devices, whole on each."""
-        return jax.device_put(tree, self._sharding(PartitionSpec()))
+        """See `Placement.replicate`."""
+        return self.placement.replicate(tree)
 
     def _programs(self) -> list[Program | Iteration]:
         return [*self.init_programs.values(), *self.iterations.values()]
-
-    def _sharding(self, spec: PartitionSpec) -> NamedSharding | None:
-        return None if self.mesh is None else NamedSharding(self.mesh, spec)
 
     def _check_rows(self, variables, targets, keys, mask) -> int:
         rows = keys.shape[0] if keys.ndim == 1 else 0
@@ -310,7 +299,7 @@ class Solver:
                     f"Solver: {jax.tree_util.keystr(path)} has shape {np.shape(leaf)}; the first "
                     f"axis must be the {rows} rows that keys (shape {keys.shape}) give."
                 )
-        devices = 1 if self.mesh is None else self.mesh.shape[DATA_AXIS]
+        devices = self.placement.devices
         if rows < 1 or rows % devices:
             raise ValueError(
                 f"Solver: {rows} rows do not divide over {devices} devices; pad the batch and mask "
@@ -367,11 +356,17 @@ class _Step:
 
 
 def _initial_state(
-    stage: Stage, variables: Any, status: jax.Array, steps: jax.Array, scale: jax.Array
+    stage: Stage,
+    networks: Any,
+    variables: Any,
+    status: jax.Array,
+    steps: jax.Array,
+    scale: jax.Array,
 ) -> State:
     # Copied, because the iteration donates its carry and the caller keeps the variables: without
     # the copy, an input that comes out unchanged would share its buffer.
-    variables = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), stage.start(variables))
+    variables = stage.start(networks, variables)
+    variables = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), variables)
     return State(
         variables=variables,
         optimizer=jax.vmap(stage.optimizer.init)(variables),

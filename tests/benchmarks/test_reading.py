@@ -21,7 +21,7 @@ def pictures(tmp_path):
 
 def test_slow_reading_shows(pictures, tiny_suite, monkeypatch, capsys):
     quick_slots.install(monkeypatch, lambda size: quick_slots.QuickSlots(size, seconds=0.05))
-    read = reading.prefetch_portraits
+    read = reading.Inversion.prefetch
     delays = iter([0, 0, 0, 0.3, 0.3])  # a quick job of three readings, a slow one of two
 
     def delayed(*args, **options):
@@ -36,7 +36,7 @@ def test_slow_reading_shows(pictures, tiny_suite, monkeypatch, capsys):
 
         return slow()
 
-    monkeypatch.setattr(reading, "prepared", delayed)
+    monkeypatch.setattr(reading.Inversion, "prefetch", delayed)
     out = pictures / "result.json"
     call = ["benchmark", "input", str(pictures), "--suite", str(tiny_suite), "--batch-size", "1"]
     call += ["--portraits", "4"]

@@ -80,7 +80,7 @@ def test_shards_compile_nothing_after_the_first(tmp_path, tiny_suite, photos):
     ("options", "message"),
     [
         (["--inputs", "0"], "--inputs: expected at least 1, got 0"),
-        (["--reconstructions"], "--reconstructions is of use only with --shard-size"),
+        (["--reconstructions"], "--reconstructions requires --shard-size"),
         (["--devices", "9"], "--devices 9: this process has 8; compile where there are 9"),
         (["--batch-size", "0"], "--batch-size: expected at least 1, got 0"),
         ([], "there is no compilation cache"),

@@ -189,7 +189,7 @@ def test_embeddings_move_along_directions(run, embedded, with_directions, tmp_pa
         (("--direction", "latent=1"), "directions in z"),
         (("--direction", "age=1", "--rows", "3-1"), "expected such as 0-3"),
         (("--direction", "age=1", "--rows", "0-6"), "expected rows in 0..5"),
-        (("--yaw", 3, "--rows", "0-2"), "--rows is of use only with --direction"),
+        (("--yaw", 3, "--rows", "0-2"), "--rows requires --direction"),
     ],
 )
 def test_directions_that_cannot_be_are_refused(run, embedded, with_directions, moves, words):

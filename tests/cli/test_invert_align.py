@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 import jaxface
 from jaxface.cli import main
-from jaxface.jobs import runner as embedding
+from jaxface.jobs import runner
 from jaxface.media import detection as faces
 from jaxface.media.images import read_image, to_uint8
 from jaxface.weights import load_network, save_network
@@ -216,14 +216,14 @@ def test_picture_stopped_between_its_faces_goes_on_with_the_missing_ones(
     expected = invert("in/group.png", batch_size=1, out="whole")[1]
     calls = []
 
-    def once(self, *arguments, finished=embedding.Embedder._finished):
+    def once(self, *arguments, finished=runner.Runner._finished):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return finished(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(embedding.Embedder, "_finished", once)
+        patch.setattr(runner.Runner, "_finished", once)
         status, rows, printed = invert("in/group.png", batch_size=1)
     assert status == 130
     assert list(rows) == ["in/group.png#1"]
@@ -291,10 +291,10 @@ def test_folder_of_an_earlier_version_goes_on(invert, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "align", "message"),
     [
-        (["--face", "largest"], False, "--face is of use only with --align"),
-        (["--workers", "2"], False, "--workers is of use only with --align"),
+        (["--face", "largest"], False, "--face requires --align"),
+        (["--workers", "2"], False, "--workers requires --align"),
         (["--workers", "-1"], True, "--workers: expected 0 or more, got -1"),
-        (["--landmarks", "fan.safetensors"], False, "--landmarks is of use only with --align"),
+        (["--landmarks", "fan.safetensors"], False, "--landmarks requires --align"),
         (["--landmarks", "fan.safetensors"], True, "fan.safetensors: no such file"),
         (["--face", "smallest"], True, "invalid choice: 'smallest'"),
     ],

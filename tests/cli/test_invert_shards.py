@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from jaxface.cli import main
-from jaxface.jobs import runner as embedding
+from jaxface.jobs import runner
 from jaxface.jobs.outputs.shard_formats import read_shard
 from tests import quick_slots
 from tests.shard_jobs import (
@@ -186,8 +186,8 @@ def test_batch_size_is_fitted_to_the_memory_or_refused(photos, tiny_suite, monke
             assert image.shape == (16, 16, 3)
             return 1_000_000 + 10_000_000 * self.size
 
-    monkeypatch.setattr(embedding.Embedder, "_slots_of", lambda self, size: Sized(size, seconds=0))
-    monkeypatch.setattr(embedding, "memory_bytes", lambda: 200_000_000)
+    monkeypatch.setattr(runner.Runner, "_batcher_of", lambda self, size: Sized(size, seconds=0))
+    monkeypatch.setattr(runner, "memory_bytes", lambda: 200_000_000)
     call = ["invert", "in", "--suite", str(tiny_suite), "--out"]
     # 24 inputs on 8 devices are 3 for each and would need 241 MB; 2 would leave devices out.
     assert main([*call, "chosen"]) == 1
@@ -195,6 +195,6 @@ def test_batch_size_is_fitted_to_the_memory_or_refused(photos, tiny_suite, monke
     assert main([*call, "asked", "--batch-size", "24"]) == 2
     printed = capsys.readouterr().err
     assert "a batch of 24 does not fit: it needs 0.241 GB of 0.2 GB" in printed
-    monkeypatch.setattr(embedding, "memory_bytes", lambda: 50_000_000)
+    monkeypatch.setattr(runner, "memory_bytes", lambda: 50_000_000)
     assert main([*call, "none"]) == 2
     assert "a batch of 8 does not fit" in capsys.readouterr().err

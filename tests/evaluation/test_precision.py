@@ -12,7 +12,7 @@ from jaxface import load_suite
 from jaxface.cli import main
 from jaxface.evaluation.precision import Parity
 from jaxface.methods import pie
-from jaxface.methods.pie.embedding import read_targets
+from jaxface.methods.pie.inversion import read_targets
 from jaxface.runtime.devices import compute_dtype
 from jaxface.solving.solver import Solver
 
@@ -43,7 +43,9 @@ def test_convolutions_are_bfloat16_and_the_islands_float32(tiny_suite):
     integers = jax.ShapeDtypeStruct((2,), jnp.int32)
     scale = jax.ShapeDtypeStruct((2,), jnp.float32)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
-    state = jax.eval_shape(solver.init_programs["w_plus"].fn, w, integers, integers, scale)
+    state = jax.eval_shape(
+        solver.init_programs["w_plus"].fn, networks, w, integers, integers, scale
+    )
     (phase,) = solver.iterations["w_plus"].phases
     traced = jax.make_jaxpr(phase.fn)(state, (networks, targets, keys), None, jnp.int32(0))
     after, outputs = traced.out_avals[: len(jax.tree.leaves(state))], traced.out_avals

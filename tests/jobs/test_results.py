@@ -77,7 +77,10 @@ def test_damage_before_the_last_line_is_refused_by_line(tmp_path):
 def test_finished_row_without_its_files_is_taken_back(tmp_path):
     with ResultsFolder(tmp_path, SETTINGS) as results:
         for item_id in ("x/kept.png", "x/lost.png"):
-            for path in (results.latents_path(item_id), results.picture_path(item_id)):
+            for path in (
+                results.latents_path(item_id),
+                results.file_path("reconstruction", item_id),
+            ):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
         results.append([{**failed(i), "status": "ok"} for i in ("x/kept.png", "x/lost.png")])

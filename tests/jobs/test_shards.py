@@ -14,8 +14,10 @@ from jaxface.jobs import heartbeat
 from jaxface.jobs import storage as places
 from jaxface.jobs.heartbeat import Heartbeat
 from jaxface.jobs.inputs.items import Item
+from jaxface.jobs.inversion import COLUMNS as ROW_COLUMNS
 from jaxface.jobs.launchers import Share, share_of_this_process
-from jaxface.jobs.outputs.results import Result, ResultsFolder
+from jaxface.jobs.outputs.results import ResultsFolder
+from jaxface.jobs.outputs.rows import Result
 from jaxface.jobs.outputs.shard_formats import read_shard, shard_writer
 from jaxface.jobs.outputs.shards import ShardsFolder, job_description, results_in, shard_of
 from jaxface.jobs.status import describe, merge, overview
@@ -44,7 +46,8 @@ def result(item_id: str, status: str = "ok", png: bytes | None = None) -> Result
         return Result(row)
     row |= {"psnr": 20.25, "steps": 4, "key": "0" * 16}
     number = float(shard_of(item_id, 1000))
-    return Result(row, np.full(SHAPE, number, np.float32) + np.arange(4, dtype=np.float32), png)
+    files = {} if png is None else {"reconstruction": png}
+    return Result(row, np.full(SHAPE, number, np.float32) + np.arange(4, dtype=np.float32), files)
 
 
 def items(count: int) -> list[Item]:
@@ -70,20 +73,20 @@ def do_shard(folder: ShardsFolder, number: int, count: int = 20) -> None:
 def test_what_is_put_in_comes_out(tmp_path, kind):
     path = str(tmp_path / f"shard.{kind}")
     put = [result("a.png", png=b"\x89PNG"), result("b.png#2"), result("c.png", "corrupt")]
-    writer = shard_writer(path, kind, w_plus_shape=SHAPE)
+    writer = shard_writer(path, kind, w_plus_shape=SHAPE, columns=ROW_COLUMNS)
     writer.append(put[:2])
     writer.append([])
     writer.append(put[2:])
     writer.close()
     got = list(read_shard(path))
     assert [r.row for r in got] == [r.row for r in put]
-    assert [r.png for r in got] == [b"\x89PNG", None, None]
+    assert [r.files.get("reconstruction") for r in got] == [b"\x89PNG", None, None]
     for one, other in zip(got, put, strict=True):
         assert (one.w_plus is None) == (other.w_plus is None)
         if one.w_plus is not None:
             np.testing.assert_array_equal(one.w_plus, other.w_plus)
     empty = str(tmp_path / f"empty.{kind}")
-    shard_writer(empty, kind, w_plus_shape=SHAPE).close()
+    shard_writer(empty, kind, w_plus_shape=SHAPE, columns=ROW_COLUMNS).close()
     assert list(read_shard(empty)) == []
 
 
@@ -116,7 +119,7 @@ def out(request, tmp_path):
 @pytest.mark.parametrize("kind", ["parquet", "array_record"])
 def test_every_input_once_over_other_numbers_of_processes(out, kind):
     """One process of two does its share and dies in another shard; three others do the rest."""
-    with ShardsFolder(out, job(kind=kind), Share(0, 2), SHAPE) as folder:
+    with ShardsFolder(out, job(kind=kind), Share(0, 2), SHAPE, columns=ROW_COLUMNS) as folder:
         assert folder.mine() == [0, 2]
         do_shard(folder, 0)
         with contextlib.suppress(RuntimeError), folder.writer(2) as shard:
@@ -128,7 +131,9 @@ def test_every_input_once_over_other_numbers_of_processes(out, kind):
     before = places.read_bytes(f"{out}/shards/00000-of-00004.{kind}")
     done = []
     for index in range(3):
-        with ShardsFolder(out, job(kind=kind), Share(index, 3), SHAPE) as folder:
+        with ShardsFolder(
+            out, job(kind=kind), Share(index, 3), SHAPE, columns=ROW_COLUMNS
+        ) as folder:
             for number in set(folder.mine()) - folder.finished().keys():
                 do_shard(folder, number)
                 done.append(number)
@@ -146,7 +151,7 @@ def test_every_input_once_over_other_numbers_of_processes(out, kind):
 
 
 def test_finished_shard_is_never_written_again(out):
-    with ShardsFolder(out, job(), Share(), SHAPE) as folder:
+    with ShardsFolder(out, job(), Share(), SHAPE, columns=ROW_COLUMNS) as folder:
         do_shard(folder, 1)
         path = f"{out}/shards/00001-of-00004.parquet"
         before = places.read_bytes(path)
@@ -157,7 +162,7 @@ def test_finished_shard_is_never_written_again(out):
 
 
 def test_other_settings_or_inputs_are_refused_by_name(out):
-    with ShardsFolder(out, job(), Share(), SHAPE):
+    with ShardsFolder(out, job(), Share(), SHAPE, columns=ROW_COLUMNS):
         pass
     for changed, message in (
         (job() | {"seed": 1}, "seed was 0 and is now 1"),
@@ -165,17 +170,20 @@ def test_other_settings_or_inputs_are_refused_by_name(out):
         (job(shard_size=10), "shards.count was 4 and is now 2"),
         (job(kind="array_record"), "shards.format was 'parquet'"),
     ):
-        with pytest.raises(UsageError, match=message), ShardsFolder(out, changed, Share(), SHAPE):
+        with (
+            pytest.raises(UsageError, match=message),
+            ShardsFolder(out, changed, Share(), SHAPE, columns=ROW_COLUMNS),
+        ):
             pass
 
 
 def test_second_job_on_the_folder_is_refused(tmp_path):
     out = str(tmp_path / "out")
-    with ShardsFolder(out, job(), Share(0, 2), SHAPE):
+    with ShardsFolder(out, job(), Share(0, 2), SHAPE, columns=ROW_COLUMNS):
         for share in (Share(0, 2), Share(0, 3), Share(1, 3)):
             with (
                 pytest.raises(UsageError, match="another process is writing there"),
-                ShardsFolder(out, job(), share, SHAPE),
+                ShardsFolder(out, job(), share, SHAPE, columns=ROW_COLUMNS),
             ):
                 pass
         with (
@@ -183,9 +191,9 @@ def test_second_job_on_the_folder_is_refused(tmp_path):
             ResultsFolder(tmp_path / "out", {}),
         ):
             pass
-        with ShardsFolder(out, job(), Share(1, 2), SHAPE):
+        with ShardsFolder(out, job(), Share(1, 2), SHAPE, columns=ROW_COLUMNS):
             pass
-    with ShardsFolder(out, job(), Share(0, 3), SHAPE):
+    with ShardsFolder(out, job(), Share(0, 3), SHAPE, columns=ROW_COLUMNS):
         pass
 
 
@@ -197,14 +205,14 @@ def test_second_job_on_an_object_store_is_refused_while_the_first_is_heard(monke
         for share in (Share(0, 2), Share(0, 3)):
             with (
                 pytest.raises(UsageError, match="on there is writing there"),
-                ShardsFolder(out, job(), share, SHAPE),
+                ShardsFolder(out, job(), share, SHAPE, columns=ROW_COLUMNS),
             ):
                 pass
-        with ShardsFolder(out, job(), Share(1, 2), SHAPE):
+        with ShardsFolder(out, job(), Share(1, 2), SHAPE, columns=ROW_COLUMNS):
             pass
         now = heartbeat.time.time()
         monkeypatch.setattr(heartbeat.time, "time", lambda: now + heartbeat.HEARTBEAT_TIMEOUT + 1)
-        with ShardsFolder(out, job(), Share(0, 2), SHAPE):
+        with ShardsFolder(out, job(), Share(0, 2), SHAPE, columns=ROW_COLUMNS):
             pass
 
 
@@ -214,7 +222,7 @@ def test_status_tells_progress_failures_rate_and_lost_processes(out, monkeypatch
     monkeypatch.setattr(heartbeat.socket, "gethostname", lambda: "there")
     count = [sum(shard_of(item.id, 4) == n for item in items(20)) for n in range(4)]
     with (
-        ShardsFolder(out, job(), Share(0, 2), SHAPE) as folder,
+        ShardsFolder(out, job(), Share(0, 2), SHAPE, columns=ROW_COLUMNS) as folder,
         Heartbeat(out, Share(0, 2), total=count[0] + count[2], done=0) as beat,
     ):
         monkeypatch.setattr(heartbeat.socket, "gethostname", lambda: "here")
@@ -246,7 +254,7 @@ def test_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     import errno
 
     out = str(tmp_path / "out")
-    with ShardsFolder(out, job(), Share(), SHAPE) as folder:
+    with ShardsFolder(out, job(), Share(), SHAPE, columns=ROW_COLUMNS) as folder:
 
         def full(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -263,7 +271,7 @@ def test_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["parquet", "array_record"])
 def test_full_disk_is_an_os_error_in_either_format(tmp_path, kind):
-    writer = shard_writer(str(tmp_path / "shard"), kind, w_plus_shape=SHAPE)
+    writer = shard_writer(str(tmp_path / "shard"), kind, w_plus_shape=SHAPE, columns=ROW_COLUMNS)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def write():

@@ -14,8 +14,7 @@ from pie_reference import LinearFeatures, LinearGenerator
 
 from jaxface.errors import SuiteError, UsageError
 from jaxface.keys import item_keys
-from jaxface.methods import image2stylegan, pie
-from jaxface.methods.pie import embedding
+from jaxface.methods import image2stylegan, inversion, pie
 from jaxface.methods.presets import PRESETS, preset
 from jaxface.metrics import psnr
 from jaxface.nets import VGG16, Generator, GeneratorConfig, VGGConfig
@@ -110,10 +109,10 @@ def test_eight_devices_give_what_one_gives(suite, portraits, batch):
     assert_same_embedding(sharded, slice(0, 6), batch, slice(0, 6))
     assert sharded.status.tolist() == [Status.RUNNING] * 6 + [Status.PADDING] * 2
     assert sharded.steps.tolist() == [24] * 6 + [0] * 2
-    used = embedding._embedder(SHORT, suite.generator.num_ws, mesh, 6)
+    used = inversion.compiled(SHORT, suite.generator.config, mesh=mesh, chunk=6)
     steps = [
         program
-        for iteration in used.solver.iterations.values()
+        for iteration in used._solver.iterations.values()
         for program in iteration.programs.values()
     ]
     assert len(steps) == 2

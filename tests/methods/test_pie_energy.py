@@ -57,7 +57,7 @@ def problem():
 
 def value(settings, networks, images, w, keys):
     """The energy outside a compiled program: tens of settings, whose operations compile once."""
-    targets = pie.embedding.read_targets(settings, networks, images)
+    targets = pie.inversion.read_targets(settings, networks, images)
     return energy(settings, L, None, w, networks, targets, keys, jnp.int32(0))
 
 

@@ -5,7 +5,7 @@ import os
 import jax
 import pytest
 
-from jaxface.jobs.runner import default_batch_size
+from jaxface.jobs.inversion import default_batch_size
 from jaxface.runtime.devices import data_mesh, divisor_mesh, memory_bytes
 
 

@@ -32,7 +32,7 @@ def energy(variables, networks, targets, keys, step):
 def stages(steps=(12, 10)):
     return [
         Stage("coarse", energy, optax.adam(0.2), steps[0], stop_below=THRESHOLD),
-        Stage("fine", energy, optax.sgd(0.1), steps[1], start=lambda v: v + 0.5),
+        Stage("fine", energy, optax.sgd(0.1), steps[1], start=lambda _, v: v + 0.5),
     ]
 
 
@@ -202,7 +202,7 @@ def test_half_the_step_saves_a_row():
         overflow = jnp.where(square > 100, jnp.inf, 0.0)
         return targets["curvature"] * square + overflow, {}
 
-    stage = Stage("only", steep, optax.sgd(0.3), 12, start=lambda v: v + 1.0)
+    stage = Stage("only", steep, optax.sgd(0.3), 12, start=lambda _, v: v + 1.0)
     solver = Solver([stage], chunk=2)
     machine = ContinuousBatcher(solver, 2, start=start, targets=lambda n, i: i, finish=finish)
     inputs = rows(3)

@@ -86,7 +86,7 @@ def test_stages_hand_over_their_variables():
         x = variables["x"].mean(axis=1)
         return quadratic({"x": x}, networks, targets, keys, step)
 
-    def widen(variables):
+    def widen(networks, variables):
         return {"x": jnp.stack([variables["x"]] * 5, axis=1)}
 
     first = stage("narrow", steps=10)

@@ -36,10 +36,10 @@ class Item:
     """One input.
 
     Attributes:
-      id: unique within the job; a relative path with "/" between its parts. path: where it comes
-      from, as the user named it. load: reads it; raises `jaxface.media.images.ImageError` if it is
-      no usable image. It pickles, so
-        that worker processes can read.
+      id: unique within the job; a relative path with "/" between its parts.
+      path: where it comes from, as the user named it.
+      load: reads it; raises `jaxface.media.images.ImageError` if it is no usable image. It pickles,
+        so that worker processes can read.
     """
 
     id: str

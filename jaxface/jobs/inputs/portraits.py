@@ -12,7 +12,7 @@ go to another picture.
 
 import contextlib
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +22,7 @@ import numpy as np
 from jaxface.errors import UsageError
 from jaxface.jobs.inputs.crops import Aligner, Crop, Face
 from jaxface.jobs.inputs.items import Item
+from jaxface.jobs.inputs.reading import read_ahead
 from jaxface.jobs.inputs.workers import Workers, num_cores
 from jaxface.media.alignment import CropTransform, crop_face
 from jaxface.media.detection import (
@@ -50,6 +51,17 @@ class Portrait:
     item: Item
     image: LoadedImage
     face: Face | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Of its row: which face of its input it is, and where it was cut out."""
+        if self.face is None:
+            return {"notes": list(self.image.notes)}
+        return {
+            "notes": list(self.image.notes),
+            "face": {"number": self.face.number, "of": self.face.of},
+            "transform": self.face.transform.to_json(),
+        }
 
 
 Prepared = tuple[Item, list[Portrait] | ImageError]
@@ -105,7 +117,7 @@ def prefetch_portraits(
       JaxfaceError: while iterating, a worker process was killed.
     """
     if alignment is None:
-        with contextlib.closing(_read_ahead(items, size, ahead)) as squares:
+        with read_ahead(items, lambda item: _central(item, size), ahead=ahead) as squares:
             yield squares
         return
     refuse_face_names([item.id for item in items])
@@ -147,19 +159,6 @@ def shown_target(item: Item, row: dict[str, Any], size: int) -> np.ndarray | Non
     transform = CropTransform.from_json(row["transform"])
     height, width = image.pixels.shape[:2]
     return crop_face(image.pixels, transform) if (width, height) == transform.source else None
-
-
-def _read_ahead(items: Sequence[Item], size: int, ahead: int) -> Generator[Prepared, None, None]:
-    """Central squares, read by threads; closing the generator ends the reading."""
-    if not items:
-        return
-    import grain  # takes a second, which calls that end with a message need not wait for
-
-    squares = grain.MapDataset.source(items).map(lambda item: (item, _central(item, size)))
-    threads = min(num_cores(), ahead, 16)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-    with contextlib.closing(iter(squares.to_iter_dataset(options))) as reading:
-        yield from reading
 
 
 def _central(item: Item, size: int) -> list[Portrait] | ImageError:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from jaxface.media.images import to_uint8
 from jaxface.runtime.files import atomic_writer
 
+SHEET_CELLS = 64  # results on a sheet; more would make an image too large to open
 SIDE = 192  # pixels of one picture on the sheet
 GAP = 12
 CAPTION = 38

@@ -8,21 +8,21 @@ Larger collections are done in shards; see `jaxface.jobs.outputs.shards`, which 
       job.json                          the settings, for comparison on resume
       results.jsonl                     one row per portrait, in the order they were finished
       contact_sheet.png
-      latents/<id>.safetensors
-      reconstructions/<id>.png          <id> keeps its suffix: photos/anna.jpg.png
-                                        (edits/<id>.png in the folder of an editing job)
-      .progress/, .checkpoint.safetensors   for `jaxface status`; portraits under way at a SIGTERM
+      latents/<id>.safetensors          <id> keeps its suffix: photos/anna.jpg.safetensors
+      reconstructions/<id>.png          and others of `jaxface.jobs.outputs.rows.FILES`, by task
+      .progress/, .checkpoint.safetensors   for `jaxface status`; portraits in flight at a SIGTERM
 
 A result's files appear whole, each under its final name, before its row is appended and forced to
 the disk. So a row is a promise: whatever killed the job, an input without a row is done again and
 one with a row is not. Rows whose files somebody removed are taken back.
 """
 
-import dataclasses
+import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -31,30 +31,22 @@ import numpy as np
 import safetensors.numpy
 
 from jaxface.errors import UsageError
-from jaxface.jobs.storage import join, read_bytes, write_new
+from jaxface.jobs.inputs.items import Item
+from jaxface.jobs.launchers import Share
+from jaxface.jobs.outputs.rows import FILES, OK, Result, finished_rows, input_of, latents_header
+from jaxface.jobs.outputs.snapshots import read_checkpoint, write_checkpoint
+from jaxface.jobs.storage import join, read_bytes, remove, write_new
+from jaxface.jobs.task import Case, Plan
 from jaxface.runtime.files import atomic_writer
+from jaxface.runtime.stopping import Stopped
+from jaxface.solving.continuous_batching import Snapshot
 
 JOB_FILE = "job.json"
 ROWS_FILE = "results.jsonl"
 SHEET_FILE = "contact_sheet.png"
 LOCK_FILE = ".lock"
 
-OK = "ok"
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What became of a portrait, or of an input that has none.
-
-    Attributes:
-      row: of `results.jsonl`; ``latents`` and ``reconstruction`` are null until files hold them.
-      w_plus: [L, w_dim] float32; None for a failure.
-      png: the reconstruction's bytes; None for a failure, and where it is not kept.
-    """
-
-    row: dict[str, Any]
-    w_plus: np.ndarray | None = None
-    png: bytes | None = None
+CHECKPOINT_FILE = ".checkpoint.safetensors"  # of the portraits in flight when it was stopped
 
 
 class ResultsFolder:
@@ -63,9 +55,10 @@ class ResultsFolder:
     Args:
       folder: created if it does not exist.
       settings: JSON-like; whatever decides the results. A folder begun with others is refused.
-      pictures: the subfolder of the results' pictures.
+      files: kinds of files that an `ok` result has, names of `jaxface.jobs.outputs.rows.FILES`.
 
     Attributes:
+      share: the whole of the job.
       rows: {id: row} of everything that is finished, failures included.
 
     Raises:
@@ -73,11 +66,17 @@ class ResultsFolder:
         with other settings, or has a damaged results file.
     """
 
+    share = Share()
+
     def __init__(
-        self, folder: Path, settings: Mapping[str, Any], *, pictures: str = "reconstructions"
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        *,
+        files: Sequence[str] = ("reconstruction",),
     ):
         self.folder = folder
-        self.pictures = pictures
+        self._files = tuple(files)
         self.settings = json.loads(json.dumps(settings))  # as the file will hold them
         self.rows: dict[str, dict[str, Any]] = {}
         self._lock: BinaryIO | None = None
@@ -114,8 +113,50 @@ class ResultsFolder:
     def latents_path(self, item_id: str) -> Path:
         return self.folder / "latents" / f"{item_id}.safetensors"
 
-    def picture_path(self, item_id: str) -> Path:
-        return self.folder / self.pictures / f"{item_id}.png"
+    def file_path(self, kind: str, item_id: str) -> Path:
+        """A result's file of a kind of `jaxface.jobs.outputs.rows.FILES`."""
+        return self.folder / FILES[kind].folder / f"{item_id}{FILES[kind].suffix}"
+
+    def retry_failed(self, items: Sequence[Item]) -> None:
+        """Takes the rows of items back that are not `ok`."""
+        wanted = {item.id for item in items}
+        failed = [row for row in self.rows.values() if row["status"] != OK]
+        self.forget([row["id"] for row in failed if input_of(row) in wanted])
+
+    def finished(self, items: Sequence[Item]) -> list[list[dict[str, Any]]]:
+        """See `jaxface.jobs.outputs.rows.finished_rows`."""
+        return finished_rows(items, self.rows.values())
+
+    def plan(self, items: Sequence[Item]) -> Plan:
+        """What is left of the items, as one piece.
+
+        Raises:
+          UsageError: an item's id belongs to another input of this folder.
+        """
+        self._refuse_other_inputs(items)
+        finished = self.finished(items)
+        pending = [item for item, rows in zip(items, finished, strict=True) if not rows]
+        statuses = Counter(row["status"] for rows in finished for row in rows)
+        return Plan({0: pending}, len(items) - len(pending), statuses)
+
+    @contextlib.contextmanager
+    def writer(self, number: int) -> Iterator["OpenResults"]:
+        """Takes the results of the plan's piece.
+
+        If the block ends with `Stopped`, the portraits in flight are stored as they are.
+
+        Raises:
+          OSError: they cannot be written.
+        """
+        del number  # there is one piece
+        checkpoint = str(self.folder / CHECKPOINT_FILE)
+        piece = OpenResults(self, read_checkpoint(checkpoint))
+        try:
+            yield piece
+        except Stopped as stopped:
+            write_checkpoint(checkpoint, stopped.rows)
+            raise
+        remove(checkpoint)
 
     def add(self, results: Sequence[Result]) -> None:
         """Writes results' files, enters their names in the rows, and adds these.
@@ -160,24 +201,40 @@ class ResultsFolder:
             file.writelines(_line(row) for row in self.rows.values())
 
     def _with_files(self, result: Result) -> dict[str, Any]:
-        """Writes an item's latents and reconstruction; its row with their names."""
+        """Writes a result's latents and files; its row with their names."""
         row = dict(result.row)
+        for kind, data in result.files.items():
+            column, name = FILES[kind].column, self._written(self.file_path(kind, row["id"]), data)
+            several = isinstance(row.get(column), list)
+            row[column] = [*row[column], name] if several else name
         if result.w_plus is not None:
-            latents = self.latents_path(row["id"])
             tensors = {"w_plus": np.ascontiguousarray(result.w_plus, np.float32)}
-            with atomic_writer(latents) as file:
-                file.write(safetensors.numpy.save(tensors, _latents_metadata(row)))
-            row["latents"] = latents.relative_to(self.folder).as_posix()
-        if result.png is not None:
-            reconstruction = self.picture_path(row["id"])
-            with atomic_writer(reconstruction) as file:
-                file.write(result.png)
-            row["reconstruction"] = reconstruction.relative_to(self.folder).as_posix()
+            header = dict(result.header or latents_header(row))
+            row["latents"] = self._written(
+                self.latents_path(row["id"]), safetensors.numpy.save(tensors, header)
+            )
         return row
 
+    def _written(self, path: Path, data: bytes) -> str:
+        """Writes a file; its name in the folder."""
+        with atomic_writer(path) as file:
+            file.write(data)
+        return path.relative_to(self.folder).as_posix()
+
     def _gone(self, item_id: str) -> bool:
-        files = (self.latents_path(item_id), self.picture_path(item_id))
-        return not all(file.is_file() for file in files)
+        files = [self.file_path(kind, item_id) for kind in self._files]
+        return not all(file.is_file() for file in (self.latents_path(item_id), *files))
+
+    def _refuse_other_inputs(self, items: Sequence[Item]) -> None:
+        """An id that is finished must have come from the same path."""
+        paths = {input_of(row): row.get("path") for row in self.rows.values()}
+        for item in items:
+            before = paths.get(item.id) or item.path
+            if before != item.path and Path(before).absolute() != Path(item.path).absolute():
+                raise UsageError(
+                    f"{self.folder}: {item.id} was made from {before} there, and is {item.path} "
+                    "now; use another --out"
+                )
 
     def _read_rows(self) -> dict[str, dict[str, Any]]:
         """The rows on disk. A last line that was cut off by a crash is removed."""
@@ -201,6 +258,61 @@ class ResultsFolder:
         return rows
 
 
+class OpenResults:
+    """The one piece of a job without shards, while it is done.
+
+    Attributes:
+      saved: portraits that go on where they were stopped, by id.
+      inputs: that have at least one result by now.
+      statuses: how many results have which status.
+      progress: see `Heartbeat.advance`.
+    """
+
+    progress = None
+
+    def __init__(self, folder: ResultsFolder, saved: Mapping[str, Snapshot]):
+        self.saved, self._folder = saved, folder
+        self._inputs: set[str] = set()
+        self.statuses: Counter[str] = Counter()
+
+    @property
+    def inputs(self) -> int:
+        return len(self._inputs)
+
+    def has_input(self, item_id: str) -> bool:
+        """Whether an input is finished; the plan leaves those out."""
+        return False
+
+    def knows(self, case: Case) -> bool:
+        """Whether a portrait is finished already.
+
+        Raises:
+          UsageError: another one is, of the same id: the image changed between two runs.
+        """
+        row = self._folder.rows.get(case.id)
+        if row is None:
+            return False
+        if any(row.get(name) != value for name, value in case.columns.items()):
+            raise UsageError(
+                f"{self._folder.folder}: {case.item.path} has other faces now than when it was "
+                "begun; use another --out"
+            )
+        return True
+
+    def add(self, results: Sequence[Result]) -> None:
+        """See `ResultsFolder.add`."""
+        self._folder.add(results)
+        self._inputs |= {result.row["input"] for result in results}
+        self.statuses.update(result.row["status"] for result in results)
+
+
+_RENAMED = {"settings.edits": "settings.groups_per_step"}
+"""Settings whose names in older job files were others."""
+
+_ADDED = {"settings.start": "mean", "settings.tuning.distance": "lpips"}
+"""Settings that older job files lack, with what was done then."""
+
+
 def check_settings(folder: str, settings: Mapping[str, Any]) -> None:
     """Records a job's settings in its folder, or refuses those that differ from the recorded.
 
@@ -214,6 +326,8 @@ def check_settings(folder: str, settings: Mapping[str, Any]) -> None:
     path = join(folder, JOB_FILE)
     write_new(path, json.dumps(settings, indent=2).encode() + b"\n")
     there, here = _flat(read_job(folder)), _flat(settings)
+    there = {_RENAMED.get(name, name): value for name, value in there.items()}
+    there |= {name: value for name, value in _ADDED.items() if name in here.keys() - there.keys()}
     changes = [
         f"{name} was {there.get(name)!r} and is now {here.get(name)!r}"
         for name in sorted(there.keys() | here.keys())
@@ -265,17 +379,6 @@ def take_lock(path: Path, *, shared: bool = False) -> BinaryIO:
             f"{folder}: another process is writing there; wait for it or use another --out"
         ) from error
     return lock
-
-
-def _latents_metadata(row: Mapping[str, Any]) -> dict[str, str]:
-    """What a latents file says about itself."""
-    facts = {name: row[name] for name in ("id", "path", "key", "psnr")}
-    facts |= {f"settings.{name}": value for name, value in row["settings"].items()}
-    facts |= {f"versions.{name}": value for name, value in row["versions"].items()}
-    metadata = {name: str(value) for name, value in facts.items()}
-    if row["transform"] is not None:
-        metadata["transform"] = json.dumps(row["transform"])
-    return metadata
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

@@ -18,6 +18,7 @@ next one goes on from there.)
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -34,7 +35,8 @@ from jaxface.errors import UsageError
 from jaxface.jobs.heartbeat import refuse_running
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.launchers import Share
-from jaxface.jobs.outputs.results import LOCK_FILE, Result, check_settings, take_lock
+from jaxface.jobs.outputs.results import LOCK_FILE, check_settings, take_lock
+from jaxface.jobs.outputs.rows import Column, Result
 from jaxface.jobs.outputs.shard_formats import SUFFIXES, ShardWriter, read_shard, shard_writer
 from jaxface.jobs.outputs.snapshots import read_checkpoint, write_checkpoint
 from jaxface.jobs.storage import (
@@ -48,6 +50,7 @@ from jaxface.jobs.storage import (
     staged,
     write_bytes,
 )
+from jaxface.jobs.task import Case, Plan
 from jaxface.runtime.stopping import Stopped
 from jaxface.solving.continuous_batching import Snapshot
 
@@ -94,6 +97,8 @@ class ShardsFolder:
       settings: JSON-like, `job_description` included. A folder begun with others is refused.
       share: this process's part.
       w_plus_shape: (L, w_dim) of the latents.
+      columns: of the rows, beside those of all jobs.
+      files: kinds of files that are kept of a result, beside its latents.
 
     Raises:
       UsageError: on entry, if the folder cannot be written, was begun with other settings, or is in
@@ -107,6 +112,9 @@ class ShardsFolder:
         settings: Mapping[str, Any],
         share: Share,
         w_plus_shape: tuple[int, int],
+        *,
+        columns: Mapping[str, Column],
+        files: Sequence[str] = (),
     ):
         self.folder = folder
         self.settings = json.loads(json.dumps(settings))
@@ -114,6 +122,7 @@ class ShardsFolder:
         self.count: int = settings["shards"]["count"]
         self._kind: str = settings["shards"]["format"]
         self._shape = w_plus_shape
+        self._columns, self._files = dict(columns), tuple(files)
         self._locks: list[BinaryIO] = []
 
     def __enter__(self) -> "ShardsFolder":
@@ -155,7 +164,31 @@ class ShardsFolder:
 
     def unlocked(self) -> "ShardsFolder":
         """A copy for another process, which may write shards while this one holds the folder."""
-        return ShardsFolder(self.folder, self.settings, self.share, self._shape)
+        return ShardsFolder(
+            self.folder,
+            self.settings,
+            self.share,
+            self._shape,
+            columns=self._columns,
+            files=self._files,
+        )
+
+    def plan(self, items: Sequence[Item]) -> Plan:
+        """What is left of this process's share of the whole collection.
+
+        A shard that no id falls into is left until its empty file is written.
+        """
+        shards: dict[int, list[Item]] = {number: [] for number in self.mine()}
+        for item in items:
+            if (number := shard_of(item.id, self.count)) in shards:
+                shards[number].append(item)
+        finished = self.finished()
+        statuses: Counter[str] = Counter()
+        for number in finished.keys() & shards.keys():
+            statuses.update(finished[number]["statuses"])
+        waiting = {number: inputs for number, inputs in shards.items() if number not in finished}
+        done = sum(map(len, shards.values())) - sum(map(len, waiting.values()))
+        return Plan(waiting, done, statuses)
 
     @contextlib.contextmanager
     def writer(self, number: int) -> Iterator["OpenShard"]:
@@ -172,8 +205,14 @@ class ShardsFolder:
         left = join(self.folder, UNFINISHED, name)
         checkpoint = join(self.folder, UNFINISHED, f"{name}.safetensors")
         with staged(path) as temporary:
-            writer = shard_writer(temporary, self._kind, w_plus_shape=self._shape)
-            shard = OpenShard(writer, read_checkpoint(checkpoint))
+            writer = shard_writer(
+                temporary,
+                self._kind,
+                w_plus_shape=self._shape,
+                columns=self._columns,
+                files=self._files,
+            )
+            shard = OpenShard(number, writer, read_checkpoint(checkpoint), self._files)
             try:
                 if name in names_in(join(self.folder, UNFINISHED)):
                     with local_copy(left) as before:
@@ -222,9 +261,15 @@ class OpenShard:
       saved: portraits of it that go on where they were stopped, by id.
     """
 
-    def __init__(self, writer: ShardWriter, saved: Mapping[str, Snapshot]):
+    def __init__(
+        self,
+        number: int,
+        writer: ShardWriter,
+        saved: Mapping[str, Snapshot],
+        files: Sequence[str] = (),
+    ):
         self.saved = saved
-        self._writer = writer
+        self._number, self._writer, self._files = number, writer, files
         self._ids: set[str] = set()
         self._inputs: set[str] = set()
         self._statuses: Counter[str] = Counter()
@@ -232,7 +277,7 @@ class OpenShard:
 
     def add(self, results: Sequence[Result]) -> None:
         """Takes results in any number of pieces."""
-        self._writer.append(results)
+        self._writer.append([self._kept(result) for result in results])
         for result in results:
             row = result.row
             self._statuses[row["status"]] += 1
@@ -243,6 +288,19 @@ class OpenShard:
         """Whether a portrait's result, or that of an input without any, is in it."""
         return portrait_id in self._ids
 
+    def has_input(self, item_id: str) -> bool:
+        """Whether an earlier process did an input whose result has its id."""
+        return item_id in self
+
+    def knows(self, case: Case) -> bool:
+        """Whether a case's result is in it."""
+        return case.id in self
+
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        """See `Heartbeat.advance`."""
+        return {"number": self._number, "inputs": self.inputs, "statuses": self.statuses}
+
     @property
     def inputs(self) -> int:
         """Inputs with at least one result."""
@@ -252,6 +310,11 @@ class OpenShard:
     def statuses(self) -> dict[str, int]:
         """Portraits by status."""
         return dict(self._statuses)
+
+    def _kept(self, result: Result) -> Result:
+        """A result with the files that this job keeps."""
+        files = {kind: data for kind, data in result.files.items() if kind in self._files}
+        return dataclasses.replace(result, files=files)
 
     def close(self) -> None:
         """Ends the file."""

@@ -2,7 +2,7 @@
 
 A portrait I is embedded as the latent w whose image I_w minimises an energy (equation 6), first in
 W, then in W+ (section 4.4). `settings` holds the weights and the schedule, `energy` the terms,
-`sampling` what they are expectations over, `networks` what they need of a suite, `embedding` the
+`sampling` what they are expectations over, `networks` what they need of a suite, `inversion` the
 optimisation, and `editing` what is done with a latent afterwards.
 
 What the paper leaves open, and what is chosen here:
@@ -22,10 +22,11 @@ What the paper leaves open, and what is chosen here:
 """
 
 from jaxface.latents import interpolate
+from jaxface.methods.inversion import Inversion
 from jaxface.methods.linear_directions import edit_along
 from jaxface.methods.pie.editing import Edit, Target, edit, edit_groups, read_parameters
-from jaxface.methods.pie.embedding import Embedder, Inversion, invert, slots, stages
 from jaxface.methods.pie.energy import Targets, energy
+from jaxface.methods.pie.inversion import invert, procedure, stages
 from jaxface.methods.pie.networks import (
     Bank,
     FaceEstimate,
@@ -64,7 +65,6 @@ __all__ = [
     "Adam",
     "Bank",
     "Edit",
-    "Embedder",
     "FaceEstimate",
     "Inversion",
     "Networks",
@@ -81,11 +81,11 @@ __all__ = [
     "invert",
     "missing",
     "networks_of",
+    "procedure",
     "published_editing_weights",
     "published_weights",
     "read_parameters",
     "required_roles",
-    "slots",
     "stages",
     "without_w_stage",
 ]

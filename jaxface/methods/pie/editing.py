@@ -164,7 +164,7 @@ def edit(
         raise ValueError(f"edit: group must be one of {', '.join(EDITABLE_GROUPS)}; got {group!r}.")
     if feedback < 0:
         raise ValueError(f"edit: feedback must be >= 0, got {feedback}.")
-    networks = EditingNetworks(suite.generator, suite.reconstruction, rignet_of(suite, group))
+    networks = editing_networks(suite, group)
     wanted = as_target(suite, group, target)
     if wanted.values.shape not in ((len(w_plus), group_width(group)), (1, group_width(group))):
         raise ValueError(
@@ -207,6 +207,42 @@ def edit_groups(
             )
             w_plus = edits[group].w_plus
     return edits
+
+
+def apply_edits(
+    networks: Mapping[str, EditingNetworks],
+    w_plus: jax.Array,
+    targets: Mapping[str, Target],
+    *,
+    feedback: int,
+    noise: Noise,
+) -> dict[str, Edit]:
+    """`edit_groups` with networks and targets at hand; traceable.
+
+    Args:
+      networks: by group.
+      w_plus: [N, L, w_dim].
+      targets: by group; at least one.
+      feedback: rounds.
+      noise: see `edit`.
+    """
+    edits = {}
+    for group in EDITABLE_GROUPS:
+        if group in targets:
+            edits[group] = _edit(
+                networks[group], w_plus, targets[group], group=group, feedback=feedback, noise=noise
+            )
+            w_plus = edits[group].w_plus
+    return edits
+
+
+def editing_networks(suite: Suite, group: str) -> EditingNetworks:
+    """What the edit of a group needs of a suite.
+
+    Raises:
+      SuiteError: the suite lacks a network.
+    """
+    return EditingNetworks(suite.generator, suite.reconstruction, rignet_of(suite, group))
 
 
 def _check_w_plus(owner: str, suite: Suite, w_plus: jax.Array | np.ndarray) -> None:

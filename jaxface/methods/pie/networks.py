@@ -53,6 +53,7 @@ class Networks(NamedTuple):
       landmarks: images to [N, 68, 2] in their pixels.
       models: of the face, `jaxface.morphable.models.FaceModels`.
       bank: a `Bank` that replaces the sampling of v.
+      encoder: images to w_plus, where the optimisation starts from its codes.
     """
 
     generator: Generator
@@ -63,6 +64,7 @@ class Networks(NamedTuple):
     landmarks: Any = None
     models: Any = None
     bank: Any = None
+    encoder: Any = None
 
 
 def theta_of(settings: Settings, networks: Networks, images: jax.Array) -> jax.Array:
@@ -90,7 +92,7 @@ def phi(settings: Settings, networks: Networks, images: jax.Array) -> perceptual
 
 
 def required_roles(settings: Settings) -> dict[str, str]:
-    """The roles of a suite that the energy needs, each with the first term that needs it."""
+    """The roles of a suite that are needed, each with the first term that needs it, or "start"."""
     terms = settings.terms
     reading = [term for term in terms if term not in ("synthesis", "recognition")]
     needs = {
@@ -100,6 +102,7 @@ def required_roles(settings: Settings) -> dict[str, str]:
         **{f"rignet_{group}": reading for group in settings.groups},
         settings.psi: [term for term in terms if term.endswith("recognition")],
         "landmarks": settings.editing_terms if settings.landmarks == "network" else (),
+        "encoder": ["start"] if settings.start == "encoder" else (),
     }
     return {role: needing[0] for role, needing in needs.items() if needing}
 
@@ -180,7 +183,14 @@ def _network(suite: Suite, role: str, term: str) -> Any:
 
 def missing(term: str, error: SuiteError) -> SuiteError:
     """What the suite lacks, and the term that needs it."""
-    return SuiteError(
-        f"{error}. The energy's term {term!r} needs it; the setting `terms` chooses the terms, "
-        "`psi` the role that recognises persons"
+    return SuiteError(f"{error}. {needed_by(term)}")
+
+
+def needed_by(term: str) -> str:
+    """A sentence on what needs a role of `required_roles`."""
+    if term == "start":
+        return "The setting start='encoder' needs it"
+    return (
+        f"The energy's term {term!r} needs it; the setting `terms` chooses the terms, `psi` the "
+        "role that recognises persons"
     )

@@ -1,11 +1,16 @@
 """How PIE embeds a portrait: terms, weights, optimisers, schedule, and the published choices."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
+import jax
 import optax
 
 from jaxface.morphable import EDITABLE_GROUPS
+from jaxface.nets import GeneratorConfig
+from jaxface.solving.procedure import Procedure
+from jaxface.suite import Suite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +77,13 @@ class Settings:
         or glasses, and hardly adds to the distance over the face; None: all count in full.
       landmark_weight: lambda_lm, beside it, of the mean squared distance of the 66 landmarks, in
         units of the portrait's side.
-      edit_weight: lambda_e. invariance_weight: lambda_inv. recognition_weight: lambda_rw, of the
-      squared distance of embeddings of unit length. edit_recognition_weight: lambda_r, of the same
-      for the edited portrait. groups: the semantic groups tau, out of `EDITABLE_GROUPS`; terms are
-      means over them. groups_per_step: "one": each iteration of a portrait takes one of the groups,
-      drawn from its key; "all":
-        takes them all, at so many times the cost. The expectation is the same.
+      edit_weight: lambda_e.
+      invariance_weight: lambda_inv.
+      recognition_weight: lambda_rw, of the squared distance of embeddings of unit length.
+      edit_recognition_weight: lambda_r, of the same for the edited portrait.
+      groups: the semantic groups tau, out of `EDITABLE_GROUPS`; terms are means over them.
+      groups_per_step: "one": each iteration of a portrait takes one of the groups, drawn from its
+        key; "all": takes them all, at so many times the cost. The expectation is the same.
       truncation: psi of the sampled v.
       bank: 0: every iteration of a portrait samples a new v; else how many a bank holds that
         replace them, see `jaxface.methods.pie.draw_bank`.
@@ -93,6 +99,8 @@ class Settings:
       psi: the role of the suite whose network psi is: "recognition"; or "descriptor", which sees
         the face alone, `jaxface.nets.recognition.crops.face_square`, and can be VGG-Face, the
         paper's.
+      start: "mean": W's mean, the paper's; "encoder": the codes of the suite's encoder, in W+, with
+        no stage in W.
     """
 
     l2_weight: float
@@ -126,6 +134,10 @@ class Settings:
     landmarks: Literal["model", "network"] = "model"
     dtype: Literal["float32", "bfloat16"] = "float32"
     psi: Literal["recognition", "descriptor"] = "recognition"
+    start: Literal["mean", "encoder"] = "mean"
+
+    row_losses = ("perceptual", "loss")
+    tunes_generator = False
 
     def __post_init__(self):
         if min(self.w_steps, self.w_plus_steps) < 0 or self.w_steps + self.w_plus_steps < 1:
@@ -141,10 +153,16 @@ class Settings:
             ("landmarks", ("model", "network")),
             ("dtype", ("float32", "bfloat16")),
             ("psi", ("recognition", "descriptor")),
+            ("start", ("mean", "encoder")),
         ):
             if getattr(self, name) not in known:
                 listed = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
                 raise ValueError(f"Settings: {name} must be {listed}, got {getattr(self, name)!r}.")
+        if self.start == "encoder" and self.w_steps:
+            raise ValueError(
+                "Settings: an encoder's codes are in W+, so start='encoder' needs w_steps=0, got "
+                f"{self.w_steps}."
+            )
         _check_names("terms", self.terms, TERMS)
         _check_names("groups", self.groups, tuple(EDITABLE_GROUPS))
         if self.bank < 0:
@@ -160,6 +178,32 @@ class Settings:
     def sampled(self) -> "Settings":
         """The same without a bank."""
         return dataclasses.replace(self, bank=0)
+
+    # An `jaxface.methods.inversion.Inverter`. What does the work needs the settings: imported here.
+
+    def computing_in(self, dtype: Literal["float32", "bfloat16"]) -> "Settings":
+        """See `Inverter`."""
+        return dataclasses.replace(self, dtype=dtype)
+
+    def roles(self) -> Mapping[str, str]:
+        """See `Inverter`."""
+        from jaxface.methods.pie.networks import needed_by, required_roles
+
+        return {role: needed_by(term) for role, term in required_roles(self).items()}
+
+    def networks(self, suite: Suite, key: jax.Array) -> Any:
+        """See `Inverter`: `jaxface.methods.pie.Networks`; the bank is drawn from the key."""
+        from jaxface.methods.pie.networks import networks_of
+        from jaxface.methods.pie.sampling import draw_bank
+
+        bank = draw_bank(suite, self, key) if self.bank and self.editing_terms else None
+        return networks_of(suite, self, models=None, bank=bank)
+
+    def procedure(self, config: GeneratorConfig) -> Procedure:
+        """See `Inverter` and `jaxface.methods.pie.inversion.procedure`."""
+        from jaxface.methods.pie.inversion import procedure
+
+        return procedure(self, config.num_ws)
 
 
 def _check_names(field: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:

@@ -68,6 +68,15 @@ class LPIPS(nnx.Module):
             self.trunk = AlexNet(AlexNetConfig(channels=config.widths), rngs=rngs)
         self.heads = nnx.List([nnx.Param(jnp.ones((width,))) for width in config.widths])
 
+    @classmethod
+    def of_trunk(cls, trunk: VGG16) -> "LPIPS":
+        """A distance on a trunk's own features, with heads of one, which calibrate nothing."""
+        config = LPIPSConfig("vgg", trunk.config.channels)
+        network = nnx.eval_shape(lambda: cls(config, rngs=nnx.Rngs(0)))
+        network.trunk = trunk
+        network.heads = nnx.List([nnx.Param(jnp.ones((width,))) for width in config.widths])
+        return network
+
     def __call__(self, images: jax.Array, others: jax.Array) -> jax.Array:
         """How far apart the images of each pair look.
 

@@ -1,32 +1,9 @@
-"""Pivotal Tuning for Latent-based Editing of Real Images (Roich et al., ACM TOG 2022): PTI.
-
-A portrait's latent, the pivot, stays where an inversion put it, and the generator's weights move
-until they draw the portrait there:
-
-    L = lambda_L2 |x - G(w_p)|^2 + lambda_P LPIPS(x, G(w_p)) + L_R
-
-with, where project_to_sphere identities are to stay as they are (locality regularisation), for
-samples w_z of the mapping network
-
-    w_r = w_p + alpha (w_z - w_p) / |w_z - w_p|
-    L_R = lambda_L2^R |G(w_r) - G_0(w_r)|^2 + lambda_P^R LPIPS(G(w_r), G_0(w_r))
-
-alpha is a distance: the authors' ``criteria/localitly_regulizer.py`` norms the difference over all
-rows of W+ together. G_0 is the generator as it was. Squared differences are means over pixels in
-[-1, 1]. Pictures are drawn with the stored noise maps in L and without noise in L_R, and LPIPS sees
-them at their full size.
-
-Each portrait is a problem of its own for `jaxface.solving.solver`, whose variables are the
-parameters of the synthesis network; the mapping network and the noise maps stay. The pivot is the
-caller's. The authors find it by StyleGAN2's projector in W, whose schedule has its own learning
-rate, 0.01: their ``first_inv_lr`` is overwritten at every step.
-"""
+"""The tuning of generators, each for a portrait whose pivot is at hand."""
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,72 +13,12 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from jaxface.losses import photometric
+from jaxface.methods.pti.settings import Settings
 from jaxface.nets import LPIPS, Generator
-from jaxface.runtime.iteration import Program, platform_strategy
-from jaxface.solving.solver import Progress, Solver, Stage
+from jaxface.runtime.iteration import platform_strategy
+from jaxface.solving.procedure import Compiled, Procedure
+from jaxface.solving.solver import Progress, Stage
 from jaxface.suite import Suite
-
-Rows = Literal["unrolled", "map", "vmap"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """How a generator is tuned. Hashable: equal settings share compiled programs.
-
-    Attributes:
-      l2_weight: lambda_L2.
-      lpips_weight: lambda_P.
-      steps: updates at most.
-      learning_rate: of Adam, with its authors' constants.
-      stop_below: a portrait ends when its LPIPS is below this; None: never.
-      locality: whether L has L_R, at more than twice the cost.
-      locality_l2_weight: lambda_L2^R.
-      locality_lpips_weight: lambda_P^R.
-      alpha: distance of w_r from the pivot.
-      samples: w_z of a portrait and step, new ones at each from its key; L_R is their mean.
-      truncation: psi of w_z.
-      rows: how a batch is computed. No two portraits share weights, so there is no batch for a
-        convolution: "unrolled", one after the other in one program; "map", by a loop; "vmap", as
-        grouped convolutions. None: "unrolled" on CPU, where convolutions in loops are slow, else
-        "map".
-      dtype: what generator and LPIPS compute in; weights, losses and the optimiser are float32.
-    """
-
-    l2_weight: float = 1.0
-    lpips_weight: float = 1.0
-    steps: int = 350
-    learning_rate: float = 3e-4
-    stop_below: float | None = 0.06
-    locality: bool = False
-    locality_l2_weight: float = 0.1
-    locality_lpips_weight: float = 0.1
-    alpha: float = 30.0
-    samples: int = 1
-    truncation: float = 0.5
-    rows: Rows | None = None
-    dtype: Literal["float32", "bfloat16"] = "float32"
-
-    def __post_init__(self):
-        for name in ("steps", "samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Settings: {name} must be >= 1, got {getattr(self, name)}.")
-        for name, known in (
-            ("rows", (None, "unrolled", "map", "vmap")),
-            ("dtype", ("float32", "bfloat16")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"Settings: {name} must be one of {', '.join(map(repr, known))}, got "
-                    f"{getattr(self, name)!r}."
-                )
-
-
-REPO = Settings()
-"""``configs/hyperparameters.py``, which leaves the regularisation out."""
-
-PAPER = dataclasses.replace(REPO, locality=True)
-"""With the regularisation, whose constants are the repository's; the paper's text was not at
-hand."""
 
 
 class Networks(NamedTuple):
@@ -186,7 +103,7 @@ def tune(
       ValueError: wrong shapes.
       SuiteError: the suite lacks a network.
     """
-    generator, lpips = suite.generator, suite.lpips
+    generator, lpips = suite.generator, distance_network(suite, settings)
     size, latent = generator.resolution, (generator.num_ws, generator.config.w_dim)
     if images.ndim != 4 or images.shape[1:] != (size, size, 3):
         raise ValueError(f"tune: images must be [N, {size}, {size}, 3], got {images.shape}.")
@@ -194,8 +111,43 @@ def tune(
         raise ValueError(f"tune: w_plus must be {(len(images), *latent)}, got {w_plus.shape}.")
     if settings.dtype != "float32":
         generator = generator.computing_in(settings.dtype)
-    tuner = _tuner(settings, mesh, chunk)
-    return tuner(Networks(generator, lpips), images, w_plus, keys, mask=mask, progress=progress)
+    solved = _compiled(settings, mesh, chunk)(
+        Networks(generator, lpips), (images, w_plus), keys, mask=mask, progress=progress
+    )
+    loss, terms, drawn = jax.device_get(solved.results)
+    return Tuning(
+        weights=solved.variables,
+        images=drawn,
+        losses={"loss": loss, **terms},
+        status=solved.status,
+        steps=solved.steps,
+        traces=solved.traces["tune"],
+        seconds=solved.seconds,
+        compile_seconds=solved.compile_seconds,
+    )
+
+
+def distance_network(suite: Suite, settings: Settings) -> LPIPS:
+    """The network of `Settings.distance`.
+
+    Raises:
+      SuiteError: the suite lacks it.
+    """
+    if settings.distance == "perceptual":
+        return LPIPS.of_trunk(suite.perceptual)
+    return suite.lpips
+
+
+def procedure(settings: Settings) -> Procedure:
+    """From (images [N, R, R, 3], pivots [N, L, w_dim]) to what `evaluate` gives of the tuned."""
+    return Procedure(
+        start=lambda networks, inputs: start(networks, len(inputs[0])),
+        targets=lambda networks, inputs: read_targets(settings, networks, *inputs),
+        stages=(stage(settings),),
+        finish=lambda networks, targets, weights, keys: evaluate(
+            settings, weights, networks, targets, keys
+        ),
+    )
 
 
 def tuned_generator(generator: Generator, weights: Any, row: int) -> Generator:
@@ -337,51 +289,6 @@ def _over_rows(settings: Settings, one: Callable, rows: Any) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
 
 
-class _Tuner:
-    """The compiled programs of one choice of settings."""
-
-    def __init__(self, settings: Settings, mesh: Mesh | None, chunk: int):
-        self._solver = Solver([stage(settings)], mesh=mesh, chunk=chunk)
-        self._targets = Program(functools.partial(read_targets, settings))
-        self._finish = Program(functools.partial(evaluate, settings))
-
-    @property
-    def _compile_seconds(self) -> float:
-        programs = (self._solver, self._targets, self._finish)
-        return sum(program.compile_seconds for program in programs)
-
-    def __call__(
-        self,
-        networks: Networks,
-        images: jax.Array | np.ndarray,
-        w_plus: jax.Array | np.ndarray,
-        keys: jax.Array,
-        *,
-        mask: np.ndarray | None,
-        progress: Callable[[Progress], None] | None,
-    ) -> Tuning:
-        begin, before = time.perf_counter(), self._compile_seconds
-        solver = self._solver
-        networks = solver.replicate(networks)
-        images, w_plus, keys = solver.place((jnp.asarray(images), jnp.asarray(w_plus), keys))
-        targets = solver.place(self._targets(networks, images, w_plus))
-        weights = start(networks, len(images))
-        solution = solver(weights, networks, targets, keys, mask=mask, progress=progress)
-        finished = self._finish(solution.variables, networks, targets, keys)
-        loss, terms, drawn = jax.device_get(finished)
-        compile_seconds = self._compile_seconds - before
-        return Tuning(
-            weights=solution.variables,
-            images=drawn,
-            losses={"loss": loss, **terms},
-            status=solution.status,
-            steps=solution.steps,
-            traces=solution.traces["tune"],
-            seconds=time.perf_counter() - begin - compile_seconds,
-            compile_seconds=compile_seconds,
-        )
-
-
 @functools.lru_cache(maxsize=8)
-def _tuner(settings: Settings, mesh: Mesh | None, chunk: int) -> _Tuner:
-    return _Tuner(settings, mesh, chunk)
+def _compiled(settings: Settings, mesh: Mesh | None, chunk: int) -> Compiled:
+    return Compiled(procedure(settings), mesh=mesh, chunk=chunk)

@@ -1,0 +1,257 @@
+"""What an editing job is to read: latent codes that `jaxface invert` or `jaxface edit` wrote.
+
+Codes of a tuned generator (PTI) come with its weights, from the file that the results name.
+"""
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from jaxface.errors import JaxfaceError, UsageError
+from jaxface.jobs.inputs.items import Item
+
+if TYPE_CHECKING:
+    from jaxface.suite import Suite
+
+UNREADABLE = "unreadable"
+NOT_AN_EMBEDDING = "not_an_embedding"
+ROWS_FILE = "results.jsonl"
+_OK = "ok"
+
+
+class LatentError(JaxfaceError):
+    """A file that holds no usable latent code. `status` is the failure's name in a row."""
+
+    def __init__(self, status: str, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The latent code of a portrait.
+
+    Attributes:
+      w_plus: [L, w_dim].
+      header: what its file says of it.
+      weights: the file of its generator's tuned weights, or its bytes; None: the suite's own.
+    """
+
+    w_plus: np.ndarray
+    header: dict[str, str]
+    weights: str | bytes | None = None
+
+    @property
+    def noise(self) -> str:
+        """The generator's noise that it was inverted with: "const" or "none"."""
+        return "none" if self.header.get("settings.noise") == "none" else "const"
+
+
+@dataclass(frozen=True)
+class FoundLatents:
+    """The items in a stable order, and remarks on what was passed over, one line each.
+
+    An item's `load` gives a `Latent`, or raises `LatentError`.
+    """
+
+    items: tuple[Item, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def find_latents(arguments: Sequence[str]) -> FoundLatents:
+    """Resolves what the user named.
+
+    Args:
+      arguments: files of latents, and output folders of `jaxface invert` or `jaxface edit`, which
+        stand for everything in them that is `ok`; those of a job in shards once they are merged.
+
+    Raises:
+      UsageError: an argument is neither; a folder has no latent code; two different files are of
+        the same id.
+    """
+    items: dict[str, Item] = {}
+    remarks: list[str] = []
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            some = _of_folder(path, remarks)
+        elif path.is_file():
+            some = [_item(_id_of_file(path), path)]
+        else:
+            raise UsageError(f"{argument!r}: no such file or folder")
+        for item in some:
+            if Path(item.id).is_absolute() or ".." in Path(item.id).parts:
+                raise UsageError(f"{item.path}: its id, {item.id}, is no relative path")
+            other = items.setdefault(item.id, item)
+            if Path(other.path).resolve() != Path(item.path).resolve():
+                raise UsageError(
+                    f"{item.path} and {other.path} are both of {item.id}; give them different --out"
+                )
+    return FoundLatents(tuple(items.values()), tuple(remarks))
+
+
+def suite_of(items: Sequence[Item]) -> "Suite":
+    """The suite that the items were inverted with, as their files tell.
+
+    Raises:
+      UsageError: they tell of several, or of none, or the suite of that name has another generator
+        by now.
+      SuiteError: there is no such suite any more.
+    """
+    names, generators = set(), set()
+    for item in items:
+        try:
+            header = _loaded(item).header
+        except LatentError:
+            continue  # it gets a row of its own
+        if "settings.suite" in header:
+            names.add(header["settings.suite"])
+        if "settings.generator" in header:
+            generators.add(header["settings.generator"])
+    if len(names) != 1:
+        told = ", ".join(sorted(names)) or "no suite"
+        raise UsageError(f"the embeddings' files name {told}; say with --suite which one to use")
+    from jaxface.suite import load_suite  # sets up JAX, which a wrong call need not wait for
+
+    suite = load_suite(names.pop())
+    if generators - {suite.digest("generator")}:
+        raise UsageError(
+            f"the embeddings were made with another generator than the suite {suite.name!r} has "
+            f"now; embed again, or use it all the same with --suite {suite.name}"
+        )
+    return suite
+
+
+def any_tuned(items: Sequence[Item]) -> bool:
+    """Whether an item has a generator of its own."""
+    for item in items:
+        try:
+            if _loaded(item).weights is not None:
+                return True
+        except LatentError:
+            continue
+    return False
+
+
+def read_latent(item: Item, shape: tuple[int, int]) -> Latent:
+    """Reads the code of a generator whose W+ is of that shape.
+
+    Raises:
+      LatentError: the file cannot be read, or holds none.
+    """
+    latent = _loaded(item)
+    if latent.w_plus.shape != shape:
+        raise LatentError(
+            NOT_AN_EMBEDDING,
+            f"{item.path}: w_plus is {list(latent.w_plus.shape)}; this suite's generator takes "
+            f"{list(shape)}",
+        )
+    if not np.isfinite(latent.w_plus).all():
+        raise LatentError(NOT_AN_EMBEDDING, f"{item.path}: w_plus has values that are not finite")
+    return Latent(latent.w_plus.astype(np.float32), latent.header, latent.weights)
+
+
+def _loaded(item: Item) -> Latent:
+    return item.load()  # type: ignore (of images elsewhere)
+
+
+def _item(item_id: str, path: Path, weights: str | None = None) -> Item:
+    load: Any = functools.partial(_read, path, weights)
+    return Item(item_id, str(path), load)
+
+
+def _read(path: Path, weights: str | None = None) -> Latent:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            if "w_plus" not in file.keys():  # noqa: SIM118 (it is no dictionary)
+                held = ", ".join(file.keys())
+                raise LatentError(NOT_AN_EMBEDDING, f"{path}: holds {held}, not w_plus")
+            return Latent(file.get_tensor("w_plus"), header, weights or _weights_of(path, header))
+    except OSError as error:
+        reason = error.strerror or "no such file"
+        raise LatentError(UNREADABLE, f"{path}: cannot be read: {reason}") from error
+    except SafetensorError as error:
+        raise LatentError(NOT_AN_EMBEDDING, f"{path}: no safetensors file: {error}") from error
+
+
+def _weights_of(path: Path, header: dict[str, str]) -> str | None:
+    """The file of the tuned weights that a header names, below the folder of the results."""
+    if "weights" not in header:
+        return None
+    parts = len(Path(header["id"]).parts)
+    folder = path.resolve().parents[min(parts, len(path.resolve().parents) - 1)]
+    return str(folder / header["weights"])
+
+
+def _id_of_file(path: Path) -> str:
+    """The id in a file that was named; it has to be a latent code.
+
+    Raises:
+      UsageError: it is none.
+    """
+    try:
+        header = _read(path).header
+    except LatentError as error:
+        raise UsageError(f"{error}; expected latents that `jaxface invert` wrote") from error
+    return header.get("id", path.stem)
+
+
+def _of_folder(folder: Path, remarks: list[str]) -> list[Item]:
+    try:
+        lines = (folder / ROWS_FILE).read_text().splitlines()
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: has no {ROWS_FILE}; expected the output folder of `jaxface invert`, or a "
+            "file of latents (a job in shards is merged first: `jaxface merge`)"
+        ) from error
+    try:
+        rows = [json.loads(line) for line in lines]
+        some = [_of_row(folder, row) for row in rows if row["status"] == _OK]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder / ROWS_FILE}: not a results file ({error!r})") from error
+    if not some:
+        raise UsageError(f"{folder}: no embedding in it is ok")
+    if len(some) < len(rows):
+        remarks.append(f"{folder}: {len(rows) - len(some)} inputs were not embedded there")
+    return some
+
+
+def _of_row(folder: Path, row: dict[str, Any]) -> Item:
+    path = folder / row["latents"]
+    if "shard_row" in row:
+        load: Any = functools.partial(_read_from_shard, str(path), row["shard_row"])
+        return Item(row["id"], f"{path}#{row['shard_row']}", load)
+    weights = row.get("weights")
+    return _item(row["id"], path, None if weights is None else str(folder / weights))
+
+
+def _read_from_shard(path: str, place: int) -> Latent:
+    from jaxface.jobs.outputs.rows import latents_header
+
+    try:
+        result = _shard(path)[place]
+    except (OSError, ValueError, IndexError, RuntimeError) as error:
+        raise LatentError(UNREADABLE, f"{path}: cannot be read: {error}") from error
+    if result.w_plus is None:
+        raise LatentError(NOT_AN_EMBEDDING, f"{path}: row {place} has no latents")
+    return Latent(result.w_plus, latents_header(result.row), result.files.get("weights"))
+
+
+@functools.lru_cache(maxsize=2)
+def _shard(path: str) -> list[Any]:
+    """A shard's results, without images; items of a shard follow each other."""
+    import dataclasses
+
+    from jaxface.jobs.outputs.shard_formats import read_shard
+
+    return [
+        dataclasses.replace(result, files={k: v for k, v in result.files.items() if k == "weights"})
+        for result in read_shard(path)
+    ]

@@ -1,0 +1,174 @@
+"""Results: what became of an input, as a row of `results.jsonl` and the files that belong to it.
+
+A row has the columns of every job (`COMMON`), those of its task, which say what kind of value they
+hold, and ``settings`` and ``versions``, which are the same in every row of a job.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from jaxface import __version__
+from jaxface.jobs.inputs.items import Item
+
+OK = "ok"
+
+Kind = Literal["text", "texts", "number", "integer", "face", "json", "file", "files"]
+"""Of values: "face" is {"number", "of"}; "file" and "files" name what is stored beside the row."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of a task's rows.
+
+    Attributes:
+      kind: of its values.
+      empty: what it holds where there is no value.
+    """
+
+    kind: Kind
+    empty: Any = None
+
+
+COMMON: dict[str, Column] = {
+    "id": Column("text"),
+    "input": Column("text"),
+    "path": Column("text"),
+    "status": Column("text"),
+    "reason": Column("text"),
+    "notes": Column("texts", ()),
+}
+SHARED = ("settings", "versions")
+
+
+@dataclasses.dataclass(frozen=True)
+class FileKind:
+    """Files that a result can have beside its latents.
+
+    Attributes:
+      column: of the row, which names the file; a list of names in a column of kind "files".
+      folder: in the output folder.
+      suffix: of the file, whose name begins with the result's id.
+    """
+
+    column: str
+    folder: str
+    suffix: str
+
+
+FILES: dict[str, FileKind] = {
+    "reconstruction": FileKind("reconstruction", "reconstructions", ".png"),
+    "edited": FileKind("edited", "edits", ".png"),
+    "weights": FileKind("weights", "generators", ".safetensors"),
+    "gif": FileKind("sequence", "sequences", ".gif"),
+    "mp4": FileKind("sequence", "sequences", ".mp4"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What became of a portrait, or of an input that has none.
+
+    Attributes:
+      row: of `results.jsonl`; columns that name files are empty until files are there.
+      w_plus: [L, w_dim] float32; None for a failure.
+      files: the bytes of its files, by names of `FILES`; none for a failure.
+      header: what the latents' file says about itself; None: `latents_header` of the row.
+    """
+
+    row: dict[str, Any]
+    w_plus: np.ndarray | None = None
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    header: Mapping[str, str] | None = None
+
+
+def make_row(
+    columns: Mapping[str, Column],
+    shared: Mapping[str, Any],
+    *,
+    row_id: str,
+    item: Item,
+    status: str = OK,
+    reason: str | None = None,
+) -> dict[str, Any]:
+    """A row with every column; those that a failed input lacks are empty."""
+    known = {
+        "id": row_id,
+        "input": item.id,
+        "path": item.path,
+        "status": status,
+        "reason": reason,
+    }
+    empty = {name: _copied(column.empty) for name, column in {**COMMON, **columns}.items()}
+    return {**empty, **known, **shared}
+
+
+def versions(others: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Versions of what makes a result, for its row."""
+    known = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
+    return {
+        "jaxface": __version__,
+        **known,
+        **(others or {}),
+        "platform": jax.default_backend(),
+    }
+
+
+def number(value: Any) -> float | None:
+    """A JSON number; null where it is not finite."""
+    return float(value) if math.isfinite(value) else None
+
+
+def numbers(values: np.ndarray, digits: int = 5) -> list[float | None]:
+    """JSON numbers of a vector, rounded."""
+    return [number(round(float(value), digits)) for value in np.asarray(values).ravel()]
+
+
+def input_of(row: Mapping[str, Any]) -> str:
+    """The id of the input that a row belongs to."""
+    return row.get("input", row["id"])
+
+
+def finished_rows(
+    items: Sequence[Item], rows: Iterable[dict[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    """Each item's rows, faces from left to right; none for an item that is not finished.
+
+    An item of several faces is finished when all of them are.
+    """
+    known: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        known[input_of(row)].append(row)
+    finished = []
+    for item in items:
+        mine = known.get(item.id, [])
+        if mine and mine[0]["id"] != item.id:  # faces with numbers of their own
+            complete = len(mine) == mine[0]["face"]["of"]
+            mine = sorted(mine, key=lambda row: row["face"]["number"]) if complete else []
+        finished.append(mine)
+    return finished
+
+
+def latents_header(row: Mapping[str, Any]) -> dict[str, str]:
+    """What a latents file says about itself."""
+    facts = {name: row.get(name) for name in ("id", "path", "key", "psnr")}
+    facts |= {f"settings.{name}": value for name, value in row["settings"].items()}
+    facts |= {f"versions.{name}": value for name, value in row["versions"].items()}
+    header = {name: str(value) for name, value in facts.items()}
+    if row.get("weights") is not None:
+        header["weights"] = row["weights"]
+    if row.get("transform") is not None:
+        header["transform"] = json.dumps(row["transform"])
+    return header
+
+
+def _copied(value: Any) -> Any:
+    """A list or dictionary of the row's own."""
+    return list(value) if isinstance(value, (list, tuple)) else value

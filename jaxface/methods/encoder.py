@@ -1,0 +1,147 @@
+"""Inversion by an encoder, in one pass (pSp, e4e, W encoders) or a few (ReStyle).
+
+What the encoder gives is the result, or where an optimisation starts: PIE's with
+``start="encoder"``, PTI's pivot.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxface.errors import SuiteError
+from jaxface.methods import restyle
+from jaxface.methods.inversion import Inverted
+from jaxface.nets import (
+    E4EEncoder,
+    Generator,
+    GeneratorConfig,
+    PSPEncoder,
+    RestyleE4EEncoder,
+    RestylePSPEncoder,
+    WEncoder,
+)
+from jaxface.nets.encoders.restyle import RestyleEncoder
+from jaxface.solving.procedure import Procedure
+from jaxface.suite import Suite
+
+Kind = Literal["any", "psp", "e4e", "w", "restyle"]
+
+CLASSES: dict[Kind, tuple[type, ...]] = {
+    "any": (PSPEncoder, E4EEncoder, WEncoder, RestylePSPEncoder, RestyleE4EEncoder),
+    "psp": (PSPEncoder,),
+    "e4e": (E4EEncoder,),
+    "w": (WEncoder,),
+    "restyle": (RestylePSPEncoder, RestyleE4EEncoder),
+}
+
+
+class Networks(NamedTuple):
+    """What an inversion needs of a suite."""
+
+    generator: Generator
+    encoder: Any
+
+
+class Targets(NamedTuple):
+    """What is known of N portraits."""
+
+    images: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How an encoder inverts; an `jaxface.methods.inversion.Inverter`.
+
+    Attributes:
+      encoder: what the suite's encoder must be; "any": whatever it is.
+      iterations: of ReStyle's refinement, >= 1; of no effect on other encoders.
+      dtype: what encoder and generator compute in; latents are float32.
+    """
+
+    encoder: Kind = "any"
+    iterations: int = restyle.ITERATIONS
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    row_losses = ()
+    tunes_generator = False
+
+    def __post_init__(self):
+        if self.encoder not in CLASSES:
+            raise ValueError(
+                f"Settings: encoder must be one of {', '.join(CLASSES)}, got {self.encoder!r}."
+            )
+        if self.iterations < 1:
+            raise ValueError(f"Settings: iterations must be >= 1, got {self.iterations}.")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(
+                f"Settings: dtype must be 'float32' or 'bfloat16', got {self.dtype!r}."
+            )
+
+    def computing_in(self, dtype: Any) -> "Settings":
+        """See `Inverter`."""
+        return dataclasses.replace(self, dtype=dtype)
+
+    def roles(self) -> Mapping[str, str]:
+        """See `Inverter`."""
+        return dict.fromkeys(("generator", "encoder"), "Inversion by an encoder needs it")
+
+    def networks(self, suite: Suite, key: jax.Array) -> Networks:
+        """See `Inverter`; nothing is sampled."""
+        del key
+        generator = suite.generator
+        if self.dtype != "float32":
+            generator = generator.computing_in(self.dtype)
+        return Networks(generator, encoder_of(suite, self.encoder))
+
+    def procedure(self, config: GeneratorConfig) -> Procedure:
+        """See `Inverter`; without stages."""
+        del config
+        return Procedure(
+            start=functools.partial(encode, self),
+            targets=lambda networks, images: Targets(images),
+            stages=(),
+            finish=_finish,
+        )
+
+
+def encoder_of(suite: Suite, kind: Kind) -> Any:
+    """The suite's encoder.
+
+    Raises:
+      SuiteError: it has none, or one of another kind.
+    """
+    encoder = suite.encoder
+    if not isinstance(encoder, CLASSES[kind]):
+        wanted = " or ".join(each.__name__ for each in CLASSES[kind])
+        raise SuiteError(
+            f"suite {suite.name!r}: expected a {wanted} as encoder, got a {type(encoder).__name__}"
+        )
+    return encoder
+
+
+def encode(settings: Settings, networks: Networks, images: jax.Array) -> jax.Array:
+    """The codes of portraits [N, R, R, 3]: [N, L, w_dim]."""
+    images = images.astype(settings.dtype)
+    if isinstance(networks.encoder, RestyleEncoder):
+        codes = restyle.invert(
+            networks.encoder, networks.generator, images, iterations=settings.iterations
+        ).w_plus
+    else:
+        codes = networks.encoder(images)
+    return codes.astype(jnp.float32)
+
+
+def _finish(networks: Networks, targets: Any, w_plus: jax.Array, keys: jax.Array) -> Inverted:
+    del targets, keys
+    return Inverted(w_plus, networks.generator.synthesis(w_plus, noise="const"), {})
+
+
+E4E = Settings("e4e")
+PSP = Settings("psp")
+W = Settings("w")
+RESTYLE = Settings("restyle")
+"""ReStyle over pSp or e4e, with the authors' five iterations."""

@@ -1,0 +1,70 @@
+"""How a generator is tuned, and the published choices."""
+
+import dataclasses
+from typing import Literal
+
+Rows = Literal["unrolled", "map", "vmap"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a generator is tuned. Hashable: equal settings share compiled programs.
+
+    Attributes:
+      l2_weight: lambda_L2.
+      lpips_weight: lambda_P.
+      steps: updates at most.
+      learning_rate: of Adam, with its authors' constants.
+      stop_below: a portrait ends when its LPIPS is below this; None: never.
+      locality: whether L has L_R, at more than twice the cost.
+      locality_l2_weight: lambda_L2^R.
+      locality_lpips_weight: lambda_P^R.
+      alpha: distance of w_r from the pivot.
+      samples: w_z of a portrait and step, new ones at each from its key; L_R is their mean.
+      truncation: psi of w_z.
+      rows: how a batch is computed. No two portraits share weights, so there is no batch for a
+        convolution: "unrolled", one after the other in one program; "map", by a loop; "vmap", as
+        grouped convolutions. None: "unrolled" on CPU, where convolutions in loops are slow, else
+        "map".
+      distance: the role of the suite whose network LPIPS is: "lpips"; or "perceptual", whose VGG-16
+        then compares as LPIPS does, with heads that were not learned.
+      dtype: what generator and LPIPS compute in; weights, losses and the optimiser are float32.
+    """
+
+    l2_weight: float = 1.0
+    lpips_weight: float = 1.0
+    steps: int = 350
+    learning_rate: float = 3e-4
+    stop_below: float | None = 0.06
+    locality: bool = False
+    locality_l2_weight: float = 0.1
+    locality_lpips_weight: float = 0.1
+    alpha: float = 30.0
+    samples: int = 1
+    truncation: float = 0.5
+    rows: Rows | None = None
+    distance: Literal["lpips", "perceptual"] = "lpips"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self):
+        for name in ("steps", "samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Settings: {name} must be >= 1, got {getattr(self, name)}.")
+        for name, known in (
+            ("rows", (None, "unrolled", "map", "vmap")),
+            ("distance", ("lpips", "perceptual")),
+            ("dtype", ("float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"Settings: {name} must be one of {', '.join(map(repr, known))}, got "
+                    f"{getattr(self, name)!r}."
+                )
+
+
+REPO = Settings()
+"""``configs/hyperparameters.py``, which leaves the regularisation out."""
+
+PAPER = dataclasses.replace(REPO, locality=True)
+"""With the regularisation, whose constants are the repository's; the paper's text was not at
+hand."""

@@ -35,9 +35,10 @@ Basis = Literal["embedded", "basel", "flame"]
 """Whose expression coefficients: the embedded world's head, a Basel Face Model, FLAME."""
 
 JAW_OPEN = 0.3104
-"""Radians about x of the embedded head's expression ``jaw_open`` at 1: the jaw that turns about the
-line between the ends of the contour (landmarks 0 and 16) by this much, lowers the inner lower lip
-(66) by as much as the coefficient opens the lips (62 to 66)."""
+"""Radians about x for a unit of the embedded head's expression ``jaw_open``: by how far it parts
+the lips (landmarks 62 and 66) over their distance in front of the contour's ends (0 and 16), about
+which the jaw is taken to turn. The coefficient moves along a line and the jaw along an arc, so the
+two agree for small openings; at 1 the turn opens 14% less."""
 
 JAW_LEFT = -0.1131
 """Radians about y of ``jaw_left`` at 1, by how far the chin (8) moves across; to the image's left,

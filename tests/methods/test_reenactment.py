@@ -328,6 +328,7 @@ def check_sweep(suite, clip, yaws, portrait, sweep):
     assert np.all(np.asarray(subject) > np.asarray(driver) + 0.1)
 
 
+@pytest.mark.slow
 def test_a_head_turns_as_the_driver_does(suite, people, sweep):
     """A generated person is driven by renders that the suite reads: the pose is the driver's."""
     images, face = sweep

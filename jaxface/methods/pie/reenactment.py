@@ -1,0 +1,195 @@
+"""Reenactment by PIE's RigNets: a driver's motion is what the subject's portrait is edited to.
+
+StyleRig and PIE take over the pose or the expression of a reference portrait (PIE, section 5); here
+each frame of a driver is one. The subject is embedded once; every frame edits that latent anew, so
+that nothing accumulates from frame to frame.
+
+What is chosen here: motion is absolute, the driver's own rotation and expression, as PIE transfers
+them; or relative, the change since a neutral of the driver added to what the subject had, as
+Finding Directions and PVP need for drivers who do not begin as the subject does. The subject keeps
+its place in the image, since portraits are aligned.
+"""
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxface.errors import JaxfaceError
+from jaxface.methods.pie.editing import Target, edit_groups, read_parameters
+from jaxface.methods.pie.embedding import invert
+from jaxface.methods.pie.networks import required_roles
+from jaxface.methods.pie.sampling import draw_bank
+from jaxface.methods.pie.settings import EMBEDDED_ALL, Settings
+from jaxface.methods.reenactment import Driving, Subject
+from jaxface.morphable.motion import (
+    MOTION_GROUPS,
+    Motion,
+    motion_of_pie,
+    pie_group,
+    pie_group_given,
+)
+from jaxface.nets import Generator
+from jaxface.solving.solver import Status
+from jaxface.suite import Suite
+
+_BANK = 0  # folded into the subject's key
+
+
+@dataclasses.dataclass(frozen=True)
+class RigNetReenactment:
+    """Settings, and the `Reenactor` that they are.
+
+    Attributes:
+      groups: of face parameters that follow the driver, out of "pose" and "expression".
+      relative_to: None: absolute, the subject takes the driver's values. Else relative: the change
+        since this frame of the driver's clip, or since the clip's "mean", is added to the
+        subject's.
+      feedback: rounds of PIE's feedback for each group.
+      inversion: how the subject is embedded; its `noise` also draws the frames.
+    """
+
+    groups: tuple[str, ...] = MOTION_GROUPS
+    relative_to: int | Literal["mean"] | None = None
+    feedback: int = 1
+    inversion: Settings = EMBEDDED_ALL
+
+    def __post_init__(self):
+        if not self.groups or set(self.groups) - set(MOTION_GROUPS):
+            raise ValueError(
+                f"RigNetReenactment: groups must be out of {', '.join(MOTION_GROUPS)}, one or "
+                f"more; got {self.groups!r}."
+            )
+        if isinstance(self.relative_to, str) and self.relative_to != "mean":
+            raise ValueError(
+                "RigNetReenactment: relative_to must be a frame's number, 'mean' or None, got "
+                f"{self.relative_to!r}."
+            )
+        if self.feedback < 0:
+            raise ValueError(f"RigNetReenactment: feedback must be >= 0, got {self.feedback}.")
+        if self.inversion.noise == "random":
+            raise ValueError(
+                "RigNetReenactment: inversion.noise must be 'const' or 'none', so that frames do "
+                "not flicker; got 'random'."
+            )
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Motion alone."""
+        return ("motion",)
+
+    def roles(self) -> dict[str, str]:
+        """What the edits need, and what the subject's embedding does."""
+        embedding = {
+            role: f"the embedding's term {term!r}"
+            for role, term in required_roles(self.inversion).items()
+        }
+        rignets = {f"rignet_{group}": f"driving the {group}" for group in self.groups}
+        return embedding | {"reconstruction": "reading the subject's motion"} | rignets
+
+    def adapt(self, suite: Suite, frames: Any, *, keys: jax.Array) -> Subject:
+        """The subject of one frame, embedded as `inversion` says.
+
+        Args:
+          suite: has the networks of `roles`.
+          frames: [1, R, R, 3] in [-1, 1] with R the generator's resolution.
+          keys: [1] typed keys; the bank of latents, if there is one, is drawn from it too.
+
+        Raises:
+          ValueError: wrong shapes, or more than one frame.
+          JaxfaceError: the embedding diverged.
+        """
+        if len(frames) != 1:
+            raise ValueError(
+                f"RigNetReenactment: a subject is one frame, got {len(frames)}; choose one, best a "
+                "frontal and neutral one."
+            )
+        settings = self.inversion
+        bank = None
+        if settings.bank and settings.editing_terms:
+            bank = draw_bank(suite, settings, jax.random.fold_in(keys[0], _BANK))
+        inversion = invert(suite, frames, keys=keys, settings=settings, bank=bank)
+        if inversion.status[0] == Status.DIVERGED:
+            raise JaxfaceError(
+                f"RigNetReenactment: the subject's embedding diverged after {inversion.steps[0]} "
+                "steps; try another frame of the subject or smaller step sizes."
+            )
+        return self.subject(suite, inversion.w_plus)
+
+    def subject(self, suite: Suite, w_plus: Any, *, generator: Generator | None = None) -> Subject:
+        """The subject of a latent that there is already, [1, L, w_dim].
+
+        Args:
+          suite: has the networks of `roles` but for the embedding's.
+          w_plus: as `jaxface.methods.pie.invert` gives it.
+          generator: one tuned to the subject at this latent, as PTI tunes it; None: the suite's.
+
+        Raises:
+          ValueError: wrong shapes.
+        """
+        generator = suite.generator if generator is None else generator
+        rows = (1, generator.num_ws, generator.config.w_dim)
+        if w_plus.shape != rows:
+            raise ValueError(
+                f"RigNetReenactment: w_plus must be {list(rows)}, got {list(w_plus.shape)}."
+            )
+        w_plus = jnp.asarray(w_plus, jnp.float32)
+        images = _draw(generator, w_plus, self._noise)
+        basis = "basel" if "face_model" in suite else "embedded"
+        motion = motion_of_pie(read_parameters(suite, images), basis=basis)
+        return Subject(suite, w_plus, motion, generator)
+
+    def drive(self, subject: Subject, driving: Driving) -> jax.Array:
+        """See `jaxface.methods.reenactment.Reenactor.drive`.
+
+        Raises:
+          ValueError: the frames have no motion, no frame `relative_to`, or motion that says nothing
+            of one of the groups.
+        """
+        driving.check("RigNetReenactment", self.requires)
+        assert driving.motion is not None
+        assert driving.whole is not None
+        motion, face = driving.motion, subject.motion.basis
+        if self.relative_to is not None:
+            neutral = self._neutral(driving.whole, self.relative_to)
+            motion = subject.motion.plus(motion.relative(to=neutral))
+        targets = {
+            group: Target(
+                values=pie_group(motion, group),
+                given=jnp.asarray(pie_group_given(group, driver=driving.motion.basis, face=face)),
+                relative=jnp.zeros(()),
+            )
+            for group in self.groups
+        }
+        suite = _drawn_by(subject.suite, subject.generator)
+        w_plus = jnp.repeat(subject.w_plus, len(driving), axis=0)
+        edits = edit_groups(suite, w_plus, targets, feedback=self.feedback, noise=self._noise)
+        return list(edits.values())[-1].images
+
+    def _neutral(self, clip: Motion, frame: int | Literal["mean"]) -> Motion:
+        if frame == "mean":
+            return clip.mean()
+        if not 0 <= frame < len(clip):
+            raise ValueError(
+                f"RigNetReenactment: relative_to is frame {frame}, and the clip has {len(clip)}."
+            )
+        return clip[frame]
+
+    @property
+    def _noise(self) -> Literal["const", "none"]:
+        return "none" if self.inversion.noise == "none" else "const"
+
+
+def _drawn_by(suite: Suite, generator: Generator) -> Suite:
+    """The suite with another generator."""
+    if generator is suite.generator:
+        return suite
+    loaded = {**suite._loaded, "generator": generator}
+    return dataclasses.replace(suite, _loaded=loaded)
+
+
+@functools.partial(jax.jit, static_argnames="noise")
+def _draw(generator: Generator, w_plus: jax.Array, noise: Literal["const", "none"]) -> jax.Array:
+    return generator.synthesis(w_plus, noise=noise)

@@ -1,0 +1,254 @@
+"""Motion of a face: the head's rotation, the jaw and the expression through T frames.
+
+Reenactment methods take it from PIE's 257 parameters (`motion_of_pie`) or from DECA's 236
+(`motion_of_deca`), and mean the same by it:
+
+* Rotation: R = Rz(roll) Ry(yaw) Rx(pitch), radians; x is the image's right, y up, z towards the
+  camera. Positive pitch looks down, positive yaw to the image's right, positive roll turns
+  anticlockwise in the image. Users are shown degrees (`Motion.degrees`).
+* Jaw: an axis-angle vector about the same axes, radians, in the head's frame. A positive first
+  component opens the mouth, a positive second one moves the chin to the image's right.
+* Expression: the coefficients of a basis. Those of two bases say nothing of each other.
+
+Where the head is in the image is no motion here: portraits are aligned, and keep their place.
+
+Angles are Euler angles and are differenced and averaged one by one, as the methods do: Finding
+Directions takes differences of degrees, PVP statistics of each number (`Motion.rescaled`). Finding
+Directions' yaw is the negative of this one, its pitch and roll are these; PVP's pitch is this one,
+and the tangent of its yaw is -tan(yaw) / cos(pitch).
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax import Array
+
+from jaxface.morphable.attributes import attribute
+from jaxface.morphable.flame_parameters import FlameParameters
+from jaxface.morphable.parameters import FaceParameters, group_width
+from jaxface.morphable.rotations import axis_angle_to_matrix
+
+Basis = Literal["embedded", "basel", "flame"]
+"""Whose expression coefficients: the embedded world's head, a Basel Face Model, FLAME."""
+
+JAW_OPEN = 0.3104
+"""Radians about x for a unit of the embedded head's expression ``jaw_open``: by how far it parts
+the lips (landmarks 62 and 66) over their distance in front of the contour's ends (0 and 16), about
+which the jaw is taken to turn. The coefficient moves along a line and the jaw along an arc, so the
+two agree for small openings; at 1 the turn opens 14% less."""
+
+JAW_LEFT = -0.1131
+"""Radians about y of ``jaw_left`` at 1, by how far the chin (8) moves across; to the image's left,
+so negative."""
+
+STD_FLOOR = 1e-6
+"""Deviations below this count as this in `Motion.rescaled`."""
+
+MOTION_GROUPS = ("pose", "expression")
+"""PIE's semantic groups that motion determines."""
+
+
+@struct.dataclass
+class Motion:
+    """The motion of a face; a pytree whose arrays have one row for each frame.
+
+    Attributes:
+        rotation: [T, 3], pitch, yaw and roll in radians.
+        jaw: [T, 3], radians; None for the basis "basel", whose jaw is not apart from its
+            expressions.
+        expression: [T, E], coefficients of `basis`: 64, or DECA's 50. With the basis "embedded" two
+            of them repeat the jaw, and where the two differ the jaw counts.
+        basis: see `Basis`.
+    """
+
+    rotation: Any
+    jaw: Any
+    expression: Any
+    basis: Basis = struct.field(pytree_node=False)
+
+    def __len__(self) -> int:
+        return len(self.rotation)
+
+    def __getitem__(self, frames: int | slice | np.ndarray) -> "Motion":
+        """Some of the frames, in any form that an array's rows are chosen by; one is [1, ...]."""
+        rows = np.array([frames]) if isinstance(frames, int) else frames
+        return jax.tree.map(lambda leaf: leaf[rows], self)
+
+    @property
+    def degrees(self) -> Any:
+        """Pitch, yaw and roll in degrees, [T, 3]."""
+        return self.rotation * (180.0 / np.pi)
+
+    def mean(self) -> "Motion":
+        """The mean of the frames, as one frame."""
+        return jax.tree.map(lambda leaf: leaf.mean(axis=0, keepdims=True), self)
+
+    def relative(self, *, to: "Motion") -> "Motion":
+        """How the motion differs from another, number by number.
+
+        Args:
+            to: of T frames, or of one for all.
+
+        Raises:
+            ValueError: the two have different bases.
+        """
+        self._check_basis("relative", to)
+        return jax.tree.map(lambda leaf, other: leaf - other, self, to)
+
+    def plus(self, change: "Motion") -> "Motion":
+        """This motion, of T frames or one, with a difference of T frames added.
+
+        A change in another basis moves rotation and jaw, and leaves the expression: one frame's
+        stays one row.
+        """
+        if self.basis == change.basis:
+            return jax.tree.map(lambda leaf, other: leaf + other, self, change)
+        moved = None if self.jaw is None or change.jaw is None else self.jaw + change.jaw
+        return Motion(
+            rotation=self.rotation + change.rotation,
+            jaw=self.jaw if moved is None else moved,
+            expression=self.expression,
+            basis=self.basis,
+        )
+
+    def rescaled(self, *, driver: "Motion", subject: "Motion") -> "Motion":
+        """The motion with the driver's mean and deviation replaced by the subject's.
+
+        Each number is standardised by the mean and the standard deviation of the driver's clip and
+        rescaled by those of the subject's (PVP, appendix B; deviations over all frames, no less
+        than `STD_FLOOR`).
+
+        Args:
+            driver: the clip that this motion is of.
+            subject: the subject's frames.
+
+        Raises:
+            ValueError: the bases differ.
+        """
+        self._check_basis("rescaled", driver)
+        self._check_basis("rescaled", subject)
+
+        def rescale(leaf: Any, given: Any, wanted: Any) -> Any:
+            own = given.std(axis=0).clip(STD_FLOOR)
+            return (leaf - given.mean(axis=0)) / own * wanted.std(axis=0) + wanted.mean(axis=0)
+
+        return jax.tree.map(rescale, self, driver, subject)
+
+    def _check_basis(self, owner: str, other: "Motion") -> None:
+        if other.basis != self.basis:
+            raise ValueError(
+                f"Motion.{owner}: expected expressions of the basis {self.basis!r}, got "
+                f"{other.basis!r}; read both faces with one model."
+            )
+
+
+def motion_of_pie(face: FaceParameters, *, basis: Basis = "embedded") -> Motion:
+    """The motion in PIE's parameters of T frames.
+
+    Args:
+        face: of the frames.
+        basis: "embedded" or "basel": the face model of the suite that read them.
+
+    Raises:
+        ValueError: another basis.
+    """
+    if basis not in ("embedded", "basel"):
+        raise ValueError(f"motion_of_pie: basis must be 'embedded' or 'basel', got {basis!r}.")
+    jaw = None
+    if basis == "embedded":
+        coefficients = face.expression[:, _JAW_PLACES] * _JAW_RADIANS
+        jaw = jnp.pad(coefficients, ((0, 0), (0, 1)))
+    return Motion(face.rotation, jaw, face.expression, basis)
+
+
+def motion_of_deca(face: FlameParameters) -> Motion:
+    """The motion in DECA's parameters of T frames; DECA has no neck, so the head's rotation is all.
+
+    Raises:
+        ValueError: `face.pose` is not [T, 6].
+    """
+    if face.pose.ndim != 2 or face.pose.shape[1] != 6:
+        raise ValueError(f"motion_of_deca: pose must be [T, 6], got {list(face.pose.shape)}.")
+    head, jaw = face.pose[:, :3], face.pose[:, 3:]
+    return Motion(euler_angles(axis_angle_to_matrix(head)), jaw, face.expression, "flame")
+
+
+def euler_angles(matrices: Array) -> Array:
+    """Pitch, yaw and roll of Rz(roll) Ry(yaw) Rx(pitch): [..., 3, 3] to [..., 3], radians.
+
+    The inverse of `jaxface.morphable.camera.rotation_matrix` for yaws within +-pi/2.
+    """
+    r = matrices
+    pitch = jnp.arctan2(r[..., 2, 1], r[..., 2, 2])
+    yaw = jnp.arctan2(-r[..., 2, 0], jnp.hypot(r[..., 2, 1], r[..., 2, 2]))
+    roll = jnp.arctan2(r[..., 1, 0], r[..., 0, 0])
+    return jnp.stack([pitch, yaw, roll], axis=-1)
+
+
+def pie_group(motion: Motion, group: str) -> Array:
+    """A semantic group of PIE's parameters with this motion, 0 where motion says nothing.
+
+    Args:
+        motion: of T frames.
+        group: one of `MOTION_GROUPS`.
+
+    Returns:
+        [T, P], see `FaceParameters.group`: the pose's translation is 0; of a motion whose basis is
+        "flame", all expressions are 0 but the jaw's.
+
+    Raises:
+        ValueError: another group.
+    """
+    width = _width("pie_group", group)
+    if group == "pose":
+        return jnp.pad(motion.rotation, ((0, 0), (0, width - 3)))
+    flame = motion.basis == "flame"
+    values = jnp.broadcast_to(0.0 if flame else motion.expression, (len(motion), width))
+    if motion.jaw is None:
+        return values
+    return values.at[:, _JAW_PLACES].set(motion.jaw[:, :2] / _JAW_RADIANS)
+
+
+def pie_group_given(group: str, *, driver: Basis, face: Basis) -> np.ndarray:
+    """Which numbers of a semantic group of PIE's a driver's motion determines.
+
+    Args:
+        group: one of `MOTION_GROUPS`.
+        driver: the basis of the driver's expressions.
+        face: the basis of the parameters, "embedded" or "basel".
+
+    Returns:
+        [P] bool. Of the pose: the rotation. Of the expression: all in one basis; the jaw's between
+        FLAME and the embedded world.
+
+    Raises:
+        ValueError: another group, or the driver determines none of it.
+    """
+    given = np.zeros(_width("pie_group_given", group), bool)
+    if group == "pose":
+        given[:3] = True
+    elif driver == face:
+        given[:] = True
+    elif {driver, face} == {"flame", "embedded"}:
+        given[_JAW_PLACES] = True
+    else:
+        raise ValueError(
+            f"a driver's expressions of the basis {driver!r} say nothing of {face!r}; read both "
+            "faces with one model, or drive the pose alone."
+        )
+    return given
+
+
+def _width(owner: str, group: str) -> int:
+    if group not in MOTION_GROUPS:
+        raise ValueError(
+            f"{owner}: group must be one of {', '.join(MOTION_GROUPS)}; got {group!r}."
+        )
+    return group_width(group)
+
+
+_JAW_PLACES = np.array([attribute("jaw_open")[1], attribute("jaw_left")[1]])
+_JAW_RADIANS = np.array([JAW_OPEN, JAW_LEFT], np.float32)

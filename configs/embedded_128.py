@@ -20,11 +20,12 @@ cores at 28 images/s, after 14 minutes of rendering its 50,000 portraits. The ge
 that they began as is the one before its last stage (`embedded_64.py`).
 """
 
+from jaxface.data.sources import RenderedPortraits
 from jaxface.methods.scene_regression import Reconstruction, RegressionSettings, Stage
 from jaxface.morphable import NUM_FACTORS
 from jaxface.nets import GeneratorConfig
 from jaxface.suite import load_suite
-from jaxface.training.experiment import Experiment, RenderedPortraits
+from jaxface.training.experiment import Experiment
 
 GENERATOR = GeneratorConfig(
     128, channel_base=2048, channel_max=128, mapping_layers=3, mapping_lr_multiplier=1.0

@@ -1,8 +1,8 @@
 """The RigNets of the suite "embedded-128": those of "embedded", with two rows of W+ more.
 
-    jaxface train rignet --group pose --config configs/embedded_128_rignet.py
-    jaxface train rignet --group expression --config configs/embedded_128_rignet.py
-    jaxface train rignet --group illumination --config configs/embedded_128_rignet.py
+    jaxface train rignet --config configs/embedded_128_rignet.py --set method.group=pose
+    jaxface train rignet --config configs/embedded_128_rignet.py --set method.group=expression
+    jaxface train rignet --config configs/embedded_128_rignet.py --set method.group=illumination
 
 The generator of 128 px is the one of 64 px, grown and trained further, so that its W is still
 nearly the same, and the RigNets of that one are where these begin.
@@ -19,10 +19,11 @@ The generator itself draws these scenes at 25.5 dB. 0.55 s of one CPU core a ste
 half of the steps are enough (0.0233 instead of 0.0230 rad).
 """
 
+from jaxface.data.sources import Latents
 from jaxface.methods.rignet import RigNetSettings
 from jaxface.morphable import NUM_FACTORS
 from jaxface.suite import load_suite
-from jaxface.training.experiment import Experiment, Latents
+from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:

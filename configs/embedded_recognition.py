@@ -13,9 +13,10 @@ Expect, of the shipped weights (float16), on 200 persons of 12 pictures that not
 others are, 97.7% where 0.1% are. They took 6 minutes of one CPU core to render and 61 to train.
 """
 
+from jaxface.data.sources import IdentityPortraits
 from jaxface.methods.arcface import ArcFaceSettings
 from jaxface.nets import IRSEConfig
-from jaxface.training.experiment import Experiment, IdentityPortraits
+from jaxface.training.experiment import Experiment
 
 NETWORK = IRSEConfig(
     channels=(16, 32, 64, 128),

@@ -1,8 +1,8 @@
 """The embedded suite's RigNets: StyleRig's training over its generator, without labels.
 
-    jaxface train rignet --group pose --config configs/embedded_rignet.py
-    jaxface train rignet --group expression --config configs/embedded_rignet.py
-    jaxface train rignet --group illumination --config configs/embedded_rignet.py
+    jaxface train rignet --config configs/embedded_rignet.py --set method.group=pose
+    jaxface train rignet --config configs/embedded_rignet.py --set method.group=expression
+    jaxface train rignet --config configs/embedded_rignet.py --set method.group=illumination
 
 Another suite's: --set suite=FOLDER --set method.num_factors=0.
 
@@ -25,9 +25,10 @@ not robust, where hair and glasses pull the colours, edits of pose were at 23.2 
 edits takes 0.23 to 0.28 s of one core of an Intel Xeon, 0.15 s of an AMD EPYC's.
 """
 
+from jaxface.data.sources import Latents
 from jaxface.methods.rignet import RigNetSettings
 from jaxface.morphable import NUM_FACTORS
-from jaxface.training.experiment import Experiment, Latents
+from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:

@@ -11,8 +11,9 @@ Expect: not run with this code. Of its own code at 256 px the source's README sa
 minutes for 1,000 kimg and 6 days 21 hours for 25,000 kimg on one V100 GPU.
 """
 
+from jaxface.data.sources import ImageFolder
 from jaxface.methods.stylegan2 import published
-from jaxface.training.experiment import Experiment, ImageFolder
+from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:

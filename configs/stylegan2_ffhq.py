@@ -11,8 +11,9 @@ for 25,000 kimg on eight V100 GPUs (with ``auto``), that 5,000 kimg look reasona
 that ``stylegan2`` reaches a considerably better FID on FFHQ than ``auto``.
 """
 
+from jaxface.data.sources import ImageFolder
 from jaxface.methods.stylegan2 import published
-from jaxface.training.experiment import Experiment, ImageFolder
+from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:

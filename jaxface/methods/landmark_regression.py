@@ -21,11 +21,11 @@ from jaxface.metrics import nme
 from jaxface.morphable import FaceParameters, landmarks, scene_from_gaussian
 from jaxface.nets import LandmarkConfig, LandmarkNet
 from jaxface.training import averaged
-from jaxface.training import recipe as recipes
 from jaxface.training.augmentation import blur_and_noise
 from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
+from jaxface.training.recipe import Recipe, single_stage_recipe
 
 Batch = Mapping[str, jax.Array]
 
@@ -51,7 +51,35 @@ class LandmarkSettings:
     """See `jaxface.training.augmentation`."""
     blur: float = 0.8
     ema_half_life: float = 10_000.0
-    """Half-life of the weights' average, in images."""
+    """Half-life of the EMA of the weights, in images."""
+
+    @property
+    def trains(self) -> str:
+        """The role ``landmarks``."""
+        return "landmarks"
+
+    def recipe(
+        self,
+        *,
+        key: jax.Array,
+        networks: Mapping[str, Any],
+        held_out: Mapping[str, jax.Array] | None,
+    ) -> Recipe:
+        """The whole training, see `jaxface.training.recipe.Trainable`.
+
+        Begins with the role ``landmarks`` where it is given. Scores are `landmark_scores` of the
+        EMA network on the held-out portraits.
+        """
+        state = initial_state(self, key, networks.get("landmarks"))
+        return single_stage_recipe(
+            self,
+            landmark_phase(self),
+            state,
+            fields=("image", "landmarks"),
+            parameters=state.network,
+            finished=lambda state: state.average,
+            score=None if held_out is None else _score(held_out),
+        )
 
 
 def initial_state(
@@ -134,36 +162,6 @@ def landmark_scores(found: jax.Array, face: FaceParameters, size: int) -> dict[s
 def _optimizer(settings: LandmarkSettings) -> optax.GradientTransformation:
     return adam_with_warmup_cosine(
         settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
-    )
-
-
-def recipe(
-    settings: LandmarkSettings,
-    *,
-    key: jax.Array,
-    networks: Mapping[str, Any],
-    held_out: Mapping[str, jax.Array] | None,
-) -> recipes.Recipe:
-    """The whole training, see `jaxface.training.recipe`.
-
-    Begins with the role ``landmarks`` where it is given. Scores are `landmark_scores` of the
-    averaged network on the held-out portraits.
-    """
-    state = initial_state(settings, key, networks.get("landmarks"))
-    return recipes.Recipe(
-        state=state,
-        stages=[
-            recipes.Stage(
-                [landmark_phase(settings)],
-                settings.steps,
-                settings.batch_size,
-                microbatches=settings.microbatches,
-            )
-        ],
-        fields=("image", "landmarks"),
-        networks=lambda state: {"landmarks": state.average},
-        parameters=nnx.state(state.network, nnx.Param),
-        score=None if held_out is None else _score(held_out),
     )
 
 

@@ -53,10 +53,10 @@ from jaxface.nets import (
 )
 from jaxface.nets.reconstruction.backbones import load_backbone, make_reconstruction
 from jaxface.training import averaged
-from jaxface.training import recipe as recipes
 from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
+from jaxface.training.recipe import Recipe, single_stage_recipe
 
 Batch = Mapping[str, jax.Array]
 
@@ -109,12 +109,19 @@ class MoFASettings:
     expression_weight: float = 6e-3
     translation_weight: float = 2e-3
     illumination_weight: float = 1e-2
-    occlusion_threshold_init: float = 0.5
+    occlusion_threshold_init: float = dataclasses.field(
+        default=0.5, metadata={"formerly": "occluded_first"}
+    )
     occluded: float = 0.08
     """Colour distance (of RGB in [-1, 1]) beyond which a vertex counts as occluded: at the first
     step, and from the middle of the training on; geometric in between."""
     ema_half_life: float = 20_000.0
-    """Half-life of the weights' average, in images."""
+    """Half-life of the EMA of the weights, in images."""
+
+    @property
+    def trains(self) -> str:
+        """The role ``reconstruction``."""
+        return "reconstruction"
 
     def __post_init__(self):
         if self.network.outputs != 257:
@@ -122,6 +129,47 @@ class MoFASettings:
                 f"MoFASettings: the face model has 257 parameters, the network gives "
                 f"{self.network.outputs}."
             )
+
+    def recipe(
+        self,
+        *,
+        key: jax.Array,
+        networks: Mapping[str, Any],
+        held_out: Mapping[str, jax.Array] | None,
+    ) -> Recipe:
+        """The whole training, see `jaxface.training.recipe.Trainable`.
+
+        Begins with the role ``reconstruction`` where it is given, or with the weights of ``trunk``
+        under a fresh end. The face model is the role ``face_model``, a `BaselModel`, where it is
+        given, else the embedded world's. Scores are `parameter_errors` on held-out portraits of the
+        embedded world; there are none with another face model, whose parameters no data set knows.
+
+        Raises:
+          UsageError: a network given cannot play its role.
+        """
+        basel, initial = networks.get("face_model"), networks.get("reconstruction")
+        trunk = networks.get("trunk")
+        if basel is not None and not isinstance(basel, BaselModel):
+            raise UsageError(
+                f"mofa: expected a BaselModel as face_model, got a {type(basel).__name__}"
+            )
+        if initial is not None and trunk is not None:
+            raise UsageError("mofa: give a whole reconstruction or a trunk to begin with, not both")
+        constants = models(basel)
+        try:
+            state = initial_state(self, constants, key, initial, trunk=trunk)
+        except ValueError as error:
+            raise UsageError(f"mofa: {error}") from error
+        return single_stage_recipe(
+            self,
+            reconstruction_phase(self),
+            state,
+            fields=("image", "landmarks"),
+            parameters=state.network,
+            finished=lambda state: state.average,
+            constants=constants,
+            score=None if held_out is None or basel is not None else _score(held_out),
+        )
 
 
 class Models(struct.PyTreeNode):
@@ -346,52 +394,6 @@ def parameter_errors(found: FaceParameters, true: FaceParameters) -> dict[str, j
 def _optimizer(settings: MoFASettings) -> optax.GradientTransformation:
     return adam_with_warmup_cosine(
         settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
-    )
-
-
-def recipe(
-    settings: MoFASettings,
-    *,
-    key: jax.Array,
-    networks: Mapping[str, Any],
-    held_out: Mapping[str, jax.Array] | None,
-) -> recipes.Recipe:
-    """The whole training, see `jaxface.training.recipe`.
-
-    Begins with the role ``reconstruction`` where it is given, or with the weights of ``trunk``
-    under a fresh end. The face model is the role ``face_model``, a `BaselModel`, where it is given,
-    else the embedded world's. Scores are `parameter_errors` on held-out portraits of the embedded
-    world; there are none with another face model, whose parameters no data set knows.
-
-    Raises:
-      UsageError: a network given cannot play its role.
-    """
-    basel, begun = networks.get("face_model"), networks.get("reconstruction")
-    trunk = networks.get("trunk")
-    if basel is not None and not isinstance(basel, BaselModel):
-        raise UsageError(f"mofa: expected a BaselModel as face_model, got a {type(basel).__name__}")
-    if begun is not None and trunk is not None:
-        raise UsageError("mofa: give a whole reconstruction or a trunk to begin with, not both")
-    constants = models(basel)
-    try:
-        state = initial_state(settings, constants, key, begun, trunk=trunk)
-    except ValueError as error:
-        raise UsageError(f"mofa: {error}") from error
-    return recipes.Recipe(
-        state=state,
-        stages=[
-            recipes.Stage(
-                [reconstruction_phase(settings)],
-                settings.steps,
-                settings.batch_size,
-                microbatches=settings.microbatches,
-            )
-        ],
-        fields=("image", "landmarks"),
-        constants=constants,
-        networks=lambda state: {"reconstruction": state.average},
-        parameters=nnx.state(state.network, nnx.Param),
-        score=None if held_out is None or basel is not None else _score(held_out),
     )
 
 

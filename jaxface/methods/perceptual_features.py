@@ -18,10 +18,10 @@ from flax import nnx, struct
 
 from jaxface.media.images import from_uint8
 from jaxface.nets import VGG16, VGGConfig
-from jaxface.training import recipe as recipes
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
 from jaxface.training.optimizers import adam_with_warmup_cosine
+from jaxface.training.recipe import Recipe, single_stage_recipe
 
 Batch = Mapping[str, jax.Array]
 
@@ -45,6 +45,34 @@ class FeatureSettings:
     noise: float = 0.02
     """Deviation of the pixel noise added to the images, so that features do not hang on a single
     rendering's least bits."""
+
+    @property
+    def trains(self) -> str:
+        """The role ``perceptual``."""
+        return "perceptual"
+
+    def recipe(
+        self,
+        *,
+        key: jax.Array,
+        networks: Mapping[str, Any],
+        held_out: Mapping[str, jax.Array] | None,
+    ) -> Recipe:
+        """The whole training, see `jaxface.training.recipe.Trainable`; reads no network.
+
+        The score is `explained_variance` on the held-out items.
+        """
+        del networks
+        state = jax.jit(lambda key: initial_state(self, key))(key)
+        return single_stage_recipe(
+            self,
+            feature_phase(self),
+            state,
+            fields=("image", "factors"),
+            parameters=state.reader,
+            finished=lambda state: state.reader.vgg,
+            score=None if held_out is None else _score(self, held_out),
+        )
 
 
 class FactorRegressor(nnx.Module):
@@ -142,36 +170,6 @@ def explained_variance(unexplained: jax.Array) -> jax.Array:
 def _optimizer(settings: FeatureSettings) -> optax.GradientTransformation:
     return adam_with_warmup_cosine(
         settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
-    )
-
-
-def recipe(
-    settings: FeatureSettings,
-    *,
-    key: jax.Array,
-    networks: Mapping[str, Any],
-    held_out: Mapping[str, jax.Array] | None,
-) -> recipes.Recipe:
-    """The whole training, see `jaxface.training.recipe`; reads no network.
-
-    The score is `explained_variance` on the held-out items.
-    """
-    del networks
-    state = jax.jit(lambda key: initial_state(settings, key))(key)
-    return recipes.Recipe(
-        state=state,
-        stages=[
-            recipes.Stage(
-                [feature_phase(settings)],
-                settings.steps,
-                settings.batch_size,
-                microbatches=settings.microbatches,
-            )
-        ],
-        fields=("image", "factors"),
-        networks=lambda state: {"perceptual": state.reader.vgg},
-        parameters=nnx.state(state.reader, nnx.Param),
-        score=None if held_out is None else _score(settings, held_out),
     )
 
 

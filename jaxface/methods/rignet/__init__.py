@@ -33,7 +33,6 @@ from jaxface.methods.rignet.scores import edit_scores, edit_sheet, held_out_late
 from jaxface.methods.rignet.training import (
     RigNetSettings,
     initial_state,
-    recipe,
     rig_losses,
     rig_phase,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "frozen_models",
     "held_out_latents",
     "initial_state",
-    "recipe",
     "rig_losses",
     "rig_phase",
 ]

@@ -26,10 +26,10 @@ from jaxface.methods.scene_regression import scene_latents, targets_at
 from jaxface.methods.stylegan2 import losses
 from jaxface.methods.stylegan2.settings import StyleGAN2Settings
 from jaxface.nets import Discriminator, Generator
-from jaxface.training import recipe as recipes
 from jaxface.training.ema import ema_decay, update_average
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
+from jaxface.training.recipe import Recipe, Stage
 
 Batch = Mapping[str, jax.Array]
 
@@ -341,31 +341,21 @@ def _replace(state: StyleGAN2State, **changes: Any) -> StyleGAN2State:
     return state.replace(**changes)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def recipe(
-    settings: StyleGAN2Settings,
-    *,
-    key: jax.Array,
-    networks: Mapping[str, Any],
-    held_out: Mapping[str, jax.Array] | None,
-) -> recipes.Recipe:
-    """The whole training, see `jaxface.training.recipe`.
-
-    Begins with the roles ``generator`` and ``discriminator`` where they are given; reads
-    ``perceptual`` where the reconstruction gives its layers weights. The pictures are the average's
-    images of fixed latents.
-    """
-    del held_out
+def training_recipe(
+    settings: StyleGAN2Settings, *, key: jax.Array, networks: Mapping[str, Any]
+) -> Recipe:
+    """What `StyleGAN2Settings.recipe` makes."""
     weighted = settings.reconstruction_weight and settings.reconstruction.perceptual_weights
     if weighted and "perceptual" not in networks:
         raise UsageError("stylegan2: perceptual_weights need a network of role 'perceptual'")
     state_key, z_key = jax.random.split(key)
     state = initial_state(settings, state_key, networks)
     z = jax.random.normal(z_key, (_SHOWN, settings.generator.z_dim))
-    draw = jax.jit(lambda generator, z: generator(z))
-    return recipes.Recipe(
+    sample = jax.jit(lambda generator, z: generator(z))
+    return Recipe(
         state=state,
         stages=[
-            recipes.Stage(
+            Stage(
                 phases(settings),
                 settings.num_steps,
                 settings.batch_size,
@@ -383,5 +373,5 @@ def recipe(
             "generator": nnx.state(state.generator, nnx.Param),
             "discriminator": nnx.state(state.discriminator, nnx.Param),
         },
-        sample_images=lambda state: draw(state.average, z),
+        sample_images=lambda state: sample(state.average, z),
     )

@@ -3,9 +3,9 @@
     jaxface train generator --config configs/embedded_128.py
 
 It begins as the generator of "embedded", with twice the channels from 16 px on and a block of 128
-px more, none of which changes its pictures at first (`jaxface.nets.stylegan2.grown`), and learns
+px more, none of which changes its images at first (`jaxface.nets.stylegan2.grown`), and learns
 from renders as that did in its last stage, by pixels and the perceptual network's features; at the
-end features weigh less, which the eyes need. By pixels alone its pictures were softer after 500
+end features weigh less, which the eyes need. By pixels alone its images were softer after 500
 steps than they began.
 
 Expect, of the shipped weights (float16), by `jaxface evaluate generator --suite embedded-128`:

@@ -8,10 +8,10 @@ The generator of 128 px is the one of 64 px, grown and trained further, so that 
 nearly the same, and the RigNets of that one are where these begin.
 
 Expect, of the shipped weights (float16), as in `embedded_rignet.py` (in brackets what the network
-itself misses in the pictures of the givers):
+itself misses in the images of the givers):
 
     pose          rotation 0.204 rad off before, 0.023 after (0.020); landmarks 23% of the face's
-                  size, then 2.0% (1.8%); 19.7 dB to the true picture, then 23.2
+                  size, then 2.0% (1.8%); 19.7 dB to the true image, then 23.2
     expression    landmarks 2.65%, then 1.85% (1.71%); 24.8 dB, then 24.7
     illumination  33% of the light, then 22% (18%); 22.7 dB, then 23.8
 

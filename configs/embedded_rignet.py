@@ -11,10 +11,10 @@ The suite needs its face reconstruction network; another file of it: --set
 
 Expect, of the shipped weights (float16) on 256 held-out latents, each given what the reconstruction
 network reads from another, beside the truth (in brackets what the network itself misses in the
-pictures of the givers):
+images of the givers):
 
     pose          rotation 0.202 rad off before, 0.024 after (0.021); landmarks 23% of the face's
-                  size, then 2.2% (1.9%); 19.8 dB to the true picture, then 23.7
+                  size, then 2.2% (1.9%); 19.8 dB to the true image, then 23.7
     expression    landmarks 2.58%, then 1.85% (1.73%); 25.1 dB, then 25.1
     illumination  32% of the light, then 22% (18%); 22.8 dB, then 24.1
 

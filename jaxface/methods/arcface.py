@@ -1,8 +1,8 @@
 """Face recognition by ArcFace's margin (Deng et al. 2019), on persons seen on many occasions.
 
-An IR-SE network turns a picture into a point of the unit sphere; a class centre for each person of
-the training set pulls that person's pictures together, from beyond an angle m
-(`jaxface.losses.angular_margin`). The centres are thrown away afterwards: two pictures are compared
+An IR-SE network turns an image into a point of the unit sphere; a class centre for each person of
+the training set pulls that person's images together, from beyond an angle m
+(`jaxface.losses.angular_margin`). The centres are thrown away afterwards: two images are compared
 by the cosine of their embeddings. Batches are ``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1],
 "person": [N] integers in [0, num_identities)}``.
 
@@ -10,7 +10,7 @@ Batch normalisation works by the statistics of the whole batch while the network
 devices, and its running statistics follow; what is saved and scored uses these.
 
 What the paper leaves to the data is chosen here: Adam instead of stochastic gradient descent, and
-pictures made softer and noisier at random, since a generator's will be read.
+images made softer and noisier at random, since a generator's will be read.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ from jaxface.training.recipe import Recipe, single_stage_recipe
 
 Batch = Mapping[str, jax.Array]
 
-_SCORED = 100  # held-out pictures embedded together
+_SCORED = 100  # held-out images embedded together
 
 
 @dataclasses.dataclass(frozen=True)

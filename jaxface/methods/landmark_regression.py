@@ -1,8 +1,8 @@
-"""A landmark network taught by renders, whose landmarks are known.
+"""A landmark network trained on renders, whose landmarks are known.
 
 The loss is what the network is judged by, the mean distance of its points from the true ones, in
-units of the picture's side (Nibali et al. 2018 train soft-argmax so, without a target heatmap).
-Pictures are made softer and noisier at random, since a generator's will be read. Batches are
+units of the image's side (Nibali et al. 2018 train soft-argmax so, without a target heatmap).
+Images are made softer and noisier at random, since a generator's will be read. Batches are
 ``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "landmarks": [N, 68, 2] pixels}``.
 """
 
@@ -29,7 +29,7 @@ from jaxface.training.recipe import Recipe, single_stage_recipe
 
 Batch = Mapping[str, jax.Array]
 
-# Of the picture's side: rounds the distance off where a point is right, so that it has a slope.
+# Of the image's side: rounds the distance off where a point is right, so that it has a slope.
 _ROUNDING = 1e-4
 
 FRONTAL_YAW = 0.35
@@ -85,7 +85,7 @@ class LandmarkSettings:
 def initial_state(
     settings: LandmarkSettings, key: jax.Array, network: LandmarkNet | None = None
 ) -> AveragedState:
-    """A fresh network, all of whose points are in the picture's centre, or the one given.
+    """A fresh network, all of whose points are in the image's centre, or the one given.
 
     Raises:
       UsageError: the network given has other sizes than the settings name.
@@ -100,9 +100,9 @@ def initial_state(
     return averaged.init_state(network, _optimizer(settings))
 
 
-def landmark_distance(found: jax.Array, true: jax.Array, size: int) -> jax.Array:
-    """Mean distance of points [N, K, 2] in pixels, over the picture's side: [N]."""
-    squared = jnp.sum(jnp.square((found - true) / size), axis=-1)
+def landmark_distance(predicted: jax.Array, true: jax.Array, size: int) -> jax.Array:
+    """Mean distance of points [N, K, 2] in pixels, over the image's side: [N]."""
+    squared = jnp.sum(jnp.square((predicted - true) / size), axis=-1)
     return jnp.mean(jnp.sqrt(squared + _ROUNDING**2), axis=-1)
 
 
@@ -135,13 +135,13 @@ def landmark_phase(settings: LandmarkSettings) -> Phase:
     return Phase("landmarks", step)
 
 
-def landmark_scores(found: jax.Array, face: FaceParameters, size: int) -> dict[str, jax.Array]:
+def landmark_scores(predicted: jax.Array, face: FaceParameters, size: int) -> dict[str, jax.Array]:
     """Errors on N faces whose parameters are known, see `jaxface.metrics.nme`.
 
     Args:
-      found: [N, 68, 2] in pixels.
+      predicted: [N, 68, 2] in pixels.
       face: N faces.
-      size: pixels per side of their pictures.
+      size: pixels per side of their images.
 
     Returns:
       Means over the faces: ``nme_box`` and ``nme_inter_ocular`` of all,
@@ -149,13 +149,13 @@ def landmark_scores(found: jax.Array, face: FaceParameters, size: int) -> dict[s
       none), and ``pixels``, the mean distance.
     """
     true = landmarks(face, size)
-    eyes = nme(found, true, normaliser="inter_ocular")
+    eyes = nme(predicted, true, normaliser="inter_ocular")
     frontal = jnp.abs(face.rotation[:, 1]) <= FRONTAL_YAW
     return {
-        "nme_box": jnp.mean(nme(found, true, normaliser="box")),
+        "nme_box": jnp.mean(nme(predicted, true, normaliser="box")),
         "nme_inter_ocular": jnp.mean(eyes),
         "nme_inter_ocular_frontal": jnp.sum(eyes * frontal) / jnp.sum(frontal),
-        "pixels": jnp.mean(jnp.linalg.norm(found - true, axis=-1)),
+        "pixels": jnp.mean(jnp.linalg.norm(predicted - true, axis=-1)),
     }
 
 
@@ -166,12 +166,12 @@ def _optimizer(settings: LandmarkSettings) -> optax.GradientTransformation:
 
 
 def _score(held_out: Mapping[str, jax.Array]) -> Callable[[AveragedState], dict[str, float]]:
-    find = jax.jit(lambda network, images: network(from_uint8(images)))
+    predict = jax.jit(lambda network, images: network(from_uint8(images)))
     face = scene_from_gaussian(jnp.asarray(held_out["factors"])).face
     images = held_out["image"]
 
     def score(state: AveragedState) -> dict[str, float]:
-        scores = landmark_scores(find(state.average, images), face, images.shape[1])
+        scores = landmark_scores(predict(state.average, images), face, images.shape[1])
         return {name: float(value) for name, value in scores.items()}
 
     return score

@@ -1,19 +1,19 @@
 """MoFA: Model-based Deep Convolutional Face Autoencoder (Tewari et al., ICCV 2017).
 
-An encoder reads the parameters of the face model from a portrait; the model draws them as vertices,
+An encoder predicts the parameters of the face model from a portrait; the model renders vertices,
 and the encoder learns from the difference, without labels. The loss (equation 5, in the weights'
 order) has
 
 * the photometric term: mean RGB distance between visible vertices and the portrait (equation 7),
   made robust here, because hair and glasses lie before half of the faces: distances beyond a
-  threshold, which falls while the encoder learns, hardly count;
+  threshold, which falls during training, hardly count;
 * the landmark term: squared distance of the model's 66 landmarks from those of the portrait
   (equation 6), in units of the portrait's side;
 * the statistical regulariser: squared coefficients of identity, reflectance and expression
   (equation 8). Here also squared translation and light, in standard deviations from their means,
-  those of light along its principal axes: pictures hardly tell size from distance, light behind the
-  head from none, nor dark skin in bright light from fair skin in dim light; but a lamp that adds to
-  one coefficient adds to others.
+  those of light along its principal axes: images hardly tell size from distance, light behind the
+  head from none, nor dark skin in bright light from fair skin in dim light; but a light source that
+  adds to one coefficient adds to others.
 
 Batches are ``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "landmarks": [N, 68, 2] pixels}``.
 The face model is the embedded world's, or a Basel Face Model as in the paper (`models`). The
@@ -256,7 +256,7 @@ def render_terms(
     landmarks: jax.Array,
     occluded: jax.Array | float | None = None,
 ) -> dict[str, jax.Array]:
-    """How far N faces, drawn, are from portraits: MoFA's equations 7 and 6.
+    """How far N rendered faces are from portraits: MoFA's equations 7 and 6.
 
     Args:
       models: of the face.
@@ -278,7 +278,7 @@ def render_terms(
 
 
 class OcclusionSchedule(Protocol):
-    """Settings whose threshold of occlusion falls while a network learns, see `MoFASettings`."""
+    """Settings whose threshold of occlusion falls during training, see `MoFASettings`."""
 
     @property
     def steps(self) -> int: ...
@@ -360,7 +360,7 @@ def reconstruction_phase(settings: MoFASettings) -> Phase:
 
 
 @jax.jit
-def parameter_errors(found: FaceParameters, true: FaceParameters) -> dict[str, jax.Array]:
+def parameter_errors(predicted: FaceParameters, true: FaceParameters) -> dict[str, jax.Array]:
     """How far N faces are from the truth, one number a group, averaged over the faces.
 
     Returns:
@@ -372,17 +372,17 @@ def parameter_errors(found: FaceParameters, true: FaceParameters) -> dict[str, j
     """
 
     def rms(field: str) -> jax.Array:
-        difference = getattr(found, field) - getattr(true, field)
+        difference = getattr(predicted, field) - getattr(true, field)
         return jnp.mean(jnp.sqrt(jnp.mean(jnp.square(difference), axis=-1)))
 
     chosen = jnp.asarray(LANDMARKS_66)
-    here, there = (project_landmarks(landmark_model(), f, 1)[:, chosen] for f in (found, true))
+    here, there = (project_landmarks(landmark_model(), f, 1)[:, chosen] for f in (predicted, true))
     box = jnp.max(there, axis=1) - jnp.min(there, axis=1)
     distance = jnp.mean(jnp.linalg.norm(here - there, axis=-1), axis=-1)
-    light = jnp.linalg.norm(found.illumination - true.illumination, axis=-1)
+    light = jnp.linalg.norm(predicted.illumination - true.illumination, axis=-1)
     return {
-        "rotation_rad": jnp.mean(jnp.abs(found.rotation - true.rotation)),
-        "translation": jnp.mean(jnp.abs(found.translation - true.translation)),
+        "rotation_rad": jnp.mean(jnp.abs(predicted.rotation - true.rotation)),
+        "translation": jnp.mean(jnp.abs(predicted.translation - true.translation)),
         "identity_sigma": rms("identity"),
         "reflectance_sigma": rms("reflectance"),
         "expression": rms("expression"),
@@ -398,11 +398,11 @@ def _optimizer(settings: MoFASettings) -> optax.GradientTransformation:
 
 
 def _score(held_out: Mapping[str, jax.Array]) -> Callable[[AveragedState], dict[str, float]]:
-    read = jax.jit(lambda network, images: network(from_uint8(images)))
+    predict = jax.jit(lambda network, images: network(from_uint8(images)))
     true = scene_from_gaussian(jnp.asarray(held_out["factors"])).face
 
     def score(state: AveragedState) -> dict[str, float]:
-        found = FaceParameters.from_flat(read(state.average, held_out["image"]))
-        return {name: float(value) for name, value in parameter_errors(found, true).items()}
+        predicted = FaceParameters.from_flat(predict(state.average, held_out["image"]))
+        return {name: float(value) for name, value in parameter_errors(predicted, true).items()}
 
     return score

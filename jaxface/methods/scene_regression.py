@@ -215,11 +215,11 @@ def reconstruction_loss(
     loss = pyramid_l1(images, targets, levels=levels)
     if reconstruction.perceptual_weights:
         layers = tuple(reconstruction.perceptual_weights)
-        found, wanted = (
+        predicted, wanted = (
             perceptual.features(network, x, layers, resolution=resolution)
             for x in (images, targets)
         )
-        loss += perceptual.distance(found, wanted, reconstruction.perceptual_weights)
+        loss += perceptual.distance(predicted, wanted, reconstruction.perceptual_weights)
     return loss
 
 
@@ -288,8 +288,8 @@ def held_out_psnr(
 ) -> jax.Array:
     """PSNR in dB of each held-out scene, [N], at one of the generator's resolutions."""
     z = scene_latents(factors, generator.config.z_dim, key)
-    found = images_at(generator, generator.mapping(z), resolution)
-    return psnr(jnp.clip(found, -1.0, 1.0), targets_at(images, resolution))
+    synthesised = images_at(generator, generator.mapping(z), resolution)
+    return psnr(jnp.clip(synthesised, -1.0, 1.0), targets_at(images, resolution))
 
 
 def learning_rate(settings: RegressionSettings) -> optax.Schedule:

@@ -26,13 +26,13 @@ def test_latents_are_keys_of_their_own_seed():
 
 
 def test_a_folder_of_images(tmp_path):
-    source = sources.ImageFolder(str(tmp_path), 8)
+    source = sources.ImageFolder(str(tmp_path), 16)
     with pytest.raises(DataError, match="no images"):
         source.held_out()
-    Image.fromarray(np.full((9, 12, 3), 50, np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.full((18, 24, 3), 50, np.uint8)).save(tmp_path / "a.png")
     assert source.held_out() is None
     batch = next(source.batches(2, ("image",), seed=0))
-    assert {name: array.shape for name, array in batch.items()} == {"image": (2, 8, 8, 3)}
+    assert {name: array.shape for name, array in batch.items()} == {"image": (2, 16, 16, 3)}
 
 
 def test_a_missing_data_set_is_told_before_training(tmp_path):

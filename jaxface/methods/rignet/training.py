@@ -62,7 +62,7 @@ class RigNetSettings:
         another (style mixing, Karras et al. 2019, section 3.1).
       num_factors: the first coordinates of z that are a scene's whitened factors, all `NUM_FACTORS`
         of them, in a generator of the embedded world: then scores compare with the true parameters.
-        0: they are not known, scores compare with what F reads.
+        0: they are not known, scores compare with what F predicts.
       ema_half_life: half-life of the EMA of the weights, in latents.
 
     Raises:
@@ -176,14 +176,14 @@ def rig_losses(
     landmarks = project_landmarks(models.face.landmarks, faces, images.shape[1])
     own = faces.group(group)
     unchanged = network(w_plus, own) - w_plus
-    _, found = synthesize_and_reconstruct(models, network(w_plus, swap_pairs(own)))
+    _, edited = synthesize_and_reconstruct(models, network(w_plus, swap_pairs(own)))
 
     wanted_images, wanted_faces, wanted_landmarks = swap_pairs((images, faces, landmarks))
-    drawn = [wanted_faces.with_group(group, found), found.with_group(group, faces)]
+    rendered_faces = [wanted_faces.with_group(group, edited), edited.with_group(group, faces)]
     # Both renderings at once: half of the program to compile.
     distances = mofa.render_terms(
         models.face,
-        jax.tree.map(lambda *parts: jnp.concatenate(parts), *drawn),
+        jax.tree.map(lambda *parts: jnp.concatenate(parts), *rendered_faces),
         jnp.concatenate([wanted_images, images]),
         jnp.concatenate([wanted_landmarks, landmarks]),
         occluded,
@@ -235,9 +235,9 @@ def initial_state(
     """A fresh network, which is the identity, or the one given.
 
     One of a generator with fewer rows of W+ gets the rows that are missing, which it leaves alone
-    at first (`RigNet.with_rows`). A fresh one's units are what F reads from sampled latents: each
-    parameter's mean, and one scale for each field, so that a mode that F seldom sees is not blown
-    up.
+    at first (`RigNet.with_rows`). A fresh one's units come from F's predictions for sampled
+    latents: each parameter's mean, and one scale for each field, so that a mode that F seldom sees
+    is not blown up.
 
     Raises:
       UsageError: the network given has other sizes, or more rows than the generator.

@@ -33,7 +33,7 @@ from jaxface.training.recipe import Recipe, Stage
 
 Batch = Mapping[str, jax.Array]
 
-# Fixed latents that are looked at, and the rows they are shown in.
+# Fixed latents of the sample grid.
 _SHOWN = 64
 
 
@@ -64,7 +64,7 @@ def initial_state(
       UsageError: a network given has other sizes than the settings name.
     """
     keys = jax.random.split(key)
-    found = []
+    pair = []
     for role, kind, role_key in zip(
         ("generator", "discriminator"), (Generator, Discriminator), keys, strict=True
     ):
@@ -79,8 +79,8 @@ def initial_state(
                 f"stylegan2: the {role} to begin with has other sizes; it is {network.config}, "
                 f"the settings say {config}"
             )
-        found.append(network)
-    generator, discriminator = found
+        pair.append(network)
+    generator, discriminator = pair
     g_optimizer, d_optimizer = _optimizers(settings)
     zero = jnp.zeros(())
     return StyleGAN2State(
@@ -103,17 +103,17 @@ def phases(settings: StyleGAN2Settings) -> list[Phase]:
     Their constants are ``{"perceptual": VGG16 or None}``, read by a reconstruction's perceptual
     part alone.
     """
-    found = [Phase("generator", _generator_phase(settings))]
+    chosen = [Phase("generator", _generator_phase(settings))]
     if settings.augment is not None and settings.ada_target is not None:
         adapt = _adapt_phase(settings, settings.ada_target)
-        found.insert(0, Phase("adapt", adapt, settings.ada_interval))
+        chosen.insert(0, Phase("adapt", adapt, settings.ada_interval))
     if settings.path_length_weight:
         interval = settings.generator_reg_interval
-        found.append(Phase("path_length", _path_length_phase(settings), interval))
-    found.append(Phase("discriminator", _discriminator_phase(settings)))
+        chosen.append(Phase("path_length", _path_length_phase(settings), interval))
+    chosen.append(Phase("discriminator", _discriminator_phase(settings)))
     if settings.r1_gamma:
-        found.append(Phase("r1", _r1_phase(settings), settings.discriminator_reg_interval))
-    return [*found, Phase("average", _average_phase(settings))]
+        chosen.append(Phase("r1", _r1_phase(settings), settings.discriminator_reg_interval))
+    return [*chosen, Phase("average", _average_phase(settings))]
 
 
 def _generator_phase(settings: StyleGAN2Settings):

@@ -50,7 +50,7 @@ class ArcFaceSettings:
     steps: int
     batch_size: int = 64
     microbatches: int = 1
-    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
+    """Equal parts of a batch, whose gradients are accumulated: docs/training.md."""
     s: float = 32.0
     """Radius of the hypersphere. The paper's is twice this, for 20 times the persons."""
     m: float = 0.4

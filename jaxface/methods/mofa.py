@@ -99,7 +99,7 @@ class MoFASettings:
     steps: int
     batch_size: int = 32
     microbatches: int = 1
-    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
+    """Equal parts of a batch, whose gradients are accumulated: docs/training.md."""
     learning_rate: float = 1e-3
     warmup_steps: int = 300
     photometric_weight: float = 2.0

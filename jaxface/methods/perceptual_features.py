@@ -39,7 +39,7 @@ class FeatureSettings:
     steps: int
     batch_size: int = 32
     microbatches: int = 1
-    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
+    """Equal parts of a batch, whose gradients are accumulated: docs/training.md."""
     learning_rate: float = 1e-3
     warmup_steps: int = 200
     noise: float = 0.02

@@ -75,7 +75,7 @@ class RegressionSettings:
     """The first coordinates of z that the scene depends on; the rest of z is free."""
     learning_rate: float = 2.5e-3
     microbatches: int = 1
-    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
+    """Equal parts of a batch, whose gradients are accumulated: docs/training.md."""
     beta1: float = 0.9
     beta2: float = 0.99
     warmup_steps: int = 200

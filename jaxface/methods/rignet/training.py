@@ -45,8 +45,8 @@ class RigNetSettings:
       group: pose, expression or illumination.
       steps: of `batch_size` latents, each of which is edited once.
       batch_size: even.
-      microbatches: equal parts of a batch, of whole pairs, whose gradients are taken one after the
-        other; see docs/training.md.
+      microbatches: equal parts of a batch, of whole pairs, whose gradients are accumulated; see
+        docs/training.md.
       hidden: width of the code of a row of W+, see `RigNetConfig`.
       learning_rate: of Adam, at its highest.
       warmup_steps: of its linear growth.

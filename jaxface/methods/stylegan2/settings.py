@@ -30,7 +30,7 @@ class StyleGAN2Settings:
     num_images: int = 25_000_000
     batch_size: int = 32
     microbatches: int = 1
-    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
+    """Equal parts of a batch, whose gradients are accumulated: docs/training.md."""
     learning_rate: float = 0.002
     beta1: float = 0.0
     beta2: float = 0.99

@@ -117,7 +117,8 @@ def run_experiment(
     method, data = experiment.method, experiment.data
     if isinstance(method, ChecksData):
         method.check_data(data)
-    held_out = data.held_out()
+    items = data.held_out()
+    held_out = None if items is None else _HeldOut(type(data).__name__, items)
     initial_key, run_key = jax.random.split(jax.random.key(experiment.seed))
     recipe = method.recipe(key=initial_key, networks=_Networks(experiment), held_out=held_out)
     state, steps = recipe.state, 0
@@ -148,6 +149,20 @@ def run_experiment(
     finished = dict(recipe.networks(local_copy(state)))
     _write(finished, experiment, steps, directory)
     return finished
+
+
+class _HeldOut(dict[str, Any]):
+    """Held-out items by field; one that the data does not hold out is the user's error."""
+
+    def __init__(self, source: str, items: Mapping[str, Any]):
+        super().__init__(items)
+        self._source = source
+
+    def __missing__(self, field: str) -> Any:
+        raise UsageError(
+            f"data: {self._source} holds out no field {field!r}, which scores are taken on; it has "
+            f"{', '.join(sorted(self))}"
+        )
 
 
 class _Networks(Mapping[str, Any]):

@@ -85,6 +85,13 @@ class ToyData:
         return np.random.default_rng(self.seed).normal(size=(count, 2, 4)).astype(np.float32)
 
 
+class Unscored(ToyData):
+    """Holds out another field than the method's."""
+
+    def held_out(self):
+        return {"x": self._vectors(4)}
+
+
 def toy_experiment(**changes):
     values = {"method": ToySettings(), "data": ToyData(), "log_every": 1, "checkpoint_every": 2}
     return Experiment(**(values | changes))
@@ -116,6 +123,8 @@ def test_run_experiment_trains_it(tmp_path):
     np.testing.assert_array_equal(
         jax.tree.leaves(again["toy"])[0], jax.tree.leaves(networks["toy"])[0]
     )
+    with pytest.raises(UsageError, match="Unscored holds out no field 'w'"):
+        run_experiment(toy_experiment(data=Unscored()), tmp_path / "unscored")
     with pytest.raises(CheckpointError, match="seed"):
         run_experiment(toy_experiment(data=ToyData(seed=1)), tmp_path)
 

@@ -3,9 +3,9 @@
     jaxface train generator --config configs/embedded_128.py
 
 It begins as the generator of "embedded", with twice the channels from 16 px on and a block of 128
-px more, none of which changes its pictures at first (`jaxface.nets.stylegan2.grown`), and learns
+px more, none of which changes its images at first (`jaxface.nets.stylegan2.grown`), and learns
 from renders as that did in its last stage, by pixels and the perceptual network's features; at the
-end features weigh less, which the eyes need. By pixels alone its pictures were softer after 500
+end features weigh less, which the eyes need. By pixels alone its images were softer after 500
 steps than they began.
 
 Expect, of the shipped weights (float16), by `jaxface evaluate generator --suite embedded-128`:
@@ -20,11 +20,12 @@ cores at 28 images/s, after 14 minutes of rendering its 50,000 portraits. The ge
 that they began as is the one before its last stage (`embedded_64.py`).
 """
 
+from jaxface.data.sources import RenderedPortraits
 from jaxface.methods.scene_regression import Reconstruction, RegressionSettings, Stage
 from jaxface.morphable import NUM_FACTORS
 from jaxface.nets import GeneratorConfig
 from jaxface.suite import load_suite
-from jaxface.training.experiment import Experiment, RenderedPortraits
+from jaxface.training.experiment import Experiment
 
 GENERATOR = GeneratorConfig(
     128, channel_base=2048, channel_max=128, mapping_layers=3, mapping_lr_multiplier=1.0

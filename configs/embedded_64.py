@@ -44,10 +44,11 @@ Of 4,000 samples and renders (floor 0.178) it was 2.78 where the data set's seco
 8.50 after the stages by pixels, and 0.583 with shallow features.
 """
 
+from jaxface.data.sources import RenderedPortraits
 from jaxface.methods.scene_regression import Reconstruction, RegressionSettings, Stage
 from jaxface.morphable import NUM_FACTORS
 from jaxface.nets import GeneratorConfig
-from jaxface.training.experiment import Experiment, RenderedPortraits
+from jaxface.training.experiment import Experiment
 
 GENERATOR = GeneratorConfig(
     64, channel_base=1024, channel_max=128, mapping_layers=3, mapping_lr_multiplier=1.0

@@ -16,10 +16,11 @@ Expect: not measured on an accelerator yet. On two cores of an Intel Xeon it ren
 images/s with shallow features alone.
 """
 
+from jaxface.data.sources import LiveRenders
 from jaxface.methods.scene_regression import Reconstruction, RegressionSettings, Stage
 from jaxface.morphable import NUM_FACTORS
 from jaxface.nets import GeneratorConfig
-from jaxface.training.experiment import Experiment, LiveRenders
+from jaxface.training.experiment import Experiment
 
 GENERATOR = GeneratorConfig(
     64, channel_base=1024, channel_max=128, mapping_layers=3, mapping_lr_multiplier=1.0

@@ -11,9 +11,10 @@ Expect, of the shipped weights (float16) on 1,024 renders that no training saw: 
 CPU core that had other work beside, 64 minutes in all.
 """
 
+from jaxface.data.sources import RenderedPortraits
 from jaxface.methods.landmark_regression import LandmarkSettings
 from jaxface.nets import LandmarkConfig
-from jaxface.training.experiment import Experiment, RenderedPortraits
+from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:

@@ -9,10 +9,11 @@ Expect, of the shipped weights: 50% of the variance of the best-read quarter of 
 explained on held-out renders. They took eight minutes of two CPU cores that had other work beside.
 """
 
+from jaxface.data.sources import RenderedPortraits
 from jaxface.methods.perceptual_features import FeatureSettings
 from jaxface.morphable import FACTORS
 from jaxface.nets import VGGConfig
-from jaxface.training.experiment import Experiment, RenderedPortraits
+from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:

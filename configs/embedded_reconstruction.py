@@ -27,9 +27,10 @@ learning_rate=7e-4. Fits of the loss to single portraits, begun at what the netw
 100 minutes of two CPU cores and 43 of one, which had other work beside.
 """
 
+from jaxface.data.sources import RenderedPortraits
 from jaxface.methods.mofa import MoFASettings
 from jaxface.nets import ReconstructionConfig
-from jaxface.training.experiment import Experiment, RenderedPortraits
+from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:

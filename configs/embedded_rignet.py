@@ -1,8 +1,8 @@
 """The embedded suite's RigNets: StyleRig's training over its generator, without labels.
 
-    jaxface train rignet --group pose --config configs/embedded_rignet.py
-    jaxface train rignet --group expression --config configs/embedded_rignet.py
-    jaxface train rignet --group illumination --config configs/embedded_rignet.py
+    jaxface train rignet --config configs/embedded_rignet.py --set method.group=pose
+    jaxface train rignet --config configs/embedded_rignet.py --set method.group=expression
+    jaxface train rignet --config configs/embedded_rignet.py --set method.group=illumination
 
 Another suite's: --set suite=FOLDER --set method.num_factors=0.
 
@@ -11,10 +11,10 @@ The suite needs its face reconstruction network; another file of it: --set
 
 Expect, of the shipped weights (float16) on 256 held-out latents, each given what the reconstruction
 network reads from another, beside the truth (in brackets what the network itself misses in the
-pictures of the givers):
+images of the givers):
 
     pose          rotation 0.202 rad off before, 0.024 after (0.021); landmarks 23% of the face's
-                  size, then 2.2% (1.9%); 19.8 dB to the true picture, then 23.7
+                  size, then 2.2% (1.9%); 19.8 dB to the true image, then 23.7
     expression    landmarks 2.58%, then 1.85% (1.73%); 25.1 dB, then 25.1
     illumination  32% of the light, then 22% (18%); 22.8 dB, then 24.1
 
@@ -25,9 +25,10 @@ not robust, where hair and glasses pull the colours, edits of pose were at 23.2 
 edits takes 0.23 to 0.28 s of one core of an Intel Xeon, 0.15 s of an AMD EPYC's.
 """
 
+from jaxface.data.sources import Latents
 from jaxface.methods.rignet import RigNetSettings
 from jaxface.morphable import NUM_FACTORS
-from jaxface.training.experiment import Experiment, Latents
+from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:

@@ -15,9 +15,10 @@ The paper (Tewari et al. 2017) takes VGG-Face or AlexNet; `AlexNetReconstruction
 Expect: not run yet.
 """
 
+from jaxface.data.sources import PreparedDataset
 from jaxface.methods.mofa import MoFASettings
 from jaxface.nets import VGGFaceReconstructionConfig
-from jaxface.training.experiment import Experiment, PreparedDataset
+from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:

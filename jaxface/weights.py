@@ -10,7 +10,6 @@ import dataclasses
 import importlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxface.errors import WeightsError
+from jaxface.runtime.files import atomic_path
 
 FORMAT_VERSION = "1"
 
@@ -181,20 +181,13 @@ def save_network(
         "network": class_name,
         "config": json.dumps(dataclasses.asdict(module.config)),  # pyright: ignore
     }
-    path = Path(path)
-    handle, temporary = None, ""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        save_file(arrays, temporary, metadata=header)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with atomic_path(path) as temporary:
+            temporary.touch(exist_ok=False)  # its errors say why, unlike those of safetensors
+            save_file(arrays, temporary, metadata=header)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WeightsError(f"{path}: cannot be written: {reason}") from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -10,8 +10,6 @@ from jaxface.errors import UsageError
 NAME = "train"
 HELP = "train a network of the suite by a configuration file"
 
-TARGETS = ("generator", "landmarks", "perceptual", "recognition", "reconstruction", "rignet")
-
 _EPILOG = """\
 FILE is a Python file with a function get_config(); configs/ has the published settings and the
 embedded suite's own. --set changes one of them, by its dotted name: --set
@@ -31,17 +29,17 @@ exit status: 0, trained to the end; 2, the call was wrong; 130 or 143, stopped a
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    parser.add_argument("target", choices=TARGETS, metavar="NAME", help=", ".join(TARGETS))
-    parser.add_argument("--config", required=True, metavar="FILE", help="the experiment")
     parser.add_argument(
-        "--group",
+        "target",
+        nargs="?",
         metavar="NAME",
-        help="the semantic group of a rignet: pose, expression or illumination",
+        help="what FILE trains, such as generator or rignet; refused if FILE trains something else",
     )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the experiment")
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help="the run folder (runs/ and the configuration file's name, and the group's)",
+        help="the run folder (runs/ and the configuration file's name, and a rignet's group)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in DIR, if there is one"
@@ -81,16 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.group is not None and arguments.target != "rignet":
-        raise UsageError(f"--group is for rignet; a {arguments.target} has none")
-    group = [] if arguments.group is None else [arguments.group]
-    stem = "_".join([pathlib.Path(arguments.config).stem, *group])
-    out = pathlib.Path(arguments.out or pathlib.Path("runs") / stem)
-    if (out / "checkpoints").exists() and not arguments.resume:
-        raise UsageError(f"{out}: there is a run here; --resume continues it, --out names another")
     if arguments.begin is not None and arguments.resume:
         raise UsageError("--begin starts a run and --resume continues one; give one of them")
-    # What DIR holds was looked at before any process can write there.
     if not join_processes(arguments):
         for name in ("process", "processes"):
             if getattr(arguments, name) is not None:
@@ -99,14 +89,25 @@ def run(arguments: argparse.Namespace) -> int:
     import jax
 
     from jaxface.settings import apply_overrides
-    from jaxface.training.experiment import load_experiment, run_experiment
+    from jaxface.training.experiment import check_name, load_experiment, run_experiment, split_role
 
-    changes = [*(f"method.group={name}" for name in group), *arguments.changes]
-    experiment = apply_overrides(load_experiment(arguments.config), changes)
+    experiment = apply_overrides(load_experiment(arguments.config), arguments.changes)
+    if arguments.target is not None:
+        check_name(arguments.target, experiment.method)
+    _, member = split_role(experiment.method.trains)
+    stem = "_".join(filter(None, [pathlib.Path(arguments.config).stem, member]))
+    out = pathlib.Path(arguments.out or pathlib.Path("runs") / stem)
+    if (out / "checkpoints").exists() and not arguments.resume:
+        raise UsageError(f"{out}: there is a run here; --resume continues it, --out names another")
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        # All have looked at DIR before any of them writes there.
+        multihost_utils.sync_global_devices("run folder")
     if arguments.begin is not None:
         networks = dict(experiment.networks) | _networks(pathlib.Path(arguments.begin))
         experiment = dataclasses.replace(experiment, networks=networks)
-    networks = run_experiment(arguments.target, experiment, out, profile=arguments.profile)
+    networks = run_experiment(experiment, out, profile=arguments.profile)
     for role in networks if jax.process_index() == 0 else ():
         print(out / f"{role}.safetensors")
     return 0
@@ -114,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _networks(folder: pathlib.Path) -> dict[str, str]:
     """Role to file of a run folder's networks."""
-    found = {path.stem: str(path) for path in sorted(folder.glob("*.safetensors"))}
-    if not found:
+    files = {path.stem: str(path) for path in sorted(folder.glob("*.safetensors"))}
+    if not files:
         raise UsageError(f"--begin {folder}: no networks (*.safetensors) in this folder")
-    return found
+    return files

@@ -1,36 +1,29 @@
-"""Outputs that appear whole or not at all: made in a hidden folder beside, then renamed."""
+"""Outputs that appear whole or not at all, and refusals that name the output."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from jaxface.convert.refusal import Refusal
 from jaxface.errors import WeightsError
+from jaxface.runtime.files import atomic_path
 
 
 @contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """A path on the target's disk; what the block puts there becomes the target when it succeeds.
+    """A hidden path for what becomes the target, see `jaxface.runtime.files.atomic_path`.
 
-    The target may be a file, which is replaced, or a folder, which must be absent or empty. If the
-    block raises, the target stays as it was and nothing is left beside it.
+    The target may be a file, which is replaced, or a folder, which must be absent or empty.
 
     Raises:
-        Refusal: if it cannot be written; its message names the target, never the hidden folder.
+        Refusal: if it cannot be written; its message names the target, never the hidden path.
     """
-    folder = None
+    hidden = target
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        yield folder / target.name
-        os.replace(folder / target.name, target)
+        with atomic_path(target) as hidden:
+            yield hidden
     except OSError as error:
         reason = error.strerror or str(error)
         raise Refusal(f"{target}: cannot be written: {reason}") from error
     except WeightsError as error:
-        raise Refusal(str(error).replace(str(folder), str(target.parent))) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        raise Refusal(str(error).replace(str(hidden), str(target))) from error

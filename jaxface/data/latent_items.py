@@ -12,11 +12,11 @@ from jaxface.errors import JaxfaceError
 
 
 class LatentError(JaxfaceError):
-    """Keys cannot be dealt out as asked."""
+    """Keys cannot be divided over the processes."""
 
 
 def key_data(seed: int, split: str, indices: Any) -> np.ndarray:
-    """The items' keys, see `item_keys`, as the words that travel: uint32 [n, 2].
+    """The items' key data, see `item_keys`: uint32 [n, 2].
 
     `jax.random.wrap_key_data` makes keys of them.
     """

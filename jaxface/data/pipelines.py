@@ -91,8 +91,8 @@ class FolderSource:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Item:
-        picture = images.to_square(images.read_image(self.paths[index]), self._resolution)
-        return {"image": images.to_uint8(picture.pixels), "id": np.int64(index)}
+        square = images.to_square(images.read_image(self.paths[index]), self._resolution)
+        return {"image": images.to_uint8(square.pixels), "id": np.int64(index)}
 
 
 def tfds_source(path: str | os.PathLike[str], *, split: str = "train") -> Source:

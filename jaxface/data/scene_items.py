@@ -1,4 +1,4 @@
-"""Items of the embedded world by number: a scene, its picture and every true parameter.
+"""Items of the embedded world by number: a scene, its image and every true parameter.
 
 Item i of a split depends on the seed, the split and i, and on nothing else. The data set
 `synthetic_portraits` stores items; `LivePortraits` renders the same ones when they are needed, on
@@ -24,7 +24,7 @@ SPLITS = ("train", "test")
 
 
 class SceneError(JaxfaceError):
-    """Scenes cannot be dealt out as asked."""
+    """Scenes cannot be divided over the processes."""
 
 
 def item_keys(seed: int, split: str, indices: jax.Array) -> jax.Array:
@@ -36,20 +36,20 @@ def item_keys(seed: int, split: str, indices: jax.Array) -> jax.Array:
 def person_keys(
     seed: int, split: str, indices: jax.Array, images_per_identity: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The keys of the items with numbers `indices` [n] where each person comes in many pictures.
+    """The keys of the items with numbers `indices` [n] where each person has several images.
 
-    Item i is picture i % images_per_identity of person i // images_per_identity. A person and its
-    k-th picture depend on the seed, the split and these two numbers, and `item_keys` gives none of
+    Item i is image i % images_per_identity of person i // images_per_identity. A person and its
+    k-th image depend on the seed, the split and these two numbers, and `item_keys` gives none of
     them.
 
     Returns:
       Typed keys of the persons [n] and of the occasions [n], for `scene_items`.
     """
     key = jax.random.fold_in(jax.random.key(seed), len(SPLITS) + SPLITS.index(split))
-    persons, pictures = jnp.divmod(indices, images_per_identity)
+    persons, numbers = jnp.divmod(indices, images_per_identity)
     fold_in = jax.vmap(jax.random.fold_in)
     of_person = jax.vmap(jax.random.fold_in, (None, 0))(key, persons)
-    return fold_in(of_person, jnp.zeros_like(pictures)), fold_in(of_person, 1 + pictures)
+    return fold_in(of_person, jnp.zeros_like(numbers)), fold_in(of_person, 1 + numbers)
 
 
 def scene_items(

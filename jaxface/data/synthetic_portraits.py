@@ -49,7 +49,7 @@ from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 from jaxface import morphable
 from jaxface.data.scene_items import SPLITS, item_keys, person_keys, scene_items
 from jaxface.errors import JaxfaceError
-from jaxface.runtime.files import atomic_writer
+from jaxface.runtime.files import atomic_path, atomic_writer
 from jaxface.runtime.progress import Progress
 
 RENDER_BATCH = 32
@@ -209,17 +209,15 @@ class SyntheticPortraits(FileReaderBuilder):
         """Writes one shard; it takes its name when it is whole."""
         features: Any = self.info.features
         serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-        unfinished = path.with_name(path.name + ".part")
-        unfinished.unlink(missing_ok=True)
-        writer = ArrayRecordWriter(str(unfinished), "group_size:1")  # as TFDS writes: random access
-        try:
-            for item in _render(self.portraits, shard.split, shard.start, shard.stop):
-                record = serializer.get_tf_example(features.encode_example(item))
-                # A proto map has no order of its own: without this, no two processes agree.
-                writer.write(record.SerializeToString(deterministic=True))
-        finally:
-            writer.close()
-        os.replace(unfinished, path)
+        with atomic_path(path) as hidden:
+            writer = ArrayRecordWriter(str(hidden), "group_size:1")  # as TFDS: random access
+            try:
+                for item in _render(self.portraits, shard.split, shard.start, shard.stop):
+                    record = serializer.get_tf_example(features.encode_example(item))
+                    # A proto map has no order of its own: without this, no two processes agree.
+                    writer.write(record.SerializeToString(deterministic=True))
+            finally:
+                writer.close()
 
 
 def generate(config: PortraitsConfig, directory: str | os.PathLike[str]) -> pathlib.Path:

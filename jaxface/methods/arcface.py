@@ -1,8 +1,8 @@
 """Face recognition by ArcFace's margin (Deng et al. 2019), on persons seen on many occasions.
 
-An IR-SE network turns a picture into a point of the unit sphere; a class centre for each person of
-the training set pulls that person's pictures together, from beyond an angle m
-(`jaxface.losses.angular_margin`). The centres are thrown away afterwards: two pictures are compared
+An IR-SE network turns an image into a point of the unit sphere; a class centre for each person of
+the training set pulls that person's images together, from beyond an angle m
+(`jaxface.losses.angular_margin`). The centres are thrown away afterwards: two images are compared
 by the cosine of their embeddings. Batches are ``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1],
 "person": [N] integers in [0, num_identities)}``.
 
@@ -10,7 +10,7 @@ Batch normalisation works by the statistics of the whole batch while the network
 devices, and its running statistics follow; what is saved and scored uses these.
 
 What the paper leaves to the data is chosen here: Adam instead of stochastic gradient descent, and
-pictures made softer and noisier at random, since a generator's will be read.
+images made softer and noisier at random, since a generator's will be read.
 """
 
 import dataclasses
@@ -23,20 +23,21 @@ import numpy as np
 import optax
 from flax import nnx, struct
 
+from jaxface.data.sources import DataSource
 from jaxface.errors import UsageError
 from jaxface.losses.angular_margin import angular_margin_loss
 from jaxface.media.images import from_uint8
 from jaxface.metrics import true_accept_rate, verification_accuracy, verification_pairs
 from jaxface.nets import IRSE, IRSEConfig
-from jaxface.training import recipe as recipes
 from jaxface.training.augmentation import blur_and_noise
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
 from jaxface.training.optimizers import adam_with_warmup_cosine
+from jaxface.training.recipe import Recipe, single_stage_recipe
 
 Batch = Mapping[str, jax.Array]
 
-_SCORED = 100  # held-out pictures embedded together
+_SCORED = 100  # held-out images embedded together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ArcFaceSettings:
     steps: int
     batch_size: int = 64
     microbatches: int = 1
-    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
+    """Equal parts of a batch, whose gradients are accumulated: docs/training.md."""
     s: float = 32.0
     """Radius of the hypersphere. The paper's is twice this, for 20 times the persons."""
     m: float = 0.4
@@ -61,6 +62,53 @@ class ArcFaceSettings:
     blur: float = 0.8
     folds: int = 10
     """Of the verification test, whose persons they share out."""
+
+    @property
+    def trains(self) -> str:
+        """The role ``recognition``."""
+        return "recognition"
+
+    def check_data(self, data: DataSource) -> None:
+        """Insist on a class for every person: one too few would stop the run at such an item.
+
+        Raises:
+          UsageError: the data has no persons, or another number of them.
+        """
+        if data.classes is None:
+            return
+        if "person" not in data.classes:
+            raise UsageError(
+                f"recognition: {type(data).__name__} has nobody twice; expected IdentityPortraits, "
+                "or a PreparedDataset with the field 'person'"
+            )
+        if data.classes["person"] != self.num_identities:
+            raise UsageError(
+                f"recognition: data.num_identities is {data.classes['person']}, "
+                f"method.num_identities is {self.num_identities}; change one of the two"
+            )
+
+    def recipe(
+        self,
+        *,
+        key: jax.Array,
+        networks: Mapping[str, Any],
+        held_out: Mapping[str, jax.Array] | None,
+    ) -> Recipe:
+        """The whole training, see `jaxface.training.recipe.Trainable`.
+
+        Begins with the role ``recognition`` where it is given. Scores are `verification_scores` of
+        the held-out persons, whom training does not see.
+        """
+        state = initial_state(self, key, networks.get("recognition"))
+        return single_stage_recipe(
+            self,
+            recognition_phase(self),
+            state,
+            fields=("image", "person"),
+            parameters=state.network,
+            finished=lambda state: state.network,
+            score=None if held_out is None else _score(held_out, self.folds),
+        )
 
 
 @struct.dataclass
@@ -176,36 +224,6 @@ def verification_scores(
 def _optimizer(settings: ArcFaceSettings) -> optax.GradientTransformation:
     return adam_with_warmup_cosine(
         settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
-    )
-
-
-def recipe(
-    settings: ArcFaceSettings,
-    *,
-    key: jax.Array,
-    networks: Mapping[str, Any],
-    held_out: Mapping[str, jax.Array] | None,
-) -> recipes.Recipe:
-    """The whole training, see `jaxface.training.recipe`.
-
-    Begins with the role ``recognition`` where it is given. Scores are `verification_scores` of the
-    held-out persons, whom training does not see.
-    """
-    state = initial_state(settings, key, networks.get("recognition"))
-    return recipes.Recipe(
-        state=state,
-        stages=[
-            recipes.Stage(
-                [recognition_phase(settings)],
-                settings.steps,
-                settings.batch_size,
-                microbatches=settings.microbatches,
-            )
-        ],
-        fields=("image", "person"),
-        networks=lambda state: {"recognition": state.network},
-        parameters=nnx.state(state.network, nnx.Param),
-        score=None if held_out is None else _score(held_out, settings.folds),
     )
 
 

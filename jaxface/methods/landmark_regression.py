@@ -1,8 +1,8 @@
-"""A landmark network taught by renders, whose landmarks are known.
+"""A landmark network trained on renders, whose landmarks are known.
 
 The loss is what the network is judged by, the mean distance of its points from the true ones, in
-units of the picture's side (Nibali et al. 2018 train soft-argmax so, without a target heatmap).
-Pictures are made softer and noisier at random, since a generator's will be read. Batches are
+units of the image's side (Nibali et al. 2018 train soft-argmax so, without a target heatmap).
+Images are made softer and noisier at random, since a generator's will be read. Batches are
 ``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "landmarks": [N, 68, 2] pixels}``.
 """
 
@@ -21,15 +21,15 @@ from jaxface.metrics import nme
 from jaxface.morphable import FaceParameters, landmarks, scene_from_gaussian
 from jaxface.nets import LandmarkConfig, LandmarkNet
 from jaxface.training import averaged
-from jaxface.training import recipe as recipes
 from jaxface.training.augmentation import blur_and_noise
 from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
+from jaxface.training.recipe import Recipe, single_stage_recipe
 
 Batch = Mapping[str, jax.Array]
 
-# Of the picture's side: rounds the distance off where a point is right, so that it has a slope.
+# Of the image's side: rounds the distance off where a point is right, so that it has a slope.
 _ROUNDING = 1e-4
 
 FRONTAL_YAW = 0.35
@@ -44,20 +44,48 @@ class LandmarkSettings:
     steps: int
     batch_size: int = 32
     microbatches: int = 1
-    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
+    """Equal parts of a batch, whose gradients are accumulated: docs/training.md."""
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     noise: float = 0.02
     """See `jaxface.training.augmentation`."""
     blur: float = 0.8
     ema_half_life: float = 10_000.0
-    """Half-life of the weights' average, in images."""
+    """Half-life of the EMA of the weights, in images."""
+
+    @property
+    def trains(self) -> str:
+        """The role ``landmarks``."""
+        return "landmarks"
+
+    def recipe(
+        self,
+        *,
+        key: jax.Array,
+        networks: Mapping[str, Any],
+        held_out: Mapping[str, jax.Array] | None,
+    ) -> Recipe:
+        """The whole training, see `jaxface.training.recipe.Trainable`.
+
+        Begins with the role ``landmarks`` where it is given. Scores are `landmark_scores` of the
+        EMA network on the held-out portraits.
+        """
+        state = initial_state(self, key, networks.get("landmarks"))
+        return single_stage_recipe(
+            self,
+            landmark_phase(self),
+            state,
+            fields=("image", "landmarks"),
+            parameters=state.network,
+            finished=lambda state: state.average,
+            score=None if held_out is None else _score(held_out),
+        )
 
 
 def initial_state(
     settings: LandmarkSettings, key: jax.Array, network: LandmarkNet | None = None
 ) -> AveragedState:
-    """A fresh network, all of whose points are in the picture's centre, or the one given.
+    """A fresh network, all of whose points are in the image's centre, or the one given.
 
     Raises:
       UsageError: the network given has other sizes than the settings name.
@@ -72,9 +100,9 @@ def initial_state(
     return averaged.init_state(network, _optimizer(settings))
 
 
-def landmark_distance(found: jax.Array, true: jax.Array, size: int) -> jax.Array:
-    """Mean distance of points [N, K, 2] in pixels, over the picture's side: [N]."""
-    squared = jnp.sum(jnp.square((found - true) / size), axis=-1)
+def landmark_distance(predicted: jax.Array, true: jax.Array, size: int) -> jax.Array:
+    """Mean distance of points [N, K, 2] in pixels, over the image's side: [N]."""
+    squared = jnp.sum(jnp.square((predicted - true) / size), axis=-1)
     return jnp.mean(jnp.sqrt(squared + _ROUNDING**2), axis=-1)
 
 
@@ -107,13 +135,13 @@ def landmark_phase(settings: LandmarkSettings) -> Phase:
     return Phase("landmarks", step)
 
 
-def landmark_scores(found: jax.Array, face: FaceParameters, size: int) -> dict[str, jax.Array]:
+def landmark_scores(predicted: jax.Array, face: FaceParameters, size: int) -> dict[str, jax.Array]:
     """Errors on N faces whose parameters are known, see `jaxface.metrics.nme`.
 
     Args:
-      found: [N, 68, 2] in pixels.
+      predicted: [N, 68, 2] in pixels.
       face: N faces.
-      size: pixels per side of their pictures.
+      size: pixels per side of their images.
 
     Returns:
       Means over the faces: ``nme_box`` and ``nme_inter_ocular`` of all,
@@ -121,13 +149,13 @@ def landmark_scores(found: jax.Array, face: FaceParameters, size: int) -> dict[s
       none), and ``pixels``, the mean distance.
     """
     true = landmarks(face, size)
-    eyes = nme(found, true, normaliser="inter_ocular")
+    eyes = nme(predicted, true, normaliser="inter_ocular")
     frontal = jnp.abs(face.rotation[:, 1]) <= FRONTAL_YAW
     return {
-        "nme_box": jnp.mean(nme(found, true, normaliser="box")),
+        "nme_box": jnp.mean(nme(predicted, true, normaliser="box")),
         "nme_inter_ocular": jnp.mean(eyes),
         "nme_inter_ocular_frontal": jnp.sum(eyes * frontal) / jnp.sum(frontal),
-        "pixels": jnp.mean(jnp.linalg.norm(found - true, axis=-1)),
+        "pixels": jnp.mean(jnp.linalg.norm(predicted - true, axis=-1)),
     }
 
 
@@ -137,43 +165,13 @@ def _optimizer(settings: LandmarkSettings) -> optax.GradientTransformation:
     )
 
 
-def recipe(
-    settings: LandmarkSettings,
-    *,
-    key: jax.Array,
-    networks: Mapping[str, Any],
-    held_out: Mapping[str, jax.Array] | None,
-) -> recipes.Recipe:
-    """The whole training, see `jaxface.training.recipe`.
-
-    Begins with the role ``landmarks`` where it is given. Scores are `landmark_scores` of the
-    averaged network on the held-out portraits.
-    """
-    state = initial_state(settings, key, networks.get("landmarks"))
-    return recipes.Recipe(
-        state=state,
-        stages=[
-            recipes.Stage(
-                [landmark_phase(settings)],
-                settings.steps,
-                settings.batch_size,
-                microbatches=settings.microbatches,
-            )
-        ],
-        fields=("image", "landmarks"),
-        networks=lambda state: {"landmarks": state.average},
-        parameters=nnx.state(state.network, nnx.Param),
-        score=None if held_out is None else _score(held_out),
-    )
-
-
 def _score(held_out: Mapping[str, jax.Array]) -> Callable[[AveragedState], dict[str, float]]:
-    find = jax.jit(lambda network, images: network(from_uint8(images)))
+    predict = jax.jit(lambda network, images: network(from_uint8(images)))
     face = scene_from_gaussian(jnp.asarray(held_out["factors"])).face
     images = held_out["image"]
 
     def score(state: AveragedState) -> dict[str, float]:
-        scores = landmark_scores(find(state.average, images), face, images.shape[1])
+        scores = landmark_scores(predict(state.average, images), face, images.shape[1])
         return {name: float(value) for name, value in scores.items()}
 
     return score

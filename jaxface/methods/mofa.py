@@ -1,19 +1,19 @@
 """MoFA: Model-based Deep Convolutional Face Autoencoder (Tewari et al., ICCV 2017).
 
-An encoder reads the parameters of the face model from a portrait; the model draws them as vertices,
+An encoder predicts the parameters of the face model from a portrait; the model renders vertices,
 and the encoder learns from the difference, without labels. The loss (equation 5, in the weights'
 order) has
 
 * the photometric term: mean RGB distance between visible vertices and the portrait (equation 7),
   made robust here, because hair and glasses lie before half of the faces: distances beyond a
-  threshold, which falls while the encoder learns, hardly count;
+  threshold, which falls during training, hardly count;
 * the landmark term: squared distance of the model's 66 landmarks from those of the portrait
   (equation 6), in units of the portrait's side;
 * the statistical regulariser: squared coefficients of identity, reflectance and expression
   (equation 8). Here also squared translation and light, in standard deviations from their means,
-  those of light along its principal axes: pictures hardly tell size from distance, light behind the
-  head from none, nor dark skin in bright light from fair skin in dim light; but a lamp that adds to
-  one coefficient adds to others.
+  those of light along its principal axes: images hardly tell size from distance, light behind the
+  head from none, nor dark skin in bright light from fair skin in dim light; but a light source that
+  adds to one coefficient adds to others.
 
 Batches are ``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "landmarks": [N, 68, 2] pixels}``.
 The face model is the embedded world's, or a Basel Face Model as in the paper (`models`). The
@@ -53,10 +53,10 @@ from jaxface.nets import (
 )
 from jaxface.nets.reconstruction.backbones import load_backbone, make_reconstruction
 from jaxface.training import averaged
-from jaxface.training import recipe as recipes
 from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
+from jaxface.training.recipe import Recipe, single_stage_recipe
 
 Batch = Mapping[str, jax.Array]
 
@@ -99,7 +99,7 @@ class MoFASettings:
     steps: int
     batch_size: int = 32
     microbatches: int = 1
-    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
+    """Equal parts of a batch, whose gradients are accumulated: docs/training.md."""
     learning_rate: float = 1e-3
     warmup_steps: int = 300
     photometric_weight: float = 2.0
@@ -109,12 +109,19 @@ class MoFASettings:
     expression_weight: float = 6e-3
     translation_weight: float = 2e-3
     illumination_weight: float = 1e-2
-    occlusion_threshold_init: float = 0.5
+    occlusion_threshold_init: float = dataclasses.field(
+        default=0.5, metadata={"formerly": "occluded_first"}
+    )
     occluded: float = 0.08
     """Colour distance (of RGB in [-1, 1]) beyond which a vertex counts as occluded: at the first
     step, and from the middle of the training on; geometric in between."""
     ema_half_life: float = 20_000.0
-    """Half-life of the weights' average, in images."""
+    """Half-life of the EMA of the weights, in images."""
+
+    @property
+    def trains(self) -> str:
+        """The role ``reconstruction``."""
+        return "reconstruction"
 
     def __post_init__(self):
         if self.network.outputs != 257:
@@ -122,6 +129,47 @@ class MoFASettings:
                 f"MoFASettings: the face model has 257 parameters, the network gives "
                 f"{self.network.outputs}."
             )
+
+    def recipe(
+        self,
+        *,
+        key: jax.Array,
+        networks: Mapping[str, Any],
+        held_out: Mapping[str, jax.Array] | None,
+    ) -> Recipe:
+        """The whole training, see `jaxface.training.recipe.Trainable`.
+
+        Begins with the role ``reconstruction`` where it is given, or with the weights of ``trunk``
+        under a fresh end. The face model is the role ``face_model``, a `BaselModel`, where it is
+        given, else the embedded world's. Scores are `parameter_errors` on held-out portraits of the
+        embedded world; there are none with another face model, whose parameters no data set knows.
+
+        Raises:
+          UsageError: a network given cannot play its role.
+        """
+        basel, initial = networks.get("face_model"), networks.get("reconstruction")
+        trunk = networks.get("trunk")
+        if basel is not None and not isinstance(basel, BaselModel):
+            raise UsageError(
+                f"mofa: expected a BaselModel as face_model, got a {type(basel).__name__}"
+            )
+        if initial is not None and trunk is not None:
+            raise UsageError("mofa: give a whole reconstruction or a trunk to begin with, not both")
+        constants = models(basel)
+        try:
+            state = initial_state(self, constants, key, initial, trunk=trunk)
+        except ValueError as error:
+            raise UsageError(f"mofa: {error}") from error
+        return single_stage_recipe(
+            self,
+            reconstruction_phase(self),
+            state,
+            fields=("image", "landmarks"),
+            parameters=state.network,
+            finished=lambda state: state.average,
+            constants=constants,
+            score=None if held_out is None or basel is not None else _score(held_out),
+        )
 
 
 class Models(struct.PyTreeNode):
@@ -208,7 +256,7 @@ def render_terms(
     landmarks: jax.Array,
     occluded: jax.Array | float | None = None,
 ) -> dict[str, jax.Array]:
-    """How far N faces, drawn, are from portraits: MoFA's equations 7 and 6.
+    """How far N rendered faces are from portraits: MoFA's equations 7 and 6.
 
     Args:
       models: of the face.
@@ -230,7 +278,7 @@ def render_terms(
 
 
 class OcclusionSchedule(Protocol):
-    """Settings whose threshold of occlusion falls while a network learns, see `MoFASettings`."""
+    """Settings whose threshold of occlusion falls during training, see `MoFASettings`."""
 
     @property
     def steps(self) -> int: ...
@@ -312,7 +360,7 @@ def reconstruction_phase(settings: MoFASettings) -> Phase:
 
 
 @jax.jit
-def parameter_errors(found: FaceParameters, true: FaceParameters) -> dict[str, jax.Array]:
+def parameter_errors(predicted: FaceParameters, true: FaceParameters) -> dict[str, jax.Array]:
     """How far N faces are from the truth, one number a group, averaged over the faces.
 
     Returns:
@@ -324,17 +372,17 @@ def parameter_errors(found: FaceParameters, true: FaceParameters) -> dict[str, j
     """
 
     def rms(field: str) -> jax.Array:
-        difference = getattr(found, field) - getattr(true, field)
+        difference = getattr(predicted, field) - getattr(true, field)
         return jnp.mean(jnp.sqrt(jnp.mean(jnp.square(difference), axis=-1)))
 
     chosen = jnp.asarray(LANDMARKS_66)
-    here, there = (project_landmarks(landmark_model(), f, 1)[:, chosen] for f in (found, true))
+    here, there = (project_landmarks(landmark_model(), f, 1)[:, chosen] for f in (predicted, true))
     box = jnp.max(there, axis=1) - jnp.min(there, axis=1)
     distance = jnp.mean(jnp.linalg.norm(here - there, axis=-1), axis=-1)
-    light = jnp.linalg.norm(found.illumination - true.illumination, axis=-1)
+    light = jnp.linalg.norm(predicted.illumination - true.illumination, axis=-1)
     return {
-        "rotation_rad": jnp.mean(jnp.abs(found.rotation - true.rotation)),
-        "translation": jnp.mean(jnp.abs(found.translation - true.translation)),
+        "rotation_rad": jnp.mean(jnp.abs(predicted.rotation - true.rotation)),
+        "translation": jnp.mean(jnp.abs(predicted.translation - true.translation)),
         "identity_sigma": rms("identity"),
         "reflectance_sigma": rms("reflectance"),
         "expression": rms("expression"),
@@ -349,58 +397,12 @@ def _optimizer(settings: MoFASettings) -> optax.GradientTransformation:
     )
 
 
-def recipe(
-    settings: MoFASettings,
-    *,
-    key: jax.Array,
-    networks: Mapping[str, Any],
-    held_out: Mapping[str, jax.Array] | None,
-) -> recipes.Recipe:
-    """The whole training, see `jaxface.training.recipe`.
-
-    Begins with the role ``reconstruction`` where it is given, or with the weights of ``trunk``
-    under a fresh end. The face model is the role ``face_model``, a `BaselModel`, where it is given,
-    else the embedded world's. Scores are `parameter_errors` on held-out portraits of the embedded
-    world; there are none with another face model, whose parameters no data set knows.
-
-    Raises:
-      UsageError: a network given cannot play its role.
-    """
-    basel, begun = networks.get("face_model"), networks.get("reconstruction")
-    trunk = networks.get("trunk")
-    if basel is not None and not isinstance(basel, BaselModel):
-        raise UsageError(f"mofa: expected a BaselModel as face_model, got a {type(basel).__name__}")
-    if begun is not None and trunk is not None:
-        raise UsageError("mofa: give a whole reconstruction or a trunk to begin with, not both")
-    constants = models(basel)
-    try:
-        state = initial_state(settings, constants, key, begun, trunk=trunk)
-    except ValueError as error:
-        raise UsageError(f"mofa: {error}") from error
-    return recipes.Recipe(
-        state=state,
-        stages=[
-            recipes.Stage(
-                [reconstruction_phase(settings)],
-                settings.steps,
-                settings.batch_size,
-                microbatches=settings.microbatches,
-            )
-        ],
-        fields=("image", "landmarks"),
-        constants=constants,
-        networks=lambda state: {"reconstruction": state.average},
-        parameters=nnx.state(state.network, nnx.Param),
-        score=None if held_out is None or basel is not None else _score(held_out),
-    )
-
-
 def _score(held_out: Mapping[str, jax.Array]) -> Callable[[AveragedState], dict[str, float]]:
-    read = jax.jit(lambda network, images: network(from_uint8(images)))
+    predict = jax.jit(lambda network, images: network(from_uint8(images)))
     true = scene_from_gaussian(jnp.asarray(held_out["factors"])).face
 
     def score(state: AveragedState) -> dict[str, float]:
-        found = FaceParameters.from_flat(read(state.average, held_out["image"]))
-        return {name: float(value) for name, value in parameter_errors(found, true).items()}
+        predicted = FaceParameters.from_flat(predict(state.average, held_out["image"]))
+        return {name: float(value) for name, value in parameter_errors(predicted, true).items()}
 
     return score

@@ -29,9 +29,10 @@ from jaxface.metrics import psnr
 from jaxface.nets import Generator, GeneratorConfig
 from jaxface.nets.stylegan2 import grown
 from jaxface.training import averaged
-from jaxface.training import recipe as recipes
 from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
+from jaxface.training.recipe import Recipe
+from jaxface.training.recipe import Stage as RecipeStage
 
 Batch = Mapping[str, jax.Array]
 
@@ -74,7 +75,7 @@ class RegressionSettings:
     """The first coordinates of z that the scene depends on; the rest of z is free."""
     learning_rate: float = 2.5e-3
     microbatches: int = 1
-    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
+    """Equal parts of a batch, whose gradients are accumulated: docs/training.md."""
     beta1: float = 0.9
     beta2: float = 0.99
     warmup_steps: int = 200
@@ -82,9 +83,14 @@ class RegressionSettings:
     decay_fraction: float = 0.3
     """The last part of all steps, in which the learning rate falls linearly to zero."""
     ema_half_life: float = 5_000.0
-    """Half-life of the weights' average, in images."""
+    """Half-life of the EMA of the weights, in images."""
     ema_ramp: float | None = 0.1
     """Limits the half-life to this share of the images seen; None for no limit."""
+
+    @property
+    def trains(self) -> str:
+        """The role ``generator``."""
+        return "generator"
 
     def __post_init__(self):
         skip = self.generator.architecture == "skip"
@@ -109,6 +115,56 @@ class RegressionSettings:
     def num_steps(self) -> int:
         """Steps of all stages."""
         return sum(stage.steps for stage in self.stages)
+
+    def recipe(
+        self,
+        *,
+        key: jax.Array,
+        networks: Mapping[str, Any],
+        held_out: Mapping[str, jax.Array] | None,
+    ) -> Recipe:
+        """The whole training, see `jaxface.training.recipe.Trainable`.
+
+        Begins with the role ``generator`` where it is given; reads ``perceptual`` where a stage's
+        reconstruction gives its layers weights. Scores are the PSNR of the EMA generator on
+        held-out scenes at full resolution; the sample grid has rows of held-out renders, each
+        followed by the generator's images.
+
+        Raises:
+          UsageError: a network is missing or does not fit.
+        """
+        perceptual_network = None
+        if any(stage.reconstruction.perceptual_weights for stage in self.stages):
+            if "perceptual" not in networks:
+                raise UsageError(
+                    "regression: perceptual_weights need a network of role 'perceptual'"
+                )
+            perceptual_network = networks["perceptual"]
+        state_key, eval_key = jax.random.split(key)
+        init = jax.jit(lambda key, generator: initial_state(self, key, generator))
+        state = init(state_key, networks.get("generator"))
+        stages = [
+            RecipeStage(
+                [regression_phase(self, stage)],
+                stage.steps,
+                stage.batch_size,
+                microbatches=self.microbatches,
+            )
+            for stage in self.stages
+        ]
+        score = sample_images = None
+        if held_out is not None:
+            score, sample_images = _eval_hooks(self, held_out, eval_key)
+        return Recipe(
+            state=state,
+            stages=stages,
+            fields=("image", "factors"),
+            constants={"perceptual": perceptual_network},
+            networks=lambda state: {self.trains: state.average},
+            parameters=nnx.state(state.network, nnx.Param),
+            score=score,
+            sample_images=sample_images,
+        )
 
 
 def initial_state(
@@ -159,11 +215,11 @@ def reconstruction_loss(
     loss = pyramid_l1(images, targets, levels=levels)
     if reconstruction.perceptual_weights:
         layers = tuple(reconstruction.perceptual_weights)
-        found, wanted = (
+        predicted, wanted = (
             perceptual.features(network, x, layers, resolution=resolution)
             for x in (images, targets)
         )
-        loss += perceptual.distance(found, wanted, reconstruction.perceptual_weights)
+        loss += perceptual.distance(predicted, wanted, reconstruction.perceptual_weights)
     return loss
 
 
@@ -232,8 +288,8 @@ def held_out_psnr(
 ) -> jax.Array:
     """PSNR in dB of each held-out scene, [N], at one of the generator's resolutions."""
     z = scene_latents(factors, generator.config.z_dim, key)
-    found = images_at(generator, generator.mapping(z), resolution)
-    return psnr(jnp.clip(found, -1.0, 1.0), targets_at(images, resolution))
+    synthesised = images_at(generator, generator.mapping(z), resolution)
+    return psnr(jnp.clip(synthesised, -1.0, 1.0), targets_at(images, resolution))
 
 
 def learning_rate(settings: RegressionSettings) -> optax.Schedule:
@@ -251,56 +307,11 @@ def _optimizer(settings: RegressionSettings) -> optax.GradientTransformation:
     return optax.adam(learning_rate(settings), b1=settings.beta1, b2=settings.beta2)
 
 
-def recipe(
-    settings: RegressionSettings,
-    *,
-    key: jax.Array,
-    networks: Mapping[str, Any],
-    held_out: Mapping[str, jax.Array] | None,
-) -> recipes.Recipe:
-    """The whole route, see `jaxface.training.recipe`.
-
-    Begins with the role ``generator`` where it is given; reads ``perceptual`` where a stage's
-    reconstruction gives its layers weights. Scores
-    are the PSNR of the averaged generator on held-out scenes at full resolution; the pictures are
-    rows of held-out renders, each followed by the generator's.
-    """
-    perceptual_network = None
-    if any(stage.reconstruction.perceptual_weights for stage in settings.stages):
-        if "perceptual" not in networks:
-            raise UsageError("regression: perceptual_weights need a network of role 'perceptual'")
-        perceptual_network = networks["perceptual"]
-    state_key, look_key = jax.random.split(key)
-    begin = jax.jit(lambda key, generator: initial_state(settings, key, generator))
-    state = begin(state_key, networks.get("generator"))
-    stages = [
-        recipes.Stage(
-            [regression_phase(settings, stage)],
-            stage.steps,
-            stage.batch_size,
-            microbatches=settings.microbatches,
-        )
-        for stage in settings.stages
-    ]
-    score, draw = (None, None) if held_out is None else _eval_hooks(settings, held_out, look_key)
-    return recipes.Recipe(
-        state=state,
-        stages=stages,
-        fields=("image", "factors"),
-        constants={"perceptual": perceptual_network},
-        networks=lambda state: {"generator": state.average},
-        parameters=nnx.state(state.network, nnx.Param),
-        score=score,
-        sample_images=draw,
-    )
-
-
 def _eval_hooks(
     settings: RegressionSettings, held_out: Mapping[str, jax.Array], key: jax.Array
 ) -> tuple[Callable[[AveragedState], dict[str, float]], Callable[[AveragedState], jax.Array]]:
-    """The recipe's `score` and `draw`."""
+    """The recipe's `score` and `sample_images`."""
     images, factors = held_out["image"], held_out["factors"][:, : settings.num_factors]
-
     resolution = settings.generator.resolution
 
     @jax.jit
@@ -310,16 +321,17 @@ def _eval_hooks(
     @jax.jit
     def pairs(generator, factors, images):
         z = scene_latents(factors, settings.generator.z_dim, key)
-        found = images_at(generator, generator.mapping(z), resolution)
-        return targets_at(images, resolution), found
+        return targets_at(images, resolution), images_at(
+            generator, generator.mapping(z), resolution
+        )
 
     def score(state: AveragedState) -> dict[str, float]:
         return {"psnr": float(jnp.mean(psnrs(state.average, factors, images)))}
 
-    def draw(state: AveragedState) -> jax.Array:
+    def sample_images(state: AveragedState) -> jax.Array:
         shown = min(_SHOWN, len(images)) // _COLUMNS * _COLUMNS
         shown_pairs = pairs(state.average, factors[:shown], images[:shown])
         rows = jnp.stack([x.reshape(-1, _COLUMNS, *x.shape[1:]) for x in shown_pairs], axis=1)
         return rows.reshape(-1, *rows.shape[3:])
 
-    return score, draw
+    return score, sample_images

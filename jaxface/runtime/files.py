@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all, and what tells one from another."""
+"""Files and folders that appear whole or not at all, and what tells one file from another."""
 
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,25 +11,44 @@ from typing import BinaryIO
 
 
 @contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A hidden path in the same folder, for a file or folder that becomes `path` at the end.
+
+    What the block makes there reaches the disk (fsync) and is renamed over `path` in one step: a
+    file replaces one that is there, a folder takes the place of none or of an empty one. If the
+    block raises, `path` is left as it was and nothing is left beside it.
+    """
+    target = Path(path)
+    temporary = target.parent / f".{uuid.uuid4().hex}.part"
+    try:
+        yield temporary
+        files = temporary.rglob("*") if temporary.is_dir() else [temporary]
+        for file in files:
+            if not file.is_dir():
+                _sync(file)
+        os.replace(temporary, target)
+    except BaseException:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Opens `path` for writing bytes; the file takes its name only when the block succeeds.
 
-    The bytes go to a hidden temporary file in the same folder, reach the disk (fsync), and are
-    renamed over `path` in one step. If the block raises, `path` is left as it was and the
-    temporary file is removed. Parent folders are created.
+    As `atomic_path`; parent folders are created.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{uuid.uuid4().hex}.part"
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary, open(temporary, "xb") as file:
+        yield file
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

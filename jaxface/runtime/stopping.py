@@ -1,16 +1,17 @@
-"""A polite end on SIGTERM: what is under way is kept, and the process is gone in time.
+"""Graceful shutdown: a signal asks the program to stop, and it stops where nothing is lost.
 
 Whoever sends SIGTERM (a scheduler that takes a machine back) sends SIGKILL some 30 seconds later.
-So the chunk under way is finished, what there is is written, and the exit status is 143 (128 + 15).
-Where that cannot be done in time, as in the middle of a long compilation, the process ends anyway
-after `GRACE` seconds: all that it had finished is on the disk.
+So a program finishes the chunk in progress, writes what there is, and exits with status 143
+(128 + 15); 130 after Ctrl-C, where that is caught. Jobs end in any case after `GRACE` seconds, as
+in the middle of a long compilation: all that they had finished is on disk.
 """
 
 import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 from jaxface.errors import JaxfaceError
@@ -31,39 +32,91 @@ class Stopped(JaxfaceError):
         self.rows = rows
 
 
+class StopFlag:
+    """Whether the program was asked to stop; call it to ask.
+
+    Attributes:
+      number: of the signal that came; 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self) -> bool:
+        return self.number != 0
+
+    @property
+    def name(self) -> str:
+        """Of the signal, such as ``SIGTERM``."""
+        return signal.Signals(self.number).name
+
+
 @contextlib.contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGTERM does not end the process; the function tells whether it came.
+def stop_requests(
+    numbers: Sequence[int] = (signal.SIGTERM,), *, grace: float | None = GRACE
+) -> Iterator[StopFlag]:
+    """Within the block these signals do not end the process; the flag tells whether one came.
 
     Outside of the main thread signals cannot be caught, and nothing is changed.
+
+    Args:
+      numbers: the signals.
+      grace: seconds after which the process ends anyway, unless the block has ended; further
+        signals are ignored. None: the process takes its time, and a second signal has its usual
+        effect.
     """
+    flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield flag
         return
-    asked, over = threading.Event(), threading.Event()
-    # Python runs handlers in the main thread, when it comes to it; a byte in a pipe is written at
-    # once, even while the main thread is deep inside a compilation.
+    before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        del frame
+        flag.number = number
+        if grace is None:
+            restore()
+
+    for number in numbers:
+        before[number] = signal.signal(number, receive)
+    try:
+        with contextlib.nullcontext() if grace is None else _deadline(flag, numbers, grace):
+            yield flag
+    finally:
+        restore()
+
+
+@contextlib.contextmanager
+def _deadline(flag: StopFlag, numbers: Sequence[int], grace: float) -> Iterator[None]:
+    """Ends the process `grace` seconds after a signal, unless the block has ended.
+
+    Python runs handlers in the main thread, when it comes to it; a byte in a pipe is written at
+    once, even while the main thread is deep inside a compilation.
+    """
+    over = threading.Event()
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
 
     def listen() -> None:
         while byte := os.read(reader, 1):
-            if byte[0] == signal.SIGTERM:
-                asked.set()
-                if not over.wait(GRACE):
-                    os._exit(EXIT_STATUS)
+            if byte[0] in numbers:
+                flag.number = byte[0]
+                if not over.wait(grace):
+                    os._exit(128 + flag.number)
                 return
 
     listener = threading.Thread(target=listen, daemon=True)
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
     wakeup_before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     listener.start()
     try:
-        yield asked.is_set
+        yield
     finally:
         over.set()
         signal.set_wakeup_fd(wakeup_before)
-        signal.signal(signal.SIGTERM, before)
         os.close(writer)
         listener.join()
         os.close(reader)

@@ -1,21 +1,21 @@
-"""Renders made worse, for networks that will read what a generator draws."""
+"""Blur and noise for renders, so that networks trained on them also read synthesised images."""
 
 import jax
 import jax.numpy as jnp
 
 
 def blur_and_noise(images: jax.Array, key: jax.Array, *, noise: float, blur: float) -> jax.Array:
-    """Pictures with a random part of their finest detail taken away, and noise.
+    """Images with a random share of their finest detail removed, and Gaussian noise added.
 
-    A generator's pictures are softer than renders; a network that has seen only sharp ones could
+    A generator's images are softer than renders; a network that has seen only sharp ones could
     take that for a trait of what it reads.
 
     Args:
       images: [N, H, W, C].
       key: typed key.
       noise: standard deviation of the noise of each pixel.
-      blur: the largest share, 0 to 1, of a picture's difference from its 3 x 3 binomial mean that
-        goes; the share is drawn for each picture, uniformly.
+      blur: the largest share, 0 to 1, of an image's difference from its 3 x 3 binomial mean that
+        goes; the share is sampled for each image, uniformly.
     """
     blur_key, noise_key = jax.random.split(key)
     share = jax.random.uniform(blur_key, (images.shape[0], 1, 1, 1), maxval=blur)

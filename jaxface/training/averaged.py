@@ -1,4 +1,4 @@
-"""One network in training, beside the running average of its weights: what most recipes train."""
+"""One network in training, with the exponential moving average (EMA) of its weights."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from jaxface.training.ema import ema_decay, update_average
 from jaxface.training.microbatches import mean_gradients
 
 RAMP = 0.1
-"""While young, an average forgets half in a tenth of what was seen."""
+"""Early in a run the EMA's half-life is at most this share of the items seen."""
 
 
 @struct.dataclass
@@ -21,13 +21,13 @@ class AveragedState:
 
     network: Any
     average: Any
-    """Exponential moving average of the weights: the network that is used afterwards."""
+    """EMA of the weights: the network that is used afterwards."""
     optimizer: Any
     items_seen: jax.Array
 
 
 def init_state(network: Any, optimizer: optax.GradientTransformation) -> AveragedState:
-    """The state before the first step; the average begins at the network."""
+    """The state before the first step; the EMA begins as the network."""
     return AveragedState(
         network=network,
         average=jax.tree.map(jnp.copy, network),
@@ -47,20 +47,20 @@ def train_step(
     microbatches: int = 1,
     group: int = 1,
 ) -> tuple[AveragedState, jax.Array, Any]:
-    """One step down the gradients of a mean over the batch.
+    """One optimiser step on the mean loss of a batch, and one update of the EMA.
 
     Args:
-      state: before it.
+      state: before the step.
       loss_fn: (network, part of the batch) -> (mean of the items' losses, pytree of means).
       batch: leaves [B, ...].
-      optimizer: that the state was begun with.
-      half_life: of the average, in items.
-      ramp: its most, as a share of the items seen; None for no limit.
-      microbatches: see `mean_gradients`, its `parts`.
+      optimizer: as given to `init_state`.
+      half_life: of the EMA, in items.
+      ramp: its upper limit, as a share of the items seen; None for no limit.
+      microbatches: of the gradient accumulation, `parts` of `mean_gradients`.
       group: see `mean_gradients`.
 
     Returns:
-      The state after it, the loss, and the means.
+      The state after the step, the loss, and the means.
     """
     graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
     (loss, means), grads = mean_gradients(

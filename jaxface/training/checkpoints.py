@@ -114,6 +114,7 @@ class Checkpoints:
         self._manager.wait_until_finished()
 
     def close(self) -> None:
+        """Waits for unfinished checkpoints and releases the folder."""
         self._manager.close()
 
     def _check(self, step: int, wanted: Mapping[str, jax.Array]) -> None:

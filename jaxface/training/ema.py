@@ -1,4 +1,10 @@
-"""The running average of a network's weights, which is the network that is used afterwards."""
+"""Exponential moving average (EMA) of a network's weights: the network that is used afterwards.
+
+`optax.incremental_update` computes ``s * value + (1 - s) * average`` with the step size
+``s = 1 - decay``. Here it is ``value + decay * (average - value)``, StyleGAN2's ``lerp``, which
+differs in the last bits and leaves an average that equals its value exactly as it is. Integer
+leaves (counters) are copied; optax would average them.
+"""
 
 from typing import Any
 
@@ -8,7 +14,7 @@ from flax import nnx
 
 
 def update_average(average: Any, network: Any, decay: float | jax.Array) -> Any:
-    """The average after one more step: parameters move, buffers are the network's.
+    """The EMA after one more step: parameters are averaged, buffers are the network's.
 
     As `G_ema` in stylegan2-ada-pytorch's `training/training_loop.py`.
 
@@ -34,9 +40,9 @@ def update_ema(average: Any, value: Any, decay: float | jax.Array) -> Any:
 def ema_decay(
     batch_size: int, *, half_life: float, seen: jax.Array | None = None, ramp: float | None = None
 ) -> jax.Array:
-    """Decay per step of an average whose half-life is counted in images.
+    """Decay per step of an EMA whose half-life is counted in images.
 
-    0.5 ** (batch_size / half_life), the half-life limited to `ramp * seen` while the run is young:
+    0.5 ** (batch_size / half_life), the half-life limited to `ramp * seen` early in a run:
     StyleGAN2-ADA's rule, `ema_kimg` and `ema_rampup` in its `training/training_loop.py`.
 
     Args:

@@ -16,7 +16,7 @@ that many steps, beginning with step 0, and is compiled once like the others.
         [Phase("g", generator_step), Phase("pl", path_length, 4), Phase("d", discriminator_step)],
         data,
         key=jax.random.key(0), steps=10_000, directory=pathlib.Path("runs/g"),
-        hooks=[sample_grid(pathlib.Path("runs/g"), draw, every=500)],
+        hooks=[sample_grid(pathlib.Path("runs/g"), sample, every=500)],
     )
 
 The batch is split over the devices of a mesh with one axis, ``data``; state and constants are
@@ -32,10 +32,9 @@ import dataclasses
 import math
 import pathlib
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,12 +42,14 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxface.data.sources import DataIterator
 from jaxface.errors import JaxfaceError
 from jaxface.runtime.devices import data_mesh
 from jaxface.runtime.iteration import Iteration, Phase, Strategy
 from jaxface.runtime.profiling import ChunkTrace
-from jaxface.training import reporting as telemetry
+from jaxface.runtime.stopping import StopFlag, stop_requests
 from jaxface.training.checkpoints import CheckpointError, Checkpoints, is_key
+from jaxface.training.reporting import MetricWindow, Reporter
 
 __all__ = [
     "DataEndedError",
@@ -63,20 +64,6 @@ __all__ = [
     "sample_grid",
     "shard_batch",
 ]
-
-
-class DataIterator(Protocol):
-    """An endless stream of batches (pytrees of NumPy arrays, this process's share of each).
-
-    `get_state` returns its position as JSON, the same on every process; after `set_state` with it
-    the same batches follow.
-    """
-
-    def __next__(self) -> Any: ...
-
-    def get_state(self) -> Any: ...
-
-    def set_state(self, state: Any) -> None: ...
 
 
 class DataEndedError(JaxfaceError):
@@ -122,6 +109,7 @@ def fit(
     keep: int = 2,
     hooks: Sequence[Hook] = (),
     settings: Mapping[str, Any] | None = None,
+    upgrade: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     parameters: Any = None,
     mesh: Mesh | None = None,
     chunk: int = 32,
@@ -131,18 +119,26 @@ def fit(
     """Trains until `steps` steps are done, from the newest checkpoint in `directory` if any.
 
     Args:
-      state: pytree of arrays to begin with; not changed (it is copied to the mesh). phases: the
-      parts of a step; see the module's words. data: endless batches; the leading axis is divisible
-      by this process's devices in the mesh. key: typed key of the run. steps: steps in all,
-      including those already done by a run that is resumed. directory: the run folder. constants:
-      pytree of arrays that the phases read. log_every: steps between rows of metrics.
-      checkpoint_every: steps between checkpoints; one more is written after the last step. keep:
-      checkpoints kept. hooks: done every so many steps. settings: JSON that defines the run; a
-      checkpoint with other settings is refused. parameters: pytree whose table of names, shapes and
-      sizes is printed at the start. mesh: default: `jaxface.runtime.devices.data_mesh()`. chunk:
-      most steps in one compiled program where chunks are scanned (accelerators). strategy: default:
-      by platform, see `jaxface.runtime.iteration`. profile: folder for a trace of the second and
-      third chunk of steps, `jaxface.runtime.profiling`.
+      state: pytree of arrays to begin with; not changed (it is copied to the mesh).
+      phases: the parts of a step; see the module's words.
+      data: endless batches; the leading axis is divisible by this process's devices in the mesh.
+      key: typed key of the run.
+      steps: steps in all, including those already done by a run that is resumed.
+      directory: the run folder.
+      constants: pytree of arrays that the phases read.
+      log_every: steps between rows of metrics.
+      checkpoint_every: steps between checkpoints; one more is written after the last step.
+      keep: checkpoints kept.
+      hooks: run every so many steps.
+      settings: JSON that defines the run; a checkpoint with other settings is refused.
+      upgrade: a checkpoint's settings, which an earlier version may have written -> the same as
+        this version writes them; default: as they are.
+      parameters: pytree whose table of names, shapes and sizes is printed at the start.
+      mesh: default: `jaxface.runtime.devices.data_mesh()`.
+      chunk: most steps in one compiled program where chunks are scanned (accelerators).
+      strategy: default: by platform, see `jaxface.runtime.iteration`.
+      profile: folder for a trace of the second and third chunk of steps,
+        `jaxface.runtime.profiling`.
 
     Returns:
       The state after the last step, on the mesh.
@@ -162,13 +158,14 @@ def fit(
     chunk = _chunk(iteration, chunk, [log_every, checkpoint_every, *(hook.every for hook in hooks)])
 
     checkpoints = Checkpoints(directory / "checkpoints", keep=keep)
-    step, window = 0, telemetry.MetricWindow()
+    step, window = 0, MetricWindow()
     if checkpoints.latest() is not None:
         state, position, meta = checkpoints.restore(state)
-        _check_same_run(directory, meta["run"], run)
+        stored = {**meta["run"], "settings": upgrade(meta["run"]["settings"])}
+        _check_same_run(directory, stored, run)
         data.set_state(position)
-        step, window = meta["step"], telemetry.MetricWindow(meta["window"])
-    reporter = telemetry.Reporter(directory, step, steps, chief=jax.process_index() == 0)
+        step, window = meta["step"], MetricWindow(meta["window"])
+    reporter = Reporter(directory, step, steps, chief=jax.process_index() == 0)
     if parameters is not None:
         reporter.say(parameter_table(parameters))
     if step:
@@ -177,7 +174,7 @@ def fit(
     pending: list[tuple[int, int, Any]] = []
 
     def collect() -> None:
-        """Reads the metrics of the steps that were started; the first look, so it may raise."""
+        """Reads the metrics of the steps in flight; NaN shows here first, so it may raise."""
         while pending:
             _collect(window, phases, pending.pop())
 
@@ -187,7 +184,7 @@ def fit(
 
     try:
         with (
-            _StopSignals() as stop,
+            stop_requests((signal.SIGTERM, signal.SIGINT), grace=None) as stop,
             ChunkTrace(profile, settle=lambda: jax.block_until_ready(state)) as between_chunks,
         ):
             while step < steps:
@@ -210,11 +207,11 @@ def fit(
                 row = window.pop() if logging else {}
                 with reporter.paused():
                     for hook in due:
-                        found = hook.fn(step, local_copy(state)) or {}
-                        row |= {f"{hook.name}/{name}": value for name, value in found.items()}
+                        metrics = hook.fn(step, local_copy(state)) or {}
+                        row |= {f"{hook.name}/{name}": value for name, value in metrics.items()}
                 if row:
                     reporter.write(step, row)
-                stopping = stop.agreed(now=logging)
+                stopping = _stop_agreed(stop, now=logging)
                 if last or stopping or step % checkpoint_every == 0:
                     collect()
                     with reporter.paused():
@@ -288,13 +285,13 @@ def parameter_table(tree: Any) -> str:
 
 
 def sample_grid(
-    directory: pathlib.Path, draw: Callable[[Any], Any], *, every: int, columns: int = 8
+    directory: pathlib.Path, sample: Callable[[Any], Any], *, every: int, columns: int = 8
 ) -> Hook:
     """A hook that writes `<directory>/samples/<step>.png`.
 
     Args:
       directory: the run folder.
-      draw: state -> images [N, R, R, 3] in [-1, 1]; a jitted function of the state.
+      sample: state -> images [N, R, R, 3] in [-1, 1]; a jitted function of the state.
       every: steps between grids.
       columns: images in a row.
     """
@@ -302,7 +299,7 @@ def sample_grid(
     def write(step: int, state: Any) -> None:
         from jaxface.media import images
 
-        sheet = images.grid(np.asarray(draw(state)), columns)
+        sheet = images.grid(np.asarray(sample(state)), columns)
         path = pathlib.Path(directory) / "samples" / f"{step:08}.png"
         if jax.process_index() == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -348,7 +345,7 @@ def _check_same_run(directory: pathlib.Path, got: Mapping, expected: Mapping) ->
         )
 
 
-def _next_batch(data: DataIterator, mesh: Mesh, step: int, reporter: telemetry.Reporter) -> Any:
+def _next_batch(data: DataIterator, mesh: Mesh, step: int, reporter: Reporter) -> Any:
     start = time.perf_counter()
     try:
         batch = next(data)
@@ -360,7 +357,7 @@ def _next_batch(data: DataIterator, mesh: Mesh, step: int, reporter: telemetry.R
     return shard_batch(batch, mesh)
 
 
-def _collect(window: telemetry.MetricWindow, phases: Sequence[Phase], chunk: tuple) -> None:
+def _collect(window: MetricWindow, phases: Sequence[Phase], chunk: tuple) -> None:
     """Adds a chunk's metrics in the order of the steps, so that the first bad one is named."""
     first, count, outputs = chunk
     values = jax.device_get(outputs)
@@ -374,44 +371,11 @@ def _collect(window: telemetry.MetricWindow, phases: Sequence[Phase], chunk: tup
         window.add(name, step, value)
 
 
-class _StopSignals:
-    """Turns SIGTERM and SIGINT into a wish that is granted between two chunks.
-
-    A second signal has its usual effect. Outside the main thread signals are left alone.
-    """
-
-    def __init__(self):
-        self.number = 0
-
-    @property
-    def name(self) -> str:
-        return signal.Signals(self.number).name
-
-    def agreed(self, *, now: bool) -> bool:
-        """Whether to stop, the same on all processes, which ask each other only when `now`."""
-        if jax.process_count() == 1:
-            return self.number != 0
-        if not now:
-            return False
-        self.number = int(multihost_utils.process_allgather(np.int32(self.number)).max())
-        return self.number != 0
-
-    def _receive(self, number, frame):
-        del frame
-        self.number = number
-        self._restore()
-
-    def _restore(self):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def __enter__(self):
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *exception):
-        self._restore()
+def _stop_agreed(stop: StopFlag, *, now: bool) -> bool:
+    """Whether to stop, the same on all processes, which ask each other only when `now`."""
+    if jax.process_count() == 1:
+        return stop()
+    if not now:
+        return False
+    stop.number = int(multihost_utils.process_allgather(np.int32(stop.number)).max())
+    return stop()

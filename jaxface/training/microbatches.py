@@ -1,4 +1,9 @@
-"""Gradients of a batch that the memory does not hold at once."""
+"""Gradient accumulation: gradients of a batch whose activations the memory does not hold at once.
+
+`optax.microbatching` is not used. Its function does not learn the number of its part, into which
+keys are folded here; items that belong together (pairs) cannot stay neighbours; and its loop is the
+form that XLA's CPU backend runs slowly, so that the unrolled form would stand beside it anyway.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +22,7 @@ def mean_gradients(
     parts: int = 1,
     group: int = 1,
 ) -> tuple[tuple[jax.Array, Any], Any]:
-    """Gradients of a mean over the batch, taken part after part.
+    """Gradients of a mean over the batch, accumulated over its parts (microbatches).
 
     On accelerators memory for one part is enough. On CPU it saves none, and gives the same numbers.
     Part i takes every parts-th group of items from the i-th on. So each part stays spread over all

@@ -1,4 +1,4 @@
-"""The optimiser of the encoders that learn from renders."""
+"""The optimiser of the networks that are trained on renders."""
 
 import optax
 
@@ -6,7 +6,7 @@ import optax
 def adam_with_warmup_cosine(
     learning_rate: float, *, warmup_steps: int, steps: int
 ) -> optax.GradientTransformation:
-    """Adam with a linear warm-up and a cosine fall to zero at `steps`, gradients clipped at norm 1.
+    """Adam with linear warm-up, cosine decay to zero at `steps`, and gradients clipped at norm 1.
 
     He-initialised layers without normalisation need the clip: one bad batch must not throw them
     off. The warm-up takes at most half of the steps.

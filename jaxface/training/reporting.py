@@ -1,4 +1,4 @@
-"""What a training run tells about itself: `metrics.jsonl`, TensorBoard, one progress line.
+"""A training run's metrics: `metrics.jsonl`, TensorBoard, one progress line.
 
 `metrics.jsonl` holds one object per logged step. Metrics are means over the steps since the row
 before; a resumed run continues the file as if it had not stopped.

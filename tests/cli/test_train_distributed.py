@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 
 import jaxface.cli
+from jaxface.data.sources import RenderedPortraits
 from jaxface.errors import UsageError
-from jaxface.training import experiment
 from jaxface.weights import load_network
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 CONFIG = """
-from jaxface.training.experiment import Experiment, RenderedPortraits
+from jaxface.data.sources import RenderedPortraits
 from jaxface.methods.scene_regression import RegressionSettings, Stage
 from jaxface.nets import GeneratorConfig
+from jaxface.training.experiment import Experiment
 
 
 def get_config():
@@ -127,4 +128,4 @@ def test_without_a_launcher_it_must_be_told(tmp_path):
 def test_several_processes_make_no_data_set(tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(UsageError, match="make it first, with `jaxface data`"):
-        experiment._sources(experiment.RenderedPortraits(16, directory=str(tmp_path)))
+        RenderedPortraits(16, directory=str(tmp_path)).held_out()

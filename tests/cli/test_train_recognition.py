@@ -15,9 +15,10 @@ from jaxface.weights import load_network, read_header
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 CONFIG = """
-from jaxface.training.experiment import Experiment, IdentityPortraits
+from jaxface.data.sources import IdentityPortraits
 from jaxface.methods.arcface import ArcFaceSettings
 from jaxface.nets import IRSEConfig
+from jaxface.training.experiment import Experiment
 
 
 def get_config():

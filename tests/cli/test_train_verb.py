@@ -18,9 +18,10 @@ from jaxface.training.loop import Hook
 from jaxface.weights import load_network, read_header
 
 CONFIG = """
-from jaxface.training.experiment import Experiment, RenderedPortraits
+from jaxface.data.sources import RenderedPortraits
 from jaxface.methods.scene_regression import RegressionSettings, Stage
 from jaxface.nets import GeneratorConfig
+from jaxface.training.experiment import Experiment
 
 
 def get_config():
@@ -175,4 +176,7 @@ def test_what_is_no_experiment_is_refused(tmp_path, capsys):
     assert "no such" in capsys.readouterr().err
     path.write_text(CONFIG)
     assert jaxface.cli.main(["train", "perceptual", "--config", str(path)]) == 2
-    assert "FeatureSettings" in capsys.readouterr().err
+    assert "trains generator (RegressionSettings)" in capsys.readouterr().err
+    path.write_text(CONFIG.replace("method=RegressionSettings", "method=dict(x=1) or "))
+    assert jaxface.cli.main([*call, str(path)]) == 2
+    assert "dict trains no network" in capsys.readouterr().err

@@ -56,8 +56,8 @@ def pictures(seed):
 @pytest.fixture(scope="module")
 def trained():
     """The recipe, the last state, the metrics, and the first batch with the state after it."""
-    recipe = arcface.recipe(
-        SETTINGS, key=jax.random.key(0), networks={}, held_out=pictures(1) | {"factors": None}
+    recipe = SETTINGS.recipe(
+        key=jax.random.key(0), networks={}, held_out=pictures(1) | {"factors": None}
     )
     data, rng = pictures(0), np.random.default_rng(2)
     step = jax.jit(recipe.stages[0].phases[0].fn, compiler_options=QUICK)
@@ -117,7 +117,7 @@ def test_running_statistics_follow_the_batches(trained):
 def test_goes_on_with_a_network_of_the_same_sizes(trained):
     recipe, state, _, _ = trained
     given = recipe.networks(state)
-    again = arcface.recipe(SETTINGS, key=jax.random.key(3), networks=given, held_out=None)
+    again = SETTINGS.recipe(key=jax.random.key(3), networks=given, held_out=None)
     found = again.networks(again.state)["recognition"]
     np.testing.assert_array_equal(found.dense.weight[...], given["recognition"].dense.weight[...])
     assert again.score is None
@@ -125,7 +125,7 @@ def test_goes_on_with_a_network_of_the_same_sizes(trained):
         SETTINGS, network=dataclasses.replace(SETTINGS.network, embedding_dim=8)
     )
     with pytest.raises(UsageError, match="other sizes"):
-        arcface.recipe(other, key=jax.random.key(3), networks=given, held_out=None)
+        other.recipe(key=jax.random.key(3), networks=given, held_out=None)
 
 
 def test_degraded_pictures():

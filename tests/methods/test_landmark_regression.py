@@ -41,7 +41,7 @@ def pictures(rng, count):
 
 def test_learns_where_points_are():
     rng = np.random.default_rng(0)
-    recipe = method.recipe(SETTINGS, key=jax.random.key(0), networks={}, held_out=None)
+    recipe = SETTINGS.recipe(key=jax.random.key(0), networks={}, held_out=None)
     state = recipe.state
     # Unoptimised code compiles in half the time, and this network runs in no time at all.
     quick = {"xla_backend_optimization_level": 0}
@@ -61,13 +61,11 @@ def test_learns_where_points_are():
     # The mean of the spots' distance from the centre is 3 px.
     assert distance.mean() < 1.5
     assert int(state.items_seen) == 16 * SETTINGS.steps
-    given = method.recipe(
-        SETTINGS, key=jax.random.key(2), networks={"landmarks": network}, held_out=None
-    )
+    given = SETTINGS.recipe(key=jax.random.key(2), networks={"landmarks": network}, held_out=None)
     np.testing.assert_array_equal(given.state.network.heat.bias[...], network.heat.bias[...])
     other = dataclasses.replace(SETTINGS, network=LandmarkConfig(resolution=16, channels=(4, 4)))
     with pytest.raises(UsageError, match="other sizes"):
-        method.recipe(other, key=jax.random.key(2), networks={"landmarks": network}, held_out=None)
+        other.recipe(key=jax.random.key(2), networks={"landmarks": network}, held_out=None)
 
 
 def test_scores_of_known_distances():
@@ -92,6 +90,6 @@ def test_scores_of_known_distances():
 
 @pytest.mark.slow
 def test_microbatches_change_nothing():
-    recipe = method.recipe(SETTINGS, key=jax.random.key(0), networks={}, held_out=None)
+    recipe = SETTINGS.recipe(key=jax.random.key(0), networks={}, held_out=None)
     batch = pictures(np.random.default_rng(3), 16)
     assert_parts_agree(method.landmark_phase, SETTINGS, recipe.state, None, batch)

@@ -97,7 +97,7 @@ def test_the_recipe_takes_a_face_model_and_a_trunk():
     trunk = seeded_network("ResNetFeatures", ResNetConfig(blocks=config.blocks, width=4))
     networks = {"face_model": BASEL, "trunk": trunk}
     held_out = {"image": np.zeros((1, 8, 8, 3), np.uint8), "factors": np.zeros((1, 9))}
-    recipe = mofa.recipe(settings, key=jax.random.key(0), networks=networks, held_out=held_out)
+    recipe = settings.recipe(key=jax.random.key(0), networks=networks, held_out=held_out)
     assert recipe.score is None
     region = recipe.constants.face.region
     np.testing.assert_array_equal(region.triangles, BASEL.face_model().triangles)
@@ -108,7 +108,7 @@ def test_the_recipe_takes_a_face_model_and_a_trunk():
 
     def refused(reason, **given):
         with pytest.raises(UsageError, match=reason) as error:
-            mofa.recipe(settings, key=jax.random.key(0), networks=given, held_out=None)
+            settings.recipe(key=jax.random.key(0), networks=given, held_out=None)
         assert "\n" not in str(error.value)
 
     refused("expected a BaselModel as face_model, got a ResNetFeatures", face_model=trunk)

@@ -11,6 +11,7 @@ import pytest
 
 import jaxface.cli
 from jaxface.data.latent_items import key_data
+from jaxface.data.sources import Latents
 from jaxface.errors import UsageError
 from jaxface.methods import mofa, rignet
 from jaxface.methods.rignet.latents import (
@@ -24,7 +25,7 @@ from jaxface.methods.rignet.scores import HeldOut
 from jaxface.morphable import NUM_FACTORS, Scene, render, sample_scenes, scene_from_gaussian
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.nets import GeneratorConfig, ReconstructionConfig
-from jaxface.training.experiment import Experiment, Latents, _Networks
+from jaxface.training.experiment import Experiment, _Networks
 from jaxface.training.recipe import Stage
 from jaxface.weights import load_network, save_network
 from tests.methods.microbatches import assert_parts_agree
@@ -272,7 +273,7 @@ def test_settings_are_checked(change, words):
 
 def test_networks_must_be_there_and_fit(models, state, random_network):
     def make(settings=SETTINGS, held_out=None, **networks):
-        return rignet.recipe(settings, key=jax.random.key(0), networks=networks, held_out=held_out)
+        return settings.recipe(key=jax.random.key(0), networks=networks, held_out=held_out)
 
     own = {"generator": models.generator, "reconstruction": models.reconstruction}
     with pytest.raises(UsageError, match="role 'reconstruction'"):
@@ -302,20 +303,22 @@ def test_own_files_come_before_the_suites(tmp_path, models, state):
         networks={"generator": str(tmp_path / "mine.safetensors")},
         suite=str(tmp_path),
     )
-    networks = _Networks("rignet", experiment)
+    networks = _Networks(experiment)
     # Without the suite's network of what is trained.
     assert sorted(networks) == ["generator", "reconstruction"]
-    assert "rignet_pose" in _Networks("generator", experiment)
+    other = dataclasses.replace(SETTINGS, group="expression")
+    assert "rignet_pose" in _Networks(dataclasses.replace(experiment, method=other))
     assert type(networks["generator"]).__name__ == "RigNet"
     assert type(networks["reconstruction"]).__name__ == "FaceReconstruction"
     assert networks.get("perceptual") is None
     alone = dataclasses.replace(experiment, networks={}, suite=None)
-    assert dict(_Networks("rignet", alone)) == {}
+    assert dict(_Networks(alone)) == {}
 
 
 CONFIG = """
-from jaxface.training.experiment import Experiment, Latents
+from jaxface.data.sources import Latents
 from jaxface.methods.rignet import RigNetSettings
+from jaxface.training.experiment import Experiment
 
 
 def get_config():
@@ -327,14 +330,18 @@ def get_config():
 """
 
 
-def test_the_group_is_an_option_of_rignets_alone(tmp_path, capsys):
+def test_the_name_is_the_family_or_the_role(tmp_path, capsys):
     path = tmp_path / "tiny.py"
     path.write_text(CONFIG.replace("FACTORS", "0").replace("SUITE", str(tmp_path)))
     call = ["train", "perceptual", "--config", str(path), "--out", str(tmp_path / "run")]
-    assert jaxface.cli.main([*call, "--group", "pose"]) == 2
-    assert "--group is for rignet" in capsys.readouterr().err
+    assert jaxface.cli.main(call) == 2
+    said = capsys.readouterr().err
+    assert "the configuration trains rignet_pose (RigNetSettings); expected rignet" in said
+    call[1] = "rignet_pose"
+    assert jaxface.cli.main([*call, "--set", "method.group=illumination"]) == 2
+    assert "trains rignet_illumination" in capsys.readouterr().err
     call[1] = "rignet"
-    assert jaxface.cli.main([*call, "--group", "hair"]) == 2
+    assert jaxface.cli.main([*call, "--set", "method.group=hair"]) == 2
     assert "'hair'; expected one of pose, expression, illumination" in capsys.readouterr().err
 
 
@@ -345,7 +352,7 @@ def test_trains_by_the_verb_and_resumes(tmp_path, models, monkeypatch):
     text = CONFIG.replace("FACTORS", str(NUM_FACTORS)).replace("SUITE", str(tmp_path))
     path.write_text(text)
     monkeypatch.chdir(tmp_path)
-    call = ["train", "rignet", "--group", "illumination", "--config", str(path)]
+    call = ["train", "--config", str(path), "--set", "method.group=illumination"]
     assert jaxface.cli.main(call) == 0
     run = tmp_path / "runs" / "tiny_illumination"
     network = load_network(run / "rignet_illumination.safetensors")

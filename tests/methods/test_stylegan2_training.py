@@ -13,7 +13,7 @@ import pytest
 from jaxface.errors import UsageError
 from jaxface.methods import stylegan2
 from jaxface.methods.scene_regression import Reconstruction
-from jaxface.methods.stylegan2 import losses, training
+from jaxface.methods.stylegan2 import losses
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig
 from jaxface.runtime.devices import data_mesh
 from jaxface.training.ema import update_average
@@ -257,17 +257,12 @@ def test_networks_to_begin_with_must_fit(networks):
     with pytest.raises(UsageError, match="other sizes"):
         stylegan2.initial_state(other, KEY, networks)
     with pytest.raises(UsageError, match="perceptual"):
-        training.recipe(
-            dataclasses.replace(
-                SETTINGS,
-                reconstruction=Reconstruction(1, {"conv1_1": 1.0}),
-                reconstruction_weight=1.0,
-                num_factors=3,
-            ),
-            key=KEY,
-            networks=networks,
-            held_out=None,
-        )
+        dataclasses.replace(
+            SETTINGS,
+            reconstruction=Reconstruction(1, {"conv1_1": 1.0}),
+            reconstruction_weight=1.0,
+            num_factors=3,
+        ).recipe(key=KEY, networks=networks, held_out=None)
 
 
 def test_published_settings():

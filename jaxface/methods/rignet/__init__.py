@@ -9,7 +9,7 @@ light) the edited latent is w' = RigNet(w, p_v), and p_w' = F(I_w') says what be
 * consistency, L_render(I_w, p_consist), p_consist = p_w' with the group of p_w: nothing else moved.
 
 L_render draws a face beside an image: photometric distance and 66 landmarks (`mofa.render_terms`).
-Parameters are compared as pictures because their own distances say little of what is seen. Each
+Parameters are compared as images because their own distances say little of what is seen. Each
 pair is used both ways, v also takes the parameters of w. The terms carry the paper's names; it was
 not at hand, so they have no equation numbers here.
 
@@ -33,7 +33,6 @@ from jaxface.methods.rignet.scores import edit_scores, edit_sheet, held_out_late
 from jaxface.methods.rignet.training import (
     RigNetSettings,
     initial_state,
-    recipe,
     rig_losses,
     rig_phase,
 )
@@ -46,7 +45,6 @@ __all__ = [
     "frozen_models",
     "held_out_latents",
     "initial_state",
-    "recipe",
     "rig_losses",
     "rig_phase",
 ]

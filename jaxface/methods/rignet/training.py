@@ -21,16 +21,16 @@ from jaxface.methods.rignet.latents import (
     swap_pairs,
     synthesize_and_reconstruct,
 )
-from jaxface.methods.rignet.scores import HeldOut, edit_scores, edit_sheet, held_out_latents
+from jaxface.methods.rignet.scores import edit_scores, edit_sheet, held_out_latents
 from jaxface.morphable import NUM_FACTORS, SEMANTIC_GROUPS
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.morphable.parameters import WIDTHS
 from jaxface.nets import RigNet, RigNetConfig
 from jaxface.training import averaged
-from jaxface.training import recipe as recipes
 from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
+from jaxface.training.recipe import Recipe, single_stage_recipe
 
 Batch = Mapping[str, jax.Array]
 
@@ -45,22 +45,25 @@ class RigNetSettings:
       group: pose, expression or illumination.
       steps: of `batch_size` latents, each of which is edited once.
       batch_size: even.
-      microbatches: equal parts of a batch, of whole pairs, whose gradients are taken one after the
-        other; see docs/training.md.
-      hidden: width of the code of a row of W+, see `RigNetConfig`. learning_rate: of Adam, at its
-      highest. warmup_steps: of its linear growth. reconstruction_weight: of the reconstruction
-      loss, in units of the variance of W. edit_weight: of the edit loss. consistency_weight: of the
-      consistency loss. photometric_weight: in L_render. landmark_weight: in L_render, of squared
-      distances in units of the image's side. occlusion_threshold_init: colour distance (of RGB in
-      [-1, 1]) beyond which a vertex counts as occluded,
-        at the first step.
+      microbatches: equal parts of a batch, of whole pairs, whose gradients are accumulated; see
+        docs/training.md.
+      hidden: width of the code of a row of W+, see `RigNetConfig`.
+      learning_rate: of Adam, at its highest.
+      warmup_steps: of its linear growth.
+      reconstruction_weight: of the reconstruction loss, in units of the variance of W.
+      edit_weight: of the edit loss.
+      consistency_weight: of the consistency loss.
+      photometric_weight: in L_render.
+      landmark_weight: in L_render, of squared distances in units of the image's side.
+      occlusion_threshold_init: colour distance (of RGB in [-1, 1]) beyond which a vertex counts as
+        occluded, at the first step.
       occluded: the same from the middle of the training on; geometric in between.
       mixing_probability: share of the latents whose rows from a random one onwards come from
         another (style mixing, Karras et al. 2019, section 3.1).
       num_factors: the first coordinates of z that are a scene's whitened factors, all `NUM_FACTORS`
         of them, in a generator of the embedded world: then scores compare with the true parameters.
-        0: they are not known, scores compare with what F reads.
-      ema_half_life: half-life of the weights' average, in latents.
+        0: they are not known, scores compare with what F predicts.
+      ema_half_life: half-life of the EMA of the weights, in latents.
 
     Raises:
       ValueError: an odd batch, another number of factors, a share outside 0 to 1.
@@ -78,7 +81,9 @@ class RigNetSettings:
     consistency_weight: float = 1.0
     photometric_weight: float = 2.0
     landmark_weight: float = 300.0
-    occlusion_threshold_init: float = 0.5
+    occlusion_threshold_init: float = dataclasses.field(
+        default=0.5, metadata={"formerly": "occluded_first"}
+    )
     occluded: float = 0.1
     mixing_probability: float = 0.5
     num_factors: int = 0
@@ -98,6 +103,57 @@ class RigNetSettings:
                 "RigNetSettings: mixing_probability must be in 0 to 1, got "
                 f"{self.mixing_probability}."
             )
+
+    @property
+    def trains(self) -> str:
+        """The role ``rignet_<group>``."""
+        return f"rignet_{self.group}"
+
+    def recipe(
+        self,
+        *,
+        key: jax.Array,
+        networks: Mapping[str, Any],
+        held_out: Mapping[str, jax.Array] | None,
+    ) -> Recipe:
+        """The whole training, see `jaxface.training.recipe.Trainable`.
+
+        Reads the roles ``generator`` and ``reconstruction``, begins with ``rignet_<group>`` where
+        it is given. Scores and images: `jaxface.methods.rignet.scores`, of the EMA network.
+
+        Raises:
+          UsageError: a network is missing or does not fit, or the held-out latents are no pairs.
+        """
+        for role in ("generator", "reconstruction"):
+            if role not in networks:
+                raise UsageError(
+                    f"rignet: training needs a network of role {role!r}; name its file in the "
+                    "configuration's networks, or a suite that has it"
+                )
+        generator = networks["generator"]
+        if self.num_factors > generator.config.z_dim:
+            raise UsageError(
+                f"rignet: the generator's z has {generator.config.z_dim} coordinates, it cannot "
+                f"begin with {self.num_factors} factors; set num_factors=0"
+            )
+        models_key, state_key = jax.random.split(key)
+        frozen = frozen_models(generator, networks["reconstruction"], models_key)
+        state = initial_state(self, frozen, state_key, networks.get(self.trains))
+        score = sample_images = None
+        if held_out is not None:
+            score, sample_images = _eval_hooks(self, frozen, held_out["key"])
+        return single_stage_recipe(
+            self,
+            rig_phase(self),
+            state,
+            fields=("key",),
+            parameters=state.network,
+            finished=lambda state: state.average,
+            group_size=2,
+            constants=frozen,
+            score=score,
+            sample_images=sample_images,
+        )
 
 
 def rig_losses(
@@ -120,14 +176,14 @@ def rig_losses(
     landmarks = project_landmarks(models.face.landmarks, faces, images.shape[1])
     own = faces.group(group)
     unchanged = network(w_plus, own) - w_plus
-    _, found = synthesize_and_reconstruct(models, network(w_plus, swap_pairs(own)))
+    _, edited = synthesize_and_reconstruct(models, network(w_plus, swap_pairs(own)))
 
     wanted_images, wanted_faces, wanted_landmarks = swap_pairs((images, faces, landmarks))
-    drawn = [wanted_faces.with_group(group, found), found.with_group(group, faces)]
+    rendered_faces = [wanted_faces.with_group(group, edited), edited.with_group(group, faces)]
     # Both renderings at once: half of the program to compile.
     distances = mofa.render_terms(
         models.face,
-        jax.tree.map(lambda *parts: jnp.concatenate(parts), *drawn),
+        jax.tree.map(lambda *parts: jnp.concatenate(parts), *rendered_faces),
         jnp.concatenate([wanted_images, images]),
         jnp.concatenate([wanted_landmarks, landmarks]),
         occluded,
@@ -179,9 +235,9 @@ def initial_state(
     """A fresh network, which is the identity, or the one given.
 
     One of a generator with fewer rows of W+ gets the rows that are missing, which it leaves alone
-    at first (`RigNet.with_rows`). A fresh one's units are what F reads from sampled latents: each
-    parameter's mean, and one scale for each field, so that a mode that F seldom sees is not blown
-    up.
+    at first (`RigNet.with_rows`). A fresh one's units come from F's predictions for sampled
+    latents: each parameter's mean, and one scale for each field, so that a mode that F seldom sees
+    is not blown up.
 
     Raises:
       UsageError: the network given has other sizes, or more rows than the generator.
@@ -228,75 +284,16 @@ def _optimizer(settings: RigNetSettings) -> optax.GradientTransformation:
     )
 
 
-def recipe(
-    settings: RigNetSettings,
-    *,
-    key: jax.Array,
-    networks: Mapping[str, Any],
-    held_out: Mapping[str, jax.Array] | None,
-) -> recipes.Recipe:
-    """The whole training, see `jaxface.training.recipe`.
-
-    Reads the roles ``generator`` and ``reconstruction``, begins with ``rignet_<group>`` where it is
-    given. Scores and pictures: `jaxface.methods.rignet.scores`, of the average.
-
-    Raises:
-      UsageError: a network is missing or does not fit, or the held-out latents are no pairs.
-    """
-    for role in ("generator", "reconstruction"):
-        if role not in networks:
-            raise UsageError(
-                f"rignet: training needs a network of role {role!r}; name its file in the "
-                "configuration's networks, or a suite that has it"
-            )
-    role = f"rignet_{settings.group}"
-    generator = networks["generator"]
-    if settings.num_factors > generator.config.z_dim:
-        raise UsageError(
-            f"rignet: the generator's z has {generator.config.z_dim} coordinates, it cannot begin "
-            f"with {settings.num_factors} factors; set num_factors=0"
-        )
-    models_key, state_key = jax.random.split(key)
-    frozen = frozen_models(generator, networks["reconstruction"], models_key)
-    state = initial_state(settings, frozen, state_key, networks.get(role))
-    score = draw = None
-    if held_out is not None:
-        if len(held_out["key"]) % 2:
-            raise UsageError(
-                f"rignet: held-out latents are edited in pairs, got {len(held_out['key'])}; set an "
-                "even num_test"
-            )
-        latents = held_out_latents(
-            settings.group,
-            frozen,
-            np.asarray(held_out["key"]),
-            num_factors=settings.num_factors,
-        )
-        score, draw = _eval_hooks(settings.group, frozen, latents)
-    return recipes.Recipe(
-        state=state,
-        stages=[
-            recipes.Stage(
-                [rig_phase(settings)],
-                settings.steps,
-                settings.batch_size,
-                microbatches=settings.microbatches,
-                group_size=2,
-            )
-        ],
-        fields=("key",),
-        constants=frozen,
-        networks=lambda state: {role: state.average},
-        parameters=nnx.state(state.network, nnx.Param),
-        score=score,
-        sample_images=draw,
-    )
-
-
 def _eval_hooks(
-    group: str, frozen: Models, latents: HeldOut
+    settings: RigNetSettings, frozen: Models, keys: jax.Array
 ) -> tuple[Callable[[AveragedState], dict[str, float]], Callable[[AveragedState], jax.Array]]:
-    """The recipe's `score` and `draw`."""
+    """The recipe's `score` and `sample_images`, on the latents of held-out keys [N, 2]."""
+    if len(keys) % 2:
+        raise UsageError(
+            f"rignet: held-out latents are edited in pairs, got {len(keys)}; set an even num_test"
+        )
+    group = settings.group
+    latents = held_out_latents(group, frozen, np.asarray(keys), num_factors=settings.num_factors)
     sheet = edit_sheet(group, frozen, latents)
     return (
         lambda state: edit_scores(group, frozen, state.average, latents),

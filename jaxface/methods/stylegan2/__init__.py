@@ -2,7 +2,7 @@
 
 from jaxface.methods.stylegan2.augmentation import AugmentSettings, augment
 from jaxface.methods.stylegan2.settings import StyleGAN2Settings, published
-from jaxface.methods.stylegan2.training import StyleGAN2State, initial_state, phases, recipe
+from jaxface.methods.stylegan2.training import StyleGAN2State, initial_state, phases
 
 __all__ = [
     "AugmentSettings",
@@ -12,5 +12,4 @@ __all__ = [
     "initial_state",
     "phases",
     "published",
-    "recipe",
 ]

@@ -1,12 +1,17 @@
 """Settings of StyleGAN2's training, and the published ones by name."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
 
 from jaxface.errors import UsageError
 from jaxface.methods.scene_regression import Reconstruction
 from jaxface.methods.stylegan2.augmentation import AugmentSettings
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig
 from jaxface.nets.stylegan2.synthesis import Noise
+from jaxface.training.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +30,7 @@ class StyleGAN2Settings:
     num_images: int = 25_000_000
     batch_size: int = 32
     microbatches: int = 1
-    """Equal parts of a batch, whose gradients are taken one after the other: docs/training.md."""
+    """Equal parts of a batch, whose gradients are accumulated: docs/training.md."""
     learning_rate: float = 0.002
     beta1: float = 0.0
     beta2: float = 0.99
@@ -38,7 +43,7 @@ class StyleGAN2Settings:
     generator_reg_interval: int = 4
     discriminator_reg_interval: int = 16
     ema_half_life: float = 10_000.0
-    """Half-life of the weights' average, in images."""
+    """Half-life of the EMA of the weights, in images."""
     ema_ramp: float | None = None
     """Limits the half-life to this share of the images seen; None for no limit."""
     noise: str = "random"
@@ -57,6 +62,11 @@ class StyleGAN2Settings:
     0 the latents of that step begin with the batch's factors."""
     num_factors: int = 0
     """Factors that z begins with, where there is a reconstruction."""
+
+    @property
+    def trains(self) -> str:
+        """The role ``generator``."""
+        return "generator"
 
     def __post_init__(self):
         if self.generator.resolution != self.discriminator.resolution:
@@ -85,6 +95,27 @@ class StyleGAN2Settings:
     def num_steps(self) -> int:
         """Steps until `num_images` have been shown."""
         return -(-self.num_images // self.batch_size)
+
+    def recipe(
+        self,
+        *,
+        key: jax.Array,
+        networks: Mapping[str, Any],
+        held_out: Mapping[str, jax.Array] | None,
+    ) -> Recipe:
+        """The whole training, see `jaxface.training.recipe.Trainable`.
+
+        Writes the role ``discriminator`` beside the generator. Begins with both where they are
+        given; reads ``perceptual`` where the reconstruction gives its layers weights. The sample
+        grid shows the EMA generator's images of fixed latents; there are no scores.
+
+        Raises:
+          UsageError: a network is missing or has other sizes than the settings name.
+        """
+        from jaxface.methods.stylegan2.training import training_recipe  # which reads the settings
+
+        del held_out
+        return training_recipe(self, key=key, networks=networks)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,14 +26,14 @@ from jaxface.methods.scene_regression import scene_latents, targets_at
 from jaxface.methods.stylegan2 import losses
 from jaxface.methods.stylegan2.settings import StyleGAN2Settings
 from jaxface.nets import Discriminator, Generator
-from jaxface.training import recipe as recipes
 from jaxface.training.ema import ema_decay, update_average
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
+from jaxface.training.recipe import Recipe, Stage
 
 Batch = Mapping[str, jax.Array]
 
-# Fixed latents that are looked at, and the rows they are shown in.
+# Fixed latents of the sample grid.
 _SHOWN = 64
 
 
@@ -64,7 +64,7 @@ def initial_state(
       UsageError: a network given has other sizes than the settings name.
     """
     keys = jax.random.split(key)
-    found = []
+    pair = []
     for role, kind, role_key in zip(
         ("generator", "discriminator"), (Generator, Discriminator), keys, strict=True
     ):
@@ -79,8 +79,8 @@ def initial_state(
                 f"stylegan2: the {role} to begin with has other sizes; it is {network.config}, "
                 f"the settings say {config}"
             )
-        found.append(network)
-    generator, discriminator = found
+        pair.append(network)
+    generator, discriminator = pair
     g_optimizer, d_optimizer = _optimizers(settings)
     zero = jnp.zeros(())
     return StyleGAN2State(
@@ -103,17 +103,17 @@ def phases(settings: StyleGAN2Settings) -> list[Phase]:
     Their constants are ``{"perceptual": VGG16 or None}``, read by a reconstruction's perceptual
     part alone.
     """
-    found = [Phase("generator", _generator_phase(settings))]
+    chosen = [Phase("generator", _generator_phase(settings))]
     if settings.augment is not None and settings.ada_target is not None:
         adapt = _adapt_phase(settings, settings.ada_target)
-        found.insert(0, Phase("adapt", adapt, settings.ada_interval))
+        chosen.insert(0, Phase("adapt", adapt, settings.ada_interval))
     if settings.path_length_weight:
         interval = settings.generator_reg_interval
-        found.append(Phase("path_length", _path_length_phase(settings), interval))
-    found.append(Phase("discriminator", _discriminator_phase(settings)))
+        chosen.append(Phase("path_length", _path_length_phase(settings), interval))
+    chosen.append(Phase("discriminator", _discriminator_phase(settings)))
     if settings.r1_gamma:
-        found.append(Phase("r1", _r1_phase(settings), settings.discriminator_reg_interval))
-    return [*found, Phase("average", _average_phase(settings))]
+        chosen.append(Phase("r1", _r1_phase(settings), settings.discriminator_reg_interval))
+    return [*chosen, Phase("average", _average_phase(settings))]
 
 
 def _generator_phase(settings: StyleGAN2Settings):
@@ -341,31 +341,21 @@ def _replace(state: StyleGAN2State, **changes: Any) -> StyleGAN2State:
     return state.replace(**changes)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def recipe(
-    settings: StyleGAN2Settings,
-    *,
-    key: jax.Array,
-    networks: Mapping[str, Any],
-    held_out: Mapping[str, jax.Array] | None,
-) -> recipes.Recipe:
-    """The whole training, see `jaxface.training.recipe`.
-
-    Begins with the roles ``generator`` and ``discriminator`` where they are given; reads
-    ``perceptual`` where the reconstruction gives its layers weights. The pictures are the average's
-    images of fixed latents.
-    """
-    del held_out
+def training_recipe(
+    settings: StyleGAN2Settings, *, key: jax.Array, networks: Mapping[str, Any]
+) -> Recipe:
+    """What `StyleGAN2Settings.recipe` makes."""
     weighted = settings.reconstruction_weight and settings.reconstruction.perceptual_weights
     if weighted and "perceptual" not in networks:
         raise UsageError("stylegan2: perceptual_weights need a network of role 'perceptual'")
     state_key, z_key = jax.random.split(key)
     state = initial_state(settings, state_key, networks)
     z = jax.random.normal(z_key, (_SHOWN, settings.generator.z_dim))
-    draw = jax.jit(lambda generator, z: generator(z))
-    return recipes.Recipe(
+    sample = jax.jit(lambda generator, z: generator(z))
+    return Recipe(
         state=state,
         stages=[
-            recipes.Stage(
+            Stage(
                 phases(settings),
                 settings.num_steps,
                 settings.batch_size,
@@ -383,5 +373,5 @@ def recipe(
             "generator": nnx.state(state.generator, nnx.Param),
             "discriminator": nnx.state(state.discriminator, nnx.Param),
         },
-        sample_images=lambda state: draw(state.average, z),
+        sample_images=lambda state: sample(state.average, z),
     )

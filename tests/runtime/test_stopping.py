@@ -1,0 +1,61 @@
+"""Graceful shutdown: what signals do within the block, and after it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from jaxface.runtime.stopping import stop_requests
+
+BOTH = (signal.SIGTERM, signal.SIGINT)
+
+
+def test_a_signal_is_a_request_and_a_second_one_is_not():
+    before = [signal.getsignal(number) for number in BOTH]
+    with stop_requests(BOTH, grace=None) as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        assert (stop.number, stop.name) == (signal.SIGINT, "SIGINT")
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(number) for number in BOTH] == before
+
+
+def test_jobs_are_asked_by_sigterm_alone():
+    before = [signal.getsignal(number) for number in BOTH]
+    with stop_requests() as stop:
+        assert signal.getsignal(signal.SIGINT) == before[1]
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.name == "SIGTERM"
+    assert [signal.getsignal(number) for number in BOTH] == before
+
+
+def test_other_threads_change_nothing():
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def ask():
+        with stop_requests() as stop:
+            seen.append((stop(), signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert seen == [(False, before)]
+
+
+def test_the_process_ends_when_its_time_is_up():
+    program = """
+import os, signal, time
+from jaxface.runtime.stopping import stop_requests
+with stop_requests(grace=0.1):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(100)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=90, check=False)
+    assert ended.returncode == 143

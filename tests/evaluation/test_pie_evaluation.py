@@ -10,8 +10,10 @@ from PIL import Image
 
 from jaxface.cli import main
 from jaxface.evaluation import ground_truth as truth
+from jaxface.evaluation import held_out
 from jaxface.evaluation import pie as evaluation
 from jaxface.evaluation.figures import COLOURS, write_scatter
+from jaxface.evaluation.parts import Parts
 from jaxface.evaluation.pie_report import pie_report, scatter_data, write_figures
 from jaxface.evaluation.pie_transfer import table3
 from jaxface.methods import pie
@@ -42,22 +44,22 @@ def test_columns_are_those_of_the_paper():
 
 
 def test_more_portraits_and_edits_leave_the_first_alone():
-    few = evaluation.Protocol(portraits=3, edits=2)
-    many = evaluation.Protocol(portraits=40, edits=5)
-    (scenes, wanted), (others, more) = (evaluation.held_out(each) for each in (few, many))
+    few = held_out.Protocol(portraits=3, edits=2)
+    many = held_out.Protocol(portraits=40, edits=5)
+    (scenes, wanted), (others, more) = (held_out.held_out(each) for each in (few, many))
     np.testing.assert_allclose(others.face.flat[:3], scenes.face.flat, atol=1e-6)
     np.testing.assert_allclose(more[:3, :2], wanted, atol=1e-6)
     own = jnp.repeat(others.face.rotation, 5, axis=0)
     size = np.asarray(truth.rotation_angle(more.reshape(-1, 3), own))
     # Euler angles of one length turn by nearly that angle.
-    assert size.max() < 1.05 * evaluation.LARGEST_EDIT
+    assert size.max() < 1.05 * held_out.LARGEST_EDIT
     assert 0.15 < size.mean() < 0.25
     assert np.abs(more[..., 1]).max() < 1.1
     assert np.abs(more[..., 0]).max() < 0.6
 
 
 def test_a_part_is_made_once(tmp_path):
-    parts, made = evaluation.Parts(tmp_path), []
+    parts, made = Parts(tmp_path), []
 
     def make():
         made.append(1)
@@ -143,7 +145,7 @@ def test_report_and_figures_show_them(measured, tiny_suite, tmp_path):
     found, transfers = measured
     scores = evaluation.table2(found) | table3(transfers) | {"transferred": "all"}
     chosen = {name: evaluation.columns()[name] for name in ("all", "image2stylegan")}
-    report = pie_report(load_suite(tiny_suite), evaluation.Protocol(3, 2), chosen, scores)
+    report = pie_report(load_suite(tiny_suite), held_out.Protocol(3, 2), chosen, scores)
     for text in (
         "| | all terms | Image2StyleGAN |",
         "| PSNR, dB | 31.00 | 31.00 |",

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 
 from jaxface.benchmark.problem import Dtype, random_weights
-from jaxface.benchmark.workload import Call, Program, Workload
+from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.methods import restyle
 from jaxface.nets import (
     FAN,
@@ -347,3 +347,6 @@ def _forward_backward(
 
     found, pull_back = jax.vjp(output, images)
     return found, pull_back(cotangent)[0]
+
+
+BENCHMARK = Benchmark(workload, Network)

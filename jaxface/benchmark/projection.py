@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxface.benchmark.problem import Dtype, Problem
 from jaxface.benchmark.synthesis import random_w_plus
-from jaxface.benchmark.workload import Call, Program, Workload
+from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.losses import perceptual, photometric
 from jaxface.nets import LPIPS, VGG16, Generator
 
@@ -98,3 +98,6 @@ def _energy_gradient(
 
     gradient, energy = jax.grad(total, has_aux=True)(w_plus)
     return energy, gradient
+
+
+BENCHMARK = Benchmark(workload, Projection, energy=True, iterations=ITERATIONS)

@@ -34,8 +34,10 @@ def draw_roofline(document: Mapping[str, Any]) -> bytes:
     """
     points, device = _points(document), document["device"]
     peak = device["peak"]
-    speeds = {} if peak is None else peak["flop_per_second"]
-    ridges = [speed / peak["bytes_per_second"] for speed in speeds.values()]
+    speeds, bandwidth = {}, 1.0
+    if peak is not None:
+        speeds, bandwidth = peak["flop_per_second"], peak["bytes_per_second"]
+    ridges = [speed / bandwidth for speed in speeds.values()]
     figure = new_figure(WIDTH, HEIGHT)
     axes = add_axes(figure, LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
     axes.set(
@@ -59,9 +61,9 @@ def draw_roofline(document: Mapping[str, Any]) -> bytes:
         axes.annotate(
             dtype, (last, speed), (-4, 3), textcoords="offset points", ha="right", color=ROOF
         )
-    if peak is not None:
+    if ridges:
         slope = (axes.get_xlim()[0], max(ridges))
-        axes.plot(slope, [x * peak["bytes_per_second"] for x in slope], color=ROOF)
+        axes.plot(slope, [x * bandwidth for x in slope], color=ROOF)
     for number, (name, x, y) in enumerate(points):
         colour = COLOURS[number % len(COLOURS)]
         point = {"color": colour, "markersize": 7, "markeredgewidth": 0, "clip_on": False}

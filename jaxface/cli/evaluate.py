@@ -37,9 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for uses in _options().values():
         option = next(iter(uses.values()))
-        kind = {"action": "store_true"} if option.type is bool else {"type": option.type}
-        named = {} if option.type is bool else {"metavar": option.metavar}
-        parser.add_argument(option.flag, default=None, help=_help(uses), **kind, **named)
+        kind: dict[str, Any] = {"type": option.type, "metavar": option.metavar}
+        if option.type is bool:
+            kind = {"action": "store_true", "default": None}
+        parser.add_argument(option.flag, help=_help(uses), **kind)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the report")
 
 

@@ -102,9 +102,9 @@ def read_report(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}") from error
-    found = report.get("format") if isinstance(report, dict) else None
-    if found != FORMAT:
-        raise UsageError(f"{path}: expected a result of format {FORMAT!r}, got {found!r}")
+    given = report.get("format") if isinstance(report, dict) else None
+    if given != FORMAT:
+        raise UsageError(f"{path}: expected a result of format {FORMAT!r}, got {given!r}")
     return report
 
 

@@ -6,7 +6,7 @@ writes ``direction_interfacegan.safetensors``, for the suite's folder: `jaxface 
 interfacegan.yaw=3` then moves a distance of 3 in W towards heads that look to the image's right.
 
 20,000 samples are read by the suite's reconstruction network, where the reference scores 500,000
-with attribute classifiers; the 2% of them at either end of an attribute give its boundary. HOURS
+with attribute classifiers; the 2% of them at either end of an attribute give its boundary.
 """
 
 from jaxface.data.sources import Latents

@@ -5,7 +5,7 @@
 writes ``direction_ganspace.safetensors``, for the suite's folder: `jaxface edit --direction
 ganspace.component_0=2` then moves two standard deviations along the first component.
 
-The reference draws 1,000,000 latents and keeps 80 components; HOURS
+As the reference, it draws 1,000,000 latents and keeps 80 components. W alone is computed, no image.
 """
 
 from jaxface.data.sources import Latents

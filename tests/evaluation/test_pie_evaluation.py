@@ -1,7 +1,10 @@
 """PIE's evaluation: its protocol, its tables on known arrays, and the whole on a tiny suite."""
 
+import importlib
+import inspect
 import json
 import shutil
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +12,9 @@ import pytest
 from PIL import Image
 
 from jaxface.cli import main
+from jaxface.errors import UsageError
+from jaxface.evaluation import EVALUATIONS, held_out
 from jaxface.evaluation import ground_truth as truth
-from jaxface.evaluation import held_out
 from jaxface.evaluation import pie as evaluation
 from jaxface.evaluation.figures import COLOURS, write_scatter
 from jaxface.evaluation.parts import Parts
@@ -179,6 +183,24 @@ def test_scatter_draws_points_where_they_are(tmp_path):
         near = np.abs(columns - centre[0]) + np.abs(rows - centre[1])
         assert near.min() <= 3
     assert np.abs(columns - 255).min() > 100
+
+
+def test_without_matplotlib_a_plot_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UsageError, match=r"plots need matplotlib.*'jaxface\[plots\]'"):
+        write_scatter(tmp_path / "a.png", {"up": {}}, across="along")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_the_options_of_a_row_are_those_of_its_module(name):
+    run = importlib.import_module(EVALUATIONS[name].module).run
+    keywords = [
+        parameter.name
+        for parameter in inspect.signature(run).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    assert sorted(keywords) == sorted(option.name for option in EVALUATIONS[name].options)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,24 @@ def num_ws(resolution: int) -> int:
     return 2 * (resolution.bit_length() - 1) - 2
 
 
+def check_w_plus(owner: str, w_plus: jax.Array | np.ndarray, *, num_ws: int, w_dim: int) -> None:
+    """Insist on W+ of a generator's rows and width.
+
+    Args:
+        owner: what the error begins with.
+        w_plus: is to be [N, num_ws, w_dim].
+        num_ws: rows, see `num_ws`.
+        w_dim: of a row.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    if w_plus.ndim != 3 or w_plus.shape[1:] != (num_ws, w_dim):
+        raise ValueError(
+            f"{owner}: w_plus must be [N, {num_ws}, {w_dim}], got {list(w_plus.shape)}."
+        )
+
+
 def broadcast_w(w: jax.Array, count: int) -> jax.Array:
     """Repeat ``w [N, w_dim]`` to ``w_plus [N, count, w_dim]``."""
     return jnp.broadcast_to(w[:, None, :], (w.shape[0], count, w.shape[1]))
@@ -45,10 +63,10 @@ def truncate(
 def interpolate(
     start: jax.Array | np.ndarray, stop: jax.Array | np.ndarray, frames: int
 ) -> jax.Array:
-    """Latents along the straight line from an embedding to its edit, both included.
+    """Latents along the straight line from a portrait's latent to its edit, both included.
 
-    A line in W+ rather than edits of interpolated parameters: it begins at the very embedding,
-    which RigNet's answer to the parameters that a portrait already has does not.
+    A line in W+ rather than edits of interpolated parameters: it begins at the very latent, which
+    RigNet's answer to the parameters that a portrait already has does not.
 
     Args:
       start: [L, w_dim].

@@ -1,4 +1,4 @@
-"""The published networks, each as one jitted call from pictures to what it gives.
+"""The published networks, each as one jitted call from images to its outputs.
 
 The weights are random and the sizes the published ones, so time and memory are those of the
 converted checkpoints. Each call takes any batch. ReStyle's is its five iterations, generator
@@ -7,7 +7,9 @@ included, as one program.
 
 import dataclasses
 import functools
+import typing
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -16,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from jaxface.benchmark.problem import Dtype, random_weights
-from jaxface.benchmark.workload import Call, Program, Workload
+from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.methods import restyle
 from jaxface.nets import (
     FAN,
@@ -24,32 +26,19 @@ from jaxface.nets import (
     LPIPS,
     VGG16,
     DECAEncoder,
-    DECAEncoderConfig,
     Deep3D,
-    Deep3DConfig,
     DlibResNet,
-    DlibResNetConfig,
     E4EEncoder,
-    EncoderConfig,
-    FaceLandmarkConfig,
     FaceLandmarkNet,
     FaceNet,
-    FaceNetConfig,
-    FANConfig,
     Generator,
     GeneratorConfig,
     HopeNet,
-    HopeNetConfig,
-    InceptionConfig,
     InceptionV3,
-    IRSEConfig,
-    LPIPSConfig,
     PSPEncoder,
     RestyleE4EEncoder,
     RestylePSPEncoder,
-    VGGConfig,
     VGGFace,
-    VGGFaceConfig,
     WEncoder,
 )
 from jaxface.weights import abstract_network, build_network
@@ -68,7 +57,7 @@ class Size:
     """One size of a network's call.
 
     Attributes:
-        side: of the square pictures that it is given, in pixels.
+        side: of the square images that it is given, in pixels.
         parts: its networks by role, in the order of the call's arguments.
     """
 
@@ -81,20 +70,20 @@ class NetworkCall:
     """What is measured of a network.
 
     Attributes:
-        published: the size of the published weights, with the picture it was trained on.
+        published: the size of the published weights, with the image it was trained on.
         tiny: a narrow and shallow one, to try the command out.
-        call: ``(*networks, *pictures)`` to an array or a tuple of them.
+        call: ``(*networks, *images)`` to an array or a tuple of them.
         outputs: their names.
-        pictures: how many batches of pictures a call takes.
+        images: how many batches of images a call takes.
         differentiated: whether the papers' energies differentiate it, so that its gradient in the
-            pictures is measured too.
+            images is measured too.
     """
 
     published: Size
     tiny: Size
     call: Callable[..., Any]
     outputs: tuple[str, ...]
-    pictures: int = 1
+    images: int = 1
     differentiated: bool = False
 
 
@@ -115,139 +104,134 @@ def _points(network: FAN, images: jax.Array) -> jax.Array:
 
 
 def _refinement(encoder: Any, generator: Generator, images: jax.Array) -> tuple[jax.Array, ...]:
-    found = restyle.invert(encoder, generator, images)
-    return found.w_plus, found.images
+    result = restyle.invert(encoder, generator, images)
+    return result.w_plus, result.images
 
 
-def _one(network: type[nnx.Module], side: int, config: Any) -> Size:
-    return Size(side, {"network": Part(network, config)})
-
-
-def _simple(
+def _single(
     network: type[nnx.Module],
     output: str,
-    published: tuple[int, Any],
-    tiny: tuple[int, Any],
+    sides: tuple[int, int],
+    tiny: Mapping[str, Any],
     call: Callable[..., Any] = _output,
+    config: Mapping[str, Any] = MappingProxyType({}),
     **rest: Any,
 ) -> NetworkCall:
-    return NetworkCall(_one(network, *published), _one(network, *tiny), call, (output,), **rest)
+    """A call of one network.
+
+    Args:
+        network: the class; its configuration's defaults are the published sizes.
+        output: its name.
+        sides: of the images, published and tiny.
+        tiny: what differs in the tiny configuration.
+        call: see `NetworkCall`, as `rest` is.
+        config: what differs from the defaults in both.
+    """
+    kind = typing.get_type_hints(network.__init__)["config"]
+    published, small = (
+        Size(side, {"network": Part(network, kind(**config, **changes))})
+        for side, changes in zip(sides, ({}, tiny), strict=True)
+    )
+    return NetworkCall(published, small, call, (output,), **rest)
 
 
-_ENCODER = (256, EncoderConfig())
-_TINY_ENCODER = (32, EncoderConfig((4, 4, 8, 8), (1, 1, 1, 1), num_ws=4, w_dim=8, resolution=32))
+_BLOCKS, _CHANNELS, _NARROW = (1, 1, 1, 1), (4, 4, 8, 8), (4, 4, 4, 4, 4)
+_ENCODER_SIDES = (256, 32)
+_TINY_ENCODER = {
+    "channels": _CHANNELS, "units": _BLOCKS, "num_ws": 4, "w_dim": 8, "resolution": 32,
+}  # fmt: skip
 _TINY_GENERATOR = GeneratorConfig(
     resolution=8, z_dim=8, w_dim=8, mapping_layers=1, channel_base=32, channel_max=4
 )
 
 
-def _restyle(encoder: type[nnx.Module]) -> NetworkCall:
-    def size(side: int, config: EncoderConfig, generator: GeneratorConfig) -> Size:
-        parts = {"encoder": Part(encoder, config), "generator": Part(Generator, generator)}
-        return Size(side, parts)
+def _encoder(network: type[nnx.Module]) -> NetworkCall:
+    return _single(network, "w_plus", _ENCODER_SIDES, _TINY_ENCODER)
 
+
+def _restyle(encoder: type[nnx.Module]) -> NetworkCall:
+    def with_generator(size: Size, config: GeneratorConfig) -> Size:
+        encoder = size.parts["network"]
+        return Size(size.side, {"encoder": encoder, "generator": Part(Generator, config)})
+
+    alone = _encoder(encoder)
     return NetworkCall(
-        size(*_ENCODER, GeneratorConfig(resolution=1024)),
-        size(*_TINY_ENCODER, _TINY_GENERATOR),
+        with_generator(alone.published, GeneratorConfig(resolution=1024)),
+        with_generator(alone.tiny, _TINY_GENERATOR),
         _refinement,
         ("w_plus", "images"),
     )
 
 
-_BLOCKS, _NARROW = (1, 1, 1, 1), (4, 4, 4, 4, 4)
+def _lpips(trunk: str) -> NetworkCall:
+    return _single(
+        LPIPS,
+        "distance",
+        (256, 32),
+        {"channels": _NARROW},
+        _pair,
+        {"trunk": trunk},
+        images=2,
+        differentiated=True,
+    )
 
-# A picture of FFHQ's alignment is read at 256 px, as the encoders' and the identity loss's authors
+
+# An image of FFHQ's alignment is read at 256 px, as the encoders' and the identity loss's authors
 # do; the others at the side that their network has inside.
 NETWORKS: dict[str, NetworkCall] = {
-    "e4e": _simple(E4EEncoder, "w_plus", _ENCODER, _TINY_ENCODER),
-    "psp": _simple(PSPEncoder, "w_plus", _ENCODER, _TINY_ENCODER),
-    "w-encoder": _simple(WEncoder, "w_plus", _ENCODER, _TINY_ENCODER),
+    "e4e": _encoder(E4EEncoder),
+    "psp": _encoder(PSPEncoder),
+    "w-encoder": _encoder(WEncoder),
     "restyle-e4e": _restyle(RestyleE4EEncoder),
     "restyle-psp": _restyle(RestylePSPEncoder),
-    "ir-se50": _simple(
+    "ir-se50": _single(
         IRSE,
         "embedding",
-        (256, IRSEConfig()),
-        (256, IRSEConfig((4, 4, 8, 8), _BLOCKS, embedding_dim=8, resolution=32)),
+        (256, 256),
+        {"channels": _CHANNELS, "units": _BLOCKS, "embedding_dim": 8, "resolution": 32},
         differentiated=True,
     ),
-    "deca": _simple(
+    "deca": _single(
         DECAEncoder,
         "parameters",
-        (224, DECAEncoderConfig()),
-        (32, DECAEncoderConfig(_BLOCKS, width=4, hidden=8, side=32)),
+        (224, 32),
+        {"blocks": _BLOCKS, "width": 4, "hidden": 8, "side": 32},
         differentiated=True,
     ),
-    "deep3d": _simple(
-        Deep3D, "parameters", (224, Deep3DConfig()), (32, Deep3DConfig(_BLOCKS, width=4, side=32))
+    "deep3d": _single(Deep3D, "parameters", (224, 32), {"blocks": _BLOCKS, "width": 4, "side": 32}),
+    "vgg16": _single(
+        VGG16, "relu5_3", (256, 32), {"channels": _NARROW}, _deepest, differentiated=True
     ),
-    "vgg16": _simple(
-        VGG16,
-        "relu5_3",
-        (256, VGGConfig()),
-        (32, VGGConfig(channels=_NARROW)),
-        _deepest,
-        differentiated=True,
-    ),
-    "lpips-vgg": _simple(
-        LPIPS,
-        "distance",
-        (256, LPIPSConfig("vgg")),
-        (32, LPIPSConfig("vgg", _NARROW)),
-        _pair,
-        pictures=2,
-        differentiated=True,
-    ),
-    "lpips-alex": _simple(
-        LPIPS,
-        "distance",
-        (256, LPIPSConfig("alex")),
-        (32, LPIPSConfig("alex", _NARROW)),
-        _pair,
-        pictures=2,
-        differentiated=True,
-    ),
-    "vgg-face": _simple(
+    "lpips-vgg": _lpips("vgg"),
+    "lpips-alex": _lpips("alex"),
+    "vgg-face": _single(
         VGGFace,
         "descriptor",
-        (224, VGGFaceConfig()),
-        (32, VGGFaceConfig(channels=_NARROW, width=8, resolution=32)),
+        (224, 32),
+        {"channels": _NARROW, "width": 8, "resolution": 32},
         differentiated=True,
     ),
-    "facenet": _simple(
-        FaceNet,
-        "embedding",
-        (160, FaceNetConfig()),
-        (160, FaceNetConfig(unit=1, blocks=(1, 1, 1), embedding=8)),
+    "facenet": _single(
+        FaceNet, "embedding", (160, 160), {"unit": 1, "blocks": (1, 1, 1), "embedding": 8}
     ),
-    "dlib-resnet": _simple(
+    "dlib-resnet": _single(
         DlibResNet,
         "descriptor",
-        (150, DlibResNetConfig()),
-        (150, DlibResNetConfig((4, 4, 8, 8), blocks=(1, 1, 1, 1), embedding=8)),
+        (150, 150),
+        {"channels": _CHANNELS, "blocks": _BLOCKS, "embedding": 8},
     ),
-    "fan": _simple(
+    "fan": _single(
         FAN,
         "landmarks",
-        (256, FANConfig()),
-        (32, FANConfig(stacks=1, depth=1, channels=(4, 4, 8), input_size=32)),
+        (256, 32),
+        {"stacks": 1, "depth": 1, "channels": (4, 4, 8), "input_size": 32},
         _points,
     ),
-    "face-landmarks": _simple(
-        FaceLandmarkNet,
-        "landmarks",
-        (112, FaceLandmarkConfig()),
-        (112, FaceLandmarkConfig(channels=(4, 4), convolutions=2)),
+    "face-landmarks": _single(
+        FaceLandmarkNet, "landmarks", (112, 112), {"channels": (4, 4), "convolutions": 2}
     ),
-    "hopenet": _simple(
-        HopeNet,
-        "angles",
-        (224, HopeNetConfig()),
-        (32, HopeNetConfig(_BLOCKS, width=4, side=32)),
-    ),
-    "inception": _simple(
-        InceptionV3, "features", (299, InceptionConfig()), (96, InceptionConfig(unit=1))
-    ),
+    "hopenet": _single(HopeNet, "angles", (224, 32), {"blocks": _BLOCKS, "width": 4, "side": 32}),
+    "inception": _single(InceptionV3, "features", (299, 96), {"unit": 1}),
 }
 
 
@@ -257,9 +241,9 @@ class NetworkProblem:
 
     Attributes:
         name: a key of ``NETWORKS``.
-        side: of the pictures, in pixels.
+        side: of the images, in pixels.
         tiny: whether the sizes are not the published ones.
-        dtype: what convolutions compute in; weights, pictures and outputs are float32.
+        dtype: what convolutions compute in; weights, images and outputs are float32.
         configs: by role, the configuration of each part.
         weights: by role, its arrays by dotted name (kernels HWIO, dense weights [in, out]).
         outputs: what a call gives, by name.
@@ -287,7 +271,7 @@ def random_network(name: str, *, dtype: Dtype, tiny: bool = False, seed: int) ->
 
 
 def _in_dtype(config: Any, dtype: Dtype) -> Any:
-    # Other networks compute in the dtype of their pictures; a generator has none to see.
+    # Other networks compute in the dtype of their images; a generator has none to see.
     if not isinstance(config, GeneratorConfig):
         return config
     reduced = len(config.block_resolutions) if dtype == "bfloat16" else 0
@@ -310,40 +294,43 @@ class Network:
 
 
 def workload(problem: NetworkProblem, *, batch: int, rng: np.random.Generator) -> Workload:
-    """Pictures uniform in [-1, 1]; a standard normal cotangent of the output."""
+    """Images uniform in [-1, 1]; a standard normal cotangent of the output."""
     case = NETWORKS[problem.name]
     shape = (batch, problem.side, problem.side, 3)
-    pictures = tuple(rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(case.pictures))
-    calls = [Call("forward", pictures, outputs=problem.outputs)]
+    images = tuple(rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(case.images))
+    calls = [Call("forward", images, outputs=problem.outputs)]
     if case.differentiated:
         networks = tuple(
             abstract_network(part.network.__name__, problem.configs[role])
             for role, part in case.published.parts.items()
         )
         forward = functools.partial(_forward, call=case.call, dtype=problem.dtype)
-        output = jax.eval_shape(forward, networks, *pictures)[0]
+        output = jax.eval_shape(forward, networks, *images)[0]
         cotangent = rng.standard_normal(output.shape, dtype=np.float32)
         outputs = (problem.outputs[0], "gradient")
-        calls.append(Call("forward_backward", (*pictures, cotangent), outputs=outputs))
+        calls.append(Call("forward_backward", (*images, cotangent), outputs=outputs))
     return Workload(batch=batch, calls=tuple(calls))
 
 
 def _forward(
-    networks: tuple[Any, ...], *pictures: jax.Array, call: Callable[..., Any], dtype: Dtype
+    networks: tuple[Any, ...], *images: jax.Array, call: Callable[..., Any], dtype: Dtype
 ) -> tuple[jax.Array, ...]:
-    found = call(*networks, *(images.astype(dtype) for images in pictures))
-    found = found if isinstance(found, tuple) else (found,)
-    return tuple(output.astype(jnp.float32) for output in found)
+    outputs = call(*networks, *(each.astype(dtype) for each in images))
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    return tuple(output.astype(jnp.float32) for output in outputs)
 
 
 def _forward_backward(
     networks: tuple[Any, ...], *inputs: jax.Array, call: Callable[..., Any], dtype: Dtype
 ) -> tuple[jax.Array, jax.Array]:
-    """The first output, and its cotangent (the last input) pulled back to the first pictures."""
+    """The first output, and its cotangent (the last input) pulled back to the first images."""
     images, *others, cotangent = inputs
 
     def output(images: jax.Array) -> jax.Array:
         return _forward(networks, images, *others, call=call, dtype=dtype)[0]
 
-    found, pull_back = jax.vjp(output, images)
-    return found, pull_back(cotangent)[0]
+    value, pull_back = jax.vjp(output, images)
+    return value, pull_back(cotangent)[0]
+
+
+BENCHMARK = Benchmark(workload, Network)

@@ -10,8 +10,8 @@ it has no such implementation):
 * projection: ``set_targets(targets)``, untimed, then ``energy_gradient(w_plus) -> (energy,
   gradient)``;
 * pti: ``set_targets(targets)``, untimed, then ``step(pivots) -> (energy, length)``;
-* networks: ``forward(*pictures) -> outputs`` and, for those whose gradient is measured,
-  ``forward_backward(*pictures, cotangent) -> (output, gradient)``.
+* networks: ``forward(*images) -> outputs`` and, for those whose gradient is measured,
+  ``forward_backward(*images, cotangent) -> (output, gradient)``.
 
 Optional: ``info``, a dict of text that identifies it (repository, commit, versions); ``put(array)``
 and ``get(output)``, which move an input to where the peer computes and an output back, untimed.
@@ -60,13 +60,13 @@ class Contender:
         Raises:
             UsageError: if the implementation has none of this name.
         """
-        found = getattr(self.implementation, name, None)
-        if not callable(found):
+        method = getattr(self.implementation, name, None)
+        if not callable(method):
             raise UsageError(
                 f"peer {self.name}: its factory returned a {type(self.implementation).__name__} "
                 f"without a method {name!r}, which this benchmark calls"
             )
-        return found
+        return method
 
 
 def load_peers(specs: Iterable[str], problem: Problem | NetworkProblem) -> list[Contender]:

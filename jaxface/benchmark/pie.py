@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxface.benchmark.problem import Problem, fields_of, random_weights
 from jaxface.benchmark.synthesis import random_w_plus
-from jaxface.benchmark.workload import Call, Program, Workload
+from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.methods import pie
 from jaxface.methods.pie.inversion import read_targets
 from jaxface.methods.pie.sampling import fill_bank
@@ -174,3 +174,13 @@ def _networks(problem: PIEProblem) -> pie.Networks:
         recognition=random(*RECOGNITION[problem.recognition]),
         models=embedded_models(),
     )
+
+
+BENCHMARK = Benchmark(
+    workload,
+    PIE,
+    perceptual=True,
+    completed=whole_problem,
+    iterations=ITERATIONS,
+    summary=summary,
+)

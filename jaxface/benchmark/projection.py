@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxface.benchmark.problem import Dtype, Problem
 from jaxface.benchmark.synthesis import random_w_plus
-from jaxface.benchmark.workload import Call, Program, Workload
+from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.losses import perceptual, photometric
 from jaxface.nets import LPIPS, VGG16, Generator
 
@@ -65,13 +65,13 @@ def workload(problem: Problem, *, batch: int, rng: np.random.Generator) -> Workl
 
 def _features(judges: Mapping[str, VGG16 | LPIPS], images: jax.Array, *, dtype: Dtype) -> Features:
     """By term, what is compared of the images; float32, computed in `dtype`."""
-    found: Features = {}
+    result: Features = {}
     for term, judge in judges.items():
         small = perceptual.downsample(images, FEATURE_RESOLUTION).astype(dtype)
         is_lpips = isinstance(judge, LPIPS)
         features = judge.features(small) if is_lpips else judge.features(small, LAYERS)
-        found[term] = {layer: x.astype(jnp.float32) for layer, x in features.items()}
-    return found
+        result[term] = {layer: x.astype(jnp.float32) for layer, x in features.items()}
+    return result
 
 
 def _energy_gradient(
@@ -88,13 +88,16 @@ def _energy_gradient(
     def total(w_plus: jax.Array) -> tuple[jax.Array, jax.Array]:
         images = generator.synthesis(w_plus)
         energy = photometric.l2(images, targets)
-        for term, found in _features(judges, images, dtype=dtype).items():
+        for term, shown in _features(judges, images, dtype=dtype).items():
             judge, wanted = judges[term], features[term]
             if isinstance(judge, LPIPS):
-                energy = energy + judge.distance(found, wanted)
+                energy = energy + judge.distance(shown, wanted)
             else:
-                energy = energy + perceptual.distance(found, wanted, dict.fromkeys(LAYERS, 1.0))
+                energy = energy + perceptual.distance(shown, wanted, dict.fromkeys(LAYERS, 1.0))
         return energy.sum(), energy
 
     gradient, energy = jax.grad(total, has_aux=True)(w_plus)
     return energy, gradient
+
+
+BENCHMARK = Benchmark(workload, Projection, energy=True, iterations=ITERATIONS)

@@ -3,7 +3,7 @@
 Each image has a generator of its own, and the gradient is in all parameters of its synthesis
 network: 446.6 GFLOP at 1024 px, three times the forward pass, where a gradient in W+ takes two. The
 energy is L2 and LPIPS on AlexNet, of the full size; with `regularized` the locality term on one
-sample too, which draws two more pictures and differentiates one.
+sample too, which draws two more images and differentiates one.
 
 What is returned of a gradient is its length: the gradient of one image at 1024 px has 120 MB.
 """
@@ -18,8 +18,9 @@ import numpy as np
 
 from jaxface.benchmark.problem import Problem, fields_of
 from jaxface.benchmark.synthesis import random_w_plus
-from jaxface.benchmark.workload import Call, Program, Workload
+from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.methods import pti
+from jaxface.nets import LPIPSConfig
 
 ITERATIONS = pti.REPO.steps
 
@@ -109,3 +110,8 @@ def _step(
         for leaf in jax.tree.leaves(gradient)
     ]
     return energy, jnp.sqrt(jnp.sum(jnp.stack(squares), axis=0))
+
+
+BENCHMARK = Benchmark(
+    workload, PTI, lpips=LPIPSConfig("alex"), completed=tuning_problem, iterations=ITERATIONS
+)

@@ -3,7 +3,7 @@
 The same portraits are embedded with the same compiled programs, once as a job does it, reading,
 decoding and aligning ahead of the device, and once with everything decoded before the clock starts.
 The two alternate. The files were read once before, so what is measured is decoding and not the
-disk's speed; a store that cannot deliver a picture in the time of its embedding shows all the same.
+disk's speed; a store that cannot deliver an image in the time of its inversion shows all the same.
 """
 
 import dataclasses

@@ -105,7 +105,7 @@ def compare_reports(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: f
 
 def _medians(document: Mapping[str, Any]) -> dict[Key, float]:
     """By run, settings, method and batch."""
-    found: dict[Key, float] = {}
+    medians: dict[Key, float] = {}
     for run, row in report.rows(document):
         if row["contender"] == OURS:
             settings = {k: v for k, v in run["settings"].items() if k not in IGNORED_SETTINGS}
@@ -115,8 +115,8 @@ def _medians(document: Mapping[str, Any]) -> dict[Key, float]:
                 row["method"],
                 row["batch"],
             )
-            found[key] = row["seconds"]["median"]
-    return found
+            medians[key] = row["seconds"]["median"]
+    return medians
 
 
 def _shown(key: Key) -> str:

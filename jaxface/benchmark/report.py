@@ -11,10 +11,11 @@ from typing import Any
 
 import jaxface
 from jaxface.benchmark import hardware
+from jaxface.benchmark.catalogue import BENCHMARKS
 from jaxface.benchmark.networks import NetworkProblem
 from jaxface.benchmark.peers import Contender
 from jaxface.benchmark.problem import Problem
-from jaxface.benchmark.runner import BENCHMARKS, OURS, Measurement
+from jaxface.benchmark.runner import OURS, Measurement
 from jaxface.errors import UsageError
 from jaxface.runtime.files import atomic_writer
 
@@ -40,7 +41,7 @@ def run_entry(
     Times are seconds, ``flop`` counts a multiply-add as two. Shares of the peak are of the
     device's, in the problem's dtype; None where it is not known, and for peers.
     """
-    iterations = BENCHMARKS[name].iterations
+    iterations = BENCHMARKS[name].load().iterations
     return {
         "benchmark": name,
         "settings": settings(problem) | {"repeats": repeats, "seed": seed},
@@ -101,9 +102,9 @@ def read_report(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}") from error
-    found = report.get("format") if isinstance(report, dict) else None
-    if found != FORMAT:
-        raise UsageError(f"{path}: expected a result of format {FORMAT!r}, got {found!r}")
+    given = report.get("format") if isinstance(report, dict) else None
+    if given != FORMAT:
+        raise UsageError(f"{path}: expected a result of format {FORMAT!r}, got {given!r}")
     return report
 
 
@@ -117,7 +118,7 @@ def described(name: str, settings: Mapping[str, Any]) -> str:
     if name == "networks":
         tiny = " (tiny)" if settings["tiny"] else ""
         return f"{settings['network']}{tiny} {settings['resolution']} px"
-    chosen = ("perceptual", "lpips") if BENCHMARKS[name].energy else ()
+    chosen = ("perceptual", "lpips") if BENCHMARKS[name].load().energy else ()
     terms = [f" + {term}" for term in chosen if settings[term]]
     return f"{name}{''.join(terms)} {settings['resolution']} px"
 

@@ -10,86 +10,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxface.benchmark import networks, pie, projection, pti, synthesis
+from jaxface.benchmark.catalogue import BENCHMARKS
 from jaxface.benchmark.networks import NetworkProblem
 from jaxface.benchmark.peers import Contender, Difference, compare, without_methods
 from jaxface.benchmark.problem import Problem
 from jaxface.benchmark.workload import Call, Program, Workload
-from jaxface.nets import LPIPSConfig
 from jaxface.runtime.profiling import trace
 
 OURS = "jaxface"
 
 PROFILED_CALLS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class Benchmark:
-    """Something to measure.
-
-    Attributes:
-        summary: what a call does, for reports.
-        workload: ``(problem, *, batch, rng)`` to the calls and their inputs.
-        ours: the problem to jaxface's implementation of them, as :class:`Program` attributes.
-        energy: whether the problem's terms (`perceptual`, `lpips`) are chosen freely.
-        perceptual: whether the problem has a VGG-16, where terms are not chosen freely.
-        lpips: the LPIPS network that it has there; None for none.
-        completed: ``(problem, *, seed, **options)`` to the benchmark's own, for one that has
-            options or needs more networks; None for one that does not.
-        iterations: calls that one image takes, which makes calls a second images an hour.
-    """
-
-    summary: str
-    workload: Callable[..., Workload]
-    ours: Callable[[Any], Any]
-    energy: bool = False
-    perceptual: bool = False
-    lpips: LPIPSConfig | None = None
-    completed: Callable[..., Problem] | None = None
-    iterations: int = 1
-
-
-# What is done with a generator, at any resolution. Another one is one more line here.
-WORKLOADS = {
-    "synthesis": Benchmark(
-        "W+ to images (forward), and a cotangent of the images back to W+ (forward_backward)",
-        synthesis.workload,
-        synthesis.Synthesis,
-    ),
-    "projection": Benchmark(
-        "energy of a W+ projection and its gradient (energy_gradient)",
-        projection.workload,
-        projection.Projection,
-        energy=True,
-        iterations=projection.ITERATIONS,
-    ),
-    "pie": Benchmark(
-        "the whole energy of PIE and its gradient (energy_gradient)",
-        pie.workload,
-        pie.PIE,
-        perceptual=True,
-        completed=pie.whole_problem,
-        iterations=pie.ITERATIONS,
-    ),
-    "pti": Benchmark(
-        "a step of pivotal tuning: the energy and its gradient in all weights of synthesis (step)",
-        pti.workload,
-        pti.PTI,
-        lpips=LPIPSConfig("alex"),
-        completed=pti.tuning_problem,
-        iterations=pti.ITERATIONS,
-    ),
-}
-
-BENCHMARKS = {
-    **WORKLOADS,
-    "networks": Benchmark(
-        "pictures to what a network gives (forward), and a cotangent of that back to the pictures "
-        "(forward_backward)",
-        networks.workload,
-        networks.Network,
-    ),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +91,7 @@ def run_benchmark(
     Raises:
         UsageError: if a peer lacks a method or returns something of the wrong shape.
     """
-    benchmark = BENCHMARKS[name]
+    benchmark = BENCHMARKS[name].load()
     ours = Contender(OURS, _OnDevice(benchmark.ours(problem)), {})
     peers = list(peers)
     rng = np.random.default_rng(seed)

@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 from jaxface.benchmark import hardware, networks, report
+from jaxface.benchmark.catalogue import WORKLOADS
 from jaxface.benchmark.networks import NetworkProblem
 from jaxface.benchmark.peers import Contender, load_peers
 from jaxface.benchmark.problem import Dtype, Problem, random_problem
-from jaxface.benchmark.runner import WORKLOADS, run_benchmark
+from jaxface.benchmark.runner import run_benchmark
 from jaxface.errors import UsageError
 from jaxface.nets import LPIPSConfig
 from jaxface.runtime.profiling import writable
@@ -138,7 +139,7 @@ def workload_problem(
     """
     if channel_base is None:
         channel_base = WIDE_BASE if resolution >= WIDE_FROM else NARROW_BASE
-    benchmark = WORKLOADS[name]
+    benchmark = WORKLOADS[name].load()
     if not benchmark.energy:
         energy = Energy(benchmark.perceptual, benchmark.lpips)
     try:

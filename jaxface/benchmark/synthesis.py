@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxface.benchmark.problem import Problem
-from jaxface.benchmark.workload import Call, Program, Workload
+from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.nets import Generator
 
 
@@ -52,3 +52,6 @@ def _forward_backward(
     images, pull_back = jax.vjp(generator.synthesis, w_plus)
     (gradient,) = pull_back(cotangent)
     return images, gradient
+
+
+BENCHMARK = Benchmark(workload, Synthesis)

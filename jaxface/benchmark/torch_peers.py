@@ -103,7 +103,7 @@ def _lpips(problem: Any, *, compiled: bool) -> Any:
 
 
 class _Peer:
-    """A PyTorch network of pictures behind the protocol of `networks`."""
+    """A PyTorch network of images behind the protocol of `networks`."""
 
     def __init__(
         self,
@@ -117,8 +117,8 @@ class _Peer:
         self._dtype = getattr(torch, problem.dtype)
         module = module.eval().to(self._device, self._dtype)
 
-        def call(*pictures: Any) -> Any:
-            return module(*(prepare(picture.to(self._dtype)) for picture in pictures)).float()
+        def call(*images: Any) -> Any:
+            return module(*(prepare(each.to(self._dtype)) for each in images)).float()
 
         self._call = torch.compile(call) if compiled else call
         name = torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu"
@@ -131,7 +131,7 @@ class _Peer:
 
     def put(self, array: np.ndarray) -> Any:
         tensor = self._torch.from_numpy(np.array(array))
-        # Pictures and features become channels first; LPIPS's cotangent is [N].
+        # Images and features become channels first; LPIPS's cotangent is [N].
         tensor = tensor.permute(0, 3, 1, 2).contiguous() if tensor.ndim == 4 else tensor
         return tensor.to(self._device)
 
@@ -139,9 +139,9 @@ class _Peer:
         output = output.detach().cpu()
         return (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).numpy()
 
-    def forward(self, *pictures: Any) -> Any:
+    def forward(self, *images: Any) -> Any:
         with self._torch.no_grad():
-            return self._finished(_flat(self._call(*pictures)))
+            return self._finished(_flat(self._call(*images)))
 
     def forward_backward(self, *inputs: Any) -> tuple[Any, Any]:
         images, *others, cotangent = inputs

@@ -1,14 +1,15 @@
-"""What is measured at one batch size, and a compiled function that knows what it cost."""
+"""What a benchmark gives: its calls at one batch size, and programs that know what they cost."""
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxface.benchmark import flops
+from jaxface.nets import LPIPSConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,32 @@ class Workload:
     batch: int
     calls: tuple[Call, ...]
     targets: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """How a benchmark of `jaxface.benchmark.catalogue` is measured: its module's ``BENCHMARK``.
+
+    Attributes:
+        workload: ``(problem, *, batch, rng)`` to the calls and their inputs.
+        ours: the problem to jaxface's implementation of them, as :class:`Program` attributes.
+        energy: whether the problem's terms (`perceptual`, `lpips`) are chosen freely.
+        perceptual: whether the problem has a VGG-16, where terms are not chosen freely.
+        lpips: the LPIPS network that it has there; None for none.
+        completed: ``(problem, *, seed, **options)`` to the benchmark's own, for one that has
+            options or needs more networks; None for one that does not.
+        iterations: calls that one image takes, which makes calls a second images an hour.
+        summary: the document to lines below its table; None for none.
+    """
+
+    workload: Callable[..., Workload]
+    ours: Callable[[Any], Any]
+    energy: bool = False
+    perceptual: bool = False
+    lpips: LPIPSConfig | None = None
+    completed: Callable[..., Any] | None = None
+    iterations: int = 1
+    summary: Callable[[Mapping[str, Any]], str] | None = None
 
 
 class Program:

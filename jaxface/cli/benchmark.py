@@ -6,41 +6,28 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from jaxface.benchmark.catalogue import BENCHMARKS, WORKLOADS, positive
 from jaxface.cli import benchmark_input
+from jaxface.errors import UsageError
 
 NAME = "benchmark"
 HELP = "time synthesis, projection, PIE, PTI or the networks, alone or beside others"
 
 SEED = 0
 
-# The keys of jaxface.benchmark.WORKLOADS, which imports JAX, and what each does.
-WORKLOADS = {
-    "synthesis": "W+ to images, and a cotangent of the images back to W+",
-    "projection": "the energy of a W+ projection and its gradient",
-    "pie": "the whole energy of PIE and its gradient",
-    "pti": "a step of pivotal tuning: an energy and its gradient in all weights of synthesis",
-}
-
 ALL_RESOLUTIONS = (256, 1024)
-
-OPTIONS = {
-    "pie": ("recognition", "reconstruction", "edits", "bank"),
-    "pti": ("regularized", "rows"),
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = parser.add_subparsers(dest="name", metavar="NAME", required=True)
-    for name, about in WORKLOADS.items():
-        workload = names.add_parser(name, help=about, description=about)
+    for name, row in WORKLOADS.items():
+        workload = names.add_parser(name, help=row.about, description=row.about)
         _add_generator_arguments(workload, resolutions=[256])
-        if name == "pie":
-            _add_pie_arguments(workload)
-        if name == "pti":
-            _add_pti_arguments(workload)
+        for option, keywords in row.options.items():
+            workload.add_argument(f"--{option}", **keywords)
         _add_shared_arguments(workload)
         _add_out(workload)
-    about = "the published networks, each from pictures to what it gives"
+    about = BENCHMARKS["networks"].about
     networks = names.add_parser("networks", help=about, description=about)
     networks.add_argument(
         "--only", nargs="+", metavar="NETWORK", help="some of them, such as e4e ir-se50 deca (all)"
@@ -92,9 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from jaxface.benchmark import table, write_report
 
     print(table(report))
-    if args.name == "pie":
-        from jaxface.benchmark.pie import summary
-
+    if args.name in WORKLOADS and (summary := WORKLOADS[args.name].load().summary) is not None:
         print(f"\n{summary(report)}")
     if args.name != "all" and args.out is not None:
         write_report(args.out, report)
@@ -102,17 +87,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _workload(args: argparse.Namespace) -> dict[str, Any]:
-    from jaxface import benchmark
-    from jaxface.errors import UsageError
+    from jaxface.benchmark import workload_problem
 
-    takes_terms = benchmark.WORKLOADS[args.name].energy
-    if (args.perceptual or args.lpips) and not takes_terms:
+    row = WORKLOADS[args.name]
+    if (args.perceptual or args.lpips) and not row.load().energy:
         option = "--perceptual" if args.perceptual else "--lpips"
         raise UsageError(f"{option}: belongs to projection, not to {args.name}")
-    options = {name: getattr(args, name) for name in OPTIONS.get(args.name, ())}
+    options = {name: getattr(args, name) for name in row.options}
     sweep = _sweep(args, partial=False)
     for sizes in _sizes(args):
-        sweep.measure(args.name, benchmark.workload_problem(args.name, **sizes, options=options))
+        sweep.measure(args.name, workload_problem(args.name, **sizes, options=options))
     return sweep.document()
 
 
@@ -130,7 +114,9 @@ def _networks(args: argparse.Namespace) -> dict[str, Any]:
 def _all(args: argparse.Namespace) -> dict[str, Any]:
     from jaxface.benchmark import workload_problem
     from jaxface.benchmark.summary import write_summary
+    from jaxface.media.plots import load_matplotlib
 
+    load_matplotlib()  # or the roofline would fail after the first measurement
     if not args.perceptual:
         args.lpips = True  # the energy of StyleGAN2's projector
     sweep = _sweep(args, partial=True)
@@ -148,9 +134,9 @@ def _compare(args: argparse.Namespace) -> int:
     from jaxface.benchmark import read_report
     from jaxface.benchmark.regression import compare_reports
 
-    found = compare_reports(read_report(args.old), read_report(args.new), args.tolerance)
-    print(found.table())
-    return 1 if found.regressions else 0
+    comparison = compare_reports(read_report(args.old), read_report(args.new), args.tolerance)
+    print(comparison.table())
+    return 1 if comparison.regressions else 0
 
 
 def _sizes(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -202,17 +188,17 @@ def _add_generator_arguments(parser: argparse.ArgumentParser, *, resolutions: li
     shown = " ".join(map(str, resolutions))
     parser.add_argument(
         "--resolution",
-        type=_positive,
+        type=positive,
         nargs="+",
         default=resolutions,
         help=f"pixels per side ({shown})",
     )
     parser.add_argument(
         "--channel-base",
-        type=_positive,
+        type=positive,
         help="channels at resolution r are min(base / r, max) (16384, and 32768 from 512 px on)",
     )
-    parser.add_argument("--channel-max", type=_positive, default=512, help="see there (512)")
+    parser.add_argument("--channel-max", type=positive, default=512, help="see there (512)")
     parser.add_argument(
         "--perceptual",
         action="store_true",
@@ -225,48 +211,9 @@ def _add_generator_arguments(parser: argparse.ArgumentParser, *, resolutions: li
     )
 
 
-def _add_pie_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--recognition",
-        choices=("ir-se50", "vgg-face", "small"),
-        default="ir-se50",
-        help="the recognition network (ir-se50)",
-    )
-    parser.add_argument(
-        "--reconstruction",
-        choices=("deep3d", "small"),
-        default="deep3d",
-        help="the face reconstruction network (deep3d)",
-    )
-    parser.add_argument(
-        "--edits",
-        choices=("one", "all"),
-        default="one",
-        help="semantic groups edited an iteration (one)",
-    )
-    parser.add_argument(
-        "--bank",
-        type=_positive,
-        default=0,
-        help="as many precomputed samples instead of new ones",
-    )
-
-
-def _add_pti_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--regularized", action="store_true", help="with locality regularisation, one sample"
-    )
-    parser.add_argument(
-        "--rows",
-        choices=("unrolled", "map", "vmap"),
-        help="how a batch is computed: portraits one after the other, in a loop, or as grouped "
-        "convolutions (unrolled on CPU, else map)",
-    )
-
-
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--batch", type=_positive, nargs="+", default=[1, 4], help="batch sizes (1 4)"
+        "--batch", type=positive, nargs="+", default=[1, 4], help="batch sizes (1 4)"
     )
     parser.add_argument(
         "--dtype",
@@ -275,7 +222,7 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         default=["float32"],
         help="what convolutions compute in, one or both (float32)",
     )
-    parser.add_argument("--repeats", type=_positive, default=10, help="rounds timed (10)")
+    parser.add_argument("--repeats", type=positive, default=10, help="rounds timed (10)")
     parser.add_argument(
         "--peer",
         action="append",
@@ -293,13 +240,6 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE.json", help="write the results there")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
-    return value
 
 
 def _ratio(text: str) -> float:

@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxface.evaluation.outputs import Outcome, Workspace
+from jaxface.evaluation.sheets import generator_sheets
 from jaxface.keys import item_keys
 from jaxface.losses import perceptual
-from jaxface.media.images import from_uint8, to_uint8
+from jaxface.media.images import from_uint8, grid, to_uint8, write_png
 from jaxface.methods import pie
 from jaxface.methods.scene_regression import held_out_psnr
 from jaxface.metrics import (
@@ -50,10 +52,10 @@ class GeneratorScores:
       path_length: see `jaxface.metrics.perceptual_path_length`.
       factors_psnr: dB of held-out scenes, drawn from their factors; mean and lowest. None for a
         generator whose z does not begin with them.
-      w_plus_psnr: dB of held-out renders, embedded in W+; mean and lowest.
+      w_plus_psnr: dB of held-out renders, inverted in W+; mean and lowest.
       linear_r2: by group of factors, R squared of a linear probe of w. None as above.
       samples: items in each set.
-      portraits: renders embedded.
+      portraits: renders inverted.
     """
 
     frechet: float
@@ -85,9 +87,9 @@ def evaluate_generator(
     Args:
       suite: has a generator and perceptual features.
       samples: items in each of the three sets: samples, renders, other renders.
-      portraits: held-out renders to embed; 0 leaves that out.
+      portraits: held-out renders to invert; 0 leaves that out.
       knows_factors: whether z begins with a scene's factors, as `scene_regression` trains it.
-      settings: how the portraits are embedded.
+      settings: how the portraits are inverted.
       batch_size: items at a time.
       say: receives a line before each part.
     """
@@ -114,19 +116,19 @@ def evaluate_generator(
     length = perceptual_path_length(
         generator, network, weights, key=keys["paths"], count=max(samples // 5, 1)
     )
-    from_factors, r2, embedded = None, None, None
+    from_factors, r2, inverted = None, None, None
     if knows_factors:
         say("drawing held-out scenes")
         from_factors = _mean_and_lowest(_factor_psnr(generator, keys["held"], 256, keys["free"]))
         r2 = linear_r2(generator, keys["probe"], 10 * generator.config.w_dim)
     if portraits:
-        say(f"embedding {portraits} portraits")
+        say(f"inverting {portraits} portraits")
         scenes = jnp.concatenate(list(renders(keys["held"], portraits, size, batch_size)))
         item = item_keys(jax.random.key(0), [f"held-{i}" for i in range(portraits)])
         inversion = pie.invert(
             suite, scenes, keys=item, settings=settings, mesh=divisor_mesh(portraits)
         )
-        embedded = _mean_and_lowest(psnr(jnp.clip(inversion.images, -1.0, 1.0), scenes))
+        inverted = _mean_and_lowest(psnr(jnp.clip(inversion.images, -1.0, 1.0), scenes))
     return GeneratorScores(
         frechet=frechet_distance(fake, real),
         frechet_floor=frechet_distance(other, real),
@@ -136,7 +138,7 @@ def evaluate_generator(
         recall_floor=floor.recall,
         path_length=length,
         factors_psnr=from_factors,
-        w_plus_psnr=embedded,
+        w_plus_psnr=inverted,
         linear_r2=r2,
         samples=samples,
         portraits=portraits,
@@ -163,8 +165,8 @@ def linear_r2(generator: Generator, key: jax.Array, count: int) -> dict[str, flo
 
 @functools.partial(jax.jit, static_argnames="resolution")
 def _pooled(network: VGG16, images: jax.Array, resolution: int) -> jax.Array:
-    found = perceptual.features(network, images, FEATURE_LAYERS, resolution=resolution)
-    return jnp.concatenate([jnp.mean(found[name], axis=(1, 2)) for name in FEATURE_LAYERS], axis=1)
+    layers = perceptual.features(network, images, FEATURE_LAYERS, resolution=resolution)
+    return jnp.concatenate([jnp.mean(layers[name], axis=(1, 2)) for name in FEATURE_LAYERS], axis=1)
 
 
 def _features(network: VGG16, batches: Iterator[jax.Array]) -> np.ndarray:
@@ -182,7 +184,10 @@ def _batches(key: jax.Array, count: int, width: int, batch_size: int) -> Iterato
 
 
 def renders(key: jax.Array, count: int, size: int, batch_size: int) -> Iterator[jax.Array]:
-    """Pictures as a file would hold them, in 8 bits."""
+    """Renders of `count` random scenes, in batches of [B, size, size, 3] in [-1, 1].
+
+    They are rounded to 8 bits, as a file would hold them.
+    """
     for factors in _batches(key, count, NUM_FACTORS, batch_size):
         yield _eight_bits(render(scene_from_gaussian(factors), size))
 
@@ -207,10 +212,77 @@ def _eight_bits(images: jax.Array) -> jax.Array:
 def _factor_psnr(generator: Generator, key: jax.Array, count: int, free: jax.Array) -> jax.Array:
     factors = jnp.concatenate(list(_batches(key, count, NUM_FACTORS, 64)))
     scenes: Scene = scene_from_gaussian(factors)
-    pictures = render(scenes, generator.resolution)
+    images = render(scenes, generator.resolution)
     score = jax.jit(held_out_psnr, static_argnames="resolution")
-    return score(generator, factors, pictures, free, resolution=generator.resolution)
+    return score(generator, factors, images, free, resolution=generator.resolution)
 
 
 def _mean_and_lowest(values: jax.Array | np.ndarray) -> tuple[float, float]:
     return float(jnp.mean(values)), float(jnp.min(values))
+
+
+def generator_report(suite: Suite, scores: GeneratorScores) -> str:
+    """Markdown of what `evaluate_generator` measured, each number with what it should be near."""
+    size = suite.generator.resolution
+    ratio = scores.frechet / scores.frechet_floor
+    rows = [
+        ("Fréchet distance to renders", f"{scores.frechet:.4f}, {ratio:.1f} times the floor"),
+        ("the floor: renders to other renders", f"{scores.frechet_floor:.4f}"),
+        ("precision", f"{scores.precision:.3f} (renders {scores.precision_floor:.3f})"),
+        ("recall", f"{scores.recall:.3f} (renders {scores.recall_floor:.3f})"),
+        ("perceptual path length", f"{scores.path_length:.1f}"),
+    ]
+    for name, psnrs in (
+        ("held-out scenes from their factors", scores.factors_psnr),
+        (f"{scores.portraits} held-out renders, inverted in W+", scores.w_plus_psnr),
+    ):
+        if psnrs is not None:
+            rows.append((name, f"{psnrs[0]:.1f} dB, lowest {psnrs[1]:.1f}"))
+    lines = [
+        f"# Generator of the suite {suite.name}, {size} px",
+        "",
+        f"{scores.samples} items in each set; features are the perceptual network's.",
+        "",
+        *_table(("measure", "value"), rows),
+    ]
+    if scores.linear_r2 is not None:
+        groups = [(name, f"{value:.3f}") for name, value in scores.linear_r2.items()]
+        lines += ["", "How linear W is in what it shows, R squared of an affine map from w:", ""]
+        lines += _table(("group", "R squared"), groups)
+    return "\n".join(lines) + "\n"
+
+
+def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> list[str]:
+    return [f"| {head[0]} | {head[1]} |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)]
+
+
+def run(
+    suite: Suite,
+    workspace: Workspace,
+    *,
+    portraits: int,
+    samples: int,
+    plain: bool,
+) -> Outcome:
+    """The evaluation of `jaxface evaluate generator`; see `jaxface.evaluation.Evaluation`.
+
+    Args:
+      suite: see `evaluate_generator`.
+      workspace: receives ``generator.md``, ``generator.json`` and contact sheets.
+      portraits: held-out renders to invert; 0 leaves that out.
+      samples: items in each set, >= 10.
+      plain: z does not begin with a scene's factors.
+    """
+    scores = evaluate_generator(
+        suite,
+        samples=samples,
+        portraits=portraits,
+        knows_factors=not plain,
+        say=workspace.say,
+    )
+    report = generator_report(suite, scores)
+    document = {"suite": suite.name, **dataclasses.asdict(scores)}
+    workspace.write("generator", report, document)
+    for name, (images, columns) in generator_sheets(suite.generator).items():
+        write_png(workspace.folder / f"{name}.png", grid(images, columns))
+    return Outcome(report)

@@ -1,8 +1,8 @@
-"""Judges that know the true face, in place of a network: pose and light of an edited picture.
+"""Judges that know the true face, in place of a network: pose and light of an edited image.
 
 A held-out portrait of the embedded world has known identity, reflectance, expression and light. An
 edit of its pose is to leave all of these alone, so the true face with nothing free but its pose is
-fitted to the edited picture (`fit_pose`): where it fits best is the picture's pose, and the colours
+fitted to the edited image (`fit_pose`): where it fits best is the image's pose, and the colours
 that then still differ are what the edit changed of the person. An edit of the light leaves shape,
 reflectance and pose alone, so its face can be compared with that of a render, point by point
 (`shading_error`).
@@ -38,7 +38,7 @@ _STEPS = 20
 
 
 class PoseFit(NamedTuple):
-    """The poses at which faces fit pictures best.
+    """The poses at which faces fit images best.
 
     Attributes:
       rotation: [N, 3], radians.
@@ -83,7 +83,7 @@ def _head(model: FaceModel, face: FaceParameters, renders: Array) -> _Head:
 def _turned(
     points: Array, normals: Array, rotation: Array, translation: Array, size: int, region: Array
 ) -> tuple[Array, Array, Array]:
-    """Normals, positions in the picture and visibility of vertices at a pose."""
+    """Normals, positions in the image and visibility of vertices at a pose."""
     normals = jnp.einsum("nvj,nij->nvi", normals, rotation_matrix(rotation))
     placed = transform(points, rotation, translation)
     positions = project(placed, size)[..., :2]
@@ -94,7 +94,7 @@ def _turned(
 
 
 def _difference(model: FaceModel, head: _Head, images: Array, pose: Array) -> tuple[Array, Array]:
-    """Colours of the face less those of the picture, [N, V, 3], and visibility [N, V]."""
+    """Colours of the face less those of the image, [N, V, 3], and visibility [N, V]."""
     normals, positions, visible = _turned(
         head.points, head.normals, pose[:, :3], pose[:, 3:], images.shape[1], model.region
     )
@@ -113,7 +113,7 @@ def _robust(difference: Array, visible: Array) -> tuple[Array, Array]:
 def fit_pose(
     model: FaceModel, face: FaceParameters, renders: Array, images: Array, starts: Array
 ) -> PoseFit:
-    """Fits the pose of known faces to pictures: the best of several starts.
+    """Fits the pose of known faces to images: the best of several starts.
 
     A vertex is compared by its own shaded colour and what the render adds to it. Minimises a robust
     photometric cost over the visible vertices by Levenberg-Marquardt. Starting from the wanted pose
@@ -148,11 +148,11 @@ def fit_pose(
         diagonal = jnp.eye(6) * (jnp.diagonal(hessian, axis1=1, axis2=2) + 1e-6)[:, None]
         damped = hessian + damping[:, None, None] * diagonal
         moved = pose - jnp.linalg.solve(damped, gradient[..., None])[..., 0]
-        found, _ = _robust(*_difference(model, head, images, moved))
-        better = found < cost
+        tried, _ = _robust(*_difference(model, head, images, moved))
+        better = tried < cost
         return (
             jnp.where(better[:, None], moved, pose),
-            jnp.where(better, found, cost),
+            jnp.where(better, tried, cost),
             jnp.where(better, damping / 3, damping * 4),
         )
 
@@ -175,7 +175,7 @@ def fit_pose(
 def shading_error(model: FaceModel, face: FaceParameters, images: Array, renders: Array) -> Array:
     """Scale-invariant relative difference of faces under their lights, [N].
 
-    min_s |s a - b| / |b| with a and b the linear colours of pictures and renders at the visible
+    min_s |s a - b| / |b| with a and b the linear colours of images and renders at the visible
     vertices of the face.
 
     Args:
@@ -196,16 +196,16 @@ def shading_error(model: FaceModel, face: FaceParameters, images: Array, renders
 
 
 @jax.jit
-def light_error(model: FaceModel, found: Array, true: Array) -> Array:
+def light_error(model: FaceModel, measured: Array, true: Array) -> Array:
     """Scale-invariant relative error of lights, [N], on what a face shows of them.
 
-    min_s |s E(found) - E(true)| / |E(true)| with E the light that arrives at the vertices of the
+    min_s |s E(measured) - E(true)| / |E(true)| with E the light that arrives at the vertices of the
     average face that look at the camera: harmonics times coefficients. The coefficients themselves
     hold directions behind the head, which no portrait determines.
 
     Args:
       model: `jaxface.morphable.model.region_model`.
-      found: [N, 27].
+      measured: [N, 27].
       true: [N, 27].
     """
     normals = face_normals(model, model.vertices[None])[0]
@@ -215,37 +215,37 @@ def light_error(model: FaceModel, found: Array, true: Array) -> Array:
     def arriving(light: Array) -> Array:
         return (harmonics @ light.reshape(-1, SH_BANDS, 3)).reshape(len(light), -1)
 
-    return _relative(arriving(found), arriving(true))
+    return _relative(arriving(measured), arriving(true))
 
 
-def _relative(found: Array, true: Array) -> Array:
-    scale = jnp.sum(found * true, axis=1) / jnp.maximum(jnp.sum(found**2, axis=1), 1e-12)
-    missed = jnp.linalg.norm(scale[:, None] * found - true, axis=1)
+def _relative(measured: Array, true: Array) -> Array:
+    scale = jnp.sum(measured * true, axis=1) / jnp.maximum(jnp.sum(measured**2, axis=1), 1e-12)
+    missed = jnp.linalg.norm(scale[:, None] * measured - true, axis=1)
     return missed / jnp.linalg.norm(true, axis=1)
 
 
 @jax.jit
-def rotation_angle(found: Array, wanted: Array) -> Array:
+def rotation_angle(measured: Array, wanted: Array) -> Array:
     """Angle between rotations of Euler angles [N, 3], in radians: [N]."""
-    between = jnp.einsum("nij,nkj->nik", rotation_matrix(found), rotation_matrix(wanted))
+    between = jnp.einsum("nij,nkj->nik", rotation_matrix(measured), rotation_matrix(wanted))
     # |R - I|_F = 2 sqrt(2) sin(angle / 2), which is exact at small angles, unlike the trace.
     chord = jnp.linalg.norm(between - jnp.eye(3), axis=(1, 2)) / (2 * jnp.sqrt(2.0))
     return 2 * jnp.arcsin(jnp.clip(chord, 0.0, 1.0))
 
 
 @jax.jit
-def procrustes_distance(found: Array, wanted: Array) -> Array:
+def procrustes_distance(measured: Array, wanted: Array) -> Array:
     """Mean distance of points after the best turn, shift and scale in the plane: [N].
 
     Args:
-      found: [N, K, 2], what is moved.
+      measured: [N, K, 2], what is moved.
       wanted: [N, K, 2].
 
     Returns:
       In units of the size of `wanted`: the root of the area of its bounding box.
     """
     mean = jnp.mean(wanted, axis=1, keepdims=True)
-    a, b = found - jnp.mean(found, axis=1, keepdims=True), wanted - mean
+    a, b = measured - jnp.mean(measured, axis=1, keepdims=True), wanted - mean
     # As complex numbers, the least squares turn and scale is one complex factor.
     x, y = jax.lax.complex(a[..., 0], a[..., 1]), jax.lax.complex(b[..., 0], b[..., 1])
     factor = jnp.sum(jnp.conj(x) * y, axis=1) / jnp.sum(jnp.abs(x) ** 2, axis=1)

@@ -1,4 +1,9 @@
-"""Held-out renders and the edits that are asked of them."""
+"""Held-out portraits of the embedded world, and the poses that edits are to give them.
+
+Portraits are renders of scenes that no training draws, so that every true parameter is known. Each
+is to be turned to some poses; a render of the same scene in such a pose is what a perfect edit
+shows. Portraits and poses are drawn one by one: more of them leave the first ones as they are.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -8,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.evaluation import ground_truth as truth
+from jaxface.evaluation.ground_truth import rotation_angle
 from jaxface.evaluation.judges import judged_pose
 from jaxface.evaluation.parts import Parts
 from jaxface.media.images import from_uint8, to_uint8
@@ -19,15 +24,12 @@ from jaxface.suite import Suite
 SEED = 30_000_001
 """Of the portraits; training counts its seeds from 0, a generator is evaluated with another."""
 
-
-LARGEST_EDIT = 0.4  # rad
-
+LARGEST_EDIT = 0.4
+"""Radians between a portrait's rotation and a wanted one."""
 
 # Pitch, yaw and roll: shares of the edits, after the world's deviations of 0.14, 0.38 and 0.07 rad,
 # and how far from frontal they may lead, some 2.2 deviations.
 _SHARES = (0.36, 1.0, 0.17)
-
-
 _FARTHEST = (0.30, 0.83, 0.14)
 
 
@@ -37,8 +39,8 @@ class Protocol:
 
     Attributes:
       portraits: held-out scenes.
-      edits: of each embedding's pose.
-      iterations: factor of every column's numbers of steps, and of its decay.
+      edits: of each portrait's pose.
+      iterations: factor of the numbers of steps of an inversion, and of its decay.
       batch_size: portraits at a time.
     """
 
@@ -49,15 +51,15 @@ class Protocol:
 
 
 class Batch(NamedTuple):
-    """A batch of held-out portraits, filled up to the batch size with its first one.
+    """A batch of B held-out portraits, filled up to the batch size with its first one.
 
     Attributes:
       start: number of the first portrait.
-      count: how many count.
+      count: how many of the B count.
       scenes: their scenes.
-      images: their renders in 8 bits, [B, R, R, 3] in [-1, 1].
-      rotations: wanted, [B, E, 3].
-      targets: renders of the scenes in the wanted poses, 8 bits, uint8 [B, E, R, R, 3].
+      images: their renders, rounded to 8 bits, [B, R, R, 3] in [-1, 1].
+      rotations: wanted Euler angles in radians, [B, E, 3].
+      targets: renders of the scenes in the wanted poses, uint8 [B, E, R, R, 3].
       judges: the judges' own errors in rad, [B, E]: `network` on the renders in the wanted poses;
         `truth` on the portraits, as if they were what an edit gave.
     """
@@ -72,9 +74,13 @@ class Batch(NamedTuple):
 
 
 def held_out(protocol: Protocol) -> tuple[Scene, jax.Array]:
-    """The portraits' scenes and the wanted rotations, [N, E, 3]."""
+    """The portraits' scenes and the wanted rotations.
+
+    Returns:
+      N scenes, and Euler angles in radians [N, E, 3]: each up to about `LARGEST_EDIT` from the
+      scene's own, mostly in yaw.
+    """
     scene_key, edit_key = jax.random.split(jax.random.key(SEED))
-    # Drawn one by one, so that more portraits or edits leave the first ones as they are.
     numbers = jnp.arange(protocol.portraits)
     factors = jax.vmap(
         lambda i: jax.random.normal(jax.random.fold_in(scene_key, i), (NUM_FACTORS,))
@@ -102,7 +108,14 @@ def _wanted(key: jax.Array, rotation: jax.Array) -> jax.Array:
 def batches(
     suite: Suite, protocol: Protocol, parts: Parts, say: Callable[[str], None]
 ) -> Iterator[Batch]:
-    """The held-out portraits, batch by batch, with what a perfect edit of them shows."""
+    """The held-out portraits, batch by batch, with what a perfect edit of them shows.
+
+    Args:
+      suite: has a generator, whose resolution the renders have, and a reconstruction network.
+      protocol: how many portraits and edits, and the batch size.
+      parts: finished renders, which are not made again: ``portraits-<start>``.
+      say: receives a line before each batch that is made.
+    """
     scenes, rotations = held_out(protocol)
     size = suite.generator.resolution
     for start in range(0, protocol.portraits, protocol.batch_size):
@@ -116,7 +129,7 @@ def batches(
             face, nuisance = batch_scenes.face, batch_scenes.nuisance
             images = to_uint8(render(batch_scenes, size))
             own = pie.read_parameters(suite, from_uint8(images))
-            found: dict[str, list[Any]] = {"targets": [], "network": [], "truth": []}
+            made: dict[str, list[Any]] = {"targets": [], "network": [], "truth": []}
             for rotation in jnp.moveaxis(wanted, 1, 0):
                 turned = dataclasses.replace(face, rotation=rotation)
                 target = to_uint8(render(Scene(turned, nuisance), size))
@@ -124,10 +137,10 @@ def batches(
                 # The portrait itself, judged as if it were the edit, is the hardest case: it is as
                 # far from the wanted pose as edits go.
                 fit = judged_pose(face, turned, own, from_uint8(target), from_uint8(images))
-                found["targets"].append(target)
-                found["network"].append(truth.rotation_angle(read.rotation, rotation))
-                found["truth"].append(truth.rotation_angle(fit.rotation, face.rotation))
-            return {"images": images, **{k: np.stack(v, axis=1) for k, v in found.items()}}
+                made["targets"].append(target)
+                made["network"].append(rotation_angle(read.rotation, rotation))
+                made["truth"].append(rotation_angle(fit.rotation, face.rotation))
+            return {"images": images, **{k: np.stack(v, axis=1) for k, v in made.items()}}
 
         stored = parts.get(f"portraits-{start:05d}", make)
         yield Batch(

@@ -1,4 +1,4 @@
-"""Parts of a long evaluation, stored as they are finished."""
+"""Parts of a long evaluation, stored as they are finished, so that a stopped one can go on."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,13 +10,28 @@ from jaxface.runtime.files import atomic_writer
 
 
 class Parts:
-    """Finished parts of an evaluation, each a file of arrays: what is there is not done again."""
+    """Finished parts of an evaluation, each a file of arrays.
+
+    A part is known by its name alone: what decides its numbers must not change between calls, which
+    `jaxface.evaluation.outputs.Workspace.claim` insists on.
+
+    Args:
+      folder: holds ``<name>.npz`` of each part; made with the first one.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def get(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """The part of that name, made and stored where it is not there yet."""
+        """The part of that name, made and stored where it is not there yet.
+
+        Args:
+          name: such as ``portraits-00020``.
+          make: gives the part's arrays by name; called only for a part that is not stored.
+
+        Returns:
+          The arrays as NumPy's, read back from the file either way.
+        """
         path = self.folder / f"{name}.npz"
         if not path.is_file():
             arrays = {key: np.asarray(value) for key, value in make().items()}

@@ -1,8 +1,10 @@
 """PIE's experiments on held-out portraits of the embedded world (Tewari et al. 2020, section 5).
 
-Every portrait is embedded by six ways, the columns of the paper's Table 2, and every embedding is
-turned to poses that are known exactly. Two judges look at the edits: the suite's networks, as in
-the paper, and the embedded world's truth (`jaxface.evaluation.ground_truth`).
+Every portrait is inverted in six ways, the columns of the paper's Table 2, and every inverted
+portrait is turned to poses that are known exactly. Two judges look at the edits: the suite's
+networks, as in the paper, and the ground truth (`jaxface.evaluation.judges`). `run` is the whole
+experiment, with the transfers of Table 3 (`jaxface.evaluation.pie_transfer`) and the report
+(`jaxface.evaluation.pie_report`).
 
 What is chosen here:
 
@@ -10,11 +12,10 @@ What is chosen here:
   the world's heads are. They go to `pie.edit` as numbers, so that nothing of the truth but the
   wanted rotation reaches the system.
 * The editing error is the angle of the rotation between wanted and judged pose.
-* The recognition error is one minus the cosine of embeddings by the suite's recognition network, or
-  by its descriptor where it has no other: of the edit and the portrait, as in
-  the paper, or, for the truth, of the edit and a render of the same scene in the wanted pose, which
-  is what a perfect edit shows.
-* PSNR and SSIM are of the embedding against the portrait; both judges share them.
+* The recognition error (`jaxface.evaluation.judges.recognition_error`) is of the edit and the
+  portrait, as in the paper, or, for the truth, of the edit and a render of the same scene in the
+  wanted pose, which is what a perfect edit shows.
+* PSNR and SSIM are of the reconstruction against the portrait; both judges share them.
 """
 
 import dataclasses
@@ -27,13 +28,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.errors import SuiteError
-from jaxface.evaluation import ground_truth as truth
-from jaxface.evaluation.held_out import SEED, Batch, Protocol, batches, rotation_target
+from jaxface.errors import SuiteError, UsageError
+from jaxface.evaluation.ground_truth import rotation_angle
+from jaxface.evaluation.held_out import SEED, Batch, Protocol, batches, held_out, rotation_target
 from jaxface.evaluation.judges import judged_pose, recognition_error
+from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.parts import Parts
+from jaxface.evaluation.pie_report import pie_report, scatter_data, write_figures
+from jaxface.evaluation.pie_transfer import evaluate_transfers, table3
 from jaxface.keys import item_keys
 from jaxface.media.images import from_uint8, to_uint8
+from jaxface.media.plots import load_matplotlib
 from jaxface.methods import image2stylegan, pie
 from jaxface.metrics import psnr, ssim
 from jaxface.runtime.devices import divisor_mesh
@@ -49,8 +54,8 @@ def columns(
 ) -> dict[str, pie.Settings]:
     """The columns of Table 2 by name.
 
-    Recognition is the term on the embedding and on its edits; modification is the identity, edit
-    and invariance terms.
+    Recognition is the term on the reconstruction and on its edits; modification is the identity,
+    edit and invariance terms.
 
     Args:
       everything: settings with all terms.
@@ -59,7 +64,7 @@ def columns(
     """
     recognition = ("recognition", "edit_recognition")
     modification = ("identity", "edit", "invariance")
-    found = {
+    settings = {
         "synthesis": pie.ablate(everything, *recognition, *modification),
         "synthesis_recognition": pie.ablate(everything, *modification),
         "synthesis_modification": pie.ablate(everything, *recognition),
@@ -67,7 +72,7 @@ def columns(
         "all_direct": pie.without_w_stage(everything),
         "image2stylegan": other,
     }
-    return {name: scaled(settings, iterations) for name, settings in found.items()}
+    return {name: scaled(each, iterations) for name, each in settings.items()}
 
 
 def scaled(settings: pie.Settings, factor: float) -> pie.Settings:
@@ -92,7 +97,20 @@ def evaluate_column(
     *,
     bank: pie.Bank | None,
 ) -> dict[str, Any]:
-    """Embeds a batch, edits the embeddings, and measures: arrays of B portraits, and E edits."""
+    """Inverts a batch, edits the latents, and measures.
+
+    Args:
+      suite: see `evaluate_pie`.
+      name: of the column; "all" is edited without feedback too.
+      settings: the column's.
+      batch: B portraits, E edits of each.
+      protocol: how much.
+      bank: precomputed samples of v, for settings with a bank and editing terms.
+
+    Returns:
+      Arrays by name, [B] of portraits or [B, E] of edits, images as uint8; "edited" of the first
+      edit alone, "seconds" of the whole batch's mean.
+    """
     ids = [f"portrait-{batch.start + i}" for i in range(protocol.batch_size)]
     inversion = pie.invert(
         suite,
@@ -105,7 +123,7 @@ def evaluate_column(
     )
     images = jnp.clip(jnp.asarray(inversion.images), -1.0, 1.0)
     w_plus = jnp.asarray(inversion.w_plus)
-    found: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "w_plus": inversion.w_plus,
         "images": to_uint8(inversion.images),
         "finite": inversion.status != Status.DIVERGED,
@@ -115,16 +133,16 @@ def evaluate_column(
     }
     edits: dict[str, list[Any]] = {}
     for index in range(protocol.edits):
-        measured = _measure_edit(suite, batch, w_plus, index, feedback=1)
+        edited = _measure_edit(suite, batch, w_plus, index, feedback=1)
         if name == "all":
             first = _measure_edit(suite, batch, w_plus, index, feedback=0)
             names = ("network_error", "true_error")
-            measured |= {f"{each}_without_feedback": first[each] for each in names}
+            edited |= {f"{each}_without_feedback": first[each] for each in names}
         if index > 0:
-            measured.pop("edited")  # one a portrait is enough to look at
-        for key, value in measured.items():
+            edited.pop("edited")  # one a portrait is enough to look at
+        for key, value in edited.items():
             edits.setdefault(key, []).append(value)
-    return found | {key: np.stack(value, axis=1) for key, value in edits.items()}
+    return measured | {key: np.stack(value, axis=1) for key, value in edits.items()}
 
 
 def _measure_edit(
@@ -137,9 +155,9 @@ def _measure_edit(
     turned = dataclasses.replace(face, rotation=wanted)
     fit = judged_pose(face, turned, edit.after, target, images)
     measured = {
-        "size": truth.rotation_angle(wanted, face.rotation),
-        "network_error": truth.rotation_angle(edit.after.rotation, wanted),
-        "true_error": truth.rotation_angle(fit.rotation, wanted),
+        "size": rotation_angle(wanted, face.rotation),
+        "network_error": rotation_angle(edit.after.rotation, wanted),
+        "true_error": rotation_angle(fit.rotation, wanted),
         "true_residual": fit.residual,
         "edited_psnr": psnr(images, target),
         "edited_ssim": ssim(images, target),
@@ -196,9 +214,9 @@ def evaluate_pie(
                     banks[name] = pie.draw_bank(suite, settings, jax.random.key(SEED + 1))
                 return evaluate_column(suite, name, settings, batch, protocol, bank=banks[name])
 
-            found = parts.get(f"{name}-{batch.start:05d}", make)
-            seconds = found.pop("seconds")
-            rows = {key: value[: batch.count] for key, value in found.items()}
+            part = parts.get(f"{name}-{batch.start:05d}", make)
+            seconds = part.pop("seconds")
+            rows = {key: value[: batch.count] for key, value in part.items()}
             rows["seconds"] = np.full(batch.count, seconds)
             collected.setdefault(name, []).append(rows)
     return {
@@ -207,13 +225,13 @@ def evaluate_pie(
     }
 
 
-def table2(found: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+def table2(measured: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
     """Means of what `evaluate_pie` measured: ``table2``, ``table2_true``, ``feedback``, ``judges``.
 
-    Portraits whose embedding diverged are left out, and counted.
+    Portraits whose inversion diverged are left out, and counted.
     """
     network, true = {}, {}
-    for name, arrays in found.items():
+    for name, arrays in measured.items():
         if name == "portraits":
             continue
         kept = arrays["finite"].astype(bool)
@@ -236,10 +254,10 @@ def table2(found: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
         }
     scores: dict[str, Any] = {"table2": network, "table2_true": true}
     scores["judges"] = {
-        name: float(found["portraits"][f"judge_{name}"].mean()) for name in ("network", "truth")
+        name: float(measured["portraits"][f"judge_{name}"].mean()) for name in ("network", "truth")
     }
-    if "all" in found:
-        arrays = found["all"]
+    if "all" in measured:
+        arrays = measured["all"]
         kept = arrays["finite"].astype(bool)
         scores["feedback"] = {
             judge: {
@@ -259,7 +277,7 @@ def _mean(arrays: Mapping[str, np.ndarray], kept: np.ndarray, name: str) -> floa
 
 
 def check_networks(suite: Suite, chosen: Mapping[str, pie.Settings]) -> None:
-    """Finds out before hours of work that a network is missing.
+    """Insists on the networks that are needed, before hours of work.
 
     Raises:
       SuiteError: the suite lacks what the columns' terms or the edits need.
@@ -275,9 +293,10 @@ def check_networks(suite: Suite, chosen: Mapping[str, pie.Settings]) -> None:
 
 
 def description(
-    suite: Suite, protocol: Protocol, chosen: Mapping[str, pie.Settings], digests: Mapping[str, str]
+    suite: Suite, protocol: Protocol, chosen: Mapping[str, pie.Settings]
 ) -> dict[str, Any]:
-    """Everything that decides the numbers, JSON-like."""
+    """Everything that decides the numbers, in JSON's types."""
+    digests = {role: suite.digest(role) for role in sorted(suite.files)}
     settings = {name: dataclasses.asdict(each) for name, each in chosen.items()}
     return json.loads(
         json.dumps(
@@ -290,3 +309,81 @@ def description(
             }
         )
     )
+
+
+def run(
+    suite: Suite,
+    workspace: Workspace,
+    *,
+    portraits: int,
+    edits: int | None,
+    full: bool,
+    iterations: float,
+    columns: str | None,
+    batch_size: int,
+) -> Outcome:
+    """The experiment of `jaxface evaluate pie`: Tables 2 and 3, light, and Figure 13.
+
+    Parts that a stopped run finished are not done again.
+
+    Args:
+      suite: see `evaluate_pie`.
+      workspace: receives ``pie.md``, ``pie.json``, the figures and ``parts/``.
+      portraits: held-out renders, >= 2.
+      edits: of each one's pose, >= 1; None for 4.
+      full: 25 edits, as the paper.
+      iterations: factor of the numbers of steps, > 0.
+      columns: comma-separated names of Table 2's columns; None for all.
+      batch_size: portraits at a time, >= 1.
+
+    Raises:
+      UsageError: an unknown column, both `full` and `edits`, no matplotlib, or a folder that
+        was begun with another description.
+      SuiteError: the suite lacks a network.
+    """
+    if full and edits is not None:
+        raise UsageError("--full and --edits both say how many edits")
+    protocol = Protocol(
+        portraits=portraits,
+        edits=25 if full else edits or 4,
+        iterations=iterations,
+        batch_size=min(batch_size, portraits),
+    )
+    chosen = chosen_columns(columns, iterations=iterations)
+    check_networks(suite, chosen)
+    load_matplotlib()  # or the figures would fail after hours of work
+    decided = description(suite, protocol, chosen)
+    folder, say = workspace.folder, workspace.say
+    with workspace.claim(folder, decided):
+        parts = Parts(folder / "parts")
+        measured = evaluate_pie(suite, protocol, chosen, parts, say=say)
+        transferred = "all" if "all" in measured else next(iter(chosen))
+        transfers = evaluate_transfers(
+            suite,
+            protocol,
+            held_out(protocol)[0],
+            measured["portraits"]["images"],
+            measured[transferred]["w_plus"],
+            parts=parts,
+            say=say,
+        )
+        scores = table2(measured) | table3(transfers) | {"transferred": transferred}
+        report = pie_report(suite, protocol, chosen, scores)
+        document = decided | scores | {"figure13": scatter_data(measured)}
+        workspace.write("pie", report, document)
+        write_figures(folder, measured, transfers)
+    return Outcome(report)
+
+
+def chosen_columns(names: str | None, *, iterations: float) -> dict[str, pie.Settings]:
+    """Some of `columns` by their comma-separated names, in the paper's order; None for all.
+
+    Raises:
+      UsageError: there is no such column.
+    """
+    known = columns(iterations=iterations)
+    wanted = known if names is None else names.split(",")
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"--columns: unknown {name!r}; known: {', '.join(known)}")
+    return {name: settings for name, settings in known.items() if name in wanted}

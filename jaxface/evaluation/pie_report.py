@@ -71,7 +71,7 @@ def pie_report(
         *_table(scores["table2_true"], _TRUE_ROWS),
         "",
         "Editing error: the true face, with nothing free but its pose, is fitted to the edited "
-        "picture; the angle between wanted and fitted rotation. The residual is the mean RGB "
+        "image; the angle between wanted and fitted rotation. The residual is the mean RGB "
         "distance, in [-1, 1], that is left between them. Recognition error, and PSNR and SSIM of "
         "the edit: against a render of the same scene in the wanted pose.",
         "",
@@ -92,7 +92,7 @@ def pie_report(
         lines += ["## Feedback", "", *_feedback(scores["feedback"]), ""]
     if "table3" in scores:
         lines += _transfers(scores)
-    lines += ["## How the portraits were embedded", "", *_settings(chosen, scores), ""]
+    lines += ["## How the portraits were inverted", "", *_settings(chosen, scores), ""]
     lines += ["## What the generator had learned before", "", _recipe(suite), ""]
     return "\n".join(lines)
 
@@ -106,14 +106,14 @@ def _table(columns: Mapping[str, Mapping[str, Any]], rows: Sequence[tuple[str, s
     diverged = {name: scores["diverged"] for name, scores in columns.items() if scores["diverged"]}
     if diverged:
         listed = ", ".join(f"{_TITLES.get(n, n)} {count}" for n, count in diverged.items())
-        lines += ["", f"Portraits left out because their embedding diverged: {listed}."]
+        lines += ["", f"Portraits left out because their inversion diverged: {listed}."]
     return lines
 
 
 def _feedback(scores: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     lines = ["| judge | without, rad | with, rad | change |", "| --- | ---: | ---: | ---: |"]
-    for judge, found in scores.items():
-        before, after = found["without"], found["with"]
+    for judge, errors in scores.items():
+        before, after = errors["without"], errors["with"]
         change = "-" if not before or after is None else f"{100 * (after / before - 1):+.0f}%"
         lines.append(f"| {judge} | {_cell(before, '.4f')} | {_cell(after, '.4f')} | {change} |")
     return lines
@@ -133,12 +133,12 @@ def _transfers(scores: Mapping[str, Any]) -> list[str]:
     ]
     for kind in ("self", "cross"):
         for judge, table in (("network", "table3"), ("truth", "table3_true")):
-            found = scores[table][kind]
+            errors = scores[table][kind]
             percent = [
-                _cell(None if found.get(n) is None else 100 * found[n], ".2f")
+                _cell(None if errors.get(n) is None else 100 * errors[n], ".2f")
                 for n in ("landmarks", "unedited", "floor")
             ]
-            error = _cell(found["recognition_error"], ".4f")
+            error = _cell(errors["recognition_error"], ".4f")
             lines.append(f"| {kind} | {judge} | {' | '.join(percent)} | {error} |")
     lines += ["", "![portrait, driver, transferred pose, a perfect transfer](pose.png)", ""]
     if (light := scores["illumination"]) is not None:
@@ -149,7 +149,7 @@ def _transfers(scores: Mapping[str, Any]) -> list[str]:
             f"and reference: {_cell(light['network'], '.3f')}. By the truth, of the face's colours "
             "against a render in the reference's light: "
             f"{_cell(light['true'], '.3f')}; without an edit {_cell(light['unedited'], '.3f')}. "
-            "The embeddings alone, in their own light, have "
+            "The reconstructions alone, in their own light, have "
             f"{_cell(light['floor'], '.3f')} of it.",
             "",
             "![portrait, reference, transferred light, a perfect transfer](light.png)",
@@ -182,7 +182,7 @@ def _recipe(suite: Suite) -> str:
     if header.get("method") == "RegressionSettings":
         text += (
             " It was trained by regression from the scenes' factors, which its z begins with, so "
-            "its W is disentangled by construction; a generator that was trained on pictures alone "
+            "its W is disentangled by construction; a generator that was trained on images alone "
             "cannot be expected to be edited as well as the numbers above."
         )
     return text
@@ -190,7 +190,7 @@ def _recipe(suite: Suite) -> str:
 
 def write_figures(
     folder: Path,
-    found: Mapping[str, Mapping[str, np.ndarray]],
+    measured: Mapping[str, Mapping[str, np.ndarray]],
     transfers: Mapping[str, np.ndarray] | None,
 ) -> list[str]:
     """Writes PNG figures of what was measured; returns their names.
@@ -198,8 +198,8 @@ def write_figures(
     ``edits.png``: portraits, what a perfect edit shows, and the columns' edits. ``scatter.png``:
     the paper's Figure 13, by the truth. ``pose.png`` and ``light.png``: transfers.
     """
-    portraits = found["portraits"]
-    names = [name for name in found if name != "portraits"]
+    portraits = measured["portraits"]
+    names = [name for name in measured if name != "portraits"]
     rows = range(min(SHOWN, len(portraits["images"])))
     write_rows(
         folder / "edits.png",
@@ -208,20 +208,23 @@ def write_figures(
             [
                 portraits["images"][i],
                 portraits["targets"][i, 0],
-                *(found[name]["edited"][i, 0] for name in names),
+                *(measured[name]["edited"][i, 0] for name in names),
             ]
             for i in rows
         ],
     )
-    shown = [name for name in ("all", "image2stylegan") if name in found] or names[:2]
+    shown = [name for name in ("all", "image2stylegan") if name in measured] or names[:2]
     panels = {"editing error, rad": "true_error"}
-    if all("true_recognition" in found[name] for name in shown):
+    if all("true_recognition" in measured[name] for name in shown):
         panels["recognition error"] = "true_recognition"
     write_scatter(
         folder / "scatter.png",
         {
             label: {
-                _TITLES.get(name, name): (found[name]["size"].ravel(), found[name][key].ravel())
+                _TITLES.get(name, name): (
+                    measured[name]["size"].ravel(),
+                    measured[name][key].ravel(),
+                )
                 for name in shown
             }
             for label, key in panels.items()
@@ -239,7 +242,7 @@ def write_figures(
         write_rows(
             folder / "pose.png",
             list(headings),
-            [[pictures[i] for pictures in headings.values()] for i in rows],
+            [[images[i] for images in headings.values()] for i in rows],
         )
         written.append("pose.png")
         if "light_picture" in transfers:
@@ -252,18 +255,18 @@ def write_figures(
             write_rows(
                 folder / "light.png",
                 list(headings),
-                [[pictures[i] for pictures in headings.values()] for i in rows],
+                [[images[i] for images in headings.values()] for i in rows],
             )
             written.append("light.png")
     return written
 
 
-def scatter_data(found: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+def scatter_data(measured: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
     """Figure 13's points for the JSON report, by column: a list for each measure."""
     keys = ("size", "network_error", "true_error", "network_recognition", "true_recognition")
     return {
         name: {k: np.round(arrays[k], 5).ravel().tolist() for k in keys if k in arrays}
-        for name, arrays in found.items()
+        for name, arrays in measured.items()
         if name != "portraits"
     }
 

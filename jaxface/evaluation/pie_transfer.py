@@ -17,6 +17,7 @@ render of the same scene in the true light of j (`truth.shading_error`).
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -26,6 +27,7 @@ import numpy as np
 from jaxface.evaluation import ground_truth as truth
 from jaxface.evaluation.held_out import Protocol
 from jaxface.evaluation.judges import judged_pose, recognition_error
+from jaxface.evaluation.parts import Parts
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import pie
 from jaxface.morphable import LANDMARKS_66, FaceParameters, Scene, render
@@ -44,26 +46,26 @@ def transfer_batch(
       suite: has a generator, a reconstruction network and the pose's RigNet.
       scenes: B portraits' true scenes.
       drivers: those that pose and light are taken from.
-      w_plus: embeddings of the portraits, [B, L, w_dim].
+      w_plus: latents of the inverted portraits, [B, L, w_dim].
       images: the portraits, [B, R, R, 3] in [-1, 1].
 
     Returns:
-      Arrays of [B], and pictures as uint8 [B, R, R, 3].
+      Arrays of [B], and images as uint8 [B, R, R, 3].
     """
     size = suite.generator.resolution
     face, other = scenes.face, drivers.face
     posed = face.with_group("pose", other)
     own = _render(Scene(posed, scenes.nuisance), size)
     cross = _render(drivers, size)
-    found: dict[str, Any] = {"driver": to_uint8(cross), "self_driver": to_uint8(own)}
-    found["cross_floor"] = truth.procrustes_distance(_landmarks(posed), _landmarks(other))
+    measured: dict[str, Any] = {"driver": to_uint8(cross), "self_driver": to_uint8(own)}
+    measured["cross_floor"] = truth.procrustes_distance(_landmarks(posed), _landmarks(other))
     for name, driver, true_driver in (("self", own, posed), ("cross", cross, other)):
         edit = pie.edit(suite, w_plus, "pose", driver)
         result = jnp.clip(edit.images, -1.0, 1.0)
         fit = judged_pose(face, posed, edit.after, own, result)
         fitted = dataclasses.replace(face, rotation=fit.rotation, translation=fit.translation)
         read = pie.read_parameters(suite, driver)
-        found |= {
+        measured |= {
             f"{name}_picture": to_uint8(result),
             f"{name}_landmarks": truth.procrustes_distance(
                 _landmarks(edit.after), _landmarks(read)
@@ -76,13 +78,13 @@ def transfer_batch(
             ),
         }
         if identity_network(suite) is not None:
-            found |= {
+            measured |= {
                 f"{name}_recognition": recognition_error(suite, result, images),
                 f"{name}_true_recognition": recognition_error(suite, result, own),
             }
     if "illumination" in suite.rignets:
-        found |= _light(suite, scenes, other, w_plus, images, cross)
-    return found
+        measured |= _light(suite, scenes, other, w_plus, images, cross)
+    return measured
 
 
 def _light(
@@ -99,7 +101,7 @@ def _light(
     perfect = _render(
         Scene(face.with_group("illumination", other), scenes.nuisance), reference.shape[1]
     )
-    embedded = jnp.clip(_draw(suite.generator, w_plus), -1.0, 1.0)
+    unedited = jnp.clip(_draw(suite.generator, w_plus), -1.0, 1.0)
     return {
         "light_picture": to_uint8(result),
         "light_perfect": to_uint8(perfect),
@@ -107,8 +109,8 @@ def _light(
             model, edit.after.illumination, pie.read_parameters(suite, reference).illumination
         ),
         "light_true": truth.shading_error(model, face, result, perfect),
-        # What is left of the embedding without an edit, in its own light, and of doing nothing.
-        "light_floor": truth.shading_error(model, face, embedded, images),
+        # What is left of the reconstruction without an edit, in its own light; of doing nothing.
+        "light_floor": truth.shading_error(model, face, unedited, images),
         "light_unedited": truth.shading_error(model, face, images, perfect),
     }
 
@@ -120,16 +122,19 @@ def evaluate_transfers(
     images: np.ndarray,
     w_plus: np.ndarray,
     *,
-    parts: Any,
-    say: Any = lambda text: None,
+    parts: Parts,
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, np.ndarray]:
     """`transfer_batch` of all portraits: arrays of [N].
 
     Args:
-      scenes: N.
-      images: uint8 [N, R, R, 3].
-      w_plus: [N, L, w_dim].
-      parts: a `jaxface.evaluation.parts.Parts`, for what is finished.
+      suite: see `transfer_batch`.
+      protocol: its batch size.
+      scenes: the portraits' true scenes, N.
+      images: the portraits, uint8 [N, R, R, 3].
+      w_plus: latents of the inverted portraits, [N, L, w_dim].
+      parts: what is finished, and not done again: ``transfers-<start>``.
+      say: receives a line before each batch that is made.
     """
     total, size = len(w_plus), protocol.batch_size
     collected = []
@@ -146,16 +151,16 @@ def evaluate_transfers(
                 suite, here, there, jnp.asarray(w_plus[rows]), from_uint8(jnp.asarray(images[rows]))
             )
 
-        found = parts.get(f"transfers-{start:05d}", make)
-        collected.append({key: value[: total - start] for key, value in found.items()})
+        part = parts.get(f"transfers-{start:05d}", make)
+        collected.append({key: value[: total - start] for key, value in part.items()})
     return {key: np.concatenate([part[key] for part in collected]) for key in collected[0]}
 
 
-def table3(found: dict[str, np.ndarray]) -> dict[str, Any]:
+def table3(measured: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Means of `evaluate_transfers`: ``table3``, ``table3_true`` and ``illumination``."""
 
     def mean(name: str) -> float | None:
-        return float(found[name].mean()) if name in found else None
+        return float(measured[name].mean()) if name in measured else None
 
     network, true = {}, {}
     for name in ("self", "cross"):
@@ -170,7 +175,7 @@ def table3(found: dict[str, np.ndarray]) -> dict[str, Any]:
             "recognition_error": mean(f"{name}_true_recognition"),
         }
     light = None
-    if "light" in found:
+    if "light" in measured:
         names = ("light", "light_true", "light_floor", "light_unedited")
         short = ("network", "true", "floor", "unedited")
         light = {key: mean(name) for key, name in zip(short, names, strict=True)}

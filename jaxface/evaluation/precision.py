@@ -1,6 +1,6 @@
-"""Whether computing in bfloat16 costs quality: the same portraits embedded in both.
+"""Whether computing in bfloat16 costs quality: the same portraits inverted in both.
 
-An embedding ends where its start leads it, so a difference of the ends means something only beside
+An inversion ends where its start leads it, so a difference of the ends means something only beside
 how far apart equal runs end. Each key gives a run a start of its own, the mean of `START_SAMPLES`
 random latents in W, as PTI's and StyleGAN2's projectors take it (600 and 10,000 of them; PTI's
 ``w_projector.py``, ``w_avg_samples``), and its samples of v where the energy has some. The standard
@@ -21,8 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxface.evaluation.generator import SEED, renders
+from jaxface.evaluation.outputs import Outcome, Workspace
+from jaxface.evaluation.pie import scaled
 from jaxface.keys import item_keys
-from jaxface.methods import inversion, pie
+from jaxface.methods import inversion, pie, presets
 from jaxface.methods.pie.energy import evaluate
 from jaxface.methods.pie.inversion import read_targets
 from jaxface.metrics import psnr
@@ -50,8 +52,8 @@ class Parity:
 
     def difference(self, measure: str) -> float:
         """Mean over bfloat16's runs less mean over float32's, of "loss" or "psnr"."""
-        found = getattr(self, measure)
-        return statistics.fmean(found["bfloat16"]) - statistics.fmean(found["float32"])
+        runs = getattr(self, measure)
+        return statistics.fmean(runs["bfloat16"]) - statistics.fmean(runs["float32"])
 
     def noise(self, measure: str) -> float:
         """Standard deviation over float32's runs."""
@@ -68,7 +70,7 @@ class Parity:
         return self.within("loss") and self.within("psnr")
 
     def document(self) -> dict[str, Any]:
-        """Everything, in JSON's types."""
+        """Every number and verdict, in JSON's types."""
         return dataclasses.asdict(self) | {
             "tolerance": TOLERANCE,
             "passed": self.passed,
@@ -88,11 +90,11 @@ def evaluate_precision(
     keys: int = 4,
     say: Callable[[str], None] = lambda text: None,
 ) -> Parity:
-    """Embeds held-out renders in float32 and in bfloat16, with several keys each.
+    """Inverts held-out renders in float32 and in bfloat16, with several keys each.
 
     Args:
       suite: has the networks that the settings' terms need.
-      settings: how the portraits are embedded; their dtype is replaced, and a bank is not used.
+      settings: how the portraits are inverted; their dtype is replaced, and a bank is not used.
       portraits: how many, >= 1.
       keys: runs of each dtype, >= 2.
       say: receives a line before each run.
@@ -116,13 +118,14 @@ def evaluate_precision(
         networks = pie.networks_of(suite, chosen, models=None, bank=None)
         loss[dtype], ratio[dtype] = [], []
         for number in range(keys):
-            say(f"embedding {portraits} portraits in {dtype}, run {number + 1} of {keys}")
+            say(f"inverting {portraits} portraits in {dtype}, run {number + 1} of {keys}")
             key = jax.random.key(number)
             started = networks.generator.with_w_mean(_start(generator, key))
-            networks = networks._replace(generator=started)
-            found = inversion.run(program, networks, images, item_keys(key, names))
-            for values, value in zip((loss[dtype], ratio[dtype]), judge(found.w_plus), strict=True):
-                values.append(value)
+            own = networks._replace(generator=started)
+            result = inversion.run(program, own, images, item_keys(key, names))
+            energy, decibels = judge(result.w_plus)
+            loss[dtype].append(energy)
+            ratio[dtype].append(decibels)
     return Parity(loss, ratio, portraits)
 
 
@@ -171,3 +174,37 @@ def precision_report(suite: Suite, preset: str, parity: Parity) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {verdict} |")
     lines += ["", f"Within: worse by no more than {TOLERANCE:g} times the noise, or better."]
     return "\n".join(lines) + "\n"
+
+
+def run(
+    suite: Suite,
+    workspace: Workspace,
+    *,
+    portraits: int,
+    iterations: float,
+    preset: str,
+    runs: int,
+) -> Outcome:
+    """The evaluation of `jaxface evaluate precision`; see `jaxface.evaluation.Evaluation`.
+
+    Args:
+      suite: see `evaluate_precision`.
+      workspace: receives ``precision.md`` and ``precision.json``.
+      portraits: held-out renders, >= 1.
+      iterations: factor of the preset's numbers of steps, > 0.
+      preset: a name of `jaxface.methods.presets` that inverts by PIE's energy.
+      runs: of each dtype, >= 2.
+
+    Returns:
+      Passed if bfloat16 is within the noise of float32.
+
+    Raises:
+      UsageError: an unknown preset.
+      SuiteError: the suite lacks a network.
+    """
+    settings = scaled(presets.preset(preset), iterations)
+    parity = evaluate_precision(suite, settings, portraits=portraits, keys=runs, say=workspace.say)
+    report = precision_report(suite, preset, parity)
+    document = {"suite": suite.name, "preset": preset, **parity.document()}
+    workspace.write("precision", report, document)
+    return Outcome(report, parity.passed)

@@ -1,6 +1,6 @@
 """Contact sheets of a generator: samples, truncation, interpolation, style mixing.
 
-Each function returns pictures [N, R, R, 3] in [-1, 1] and the number of columns to lay them out in,
+Each function returns images [N, R, R, 3] in [-1, 1] and the number of columns to lay them out in,
 ready for `jaxface.media.images.grid`.
 """
 

@@ -1,11 +1,14 @@
-"""Finding editing directions of a generator: GANSpace's components and InterFaceGAN's boundaries.
+"""Linear directions: GANSpace's components, InterFaceGAN's boundaries, and edits along them.
 
-What they are and how they are applied is in `jaxface.nets.edits.linear_directions`. Neither needs a
-gradient of the generator; the work is on the host, in float64.
+What they are and how they are applied is in `jaxface.nets.edits.linear_directions`. `ganspace` and
+`interfacegan_boundary` find them on the host, in float64, without a gradient of the generator, and
+`jaxface.methods.direction_fitting` has both find those of a suite; `edit_along` and `Move` edit
+portraits.
 """
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.methods.pie.editing import Edit, Noise, _check_w_plus, _read
+from jaxface.errors import UsageError
+from jaxface.latents import check_w_plus
+from jaxface.methods.pie.editing import Edit, Noise
+from jaxface.morphable import FaceParameters
 from jaxface.nets import Generator, LatentDirections
 from jaxface.nets.edits.linear_directions import Space, directions_of
 from jaxface.suite import Suite
@@ -23,8 +29,8 @@ _BATCH = 8192
 
 SVM_C = 1.0
 """Weight of the margin's violations, scikit-learn's default, which InterFaceGAN's fit leaves."""
-_GAP = 1e-3
-"""The fit ends where primal and dual objective agree to this share."""
+_TOLERANCE = 1e-4
+"""Of the dual's projected gradient, where the fit ends: scikit-learn's default."""
 _SWEEPS = 3_000
 
 
@@ -60,10 +66,8 @@ def ganspace(
     squares = np.zeros((config.w_dim, config.w_dim))
     origin = np.zeros(config.w_dim)  # near the mean, so that the squares lose no digits
     for start in range(0, samples, _BATCH):
-        keys = jax.vmap(functools.partial(jax.random.fold_in, key))(
-            jnp.arange(start, min(start + _BATCH, samples))
-        )
-        w = np.asarray(_sample_w(generator, keys), np.float64)
+        numbers = np.arange(start, min(start + _BATCH, samples))
+        w = np.asarray(sample_w(generator, key, numbers), np.float64)
         if start == 0:
             origin = w.mean(axis=0)
         total += (w - origin).sum(axis=0)
@@ -82,7 +86,15 @@ def ganspace(
 
 
 @jax.jit
-def _sample_w(generator: Generator, keys: jax.Array) -> jax.Array:
+def sample_w(generator: Generator, key: jax.Array, numbers: jax.Array | np.ndarray) -> jax.Array:
+    """w of random latents, [N, w_dim], without truncation.
+
+    Args:
+      generator: unconditional.
+      key: typed key of all samples.
+      numbers: of these samples, [N]: each has its own latent, whatever the others are.
+    """
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(numbers))
     z = jax.vmap(lambda key: jax.random.normal(key, (generator.config.z_dim,)))(keys)
     return generator.mapping.to_w(z)
 
@@ -99,10 +111,9 @@ def interfacegan_boundary(
 
     A linear support vector machine on the latents of the highest and the lowest scores (Shen et al.
     2020, section 3.1; ``train_boundary`` in its ``utils/manipulator.py``, without the held-out
-    part). Solved by dual coordinate descent (Hsieh et al. 2008) on latents centred between the two
-    classes; the plane's offset, which an edit does not use, is regularised as the normal is. Cost
-    grows with the overlap: 0.8 s of one core for 800 latents of 512 numbers that overlap a little,
-    12 s for 1000 that do so much.
+    part). Solved by scikit-learn's LinearSVC, liblinear's dual coordinate descent (Hsieh et al.
+    2008), on latents centred between the two classes; the plane's offset, which an edit does not
+    use, is regularised as the normal is.
 
     Args:
       latents: [N, dim], in Z or W.
@@ -118,6 +129,7 @@ def interfacegan_boundary(
       ValueError: shapes that do not fit, a share that takes no latents or more than half of them at
         an end, scores that are all the same there, or classes that overlap so much that the fit
         does not end.
+      UsageError: scikit-learn is not installed.
     """
     latents, scores = np.asarray(latents, np.float64), np.asarray(scores, np.float64)
     if latents.ndim != 2 or scores.shape != latents.shape[:1]:
@@ -202,24 +214,31 @@ def _svm(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: the fit does not end.
     """
-    signed = inputs * labels[:, None]
-    lengths = np.maximum(np.square(signed).sum(axis=1), 1e-12)
-    weights, duals = np.zeros(inputs.shape[1]), np.zeros(len(inputs))
-    random = np.random.default_rng(0)
-    for _ in range(_SWEEPS):
-        for i in random.permutation(len(signed)):  # converges faster than any fixed order
-            row = signed[i]
-            dual = min(max(duals[i] + (1 - row @ weights) / lengths[i], 0.0), SVM_C)
-            weights += (dual - duals[i]) * row
-            duals[i] = dual
-        half = weights @ weights / 2
-        primal = half + SVM_C * np.maximum(0, 1 - signed @ weights).sum()
-        if primal - (duals.sum() - half) <= _GAP * primal:
-            return weights
-    raise ValueError(
-        f"interfacegan_boundary: {len(inputs)} latents are not parted after {_SWEEPS} sweeps; take "
-        "a smaller share, or a score that depends on the latents."
+    try:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.svm import LinearSVC
+    except ImportError as error:
+        raise UsageError(
+            "boundaries need scikit-learn, which is not installed: python -m pip install "
+            "'jaxface[directions]'"
+        ) from error
+    machine = LinearSVC(
+        C=SVM_C,
+        loss="hinge",
+        fit_intercept=False,
+        tol=_TOLERANCE,
+        max_iter=_SWEEPS,
+        random_state=0,
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            return machine.fit(inputs, labels).coef_[0]
+        except ConvergenceWarning as warning:
+            raise ValueError(
+                f"interfacegan_boundary: {len(inputs)} latents are not parted after {_SWEEPS} "
+                "sweeps; take a smaller share, or a score that depends on the latents."
+            ) from warning
 
 
 def edit_along(
@@ -231,7 +250,7 @@ def edit_along(
     rows: Sequence[int] | None = None,
     noise: Noise = "const",
 ) -> Edit:
-    """Moves embedded portraits along linear directions.
+    """Moves inverted portraits along linear directions.
 
     Directions add up, so their order is of no matter. Nothing is wanted in terms of face parameters
     and there is no feedback: the result tells what became of them.
@@ -242,17 +261,18 @@ def edit_along(
       directions: in W or W+, such as one of ``suite.directions``.
       strengths: by the directions' names, one or [N] each, in the directions' own units.
       rows: which rows of W+ move, as GANSpace's edits are confined to some layers; None for all.
-      noise: see `edit`.
+      noise: see `jaxface.methods.pie.edit`.
 
     Raises:
       ValueError: wrong shapes, no strength, or a name that the directions do not have.
       SuiteError: the suite lacks a network.
     """
-    _check_w_plus("edit_along", suite, w_plus)
+    generator = suite.generator
+    check_w_plus("edit_along", w_plus, num_ws=generator.num_ws, w_dim=generator.config.w_dim)
     if not strengths:
         raise ValueError("edit_along: expected a strength of one direction or more, got none.")
     return _edit_along(
-        suite.generator,
+        generator,
         suite.reconstruction,
         directions,
         jnp.asarray(w_plus, jnp.float32),
@@ -273,11 +293,13 @@ def _edit_along(
     rows: tuple[int, ...] | None,
     noise: Noise,
 ) -> Edit:
-    before = _read(reconstruction, generator.synthesis(w_plus, noise=noise))
+    images = generator.synthesis(w_plus, noise=noise)
+    before = FaceParameters.from_flat(reconstruction(images))
     for name, strength in strengths.items():
         w_plus = directions.move(w_plus, name, strength, rows=rows)
     images = generator.synthesis(w_plus, noise=noise)
-    return Edit(w_plus, images, before, before, _read(reconstruction, images))
+    after = FaceParameters.from_flat(reconstruction(images))
+    return Edit(w_plus, images, before, before, after)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Contact sheets of the embedded world: what its modes, lights and styles look like.
 
-Each function returns pictures in [-1, 1] and the number of columns to lay them out in, ready for
-`jaxface.media.images.grid`.
+Each function returns images [N, R, R, 3] in [-1, 1] and the number of columns to lay them out in,
+ready for `jaxface.media.images.grid`.
 """
 
 from dataclasses import replace

@@ -200,6 +200,7 @@ def _write(
     networks: Mapping[str, Any], experiment: Experiment, steps: int, directory: pathlib.Path
 ) -> None:
     if jax.process_index() == 0:
+        directory.mkdir(parents=True, exist_ok=True)
         for role, network in networks.items():
             path = directory / f"{role}.safetensors"
             save_network(path, network, metadata=_metadata(experiment, steps))

@@ -57,7 +57,7 @@ def pyramid_encoder():
 
 
 def restyle_step():
-    """A step's encoder on two pictures, and the generator's picture averaged from 1024 to 256."""
+    """A step's encoder on two images, and the generator's image averaged from 1024 to 256."""
     return irse_body(256, in_channels=6) + resized(256, 1024, 3) + 18 * style_block(16)
 
 

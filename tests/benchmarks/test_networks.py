@@ -36,9 +36,9 @@ def traced(name, *, tiny, dtype="float32", batch=1):
         abstract_network(part.network.__name__, networks._in_dtype(part.config, dtype))
         for part in size.parts.values()
     )
-    pictures = [jax.ShapeDtypeStruct((batch, size.side, size.side, 3), jnp.float32)]
+    images = [jax.ShapeDtypeStruct((batch, size.side, size.side, 3), jnp.float32)]
     forward = functools.partial(networks._forward, call=case.call, dtype=dtype)
-    return jax.jit(forward).trace(parts, *pictures * case.pictures)
+    return jax.jit(forward).trace(parts, *images * case.images)
 
 
 @pytest.mark.parametrize("name", MULTIPLY_ADDS)
@@ -51,7 +51,7 @@ def test_flop_is_that_of_the_published_layers(name):
 
 @pytest.mark.slow
 def test_flop_of_restyle_counts_all_five_iterations():
-    """An iteration is a step of the encoder and a picture; before the first there is another."""
+    """An iteration is a step of the encoder and an image; before the first there is another."""
     call = traced("restyle-e4e", tiny=False)
     expected = 5 * 2 * multiply_adds.restyle_step() + 6 * GENERATOR_FLOP
     assert flops.count(call, call.lower()) == pytest.approx(expected, rel=2e-3)
@@ -139,7 +139,7 @@ def test_networks_beside_peers(tmp_path, capsys):
     # VGG-16's gradient is what perceptual losses pay; nothing differentiates these landmarks.
     (row,) = landmarks
     assert row["method"] == "forward"
-    assert row["memory_bytes"] > 2 * 112 * 112 * 3 * 4  # two pictures at least
+    assert row["memory_bytes"] > 2 * 112 * 112 * 3 * 4  # two images at least
 
 
 def test_unknown_networks_are_one_line(capsys):
@@ -159,7 +159,7 @@ def test_weights_leave_nothing_at_zero_or_one_and_keep_activations_finite():
                 assert array.min() > 0
 
 
-# Below, the package's networks at published widths on small pictures.
+# Below, the package's networks at published widths on small images.
 
 
 def outputs(problem, contender):

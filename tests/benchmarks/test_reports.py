@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxface.benchmark import WORKLOADS, hardware, read_report, write_report
+from jaxface.benchmark import WORKLOADS, hardware, pie, read_report, write_report
 from jaxface.benchmark.published import PUBLISHED
 from jaxface.benchmark.regression import compare_reports
 from jaxface.benchmark.roofline import draw_roofline
@@ -207,6 +207,9 @@ def test_peaks_of_accelerators_are_looked_up_and_a_cpus_measured(monkeypatch):
 
 def test_the_verb_knows_every_workload():
     assert list(WORKLOADS) == list(verb.WORKLOADS)
+    options = WORKLOADS["pie"].options
+    assert options["recognition"]["choices"] == tuple(pie.RECOGNITION)
+    assert options["reconstruction"]["choices"] == tuple(pie.RECONSTRUCTION)
 
 
 def test_all_measures_sizes_and_dtypes_and_writes_three_files(tmp_path, capsys):

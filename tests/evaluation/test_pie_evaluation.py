@@ -1,7 +1,10 @@
 """PIE's evaluation: its protocol, its tables on known arrays, and the whole on a tiny suite."""
 
+import importlib
+import inspect
 import json
 import shutil
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +12,12 @@ import pytest
 from PIL import Image
 
 from jaxface.cli import main
+from jaxface.errors import UsageError
+from jaxface.evaluation import EVALUATIONS, held_out
 from jaxface.evaluation import ground_truth as truth
 from jaxface.evaluation import pie as evaluation
 from jaxface.evaluation.figures import COLOURS, write_scatter
+from jaxface.evaluation.parts import Parts
 from jaxface.evaluation.pie_report import pie_report, scatter_data, write_figures
 from jaxface.evaluation.pie_transfer import table3
 from jaxface.methods import pie
@@ -42,22 +48,22 @@ def test_columns_are_those_of_the_paper():
 
 
 def test_more_portraits_and_edits_leave_the_first_alone():
-    few = evaluation.Protocol(portraits=3, edits=2)
-    many = evaluation.Protocol(portraits=40, edits=5)
-    (scenes, wanted), (others, more) = (evaluation.held_out(each) for each in (few, many))
+    few = held_out.Protocol(portraits=3, edits=2)
+    many = held_out.Protocol(portraits=40, edits=5)
+    (scenes, wanted), (others, more) = (held_out.held_out(each) for each in (few, many))
     np.testing.assert_allclose(others.face.flat[:3], scenes.face.flat, atol=1e-6)
     np.testing.assert_allclose(more[:3, :2], wanted, atol=1e-6)
     own = jnp.repeat(others.face.rotation, 5, axis=0)
     size = np.asarray(truth.rotation_angle(more.reshape(-1, 3), own))
     # Euler angles of one length turn by nearly that angle.
-    assert size.max() < 1.05 * evaluation.LARGEST_EDIT
+    assert size.max() < 1.05 * held_out.LARGEST_EDIT
     assert 0.15 < size.mean() < 0.25
     assert np.abs(more[..., 1]).max() < 1.1
     assert np.abs(more[..., 0]).max() < 0.6
 
 
 def test_a_part_is_made_once(tmp_path):
-    parts, made = evaluation.Parts(tmp_path), []
+    parts, made = Parts(tmp_path), []
 
     def make():
         made.append(1)
@@ -143,7 +149,7 @@ def test_report_and_figures_show_them(measured, tiny_suite, tmp_path):
     found, transfers = measured
     scores = evaluation.table2(found) | table3(transfers) | {"transferred": "all"}
     chosen = {name: evaluation.columns()[name] for name in ("all", "image2stylegan")}
-    report = pie_report(load_suite(tiny_suite), evaluation.Protocol(3, 2), chosen, scores)
+    report = pie_report(load_suite(tiny_suite), held_out.Protocol(3, 2), chosen, scores)
     for text in (
         "| | all terms | Image2StyleGAN |",
         "| PSNR, dB | 31.00 | 31.00 |",
@@ -177,6 +183,24 @@ def test_scatter_draws_points_where_they_are(tmp_path):
         near = np.abs(columns - centre[0]) + np.abs(rows - centre[1])
         assert near.min() <= 3
     assert np.abs(columns - 255).min() > 100
+
+
+def test_without_matplotlib_a_plot_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UsageError, match=r"plots need matplotlib.*'jaxface\[plots\]'"):
+        write_scatter(tmp_path / "a.png", {"up": {}}, across="along")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_the_options_of_a_row_are_those_of_its_module(name):
+    run = importlib.import_module(EVALUATIONS[name].module).run
+    keywords = [
+        parameter.name
+        for parameter in inspect.signature(run).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    assert sorted(keywords) == sorted(option.name for option in EVALUATIONS[name].options)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxface.errors import SuiteError
 from jaxface.methods import pie
+from jaxface.methods.linear_directions import edit_along
 from jaxface.methods.pie import editing
 from jaxface.morphable import EXPRESSION_NAMES, NUM_PARAMETERS, FaceParameters
 from jaxface.morphable.attributes import ATTRIBUTES, group_places
@@ -143,7 +144,7 @@ def test_linear_directions_move_the_same_embeddings(suite, portraits):
     had, w_plus = portraits
     directions = directions_of(["a", "b"], jnp.eye(2, 384), units=jnp.array([1.0, 2.0]))
     strengths = {"a": jnp.array([1.0, 2.0, 3.0]), "b": 0.5}
-    edit = pie.edit_along(suite, w_plus, directions, strengths, rows=[0])
+    edit = edit_along(suite, w_plus, directions, strengths, rows=[0])
     expected = np.array(w_plus)
     expected[:, 0, 0] += [1, 2, 3]
     expected[:, 0, 1] += 1
@@ -152,12 +153,12 @@ def test_linear_directions_move_the_same_embeddings(suite, portraits):
     change = np.asarray(edit.after.rotation - edit.before.rotation)
     np.testing.assert_allclose(change, [[1, 1, 0], [2, 1, 0], [3, 1, 0]], atol=1e-6)
     np.testing.assert_array_equal(edit.before.flat, had.flat)
-    both = pie.edit_along(suite, w_plus, directions, {"a": 1.0})
+    both = edit_along(suite, w_plus, directions, {"a": 1.0})
     np.testing.assert_allclose(both.w_plus[:, 1, 0], w_plus[:, 1, 0] + 1, atol=1e-6)
     with pytest.raises(ValueError, match="c"):
-        pie.edit_along(suite, w_plus, directions, {"c": 1.0})
+        edit_along(suite, w_plus, directions, {"c": 1.0})
     with pytest.raises(ValueError, match="one direction or more"):
-        pie.edit_along(suite, w_plus, directions, {})
+        edit_along(suite, w_plus, directions, {})
 
 
 def test_an_edit_alone_is_the_edit_in_a_batch_and_compiles_once(suite, portraits):

@@ -23,7 +23,6 @@ What the paper leaves open, and what is chosen here:
 
 from jaxface.latents import interpolate
 from jaxface.methods.inversion import Inversion
-from jaxface.methods.linear_directions import edit_along
 from jaxface.methods.pie.editing import Edit, Target, edit, edit_groups, read_parameters
 from jaxface.methods.pie.energy import Targets, energy
 from jaxface.methods.pie.inversion import invert, procedure, stages
@@ -74,7 +73,6 @@ __all__ = [
     "ablate",
     "draw_bank",
     "edit",
-    "edit_along",
     "edit_groups",
     "energy",
     "interpolate",

@@ -12,8 +12,8 @@ edit. Every edit starts from the embedding, so that nothing accumulates.
 What is chosen here: a round of feedback may be repeated, each correcting the one before; several
 groups are edited in the order of `EDITABLE_GROUPS`, each from the latent that the one before gave.
 
-Linear directions, InterFaceGAN's boundaries and GANSpace's components, move the same embeddings
-(`edit_along`).
+Linear directions, InterFaceGAN's boundaries and GANSpace's components, move the same latents:
+`jaxface.methods.linear_directions.edit_along`.
 """
 
 import dataclasses
@@ -27,6 +27,7 @@ import numpy as np
 from flax import struct
 
 from jaxface.errors import SuiteError
+from jaxface.latents import check_w_plus
 from jaxface.morphable import EDITABLE_GROUPS, SEMANTIC_GROUPS, FaceParameters, group_width
 from jaxface.morphable.attributes import attribute
 from jaxface.morphable.parameters import WIDTHS, split_flat
@@ -159,7 +160,8 @@ def edit(
       ValueError: wrong shapes, an unknown group, or a target of another group.
       SuiteError: the suite lacks a network.
     """
-    _check_w_plus("edit", suite, w_plus)
+    generator = suite.generator
+    check_w_plus("edit", w_plus, num_ws=generator.num_ws, w_dim=generator.config.w_dim)
     if group not in EDITABLE_GROUPS:
         raise ValueError(f"edit: group must be one of {', '.join(EDITABLE_GROUPS)}; got {group!r}.")
     if feedback < 0:
@@ -243,14 +245,6 @@ def editing_networks(suite: Suite, group: str) -> EditingNetworks:
       SuiteError: the suite lacks a network.
     """
     return EditingNetworks(suite.generator, suite.reconstruction, rignet_of(suite, group))
-
-
-def _check_w_plus(owner: str, suite: Suite, w_plus: jax.Array | np.ndarray) -> None:
-    rows = (suite.generator.num_ws, suite.generator.config.w_dim)
-    if w_plus.ndim != 3 or w_plus.shape[1:] != rows:
-        raise ValueError(
-            f"{owner}: w_plus must be [N, {rows[0]}, {rows[1]}], got {list(w_plus.shape)}."
-        )
 
 
 def as_target(

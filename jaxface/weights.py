@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType

@@ -6,8 +6,8 @@ and a sampled v, synthesised and read without a gradient, unless a bank replaces
 random weights, so nothing need be downloaded, and published widths unless smaller ones are asked
 for.
 
-Tewari et al. 2020 state about 10 minutes a portrait for the 3000 iterations at 1024 px on a V100,
-hence 0.2 s an iteration. Theirs is one portrait at a time with the optimiser's update, which is a
+Tewari et al. 2020 state about 10 minutes a portrait for the 3000 iterations at 1024 px on a V100
+(section 5), hence 0.2 s an iteration. Theirs is one portrait at a time with the optimiser's update, which is a
 few operations on [L, 512] numbers.
 """
 
@@ -44,7 +44,7 @@ from jaxface.weights import build_network
 ITERATIONS = pie.PAPER_ALL.w_steps + pie.PAPER_ALL.w_plus_steps
 
 PAPER_SECONDS = 0.2
-"""An iteration of one portrait at 1024 px on a V100 (section 4.4: 3000 in about 10 minutes)."""
+"""An iteration of one portrait at 1024 px on a V100 (section 5: 3000 in about 10 minutes)."""
 
 _SMALL_IRSE = IRSEConfig((8, 8, 16, 16), (1, 1, 1, 1), embedding_dim=64, resolution=32)
 

@@ -1,4 +1,4 @@
-"""How PIE embeds a portrait: terms, weights, optimisers, schedule, and the published choices."""
+"""How PIE inverts a portrait: terms, weights, optimisers, schedule, and the published choices."""
 
 import dataclasses
 from typing import Literal
@@ -10,7 +10,10 @@ from jaxface.morphable import EDITABLE_GROUPS
 
 @dataclasses.dataclass(frozen=True)
 class Adadelta:
-    """Adadelta with its author's constants (Zeiler 2012, section 4.1). PIE's optimiser."""
+    """PIE's optimiser (section 4.4), with the constants of its author's experiments.
+
+    PIE gives the step sizes and neither rho nor epsilon; these are Zeiler's (2012).
+    """
 
     rho: float = 0.95
     eps: float = 1e-6
@@ -42,7 +45,7 @@ EDITING_TERMS = ("edit", "invariance", "edit_recognition")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a portrait is embedded. Hashable: equal settings share compiled programs.
+    """How a portrait is inverted. Hashable: equal settings share compiled programs.
 
     Attributes:
       l2_weight: of the mean squared difference of images in [-1, 1].
@@ -54,14 +57,15 @@ class Settings:
       noise: "const": the generator's stored maps; "none"; "random": new ones at every step, from
         the item's key.
       optimizer: `Adadelta` or `Adam`.
-      w_steps: iterations in W; 0 starts in W+ (the paper's "direct" ablation).
+      w_steps: iterations in W; 0 starts in W+ (Table 2's "direct opt.").
       w_step_size: at the first of them.
       w_resolution: what the portrait and its edits are drawn at and compared at in W; None: the
         generator's. Not the paper's: a lower one makes those steps cheaper, and needs a `skip`
-        generator, whose RGB outputs up to there are a picture. The stage in W+ refines in full.
+        generator, whose RGB outputs up to there are an image. The stage in W+ refines in full.
       w_plus_steps: iterations in W+; 0 ends in W.
       w_plus_step_size: at the first of them.
-      decay_rate: the step size is multiplied by it, exponentially, every `decay_steps` iterations.
+      decay_rate: the step size is multiplied by it, exponentially, every `decay_steps` iterations
+        of a stage.
       decay_steps: see `decay_rate`.
       stop_below: a portrait whose energy is below this leaves the stage; None: never.
       terms: which of `TERMS` the energy has. The weights of the others are of no effect.
@@ -85,8 +89,8 @@ class Settings:
         them.
       landmarks: where the landmarks of the portrait and of v's image come from: "model": the face
         model with the parameters that the reconstruction network reads; "network": the suite's
-        landmark network.
-      dtype: what the generator and the networks that read pictures compute in. Weights, latents,
+        landmark network. The paper detects them in the image (equation 10).
+      dtype: what the generator and the networks that read images compute in. Weights, latents,
         styles, demodulation, the sum of the RGB outputs, what networks read, losses and the
         optimiser are float32. With "float32" a generator whose own configuration reduces some
         resolutions (a converted one) does so.
@@ -184,7 +188,10 @@ def ablate(settings: Settings, *terms: str) -> Settings:
 
 
 def without_w_stage(settings: Settings) -> Settings:
-    """The paper's "direct" ablation: all iterations in W+, from the mean latent, at W+'s steps."""
+    """Table 2's "direct opt.": all iterations in W+, from the mean latent, at W+'s step sizes.
+
+    The paper gives no schedule for it; the number of iterations is kept.
+    """
     return dataclasses.replace(
         settings,
         w_steps=0,
@@ -194,7 +201,7 @@ def without_w_stage(settings: Settings) -> Settings:
 
 
 VGG_LAYERS = {"conv1_1": (1, 64), "conv1_2": (1, 64), "conv3_2": (4, 256), "conv4_2": (8, 512)}
-"""The layers of phi (section 4.1): downsampling of the image, channels."""
+"""The layers of VGG-16 in phi (section 4.1): downsampling of the image, channels."""
 
 
 def published_weights() -> tuple[float, float, tuple[tuple[str, float], ...]]:

@@ -85,9 +85,14 @@ class PIEProblem(Problem):
         return {name: getattr(self, name) for name in names}
 
     def settings(self) -> pie.Settings:
-        """The published energy."""
+        """The published energy, over all groups and with landmarks of the face model."""
         return dataclasses.replace(
-            pie.PAPER_ALL, groups_per_step=self.edits, bank=self.bank, dtype=self.dtype
+            pie.PAPER_ALL,
+            groups=tuple(EDITABLE_GROUPS),
+            groups_per_step=self.edits,
+            landmarks="model",
+            bank=self.bank,
+            dtype=self.dtype,
         )
 
 

@@ -1,7 +1,7 @@
 """Times that the papers state, with the hardware they name, to stand beside the measured ones.
 
-PIE's is in its section 5 (implementation details), PVP's in the text on limitations before its
-conclusion, Transfer's under "Computational demands". The other two papers state no time.
+PIE's is in its section 5 (implementation details), PVP's are in section 5.4, Transfer's in section
+4.3. The other two papers state no time.
 """
 
 import dataclasses

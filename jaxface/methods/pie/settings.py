@@ -37,7 +37,8 @@ class Adam:
 
 
 TERMS = ("synthesis", "identity", "edit", "invariance", "recognition", "edit_recognition")
-"""The terms of the energy by name, in the paper's order; see `jaxface.methods.pie.energy`."""
+"""The terms of the energy by name, in the order of equation 6, the last two those of equation 15;
+see `jaxface.methods.pie.energy`."""
 
 EDITING_TERMS = ("edit", "invariance", "edit_recognition")
 """Those that edit the portrait."""
@@ -273,10 +274,16 @@ PAPER = Settings(
     decay_rate=0.1,
     decay_steps=2000,
 )
-"""The synthesis term as published (sections 4.4 and 5)."""
+"""The synthesis term as published (sections 4.1, 4.4 and 5)."""
 
-PAPER_ALL = dataclasses.replace(PAPER, terms=TERMS, **published_editing_weights())
-"""All terms as published: about 10 minutes a portrait at 1024 on their V100."""
+PAPER_ALL = dataclasses.replace(
+    PAPER, terms=TERMS, groups=("pose",), landmarks="network", **published_editing_weights()
+)
+"""All terms as published: about 10 minutes a portrait at 1024 on a V100 (section 5).
+
+tau is one group that the user chooses (section 4); here it is the pose, as in Table 2 and in
+sequential editing (section 5.4). Landmarks are detected in the images (equation 10).
+"""
 
 EMBEDDED = Settings(
     l2_weight=1.0,

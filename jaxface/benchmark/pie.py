@@ -7,8 +7,8 @@ random weights, so nothing need be downloaded, and published widths unless small
 for.
 
 Tewari et al. 2020 state about 10 minutes a portrait for the 3000 iterations at 1024 px on a V100
-(section 5), hence 0.2 s an iteration. Theirs is one portrait at a time with the optimiser's update, which is a
-few operations on [L, 512] numbers.
+(section 5), hence 0.2 s an iteration. Theirs is one portrait at a time with the optimiser's update,
+which is a few operations on [L, 512] numbers.
 """
 
 import dataclasses

@@ -19,6 +19,8 @@ from jaxface.morphable.parameters import NUM_PARAMETERS, WIDTHS, group_width
 ALL, SIZE, ROWS, WIDTH = pie.PAPER_ALL, 1024, 18, 512
 LAYERS = dict(ALL.layers)
 FIRST, SECOND = pie.stages(ALL, ROWS)
+# Table 2: "the second term in Eq. 15", with its weight of 0.1, of Image2StyleGAN's edits.
+LOST = 275.40 / 0.1
 TIMES = {time.figure: time for time in PUBLISHED}
 
 PIE = [
@@ -34,6 +36,10 @@ PIE = [
     ("lambda_l2", "section 5", 1e-6, ALL.l2_weight / (3 * SIZE**2 * 127.5**2)),
     ("lambda_p", "section 5", 1e-6, ALL.perceptual_weight / 57.6**2),
     ("lambda_id", "section 5", 1.0, ALL.identity_weight / (ROWS * WIDTH)),
+    ("lambda_ph", "section 5", 0.001, ALL.photometric_weight / (0.21 * 256**2 * 127.5**2)),
+    ("lambda_lm", "section 5", 0.2, ALL.landmark_weight / (66 * 256**2)),
+    ("lambda_rw", "section 5", 0.1, ALL.recognition_weight / LOST),
+    ("lambda_rw^", "section 5", 0.1, ALL.edit_recognition_weight / LOST),
     ("lambda_e", "section 5", 10.0, ALL.edit_weight),
     ("lambda_inv", "section 5", 10.0, ALL.invariance_weight),
     ("layers of VGG-16", "section 4.1", {"conv1_1", "conv1_2", "conv3_2", "conv4_2"}, set(LAYERS)),

@@ -205,14 +205,17 @@ VGG_LAYERS = {"conv1_1": (1, 64), "conv1_2": (1, 64), "conv3_2": (4, 256), "conv
 """The layers of VGG-16 in phi (section 4.1): downsampling of the image, channels."""
 
 
-def published_weights() -> tuple[float, float, tuple[tuple[str, float], ...]]:
-    """The paper's weights of equation 7 in this library's units.
+_GREY_LEVELS = 127.5  # of 0..255, for one unit of images in [-1, 1]
 
-    lambda_l2 = lambda_p = 1e-6 (section 5; quoted without the paper at hand, so check them against
-    it before comparing numbers), in units that it does not name. They are read here as factors of
-    sums of squares, as the norms are written, over pixels of 0..255 at the paper's size of 1024
-    (phi at 256): with these the two terms are of one order. The losses of this library are means
-    over images in [-1, 1], so that they compare between resolutions; hence
+
+def published_weights() -> tuple[float, float, tuple[tuple[str, float], ...]]:
+    """The weights of equation 7 in this library's units.
+
+    lambda_l2 = lambda_p = 1e-6 (section 5) are factors of squared l2-norms, that is of sums of
+    squares (section 4.1). The text does not give the range of the pixels: 0..255 is taken, at the
+    paper's size of 1024 (phi at a quarter of it); with these the two terms are of one order. The
+    losses of this library are means over images in [-1, 1], so that they compare between
+    resolutions; hence
 
         l2:  lambda_l2 * 3 * 1024^2 * 127.5^2
         layer j:  lambda_p * N_j * 57.6^2
@@ -225,34 +228,41 @@ def published_weights() -> tuple[float, float, tuple[tuple[str, float], ...]]:
       l2_weight, perceptual_weight, layers.
     """
     lambda_l2, lambda_p = 1e-6, 1e-6
-    size, perceptual_size, grey_levels, vgg_unit = 1024, 256, 127.5, 57.6
+    size, perceptual_size, vgg_unit = 1024, 256, 57.6
     layers = tuple(
         (name, float(channels * (perceptual_size // stride) ** 2))
         for name, (stride, channels) in VGG_LAYERS.items()
     )
-    return lambda_l2 * 3 * size**2 * grey_levels**2, lambda_p * vgg_unit**2, layers
+    return lambda_l2 * 3 * size**2 * _GREY_LEVELS**2, lambda_p * vgg_unit**2, layers
 
 
 def published_editing_weights() -> dict[str, float]:
-    """The paper's weights of the other terms in this library's units, by field of `Settings`.
+    """The weights of the other terms in this library's units, by field of `Settings`.
 
     lambda_id = 1, lambda_ph = 0.001, lambda_lm = 0.2, lambda_e = lambda_inv = 10, lambda_rw =
-    lambda_r = 0.1 (section 5; quoted from memory, as are the units, which the paper does not name:
-    check them against it before comparing numbers). They are read as
+    lambda_rw^ = 0.1 (section 5) are factors of sums, too:
 
-    * identity: of the sum of squares over the 18 x 512 entries of w at 1024;
-    * photometric: of the squared RGB distance in grey levels of 0..255, averaged over the face, and
-      landmark: of the squared distance in pixels of MoFA's 240 x 240 input, averaged over the
-      landmarks. As sums, either would outweigh the synthesis term by orders of magnitude;
-    * recognition: of the squared distance of VGG-Face's features. Table 2 gives these a scale:
-      275.40 between portraits and Image2StyleGAN's edits of them, whose identity is lost. Here
-      embeddings have unit length, and that is taken for the squared distance 1, a cosine of 0.5.
+    * identity: of the squared l2-norm of 18 x 512 differences (equation 8): lambda_id * 18 * 512.
+    * photometric: of the squared l2-norm over all foreground pixels (equation 10):
+      lambda_ph * F * S^2 * 127.5^2.
+    * landmark: of the squared Frobenius norm of 66 x 2 differences (equation 10):
+      lambda_lm * 66 * S^2.
+    * recognition: of the squared norm of differences of VGG-Face's features (equation 14).
+
+    The text gives neither S, the side of the image in pixels where a face is compared, nor the
+    share F of it that the face covers. S is this library's `face_resolution`, 256; F = 0.21 is the
+    mean over 256 scenes of the embedded world, which are framed as FFHQ's portraits (standard
+    deviation 0.02).
+
+    Features have unit length here. Table 2 gives the paper's a scale: its recognition error, "the
+    second term in Eq. 15", lambda_rw^ with it, is 275.40 for Image2StyleGAN's edits, whose identity
+    is lost; that is taken for the squared distance 1 of unit vectors, a cosine of 0.5.
     """
-    grey_levels, side, lost = 127.5, 240, 275.40
+    rows, width, landmarks, side, share, lost = 18, 512, 66, 256, 0.21, 275.40 / 0.1
     return {
-        "identity_weight": 1.0 * 18 * 512,
-        "photometric_weight": 0.001 * grey_levels**2,
-        "landmark_weight": 0.2 * side**2,
+        "identity_weight": 1.0 * rows * width,
+        "photometric_weight": 0.001 * share * side**2 * _GREY_LEVELS**2,
+        "landmark_weight": 0.2 * landmarks * side**2,
         "edit_weight": 10.0,
         "invariance_weight": 10.0,
         "recognition_weight": 0.1 * lost,

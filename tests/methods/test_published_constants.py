@@ -7,6 +7,7 @@ in the papers' units, taken back out of this library's means.
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxface.benchmark import pie as pie_benchmark
@@ -118,5 +119,5 @@ def test_the_step_size_starts_anew_in_w_plus():
     for stage in (FIRST, SECOND):
         w = jnp.zeros(())
         update, _ = stage.optimizer.update(jnp.ones(()), stage.optimizer.init(w), w)
-        updates.append(float(update))
+        updates.append(np.asarray(update).item())
     assert updates[1] / updates[0] == pytest.approx(10 / 50)

@@ -77,12 +77,14 @@ class Settings:
         or glasses, and hardly adds to the distance over the face; None: all count in full.
       landmark_weight: lambda_lm, beside it, of the mean squared distance of the 66 landmarks, in
         units of the portrait's side.
-      edit_weight: lambda_e. invariance_weight: lambda_inv. recognition_weight: lambda_rw, of the
-      squared distance of embeddings of unit length. edit_recognition_weight: lambda_r, of the same
-      for the edited portrait. groups: the semantic groups tau, out of `EDITABLE_GROUPS`; terms are
-      means over them. groups_per_step: "one": each iteration of a portrait takes one of the groups,
-      drawn from its key; "all":
-        takes them all, at so many times the cost. The expectation is the same.
+      edit_weight: lambda_e.
+      invariance_weight: lambda_inv.
+      recognition_weight: lambda_rw, of the squared distance of features of unit length.
+      edit_recognition_weight: lambda_rw^, of the same for the edited portrait.
+      groups: the semantic groups tau, out of `EDITABLE_GROUPS`; terms are means over them. The
+        paper's inversions have one.
+      groups_per_step: "one": each iteration of a portrait takes one of the groups, drawn from its
+        key; "all": takes them all, at so many times the cost. The expectation is the same.
       truncation: psi of the sampled v.
       bank: 0: every iteration of a portrait samples a new v; else how many a bank holds that
         replace them, see `jaxface.methods.pie.draw_bank`.

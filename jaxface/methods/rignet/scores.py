@@ -1,10 +1,10 @@
 """What a RigNet's edits do to latents that it was not trained on, and how they look.
 
 Held-out latents come in pairs like those of training, without style mixing, and each takes the
-group's parameters of its partner as F reads them: what F does not see in pictures, single modes of
+group's parameters of its partner as F reads them: what F does not see in images, single modes of
 expression for instance, RigNet has not seen either. Where z begins with a scene's factors, the
 wanted face is known: the source's true parameters with the partner's true group, and so is its
-picture. Otherwise what F reads from the partner stands for the truth.
+image. Otherwise what F reads from the partner stands for the truth.
 """
 
 from collections.abc import Callable
@@ -60,9 +60,9 @@ class HeldOut(struct.PyTreeNode):
     true: FaceParameters
     """The true parameters; where they are unknown, `read`."""
     renders: jax.Array | None
-    """The true pictures of the edits, where the truth is known."""
+    """The true images of the edits, where the truth is known."""
     own_renders: jax.Array | None
-    """The true pictures of the latents themselves."""
+    """The true images of the latents themselves."""
 
 
 def held_out_latents(group: str, models: Models, words: np.ndarray, *, num_factors: int) -> HeldOut:
@@ -83,8 +83,8 @@ def held_out_latents(group: str, models: Models, words: np.ndarray, *, num_facto
         scenes, size = scene_from_gaussian(factors), models.generator.resolution
         true = scenes.face
         wanted = true.with_group(group, swap_pairs(true))
-        own_renders = _pictures(scenes, size)
-        renders = _pictures(Scene(wanted, scenes.nuisance), size)
+        own_renders = _renders(scenes, size)
+        renders = _renders(Scene(wanted, scenes.nuisance), size)
     return HeldOut(w_plus, images, read, true, renders, own_renders)
 
 
@@ -93,25 +93,25 @@ def edit_scores(group: str, models: Models, network: RigNet, held_out: HeldOut) 
 
     Returns:
       Errors of the group in the units of `jaxface.methods.mofa.parameter_errors` (landmarks: of the
-      wanted face with the group that was found): ``edit_*`` of the edits as F reads them,
+      wanted face with the estimated group): ``edit_*`` of the edits as F reads them,
       ``unedited_*`` of the latents as they were, ``best_*`` of the swap_pairs' own images, F's
       error. ``kept_*``: what F reads after the edit against what it read before, for all else,
       landmarks with the former group. Where renders are known, dB: ``edit_psnr`` and
-      ``unedited_psnr`` against the true picture of the edit, ``best_psnr`` of the latents against
+      ``unedited_psnr`` against the true image of the edit, ``best_psnr`` of the latents against
       their own.
     """
     edited = _edit(network, held_out.w_plus, swap_pairs(held_out.read).group(group))
-    images, found = observe_all(models, edited)
+    images, estimated = observe_all(models, edited)
     wanted = held_out.true.with_group(group, swap_pairs(held_out.true))
 
     def errors(name: str, of: FaceParameters) -> dict[str, float]:
         values = parameter_errors(wanted.with_group(group, of), wanted)
         return {f"{name}_{measure}": float(values[measure]) for measure in _MEASURES[group]}
 
-    kept = parameter_errors(found.with_group(group, held_out.read), held_out.read)
+    kept = parameter_errors(estimated.with_group(group, held_out.read), held_out.read)
     others = [name for name in kept if _FIELDS.get(name) not in SEMANTIC_GROUPS[group]]
     scores = (
-        errors("edit", found)
+        errors("edit", estimated)
         | errors("unedited", held_out.read)
         | errors("best", swap_pairs(held_out.read))
         | {f"kept_{name}": float(kept[name]) for name in others}
@@ -130,7 +130,7 @@ def edit_scores(group: str, models: Models, network: RigNet, held_out: HeldOut) 
 def edit_sheet(
     group: str, models: Models, held_out: HeldOut, *, rows: int = _ROWS, columns: int = _COLUMNS
 ) -> Callable[[RigNet], jax.Array]:
-    """network -> pictures [rows * columns, R, R, 3], row by row, fewer where the latents are few.
+    """network -> images [rows * columns, R, R, 3], row by row, fewer where the latents are few.
 
     The first row are latents that give the group's parameters, the first column those that take
     them; the corner is white.
@@ -153,5 +153,5 @@ def edit_sheet(
     return draw
 
 
-def _pictures(scenes: Scene, size: int) -> jax.Array:
+def _renders(scenes: Scene, size: int) -> jax.Array:
     return in_chunks(lambda part: render(part, size), scenes)

@@ -45,22 +45,25 @@ class RigNetSettings:
       group: pose, expression or illumination.
       steps: of `batch_size` latents, each of which is edited once.
       batch_size: even.
-      microbatches: equal parts of a batch, of whole pairs, whose gradients are taken one after the
-        other; see docs/training.md.
-      hidden: width of the code of a row of W+, see `RigNetConfig`. learning_rate: of Adam, at its
-      highest. warmup_steps: of its linear growth. reconstruction_weight: of the reconstruction
-      loss, in units of the variance of W. edit_weight: of the edit loss. consistency_weight: of the
-      consistency loss. photometric_weight: in L_render. landmark_weight: in L_render, of squared
-      distances in units of the image's side. occlusion_threshold_init: colour distance (of RGB in
-      [-1, 1]) beyond which a vertex counts as occluded,
-        at the first step.
+      microbatches: equal parts of a batch, of whole pairs, for gradient accumulation; see
+        docs/training.md.
+      hidden: width of the code of a row of W+, see `RigNetConfig`.
+      learning_rate: of Adam, at its highest.
+      warmup_steps: of its linear growth.
+      reconstruction_weight: of the reconstruction loss, in units of the variance of W.
+      edit_weight: of the edit loss.
+      consistency_weight: of the consistency loss.
+      photometric_weight: in L_render.
+      landmark_weight: in L_render, of squared distances in units of the image's side.
+      occlusion_threshold_init: colour distance (of RGB in [-1, 1]) beyond which a vertex counts as
+        occluded, at the first step.
       occluded: the same from the middle of the training on; geometric in between.
       mixing_probability: share of the latents whose rows from a random one onwards come from
         another (style mixing, Karras et al. 2019, section 3.1).
       num_factors: the first coordinates of z that are a scene's whitened factors, all `NUM_FACTORS`
         of them, in a generator of the embedded world: then scores compare with the true parameters.
         0: they are not known, scores compare with what F reads.
-      ema_half_life: half-life of the weights' average, in latents.
+      ema_half_life: half-life of the weights' EMA, in latents.
 
     Raises:
       ValueError: an odd batch, another number of factors, a share outside 0 to 1.
@@ -120,10 +123,10 @@ def rig_losses(
     landmarks = project_landmarks(models.face.landmarks, faces, images.shape[1])
     own = faces.group(group)
     unchanged = network(w_plus, own) - w_plus
-    _, found = synthesize_and_reconstruct(models, network(w_plus, swap_pairs(own)))
+    _, estimated = synthesize_and_reconstruct(models, network(w_plus, swap_pairs(own)))
 
     wanted_images, wanted_faces, wanted_landmarks = swap_pairs((images, faces, landmarks))
-    drawn = [wanted_faces.with_group(group, found), found.with_group(group, faces)]
+    drawn = [wanted_faces.with_group(group, estimated), estimated.with_group(group, faces)]
     # Both renderings at once: half of the program to compile.
     distances = mofa.render_terms(
         models.face,
@@ -216,7 +219,7 @@ def _units(group: str, models: Models, key: jax.Array) -> tuple[jax.Array, jax.A
     scales = []
     for field in SEMANTIC_GROUPS[group]:
         variance = jnp.mean(jnp.var(getattr(faces, field), axis=0))
-        # A reader that always says the same leaves nothing to scale by.
+        # A constant estimate leaves nothing to scale by.
         scale = jnp.where(variance > 0, jnp.sqrt(variance), 1.0)
         scales.append(jnp.full((WIDTHS[field],), scale))
     return jnp.mean(faces.group(group), axis=0), jnp.concatenate(scales)
@@ -238,7 +241,7 @@ def recipe(
     """The whole training, see `jaxface.training.recipe`.
 
     Reads the roles ``generator`` and ``reconstruction``, begins with ``rignet_<group>`` where it is
-    given. Scores and pictures: `jaxface.methods.rignet.scores`, of the average.
+    given. Scores and images: `jaxface.methods.rignet.scores`, of the EMA.
 
     Raises:
       UsageError: a network is missing or does not fit, or the held-out latents are no pairs.

@@ -21,7 +21,7 @@ tau's, I_theta and L_theta the rendered face and its 66 landmarks. phi are featu
 conv1_1, conv1_2, conv3_2 and conv4_2 (section 4.1), psi those of a face recognition network: the
 paper's is VGG-Face (section 4.3), here it is `Settings.psi`'s.
 
-The paper's norms are sums; all terms here are means, and `published_weights` and
+The paper writes norms, that is sums; all terms here are means, and `published_weights` and
 `published_editing_weights` convert.
 
 I and I_v do not change with w, so they are read once (`Targets`, `FaceEstimate`), and l has no

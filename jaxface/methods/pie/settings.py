@@ -242,29 +242,29 @@ def published_editing_weights() -> dict[str, float]:
     """The weights of the other terms in this library's units, by field of `Settings`.
 
     lambda_id = 1, lambda_ph = 0.001, lambda_lm = 0.2, lambda_e = lambda_inv = 10, lambda_rw =
-    lambda_rw^ = 0.1 (section 5) are factors of sums, too:
+    lambda_rw^ = 0.1 (section 5), as factors
 
-    * identity: of the squared l2-norm of 18 x 512 differences (equation 8): lambda_id * 18 * 512.
-    * photometric: of the squared l2-norm over all foreground pixels (equation 10):
-      lambda_ph * F * S^2 * 127.5^2.
-    * landmark: of the squared Frobenius norm of 66 x 2 differences (equation 10):
-      lambda_lm * 66 * S^2.
+    * identity: of the squared l2-norm of 18 x 512 differences (equation 8): lambda_id * 18 * 512;
+    * photometric: of the mean squared RGB distance over the face, in grey levels of 0..255:
+      lambda_ph * 127.5^2;
+    * landmark: of the mean squared distance of the landmarks, in pixels of an image of side S:
+      lambda_lm * S^2;
     * recognition: of the squared norm of differences of VGG-Face's features (equation 14).
 
-    The text gives neither S, the side of the image in pixels where a face is compared, nor the
-    share F of it that the face covers. S is this library's `face_resolution`, 256; F = 0.21 is the
-    mean over 256 scenes of the embedded world, which are framed as FFHQ's portraits (standard
-    deviation 0.02).
+    Equation 10 writes the photometric and the landmark term as norms over all foreground pixels and
+    all landmarks. As sums they do not fit Table 2, where the terms that have them leave the PSNR at
+    30.15 dB: docs/pie.md has the measurement. The text gives no S; it is this library's
+    `face_resolution`, 256.
 
     Features have unit length here. Table 2 gives the paper's a scale: its recognition error, "the
     second term in Eq. 15", lambda_rw^ with it, is 275.40 for Image2StyleGAN's edits, whose identity
     is lost; that is taken for the squared distance 1 of unit vectors, a cosine of 0.5.
     """
-    rows, width, landmarks, side, share, lost = 18, 512, 66, 256, 0.21, 275.40 / 0.1
+    rows, width, side, lost = 18, 512, 256, 275.40 / 0.1
     return {
         "identity_weight": 1.0 * rows * width,
-        "photometric_weight": 0.001 * share * side**2 * _GREY_LEVELS**2,
-        "landmark_weight": 0.2 * landmarks * side**2,
+        "photometric_weight": 0.001 * _GREY_LEVELS**2,
+        "landmark_weight": 0.2 * side**2,
         "edit_weight": 10.0,
         "invariance_weight": 10.0,
         "recognition_weight": 0.1 * lost,

@@ -6,9 +6,9 @@ and a sampled v, synthesised and read without a gradient, unless a bank replaces
 random weights, so nothing need be downloaded, and published widths unless smaller ones are asked
 for.
 
-Tewari et al. 2020 state about 10 minutes a portrait for the 3000 iterations at 1024 px on a V100,
-hence 0.2 s an iteration. Theirs is one portrait at a time with the optimiser's update, which is a
-few operations on [L, 512] numbers.
+Tewari et al. 2020 state about 10 minutes a portrait for the 3000 iterations at 1024 px on a V100
+(section 5), hence 0.2 s an iteration. Theirs is one portrait at a time with the optimiser's update,
+which is a few operations on [L, 512] numbers.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ from jaxface.weights import build_network
 ITERATIONS = pie.PAPER_ALL.w_steps + pie.PAPER_ALL.w_plus_steps
 
 PAPER_SECONDS = 0.2
-"""An iteration of one portrait at 1024 px on a V100 (section 4.4: 3000 in about 10 minutes)."""
+"""An iteration of one portrait at 1024 px on a V100 (section 5: 3000 in about 10 minutes)."""
 
 _SMALL_IRSE = IRSEConfig((8, 8, 16, 16), (1, 1, 1, 1), embedding_dim=64, resolution=32)
 
@@ -85,9 +85,14 @@ class PIEProblem(Problem):
         return {name: getattr(self, name) for name in names}
 
     def settings(self) -> pie.Settings:
-        """The published energy."""
+        """The published energy, over all groups and with landmarks of the face model."""
         return dataclasses.replace(
-            pie.PAPER_ALL, groups_per_step=self.edits, bank=self.bank, dtype=self.dtype
+            pie.PAPER_ALL,
+            groups=tuple(EDITABLE_GROUPS),
+            groups_per_step=self.edits,
+            landmarks="model",
+            bank=self.bank,
+            dtype=self.dtype,
         )
 
 

@@ -16,8 +16,8 @@ def angular_margin_loss(
     """Cross-entropy of s cos(theta_j), with s cos(theta_y + m) for the right class: equation 3.
 
     The paper's formula rises again where theta_y + m passes pi; as in the reference implementation
-    (``deepinsight/insightface``, quoted from memory) it goes on there as cos(theta_y) - m sin(m),
-    which falls all the way.
+    (``recognition/arcface_torch/losses.py`` of deepinsight/insightface) it continues there as
+    cos(theta_y) - m sin(m), which falls all the way.
 
     Args:
       embeddings: [N, D], of any length.

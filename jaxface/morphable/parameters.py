@@ -38,7 +38,8 @@ SEMANTIC_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "illumination": ("illumination",),
     }
 )
-"""What PIE calls semantic parameters, as the fields they are made of."""
+"""Groups of parameters as the fields they are made of. PIE's tau is a pose (there the rotation
+alone), an expression or an illumination (section 4); identity is what edits keep."""
 
 
 def group_width(group: str) -> int:

@@ -113,7 +113,7 @@ def photometric_energy(
 def photometric_square(
     model: FaceModel, face: FaceParameters, images: Array, occluded: ArrayLike | None = None
 ) -> Array:
-    """Mean squared RGB distance between visible vertices and pictures, [N]: PIE's norm.
+    """Mean squared RGB distance between visible vertices and images, [N]: PIE's equation 10.
 
     Args:
         model: what `region_model` gives, or another.

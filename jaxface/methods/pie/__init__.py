@@ -1,24 +1,43 @@
 """PIE: Portrait Image Embedding for Semantic Control (Tewari et al., ACM TOG 39(6), 2020).
 
-A portrait I is embedded as the latent w whose image I_w minimises an energy (equation 6), first in
+A portrait I is inverted to the latent w whose image I_w minimises an energy (equation 6), first in
 W, then in W+ (section 4.4). `settings` holds the weights and the schedule, `energy` the terms,
 `sampling` what they are expectations over, `networks` what they need of a suite, `inversion` the
-optimisation, and `editing` what is done with a latent afterwards.
+optimisation, and `editing` what is done with a latent afterwards. All numbers of equations,
+sections and tables are the paper's.
 
-What the paper leaves open, and what is chosen here:
+What its text settles, and `PAPER_ALL` follows:
 
-* The range of the pixels and whether a norm is a sum: see `published_weights`.
-* The filter that downsamples I before phi: a box average.
+* An inversion has one group tau, which the user chooses (section 4); the paper evaluates the pose
+  (Table 2) and edits the other groups from there (section 5.4).
+* Every iteration samples another v (section 4.4).
+* theta_w is read from I_w (equation 5). In equations 8 to 13 it is a function of the variable w,
+  so it passes on a gradient.
+* The edited face keeps v's parameters but for tau (equation 11); the face of the invariance term
+  has the edit's parameters, with tau read from I (equation 13).
+* The landmarks of I and I_v are detected in the images (equation 10).
+* Each stage has a starting step size of its own (section 5), so the decay starts anew in W+.
+
+What it leaves open, and what is chosen here:
+
+* The range of the pixels, the size at which a face is compared and the unit of its landmarks: see
+  `published_weights` and `published_editing_weights`.
+* The filter that downsamples I by 4 before phi: a box average.
+* Where the optimisation starts in W: the mean latent. rho and epsilon of Adadelta: its author's.
 * The generator's noise inputs: its stored maps, so that w alone explains the portrait.
-* The distribution of v: mapping(z), without truncation unless the settings say so, one new v for
-  each iteration of each portrait. How many of the groups tau an iteration edits: one of them, drawn
-  anew, or all; the terms are means over the groups either way.
-* Which tau the invariance term's face has: that read from I. What theta_w is read from: I_w, with
-  its gradient.
-* The norms of l: means over the face model's visible vertices and over the landmarks. The landmarks
-  of I and I_v: those of the face model with what is read from them, or a landmark network's.
-* Whether the step size starts anew in W+: it does, at its own starting value, and decays by its own
-  count of steps.
+* The distribution of v, left to StyleRig: mapping(z), without truncation unless the settings say
+  so.
+* How an inversion for several groups would sample them, which the paper does not do: one of the
+  groups in each iteration, drawn anew, or all; the terms are means over the groups either way.
+
+What differs:
+
+* The generator is StyleGAN2, not StyleGAN.
+* tau of the pose is rotation and translation, as RigNet's pose; the paper's is the rotation.
+* The landmarks are a network's, not those of the tracker of Saragih et al. (2011); with `landmarks`
+  "model", those of the face model with what is read from the image.
+* The norm over the face is taken at the model's visible vertices, not at all its pixels.
+* psi's features have unit length.
 """
 
 from jaxface.latents import interpolate

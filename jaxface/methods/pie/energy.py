@@ -2,26 +2,30 @@
 
     E(w) = E_syn(w) + E_id(w) + E_edit(w) + E_inv(w) + E_recog(w)
 
-with (equations 7 to 15; numbered in the paper's order, without the paper at hand)
+with (sections 4.1 to 4.3, equations 7 to 15)
 
     E_syn(w)   = lambda_l2 |I - I_w|^2 + lambda_p |phi(I) - phi(I_w)|^2                      (7)
     E_id(w)    = lambda_id |w - RigNet(w, theta_w^tau)|^2                                    (8)
-    I_v        = I([theta_v^-tau, theta_w^^tau])  for every v, if an edit does what it says  (9)
+    I_v        = I([theta_v^-tau, theta_w^^tau])  for every v, if tau is edited as asked     (9)
     l(I', th)  = lambda_ph |I' - I_th|^2_face + lambda_lm |L_I' - L_th|^2                    (10)
     E_edit(w)  = lambda_e E_v[ l(I_v, [theta_v^-tau, theta_w^^tau]) ]                        (11)
-    I          = I([theta_w^^-tau, theta_I^tau])  for every v, if it does nothing else       (12)
+    I          = I([theta_w^^-tau, theta_I^tau])  for every v, if nothing else is edited     (12)
     E_inv(w)   = lambda_inv E_v[ l(I, [theta_w^^-tau, theta_I^tau]) ]                        (13)
     l_recog(I, w) = |psi(I) - psi(I_w)|^2                                                    (14)
     E_recog(w) = lambda_rw l_recog(I, w) + lambda_r E_v[ l_recog(I, w^) ]                    (15)
 
-v is any latent of the generator; w^ = RigNet(w, theta_v^tau) is the portrait with v's semantic
-group tau: pose, expression or illumination. I_w is the generator's image of w, theta_w what the
-face reconstruction reads from it, theta^-tau all parameters but tau's, I_theta and L_theta the face
-model's drawing and its 66 landmarks; phi are features of VGG-16 at conv1_1, conv1_2, conv3_2 and
-conv4_2, psi of a face recognition network: the paper's is VGG-Face, here it is `Settings.psi`'s.
+v is a sampled latent of the generator; w^ = RigNet(w, theta_v^tau) is the portrait with v's
+semantic group tau: pose, expression or illumination. I_w is the generator's image of w, theta_w
+what the face reconstruction network reads from it (equation 5), theta^-tau all parameters but
+tau's, I_theta and L_theta the rendered face and its 66 landmarks. phi are features of VGG-16 at
+conv1_1, conv1_2, conv3_2 and conv4_2 (section 4.1), psi those of a face recognition network: the
+paper's is VGG-Face (section 4.3), here it is `Settings.psi`'s.
+
+The paper writes norms, that is sums; all terms here are means, and `published_weights` and
+`published_editing_weights` convert.
 
 I and I_v do not change with w, so they are read once (`Targets`, `FaceEstimate`), and l has no
-gradient to pass to a picture: only theta_w^ carries one.
+gradient with respect to an image: only theta_w^ carries one.
 """
 
 from typing import Any, NamedTuple
@@ -40,7 +44,7 @@ from jaxface.morphable.photometric import photometric_square
 
 
 class Targets(NamedTuple):
-    """What stays the same while portraits are embedded; None where no chosen term needs it.
+    """What stays the same during an inversion; None where no chosen term needs it.
 
     Attributes:
       images: I, [N, R, R, 3] in [-1, 1].
@@ -57,7 +61,7 @@ class Targets(NamedTuple):
     coarse: Any = None
 
     def at_w_resolution(self) -> "Targets":
-        """The same, to be compared with pictures of `Settings.w_resolution`."""
+        """The same, to be compared with images of `Settings.w_resolution`."""
         return self._replace(images=self.coarse.images, features=self.coarse.features)
 
 
@@ -67,7 +71,7 @@ class Renderings(NamedTuple):
     Attributes:
       images: I_w, and beside it each I_w^: [N, 1 + E, R, R, 3].
       tau: the groups of the edits, and of the identity term, [N, E, G].
-      v: `FaceEstimate` of the N pictures that the edits have tau from, None if no term edits.
+      v: `FaceEstimate` of the N images that the edits have tau from, None if no term edits.
     """
 
     images: jax.Array
@@ -121,16 +125,16 @@ def evaluate(
     The targets are of the same `resolution`. One synthesis draws a portrait and its edits; one pass
     of each network reads them.
     """
-    chosen, found = settings.terms, {}
-    pictures = synthesize(settings, w, networks, keys, noise, resolution)
+    chosen, values = settings.terms, {}
+    renderings = synthesize(settings, w, networks, keys, noise, resolution)
     if "synthesis" in chosen:
-        found |= synthesis_terms(settings, pictures.images[:, 0], networks, targets)
+        values |= synthesis_terms(settings, renderings.images[:, 0], networks, targets)
     if {"identity", "edit", "invariance"} & set(chosen):
-        found |= parameter_terms(settings, w, pictures, networks, targets)
+        values |= parameter_terms(settings, w, renderings, networks, targets)
     if "recognition" in chosen or "edit_recognition" in chosen:
-        found |= recognition_terms(settings, pictures, networks, targets)
-    weighted = [getattr(settings, f"{name}_weight") * term for name, term in found.items()]
-    return jnp.sum(jnp.stack(weighted), axis=0), found, pictures.images[:, 0]
+        values |= recognition_terms(settings, renderings, networks, targets)
+    weighted = [getattr(settings, f"{name}_weight") * term for name, term in values.items()]
+    return jnp.sum(jnp.stack(weighted), axis=0), values, renderings.images[:, 0]
 
 
 def synthesize(
@@ -166,35 +170,36 @@ def synthesis_terms(
 
 
 def parameter_terms(
-    settings: Settings, w: jax.Array, pictures: Renderings, networks: Networks, targets: Targets
+    settings: Settings, w: jax.Array, renderings: Renderings, networks: Networks, targets: Targets
 ) -> dict[str, jax.Array]:
     """Equations 8, 11 and 13, those that are chosen: [N] without their weights."""
-    chosen, v, tau, found = settings.terms, pictures.v, pictures.tau, {}
-    wanted = pictures.images if "identity" in chosen else pictures.images[:, 1:]
+    chosen, v, tau, values = settings.terms, renderings.v, renderings.tau, {}
+    wanted = renderings.images if "identity" in chosen else renderings.images[:, 1:]
     theta = theta_of(settings, networks, _flat(wanted)).reshape(*wanted.shape[:2], -1)
     if "identity" in chosen:  # theta_w comes first
         again = rig(settings, networks, w, theta[:, 0], tau)
-        found["identity"] = jnp.mean(jnp.square(w[:, None] - again), axis=(1, 2, 3))
+        values["identity"] = jnp.mean(jnp.square(w[:, None] - again), axis=(1, 2, 3))
         theta = theta[:, 1:]
     if "edit" in chosen:
         mixed = mix(settings, v.theta[:, None], theta, tau)
-        found["edit"] = face_distance(settings, networks, v, mixed)
+        values["edit"] = face_distance(settings, networks, v, mixed)
     if "invariance" in chosen:
         mixed = mix(settings, theta, targets.reading.theta[:, None], tau)
-        found["invariance"] = face_distance(settings, networks, targets.reading, mixed)
-    return found
+        values["invariance"] = face_distance(settings, networks, targets.reading, mixed)
+    return values
 
 
 def face_distance(
     settings: Settings, networks: Networks, reading: FaceEstimate, theta: jax.Array
 ) -> jax.Array:
-    """l, equation 10, of pictures and E faces each, averaged over these.
+    """l, equation 10, of images and E faces each, averaged over these.
 
-    The norm over the face is taken at the model's visible vertices, as MoFA does (Tewari et al.
-    2017), and both norms are means: see `Settings`, also for what lies before a face.
+    The paper's norm over the face is that of all foreground pixels of the rendered face. Here it is
+    taken at the model's visible vertices, as MoFA does (Tewari et al. 2017), and both norms are
+    means: see `Settings`, also for what occludes a face.
 
     Args:
-      reading: of N pictures I'.
+      reading: of N images I'.
       theta: [N, E, 257].
 
     Returns:
@@ -211,23 +216,24 @@ def face_distance(
 
 
 def recognition_terms(
-    settings: Settings, pictures: Renderings, networks: Networks, targets: Targets
+    settings: Settings, renderings: Renderings, networks: Networks, targets: Targets
 ) -> dict[str, jax.Array]:
     """Equation 14 of I_w, and of each I_w^ on average: those that are chosen, without weights.
 
-    Embeddings are taken at unit length, where the squared distance is twice one minus the cosine.
+    Features are taken at unit length, where the squared distance is twice one minus the cosine; the
+    paper does not normalise them.
     """
     first = 0 if "recognition" in settings.terms else 1
     last = None if "edit_recognition" in settings.terms else 1
-    wanted = pictures.images[:, first:last]
+    wanted = renderings.images[:, first:last]
     targets_of_each = jnp.repeat(targets.embedding, wanted.shape[1], axis=0)
     distance = 2 * identity.distance(psi(settings, networks, _flat(wanted)), targets_of_each)
-    distance, found = distance.reshape(wanted.shape[:2]), {}
+    distance, values = distance.reshape(wanted.shape[:2]), {}
     if "recognition" in settings.terms:
-        found["recognition"] = distance[:, 0]
+        values["recognition"] = distance[:, 0]
     if "edit_recognition" in settings.terms:
-        found["edit_recognition"] = jnp.mean(distance[:, 1 - first :], axis=1)
-    return found
+        values["edit_recognition"] = jnp.mean(distance[:, 1 - first :], axis=1)
+    return values
 
 
 def to_w_plus(w: jax.Array, num_ws: int) -> jax.Array:

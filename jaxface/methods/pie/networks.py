@@ -16,11 +16,11 @@ from jaxface.suite import Suite
 
 
 class FaceEstimate(NamedTuple):
-    """What is known of N pictures I' that a face is compared with.
+    """What is known of N images I' that a face is compared with.
 
     Attributes:
       images: I' at the resolution of the comparison, [N, R', R', 3] in [-1, 1].
-      landmarks: L_I', [N, 66, 2], in units of the picture's side.
+      landmarks: L_I', [N, 66, 2], in units of the image's side.
       theta: the parameters read from I', [N, 257].
     """
 
@@ -30,7 +30,7 @@ class FaceEstimate(NamedTuple):
 
 
 class Bank(NamedTuple):
-    """M latents v whose pictures were read beforehand.
+    """M latents v whose images were read beforehand.
 
     Attributes:
       w_plus: v, [M, L, w_dim].
@@ -68,27 +68,27 @@ class Networks(NamedTuple):
 
 
 def theta_of(settings: Settings, networks: Networks, images: jax.Array) -> jax.Array:
-    """The face parameters that are read from pictures [N, R, R, 3]: [N, 257]."""
+    """The face parameters that are read from images [N, R, R, 3] (equation 5): [N, 257]."""
     return networks.reconstruction(images.astype(settings.dtype)).astype(jnp.float32)
 
 
 def psi(settings: Settings, networks: Networks, images: jax.Array) -> jax.Array:
-    """The recognition network's embeddings of pictures [N, R, R, 3]: [N, D], of any length."""
+    """The recognition features of images [N, R, R, 3] (section 4.3): [N, D], of any length."""
     images = images.astype(settings.dtype)
     return portrait_embeddings(networks.recognition, images).astype(jnp.float32)
 
 
 def phi(settings: Settings, networks: Networks, images: jax.Array) -> perceptual.Features:
-    """The features of equation 7 of pictures [N, R, R, 3]: {layer: [N, h, w, channels]}."""
+    """The features of equation 7 of images [N, R, R, 3]: {layer: [N, h, w, channels]}."""
     # Averaged down before it is rounded.
     images = perceptual.downsample(images, settings.perceptual_resolution)
-    found = perceptual.features(
+    values = perceptual.features(
         networks.perceptual,
         images.astype(settings.dtype),
         [name for name, _ in settings.layers],
         resolution=settings.perceptual_resolution,
     )
-    return jax.tree.map(lambda x: x.astype(jnp.float32), found)
+    return jax.tree.map(lambda x: x.astype(jnp.float32), values)
 
 
 def required_roles(settings: Settings) -> dict[str, str]:
@@ -120,7 +120,7 @@ def networks_of(
 
     Raises:
       SuiteError: the suite lacks one; the message names the role and the term. Or its generator has
-        no picture of `settings.w_resolution`.
+        no image of `settings.w_resolution`.
       ValueError: the bank is not of the size that the settings give.
     """
     size = 0 if bank is None else len(bank.w_plus)
@@ -132,14 +132,14 @@ def networks_of(
         )
     _check_w_resolution(settings, suite)
     roles = required_roles(settings)
-    found = {role: _network(suite, role, term) for role, term in roles.items()}
+    chosen = {role: _network(suite, role, term) for role, term in roles.items()}
     if settings.dtype != "float32":
-        found["generator"] = found["generator"].computing_in(settings.dtype)
-    rignets = {group: found.pop(f"rignet_{group}", None) for group in settings.groups}
-    recognition = found.pop(settings.psi, None)
-    reads = "reconstruction" in found
+        chosen["generator"] = chosen["generator"].computing_in(settings.dtype)
+    rignets = {group: chosen.pop(f"rignet_{group}", None) for group in settings.groups}
+    recognition = chosen.pop(settings.psi, None)
+    reads = "reconstruction" in chosen
     return Networks(
-        **found,
+        **chosen,
         recognition=recognition,
         rignets=rignets if reads else None,
         models=(models or _face_models(suite)) if reads else None,
@@ -160,7 +160,7 @@ def _check_w_resolution(settings: Settings, suite: Suite) -> None:
         raise SuiteError(
             f"suite {suite.name!r}: expected a w_resolution of {lower}, below the generator's and "
             f"large enough for the layers of phi, and a 'skip' generator, whose lower resolutions "
-            f"are pictures; got {wanted} and {config.architecture!r}"
+            f"are images; got {wanted} and {config.architecture!r}"
         )
 
 

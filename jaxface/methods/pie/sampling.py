@@ -1,6 +1,8 @@
 """The expectations of PIE's energy: sampled latents v, and semantic groups tau.
 
-A portrait's samples come from its own key of the step, so they do not depend on its batch.
+The paper samples another v in every iteration (section 4.4) and has one tau for an inversion
+(section 4). A portrait's samples come from its own key of the step, so they do not depend on its
+batch.
 """
 
 import functools
@@ -23,7 +25,7 @@ _DRAWN_AT_ONCE = 8  # latents of a bank; bounds its memory
 
 
 def estimate(settings: Settings, networks: Networks, images: jax.Array) -> FaceEstimate:
-    """Reads pictures [N, R, R, 3] that do not change: see `FaceEstimate`."""
+    """Reads images [N, R, R, 3] that do not change: see `FaceEstimate`."""
     theta = theta_of(settings, networks, images)
     if settings.landmarks == "network":
         landmarks = networks.landmarks(images.astype(settings.dtype)) / images.shape[1]
@@ -62,7 +64,7 @@ def draw_bank(
     Latent i depends on the key and i alone.
 
     Args:
-      suite: has a generator, face reconstruction and what else the settings need to read pictures.
+      suite: has a generator, face reconstruction and what else the settings need to read images.
       settings: those of `invert`; `bank` >= 1.
       key: typed, scalar.
       models: of the face; None: the embedded world's.

@@ -1,4 +1,4 @@
-"""How PIE embeds a portrait: terms, weights, optimisers, schedule, and the published choices."""
+"""How PIE inverts a portrait: terms, weights, optimisers, schedule, and the published choices."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,7 +15,10 @@ from jaxface.suite import Suite
 
 @dataclasses.dataclass(frozen=True)
 class Adadelta:
-    """Adadelta with its author's constants (Zeiler 2012, section 4.1). PIE's optimiser."""
+    """PIE's optimiser (section 4.4), with the constants of its author's experiments.
+
+    PIE gives the step sizes and neither rho nor epsilon; these are Zeiler's (2012).
+    """
 
     rho: float = 0.95
     eps: float = 1e-6
@@ -39,7 +42,8 @@ class Adam:
 
 
 TERMS = ("synthesis", "identity", "edit", "invariance", "recognition", "edit_recognition")
-"""The terms of the energy by name, in the paper's order; see `jaxface.methods.pie.energy`."""
+"""The terms of the energy by name, in the order of equation 6, the last two those of equation 15;
+see `jaxface.methods.pie.energy`."""
 
 EDITING_TERMS = ("edit", "invariance", "edit_recognition")
 """Those that edit the portrait."""
@@ -47,7 +51,7 @@ EDITING_TERMS = ("edit", "invariance", "edit_recognition")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a portrait is embedded. Hashable: equal settings share compiled programs.
+    """How a portrait is inverted. Hashable: equal settings share compiled programs.
 
     Attributes:
       l2_weight: of the mean squared difference of images in [-1, 1].
@@ -59,14 +63,15 @@ class Settings:
       noise: "const": the generator's stored maps; "none"; "random": new ones at every step, from
         the item's key.
       optimizer: `Adadelta` or `Adam`.
-      w_steps: iterations in W; 0 starts in W+ (the paper's "direct" ablation).
+      w_steps: iterations in W; 0 starts in W+ (Table 2's "direct opt.").
       w_step_size: at the first of them.
       w_resolution: what the portrait and its edits are drawn at and compared at in W; None: the
         generator's. Not the paper's: a lower one makes those steps cheaper, and needs a `skip`
-        generator, whose RGB outputs up to there are a picture. The stage in W+ refines in full.
+        generator, whose RGB outputs up to there are an image. The stage in W+ refines in full.
       w_plus_steps: iterations in W+; 0 ends in W.
       w_plus_step_size: at the first of them.
-      decay_rate: the step size is multiplied by it, exponentially, every `decay_steps` iterations.
+      decay_rate: the step size is multiplied by it, exponentially, every `decay_steps` iterations
+        of a stage.
       decay_steps: see `decay_rate`.
       stop_below: a portrait whose energy is below this leaves the stage; None: never.
       terms: which of `TERMS` the energy has. The weights of the others are of no effect.
@@ -79,9 +84,10 @@ class Settings:
         units of the portrait's side.
       edit_weight: lambda_e.
       invariance_weight: lambda_inv.
-      recognition_weight: lambda_rw, of the squared distance of embeddings of unit length.
-      edit_recognition_weight: lambda_r, of the same for the edited portrait.
-      groups: the semantic groups tau, out of `EDITABLE_GROUPS`; terms are means over them.
+      recognition_weight: lambda_rw, of the squared distance of features of unit length.
+      edit_recognition_weight: lambda_rw^, of the same for the edited portrait.
+      groups: the semantic groups tau, out of `EDITABLE_GROUPS`; terms are means over them. The
+        paper's inversions have one.
       groups_per_step: "one": each iteration of a portrait takes one of the groups, drawn from its
         key; "all": takes them all, at so many times the cost. The expectation is the same.
       truncation: psi of the sampled v.
@@ -91,8 +97,8 @@ class Settings:
         them.
       landmarks: where the landmarks of the portrait and of v's image come from: "model": the face
         model with the parameters that the reconstruction network reads; "network": the suite's
-        landmark network.
-      dtype: what the generator and the networks that read pictures compute in. Weights, latents,
+        landmark network. The paper detects them in the image (equation 10).
+      dtype: what the generator and the networks that read images compute in. Weights, latents,
         styles, demodulation, the sum of the RGB outputs, what networks read, losses and the
         optimiser are float32. With "float32" a generator whose own configuration reduces some
         resolutions (a converted one) does so.
@@ -228,7 +234,10 @@ def ablate(settings: Settings, *terms: str) -> Settings:
 
 
 def without_w_stage(settings: Settings) -> Settings:
-    """The paper's "direct" ablation: all iterations in W+, from the mean latent, at W+'s steps."""
+    """Table 2's "direct opt.": all iterations in W+, from the mean latent, at W+'s step sizes.
+
+    The paper gives no schedule for it; the number of iterations is kept.
+    """
     return dataclasses.replace(
         settings,
         w_steps=0,
@@ -238,17 +247,20 @@ def without_w_stage(settings: Settings) -> Settings:
 
 
 VGG_LAYERS = {"conv1_1": (1, 64), "conv1_2": (1, 64), "conv3_2": (4, 256), "conv4_2": (8, 512)}
-"""The layers of phi (section 4.1): downsampling of the image, channels."""
+"""The layers of VGG-16 in phi (section 4.1): downsampling of the image, channels."""
+
+
+_GREY_LEVELS = 127.5  # of 0..255, for one unit of images in [-1, 1]
 
 
 def published_weights() -> tuple[float, float, tuple[tuple[str, float], ...]]:
-    """The paper's weights of equation 7 in this library's units.
+    """The weights of equation 7 in this library's units.
 
-    lambda_l2 = lambda_p = 1e-6 (section 5; quoted without the paper at hand, so check them against
-    it before comparing numbers), in units that it does not name. They are read here as factors of
-    sums of squares, as the norms are written, over pixels of 0..255 at the paper's size of 1024
-    (phi at 256): with these the two terms are of one order. The losses of this library are means
-    over images in [-1, 1], so that they compare between resolutions; hence
+    lambda_l2 = lambda_p = 1e-6 (section 5) are factors of squared l2-norms, that is of sums of
+    squares (section 4.1). The text does not give the range of the pixels: 0..255 is taken, at the
+    paper's size of 1024 (phi at a quarter of it); with these the two terms are of one order. The
+    losses of this library are means over images in [-1, 1], so that they compare between
+    resolutions; hence
 
         l2:  lambda_l2 * 3 * 1024^2 * 127.5^2
         layer j:  lambda_p * N_j * 57.6^2
@@ -261,33 +273,40 @@ def published_weights() -> tuple[float, float, tuple[tuple[str, float], ...]]:
       l2_weight, perceptual_weight, layers.
     """
     lambda_l2, lambda_p = 1e-6, 1e-6
-    size, perceptual_size, grey_levels, vgg_unit = 1024, 256, 127.5, 57.6
+    size, perceptual_size, vgg_unit = 1024, 256, 57.6
     layers = tuple(
         (name, float(channels * (perceptual_size // stride) ** 2))
         for name, (stride, channels) in VGG_LAYERS.items()
     )
-    return lambda_l2 * 3 * size**2 * grey_levels**2, lambda_p * vgg_unit**2, layers
+    return lambda_l2 * 3 * size**2 * _GREY_LEVELS**2, lambda_p * vgg_unit**2, layers
 
 
 def published_editing_weights() -> dict[str, float]:
-    """The paper's weights of the other terms in this library's units, by field of `Settings`.
+    """The weights of the other terms in this library's units, by field of `Settings`.
 
     lambda_id = 1, lambda_ph = 0.001, lambda_lm = 0.2, lambda_e = lambda_inv = 10, lambda_rw =
-    lambda_r = 0.1 (section 5; quoted from memory, as are the units, which the paper does not name:
-    check them against it before comparing numbers). They are read as
+    lambda_rw^ = 0.1 (section 5), as factors
 
-    * identity: of the sum of squares over the 18 x 512 entries of w at 1024;
-    * photometric: of the squared RGB distance in grey levels of 0..255, averaged over the face, and
-      landmark: of the squared distance in pixels of MoFA's 240 x 240 input, averaged over the
-      landmarks. As sums, either would outweigh the synthesis term by orders of magnitude;
-    * recognition: of the squared distance of VGG-Face's features. Table 2 gives these a scale:
-      275.40 between portraits and Image2StyleGAN's edits of them, whose identity is lost. Here
-      embeddings have unit length, and that is taken for the squared distance 1, a cosine of 0.5.
+    * identity: of the squared l2-norm of 18 x 512 differences (equation 8): lambda_id * 18 * 512;
+    * photometric: of the mean squared RGB distance over the face, in grey levels of 0..255:
+      lambda_ph * 127.5^2;
+    * landmark: of the mean squared distance of the landmarks, in pixels of an image of side S:
+      lambda_lm * S^2;
+    * recognition: of the squared norm of differences of VGG-Face's features (equation 14).
+
+    Equation 10 writes the photometric and the landmark term as norms over all foreground pixels and
+    all landmarks. As sums they do not fit Table 2, where the terms that have them leave the PSNR at
+    30.15 dB: docs/pie.md has the measurement. The text gives no S; it is this library's
+    `face_resolution`, 256.
+
+    Features have unit length here. Table 2 gives the paper's a scale: its recognition error, "the
+    second term in Eq. 15", lambda_rw^ with it, is 275.40 for Image2StyleGAN's edits, whose identity
+    is lost; that is taken for the squared distance 1 of unit vectors, a cosine of 0.5.
     """
-    grey_levels, side, lost = 127.5, 240, 275.40
+    rows, width, side, lost = 18, 512, 256, 275.40 / 0.1
     return {
-        "identity_weight": 1.0 * 18 * 512,
-        "photometric_weight": 0.001 * grey_levels**2,
+        "identity_weight": 1.0 * rows * width,
+        "photometric_weight": 0.001 * _GREY_LEVELS**2,
         "landmark_weight": 0.2 * side**2,
         "edit_weight": 10.0,
         "invariance_weight": 10.0,
@@ -310,10 +329,16 @@ PAPER = Settings(
     decay_rate=0.1,
     decay_steps=2000,
 )
-"""The synthesis term as published (sections 4.4 and 5)."""
+"""The synthesis term as published (sections 4.1, 4.4 and 5)."""
 
-PAPER_ALL = dataclasses.replace(PAPER, terms=TERMS, **published_editing_weights())
-"""All terms as published: about 10 minutes a portrait at 1024 on their V100."""
+PAPER_ALL = dataclasses.replace(
+    PAPER, terms=TERMS, groups=("pose",), landmarks="network", **published_editing_weights()
+)
+"""All terms as published: about 10 minutes a portrait at 1024 on a V100 (section 5).
+
+tau is one group that the user chooses (section 4); here it is the pose, as in Table 2 and in
+sequential editing (section 5.4). Landmarks are detected in the images (equation 10).
+"""
 
 EMBEDDED = Settings(
     l2_weight=1.0,

@@ -13,8 +13,12 @@ samples w_z of the mapping network
 
 alpha is a distance: the authors' ``criteria/localitly_regulizer.py`` norms the difference over all
 rows of W+ together. G_0 is the generator as it was. Squared differences are means over pixels in
-[-1, 1]. Pictures are drawn with the stored noise maps in L and without noise in L_R, and LPIPS sees
+[-1, 1]. Images are drawn with the stored noise maps in L and without noise in L_R, and LPIPS sees
 them at their full size.
+
+PVP's account of PTI (Lin et al. 2023, equation 3) has the same three terms, LPIPS with the weight 1
+and L_R kept. It gives at most 350 steps, as here, and an LPIPS threshold of 0.03 (section 5.1)
+where the authors' code has 0.06; the other constants it leaves to PTI.
 
 Each portrait is a problem of its own for `jaxface.solving.solver`, whose variables are the
 parameters of the synthesis network; the mapping network and the noise maps stay. The pivot is the

@@ -63,8 +63,8 @@ class Settings:
 
 
 REPO = Settings()
-"""``configs/hyperparameters.py``, which leaves the regularisation out."""
+"""``configs/hyperparameters.py`` of the authors' code, which leaves the regularisation out."""
 
 PAPER = dataclasses.replace(REPO, locality=True)
-"""With the regularisation, whose constants are the repository's; the paper's text was not at
-hand."""
+"""With the locality regularisation, which the published objective has (PVP, equation 3, too) and
+the authors' code leaves out unless asked; its constants are those of that code."""

@@ -272,7 +272,7 @@ def _units(group: str, models: Models, key: jax.Array) -> tuple[jax.Array, jax.A
     scales = []
     for field in SEMANTIC_GROUPS[group]:
         variance = jnp.mean(jnp.var(getattr(faces, field), axis=0))
-        # A reader that always says the same leaves nothing to scale by.
+        # A constant estimate leaves nothing to scale by.
         scale = jnp.where(variance > 0, jnp.sqrt(variance), 1.0)
         scales.append(jnp.full((WIDTHS[field],), scale))
     return jnp.mean(faces.group(group), axis=0), jnp.concatenate(scales)

@@ -1,6 +1,8 @@
 """RigNet of StyleRig (Tewari et al., CVPR 2020): face parameters as a rig of the generator.
 
-Tewari et al. 2020, PIE section 3.1, use one network for each semantic group.
+After PIE's account of it (Tewari et al., ACM TOG 39(6), 2020, section 3.1): a latent code and the
+parameters of one semantic group give a new code, w' = RigNet(w, theta^tau), and each group has a
+network of its own.
 """
 
 import dataclasses
@@ -22,7 +24,7 @@ class RigNetConfig:
       group: the semantic group that it edits, one of `EDITABLE_GROUPS`.
       num_ws: rows of W+ of the generator.
       w_dim: width of a row.
-      hidden: width of the code of a row; StyleRig's 32.
+      hidden: width of the code of a row.
     """
 
     group: str
@@ -56,7 +58,8 @@ class RigNet(nnx.Module):
     a fresh network is the identity.
 
     The parameters are read in units of `scale` around `mean`, arrays that are stored, not trained:
-    radians and light coefficients differ by orders of magnitude. The paper says nothing of units.
+    radians and light coefficients differ by orders of magnitude. PIE says that the parameters are
+    transformed before the network reads them, and leaves the transform to its supplement.
     """
 
     def __init__(self, config: RigNetConfig, *, rngs: nnx.Rngs):

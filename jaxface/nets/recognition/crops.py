@@ -27,9 +27,9 @@ class Square(NamedTuple):
 
 FACE = Square(0.177, 0.283, 0.647)
 """What face-api's rule for dlib's network (``FaceLandmarks.alignDlib``, see
-`jaxface.nets.recognition.dlib_resnet`) cuts out around the standard face. VGG-Face's
-authors take 1.1 times the box of a detector, FaceNet's a box with a margin (both quoted from
-memory): brows, ears and chin too, so about this square, and it is chosen for all three."""
+`jaxface.nets.recognition.dlib_resnet`) cuts out around the standard face. FaceNet's crop is a
+detector's box with a margin (``models/mtcnn.py`` of facenet-pytorch): brows, ears and chin too, so
+about this square, and it is chosen for VGG-Face as well."""
 
 DEEP3D = Square(0.0653, 0.1553, 0.8701)
 """What Deep3DFaceRecon's ``align_img`` cuts out of a face seen from the front: 224 / 102 decimetres

@@ -6,11 +6,10 @@ nearest, a value of another type with the one it replaces.
 
 import ast
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxface.errors import UsageError
+from jaxface.errors import UsageError, did_you_mean
 
 
 def apply_overrides(settings: Any, changes: Sequence[str]) -> Any:
@@ -44,8 +43,7 @@ def _replace(node: Any, path: Sequence[str], value: Any, name: str) -> Any:
     head, rest = path[0], path[1:]
     children = _children(node)
     if head not in children:
-        near = difflib.get_close_matches(head, children, n=1, cutoff=0.0)
-        hint = f"did you mean {near[0]!r}?" if near else "nothing can be set inside it"
+        hint = did_you_mean(head, children) if children else "nothing can be set inside it"
         raise UsageError(f"--set {name}: {type(node).__name__} has no {head!r}; {hint}")
     child = _replace(children[head], rest, value, name)
     if dataclasses.is_dataclass(node) and not isinstance(node, type):

@@ -12,7 +12,6 @@ latent x is ``(x - m) . v / u``; ``move`` adds to it and ``place`` sets it.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxface.errors import did_you_mean
 from jaxface.nets.variables import Buffer
 
 Space = Literal["z", "w"]
@@ -169,8 +169,7 @@ class LatentDirections(nnx.Module):
         """The vector, [dim] or [L, dim], and the unit."""
         config = self.config
         if name not in config.names:
-            near = difflib.get_close_matches(name, config.names, n=1, cutoff=0.0)[0]
-            raise ValueError(f"directions: no {name!r}; did you mean {near!r}?")
+            raise ValueError(f"directions: no {name!r}; {did_you_mean(name, config.names)}")
         ranks = (2,) if config.space == "z" else (2, 3) if config.rows == 1 else (3,)
         rows = latents.shape[1] if latents.ndim == 3 else 1
         if (

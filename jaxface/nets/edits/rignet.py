@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxface.morphable.parameters import group_width
 from jaxface.nets.variables import Buffer, fill_corner
-from jaxface.vocabulary import EDITABLE_GROUPS
+from jaxface.vocabulary import EDITABLE_GROUPS, GROUP_WIDTHS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +44,7 @@ class RigNetConfig:
     @property
     def num_parameters(self) -> int:
         """Width of the group, P: pose 6, expression 64, illumination 27."""
-        return group_width(self.group)
+        return GROUP_WIDTHS[self.group]
 
 
 class RigNet(nnx.Module):

@@ -8,6 +8,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.variables import Buffer, fill_corner
 from jaxface.vocabulary import EDITABLE_GROUPS, GROUP_WIDTHS
@@ -69,7 +70,9 @@ class RigNet(nnx.Module):
         self.mean = Buffer(jnp.zeros((width,)))
         self.scale = Buffer(jnp.ones((width,)))
 
-    def __call__(self, w_plus: jax.Array, parameters: jax.Array) -> jax.Array:
+    def __call__(
+        self, w_plus: Float[Array, "n l d"], parameters: Float[Array, "n p"]
+    ) -> Float[Array, "n l d"]:
         """Edits latents.
 
         Args:

@@ -8,11 +8,12 @@ from source import ROOT, imported, modules
 
 # Where the module's name is not the package's.
 MODULES = {"orbax-checkpoint": "orbax", "pillow": "PIL", "scikit-learn": "sklearn"}
-MODULES |= {"dlib-bin": "dlib", "face-recognition-models": "face_recognition_models"}
+MODULES |= {"dlib-bin": "dlib"}
 # Declared for another reason than an import in the package.
 FOR_OTHERS = {
     "chex": "its assertions, in the tests",
     "importlib-resources": "tensorflow-datasets imports it without declaring it",
+    "face-recognition-models": "its files are read, it is not run",
     "gcsfs": "fsspec opens gs:// with it",
     "s3fs": "fsspec opens s3:// with it",
     "matplotlib": "the plots of the benchmarks and the evaluation",

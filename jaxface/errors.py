@@ -1,5 +1,8 @@
 """The product's exceptions: each says what, where, got, expected and what to do."""
 
+import difflib
+from collections.abc import Collection
+
 
 class JaxfaceError(Exception):
     """A problem with an input, a file or a call; its message is one line for the user."""
@@ -15,3 +18,15 @@ class SuiteError(JaxfaceError):
 
 class UsageError(JaxfaceError):
     """The call itself was wrong: a bad option, an input that does not exist, a folder in use."""
+
+
+def did_you_mean(name: str, known: Collection[str], *, cutoff: float = 0.0) -> str:
+    """The hint for an unknown name: the nearest known one, or all where none is near.
+
+    Args:
+      name: what was given.
+      known: what is accepted.
+      cutoff: in [0, 1], how alike two names must be to be near; 0 always finds one.
+    """
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"

@@ -7,12 +7,11 @@ nearest, a value of another type with the type that is expected.
 
 import ast
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxface.errors import UsageError
+from jaxface.errors import UsageError, did_you_mean
 
 _Changes = dict[str, Any]  # name -> further changes, or a `_Value`
 
@@ -69,8 +68,7 @@ def _replace(node: Any, changes: _Changes, name: str) -> Any:
     for head, change in changes.items():
         whole = f"{name}.{head}" if name else head
         if head not in children:
-            near = difflib.get_close_matches(head, children, n=1, cutoff=0.0)
-            hint = f"did you mean {near[0]!r}?" if near else "nothing can be set inside it"
+            hint = did_you_mean(head, children) if children else "nothing can be set inside it"
             raise UsageError(f"--set {whole}: {type(node).__name__} has no {head!r}; {hint}")
         old = children[head]
         if isinstance(change, _Value):

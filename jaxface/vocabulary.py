@@ -1,10 +1,17 @@
-"""Words for what can be edited, shared by the face model and the command line.
+"""Words and numbers shared by rooms that do not import each other: networks, face models, commands.
 
 Nothing is imported here, so that `jaxface edit --help` answers at once, without JAX.
 """
 
-EDITABLE_GROUPS = ("pose", "expression", "illumination")
-"""The groups of face parameters that StyleRig and PIE edit; identity is what they keep."""
+GROUP_WIDTHS = {"pose": 6, "expression": 64, "illumination": 27}
+"""Groups of face parameters that StyleRig and PIE edit (identity is what they keep), with the
+numbers in each, `jaxface.morphable.group_width`."""
+
+EDITABLE_GROUPS = tuple(GROUP_WIDTHS)
+"""Their names."""
+
+REDUCED_PRECISIONS = ("none", "float16", "bfloat16")
+"""What a converted network may compute in where its source computes in float16; none is float32."""
 
 ANGLES = ("pitch", "yaw", "roll")
 """Names of the head's rotations, in the order of their parameters."""

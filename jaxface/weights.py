@@ -7,13 +7,13 @@ abstract module by name, and every name must match.
 """
 
 import dataclasses
-import importlib
+import functools
 import json
 import os
 import tempfile
+import typing
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -23,53 +23,35 @@ from flax import nnx
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from jaxface import nets
 from jaxface.errors import WeightsError
+from jaxface.morphable.basel import BaselModel
+from jaxface.morphable.flame import FLAME
 from jaxface.runtime.files import atomic_path
 
 FORMAT_VERSION = "1"
 
-# Class name to (module, configuration class). A new network is one more line.
-NETWORKS = {
-    "AlexNet": ("jaxface.nets.features.alexnet", "AlexNetConfig"),
-    "AlexNetReconstruction": (
-        "jaxface.nets.reconstruction.backbones",
-        "AlexNetReconstructionConfig",
-    ),
-    "BaselModel": ("jaxface.morphable.basel", "BaselConfig"),
-    "DECAEncoder": ("jaxface.nets.reconstruction.deca", "DECAEncoderConfig"),
-    "Deep3D": ("jaxface.nets.reconstruction.deep3d", "Deep3DConfig"),
-    "Discriminator": ("jaxface.nets.stylegan2", "DiscriminatorConfig"),
-    "DlibResNet": ("jaxface.nets.recognition.dlib_resnet", "DlibResNetConfig"),
-    "E4EEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
-    "FaceLandmarkNet": ("jaxface.nets.landmarks.face_landmarks", "FaceLandmarkConfig"),
-    "FaceNet": ("jaxface.nets.recognition.facenet", "FaceNetConfig"),
-    "FaceReconstruction": ("jaxface.nets.reconstruction.regressor", "ReconstructionConfig"),
-    "FAN": ("jaxface.nets.landmarks.fan", "FANConfig"),
-    "FLAME": ("jaxface.morphable.flame", "FLAMEConfig"),
-    "Generator": ("jaxface.nets.stylegan2", "GeneratorConfig"),
-    "HopeNet": ("jaxface.nets.reconstruction.hopenet", "HopeNetConfig"),
-    "InceptionV3": ("jaxface.nets.features.inception", "InceptionConfig"),
-    "IRSE": ("jaxface.nets.recognition.irse", "IRSEConfig"),
-    "LatentDirections": ("jaxface.nets.edits.linear_directions", "DirectionsConfig"),
-    "LatentMapper": ("jaxface.nets.edits.latent_mapper", "LatentMapperConfig"),
-    "LandmarkNet": ("jaxface.nets.landmarks.heatmaps", "LandmarkConfig"),
-    "LPIPS": ("jaxface.nets.features.lpips", "LPIPSConfig"),
-    "PSPEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
-    "ResNetFeatures": ("jaxface.nets.features.resnet", "ResNetConfig"),
-    "ResNetReconstruction": ("jaxface.nets.reconstruction.backbones", "ResNetReconstructionConfig"),
-    "RestyleE4EEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
-    "RestylePSPEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
-    "RigNet": ("jaxface.nets.edits.rignet", "RigNetConfig"),
-    "StyleDirections": ("jaxface.nets.edits.style_directions", "StyleDirectionsConfig"),
-    "StyleMapper": ("jaxface.nets.edits.style_mapper", "StyleMapperConfig"),
-    "VGG16": ("jaxface.nets.features.vgg", "VGGConfig"),
-    "VGGFace": ("jaxface.nets.recognition.vgg_face", "VGGFaceConfig"),
-    "VGGFaceReconstruction": (
-        "jaxface.nets.reconstruction.backbones",
-        "VGGFaceReconstructionConfig",
-    ),
-    "WEncoder": ("jaxface.nets.encoders", "EncoderConfig"),
-}
+
+@functools.cache
+def network_classes() -> dict[str, type[nnx.Module]]:
+    """Every network that a file can hold, by the name of its class.
+
+    They are the modules that ``jaxface.nets`` exports and two face models, ``BaselModel`` and
+    ``FLAME``. The class of a network's configuration is the annotation of its constructor's
+    ``config``; see :func:`config_class`.
+    """
+    exported = [getattr(nets, name) for name in nets.__all__]
+    networks = [each for each in exported if issubclass(each, nnx.Module)]
+    return {each.__name__: each for each in (*networks, BaselModel, FLAME)}
+
+
+def config_class(class_name: str) -> type:
+    """The dataclass that a network's constructor takes as ``config``.
+
+    Raises:
+        WeightsError: for an unknown class.
+    """
+    return typing.get_type_hints(_network_class(class_name).__init__)["config"]
 
 
 def network_names(module: nnx.Module) -> dict[str, jax.ShapeDtypeStruct]:
@@ -97,16 +79,15 @@ def abstract_network(class_name: str, config: Any) -> nnx.Module:
     """A network of shapes without numbers.
 
     Args:
-        class_name: a key of ``NETWORKS``.
+        class_name: a key of :func:`network_classes`.
         config: an instance of its configuration class, or a mapping of that class's fields.
 
     Raises:
         WeightsError: for an unknown class or field, or values that the configuration refuses.
     """
-    module, config_class = _home(class_name)
+    network_class: Any = _network_class(class_name)
     if isinstance(config, Mapping):
-        config = _read_config(config_class, config)
-    network_class = getattr(module, class_name)
+        config = _read_config(config_class(class_name), config)
     return nnx.eval_shape(lambda: network_class(config, rngs=nnx.Rngs(0)))
 
 
@@ -114,7 +95,7 @@ def build_network(class_name: str, config: Any, arrays: Mapping[str, np.ndarray]
     """A network from named arrays, each of which must fit and none of which may be left over.
 
     Args:
-        class_name: a key of ``NETWORKS``.
+        class_name: a key of :func:`network_classes`.
         config: an instance of its configuration class, or a mapping of that class's fields.
         arrays: name to array; floating arrays become float32.
 
@@ -161,7 +142,7 @@ def save_network(
 
     Args:
         path: the file to write; its folder must exist.
-        module: a network of a class in ``NETWORKS``, holding its ``config``.
+        module: a network of a class in :func:`network_classes`, holding its ``config``.
         metadata: further header entries (names and values are text).
         dtype: how floating arrays are stored: float32 or float16.
 
@@ -169,8 +150,8 @@ def save_network(
         WeightsError: if the class is not registered or the file cannot be written.
     """
     class_name = type(module).__name__
-    if class_name not in NETWORKS:
-        raise WeightsError(f"save_network: {class_name} is none of {sorted(NETWORKS)}")
+    if class_name not in network_classes():
+        raise WeightsError(f"save_network: {class_name} is none of {sorted(network_classes())}")
     arrays = {
         name: np.asarray(leaf, dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
         for name, leaf in _named_leaves(module).items()
@@ -206,7 +187,7 @@ def config_of(header: Mapping[str, str]) -> Any:
     Raises:
         WeightsError: for an unknown class or field, or values that the configuration refuses.
     """
-    return _read_config(_home(header["network"])[1], json.loads(header["config"]))
+    return _read_config(config_class(header["network"]), json.loads(header["config"]))
 
 
 def load_network(path: str | os.PathLike[str]) -> Any:
@@ -274,26 +255,24 @@ def _read(
     return header, arrays
 
 
-def _home(class_name: str) -> tuple[ModuleType, type]:
-    """Where a network's class is, and its configuration class."""
-    if class_name not in NETWORKS:
-        raise WeightsError(f"network class: expected one of {sorted(NETWORKS)}, got {class_name!r}")
-    module_name, config_name = NETWORKS[class_name]
-    module = importlib.import_module(module_name)
-    return module, getattr(module, config_name)
+def _network_class(class_name: str) -> type[nnx.Module]:
+    classes = network_classes()
+    if class_name not in classes:
+        raise WeightsError(f"network class: expected one of {sorted(classes)}, got {class_name!r}")
+    return classes[class_name]
 
 
-def _read_config(config_class: type, fields: Mapping[str, Any]) -> Any:
-    known = {field.name for field in dataclasses.fields(config_class)}
+def _read_config(kind: type, fields: Mapping[str, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(kind)}
     unknown = sorted(set(fields) - known)
     if unknown:
         raise WeightsError(
-            f"{config_class.__name__}: unknown {', '.join(unknown)}; expected some of "
+            f"{kind.__name__}: unknown {', '.join(unknown)}; expected some of "
             f"{', '.join(sorted(known))}"
         )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     try:
-        return config_class(**values)
+        return kind(**values)
     except (TypeError, ValueError) as error:
         raise WeightsError(str(error)) from error
 

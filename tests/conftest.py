@@ -1,11 +1,27 @@
 """What every test shares: eight virtual CPU devices, as a small TPU slice has, and a tiny suite."""
 
+import checked_signatures
 import jax
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as cache
 
+checked_signatures.install()
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+@pytest.fixture
+def strict_dtypes():
+    """No dtype is promoted without being asked for."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture
+def strict_ranks():
+    """No axis is added without being asked for; networks broadcast over channels, so not there."""
+    with jax.numpy_rank_promotion("raise"):
+        yield
 
 
 @pytest.fixture(scope="module", name="compilation_cache")

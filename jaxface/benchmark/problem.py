@@ -115,7 +115,7 @@ def random_weights(network: type[nnx.Module], config: Any, *, seed: int) -> dict
     initialising a network compiles a program for every shape.
 
     Args:
-        network: a class of ``jaxface.weights.NETWORKS``.
+        network: a class of ``jaxface.weights.network_classes()``.
         config: its configuration.
 
     Returns:

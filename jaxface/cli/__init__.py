@@ -9,7 +9,6 @@ call itself was wrong; 130, stopped by Ctrl-C.
 """
 
 import argparse
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import NoReturn
 
 from jaxface import __version__
 from jaxface.cli.environment import keep_freed_memory, share_cpu_cores, use_compilation_cache
-from jaxface.errors import JaxfaceError, UsageError
+from jaxface.errors import JaxfaceError, UsageError, did_you_mean
 
 VERBS = (
     "invert",
@@ -86,9 +85,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _module(verb: str) -> ModuleType:
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(VERBS)}"
-        raise UsageError(f"unknown verb {verb!r}; {hint}")
+        raise UsageError(f"unknown verb {verb!r}; {did_you_mean(verb, VERBS, cutoff=0.6)}")
     return importlib.import_module(f"jaxface.cli.{verb}")
 
 

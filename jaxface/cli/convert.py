@@ -8,6 +8,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from jaxface.errors import UsageError, did_you_mean
+from jaxface.vocabulary import REDUCED_PRECISIONS
+
 NAME = "convert"
 HELP = "convert a published checkpoint, or the parts of a suite"
 
@@ -21,14 +24,11 @@ exit status: 0, written; 2, refused
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from jaxface.convert.convert import FAMILIES
-    from jaxface.convert.suites import PRECISIONS
-
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument(
         "family",
-        choices=[*FAMILIES, "auto", "suite"],
+        metavar="FAMILY",
         help="who wrote the checkpoint; or suite, to convert the parts of a suite",
     )
     parser.add_argument(
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--reduced-precision",
-        choices=PRECISIONS,
+        choices=REDUCED_PRECISIONS,
         default="none",
         help="compute in this where the source computes in float16 (default: none, all float32)",
     )
@@ -75,8 +75,12 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from jaxface.convert import Refusal, convert, convert_suite
+    from jaxface.convert import FAMILIES, Refusal, convert, convert_suite
 
+    known = (*FAMILIES, "auto", "suite")
+    if arguments.family not in known:
+        hint = did_you_mean(arguments.family, known, cutoff=0.6)
+        raise UsageError(f"convert: unknown family {arguments.family!r}; {hint}")
     try:
         extras = dict(arguments.extras)
         if len(extras) < len(arguments.extras):

@@ -25,7 +25,6 @@ whole or not at all: one part that is refused, or that does not fit the others, 
 """
 
 import dataclasses
-import difflib
 import shutil
 import tomllib
 from dataclasses import dataclass, field
@@ -36,12 +35,12 @@ from jaxface.convert.check import check_network
 from jaxface.convert.convert import FAMILIES, prepare, write
 from jaxface.convert.refusal import Refusal
 from jaxface.convert.staging import staged
-from jaxface.errors import SuiteError, WeightsError
+from jaxface.errors import SuiteError, WeightsError, did_you_mean
 from jaxface.runtime.files import sha256
 from jaxface.suite import check_group, check_role, load_suite, role_of
+from jaxface.vocabulary import REDUCED_PRECISIONS
 from jaxface.weights import load_network, read_header
 
-PRECISIONS = ("none", "float16", "bfloat16")
 CONVERTED = ".safetensors"
 """How the file of a part that needs no conversion ends."""
 
@@ -119,8 +118,7 @@ def _part(role: str, table: Any, folder: Path) -> Part:
         raise Refusal(f"{where}: expected a table with a file, got {table!r}")
     known = ("file", "family", "network", "reduced_precision", "with")
     for key in table.keys() - set(known):
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-        raise Refusal(f"{where}: unknown {key!r}; did you mean {near[0]!r}?")
+        raise Refusal(f"{where}: unknown {key!r}; {did_you_mean(key, known)}")
     extras = table.get("with", {})
     texts = {key: value for key, value in table.items() if key != "with"}
     if not isinstance(extras, dict):
@@ -130,7 +128,10 @@ def _part(role: str, table: Any, folder: Path) -> Part:
             raise Refusal(f"{where}: {key}: expected text, got {value!r}")
     if "file" not in table:
         raise Refusal(f"{where}: names no file")
-    for key, choices in (("family", ("auto", *FAMILIES)), ("reduced_precision", PRECISIONS)):
+    for key, choices in (
+        ("family", ("auto", *FAMILIES)),
+        ("reduced_precision", REDUCED_PRECISIONS),
+    ):
         if table.get(key, choices[0]) not in choices:
             raise Refusal(f"{where}: {key}: expected one of {', '.join(choices)}")
     surplus = sorted(table.keys() - {"file"})

@@ -25,7 +25,7 @@ def _latents(generator: Generator, key: jax.Array, count: int) -> jax.Array:
     return generator.mapping(jax.random.normal(key, (count, generator.config.z_dim)))
 
 
-def sample_sheet(generator: Generator, key: jax.Array, count: int = 64) -> tuple[jax.Array, int]:
+def sample_sheet(generator: Generator, key: jax.Array, *, count: int = 64) -> tuple[jax.Array, int]:
     """Random samples without truncation, eight to a row."""
     return _draw(generator, _latents(generator, key, count)), 8
 
@@ -33,6 +33,7 @@ def sample_sheet(generator: Generator, key: jax.Array, count: int = 64) -> tuple
 def truncation_sheet(
     generator: Generator,
     key: jax.Array,
+    *,
     rows: int = 4,
     truncations: Sequence[float] = TRUNCATIONS,
 ) -> tuple[jax.Array, int]:
@@ -43,7 +44,7 @@ def truncation_sheet(
 
 
 def interpolation_sheet(
-    generator: Generator, key: jax.Array, rows: int = 4, columns: int = 8
+    generator: Generator, key: jax.Array, *, rows: int = 4, columns: int = 8
 ) -> tuple[jax.Array, int]:
     """From one latent to another along a straight line in W, a pair a row."""
     w_plus = _latents(generator, key, 2 * rows)

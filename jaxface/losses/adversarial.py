@@ -9,21 +9,22 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
-def nonsaturating_real(logits: jax.Array) -> jax.Array:
+def nonsaturating_real(logits: Float[Array, "n 1"]) -> Float[Array, " n"]:
     """-log sigmoid(logits), [N, 1] to [N]: small where the discriminator says real."""
     return jax.nn.softplus(-logits)[:, 0]
 
 
-def nonsaturating_fake(logits: jax.Array) -> jax.Array:
+def nonsaturating_fake(logits: Float[Array, "n 1"]) -> Float[Array, " n"]:
     """-log(1 - sigmoid(logits)), [N, 1] to [N]: small where the discriminator says fake."""
     return jax.nn.softplus(logits)[:, 0]
 
 
 def r1_penalty(
-    discriminate: Callable[[jax.Array], jax.Array], images: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    discriminate: Callable[[jax.Array], jax.Array], images: Float[Array, "n r r c"]
+) -> tuple[Float[Array, " n"], Float[Array, "n 1"]]:
     """Squared norm of the logits' gradient with respect to the images.
 
     Args:
@@ -44,8 +45,10 @@ def r1_penalty(
 
 
 def path_lengths(
-    synthesize: Callable[[jax.Array], jax.Array], w_plus: jax.Array, direction: jax.Array
-) -> jax.Array:
+    synthesize: Callable[[jax.Array], jax.Array],
+    w_plus: Float[Array, "n l d"],
+    direction: Float[Array, "n r r c"],
+) -> Float[Array, " n"]:
     """Length of J^T y for each item: how far a random image direction moves the latent.
 
     Args:
@@ -63,8 +66,8 @@ def path_lengths(
 
 
 def path_length_penalty(
-    lengths: jax.Array, mean: jax.Array, *, decay: float
-) -> tuple[jax.Array, jax.Array]:
+    lengths: Float[Array, " n"], mean: Float[Array, ""], *, decay: float
+) -> tuple[Float[Array, " n"], Float[Array, ""]]:
     """Squared deviation of path lengths from their running mean.
 
     The mean takes this batch in before it is compared with, and lets the gradient through, as in

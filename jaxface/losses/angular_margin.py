@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from jaxface.losses.identity import unit
 
@@ -11,8 +12,13 @@ LEAST_SQUARED_SINE = 1e-6
 
 
 def angular_margin_loss(
-    embeddings: jax.Array, centres: jax.Array, labels: jax.Array, *, s: float, m: float
-) -> tuple[jax.Array, jax.Array]:
+    embeddings: Float[Array, "n d"],
+    centres: Float[Array, "classes d"],
+    labels: Int[Array, " n"],
+    *,
+    s: float,
+    m: float,
+) -> tuple[Float[Array, " n"], Float[Array, "n classes"]]:
     """Cross-entropy of s cos(theta_j), with s cos(theta_y + m) for the right class: equation 3.
 
     The paper's formula rises again where theta_y + m passes pi; as in the reference implementation
@@ -53,5 +59,5 @@ def angular_margin_loss(
         right - m * np.sin(m).item(),
         right * np.cos(m).item() - sine * np.sin(m).item(),
     )
-    logits = s * jnp.where(jnp.arange(len(centres)) == chosen, moved, cosine)
+    logits = s * jnp.where(jnp.arange(len(centres))[None] == chosen, moved, cosine)
     return jax.nn.logsumexp(logits, axis=1) - s * moved[:, 0], cosine

@@ -7,12 +7,13 @@ is optimised, so compute it once.
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 # Added to squared lengths, so that a zero vector has a gradient; nothing beside a unit vector's.
 SMALLEST = 1e-12
 
 
-def similarity(found: jax.Array, wanted: jax.Array) -> jax.Array:
+def similarity(found: Float[Array, "n d"], wanted: Float[Array, "n d"]) -> Float[Array, " n"]:
     """Cosine of the angle between embeddings.
 
     Args:
@@ -32,16 +33,18 @@ def similarity(found: jax.Array, wanted: jax.Array) -> jax.Array:
     return jnp.sum(unit(found) * unit(wanted), axis=1)
 
 
-def distance(found: jax.Array, wanted: jax.Array) -> jax.Array:
+def distance(found: Float[Array, "n d"], wanted: Float[Array, "n d"]) -> Float[Array, " n"]:
     """One minus the cosine: the identity loss, [N], from 0 to 2; see `similarity`."""
     return 1 - similarity(found, wanted)
 
 
-def improvement(found: jax.Array, wanted: jax.Array, given: jax.Array) -> jax.Array:
+def improvement(
+    found: Float[Array, "n d"], wanted: Float[Array, "n d"], given: Float[Array, "n d"]
+) -> Float[Array, " n"]:
     """How much more `found` resembles `wanted` than `given` did, [N]; e4e's ``sim_improvement``."""
     return similarity(found, wanted) - similarity(wanted, given)
 
 
-def unit(x: jax.Array) -> jax.Array:
+def unit(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     """Rows [N, D] scaled to length 1; a row of zeros stays."""
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=1, keepdims=True) + SMALLEST)

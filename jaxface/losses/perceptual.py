@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxface.nets.features.vgg import VGG16
 
@@ -21,7 +22,7 @@ Features = dict[str, jax.Array]
 
 
 def features(
-    network: VGG16, images: jax.Array, layers: Sequence[str], *, resolution: int
+    network: VGG16, images: Float[Array, "n r r 3"], layers: Sequence[str], *, resolution: int
 ) -> Features:
     """Features of the images at the network's working resolution.
 
@@ -38,8 +39,10 @@ def features(
 
 
 def distance(
-    found: Mapping[str, jax.Array], wanted: Mapping[str, jax.Array], weights: Mapping[str, float]
-) -> jax.Array:
+    found: Mapping[str, Float[Array, "n _ _ _"]],
+    wanted: Mapping[str, Float[Array, "n _ _ _"]],
+    weights: Mapping[str, float],
+) -> Float[Array, " n"]:
     """Weighted sum over layers of the mean squared feature difference, per item.
 
     Args:
@@ -65,7 +68,7 @@ def distance(
     return jnp.sum(jnp.stack(terms), axis=0)
 
 
-def downsample(images: jax.Array, resolution: int) -> jax.Array:
+def downsample(images: Float[Array, "n r r c"], resolution: int) -> Float[Array, "n s s c"]:
     """Box-averages square images down to at most `resolution`; smaller ones are left as they are.
 
     The factor is a whole number: 4 from 1024 to 256, as in PIE section 4.1.

@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
-def l1(images: jax.Array, targets: jax.Array) -> jax.Array:
+def l1(images: Float[Array, "n h w c"], targets: Float[Array, "n h w c"]) -> Float[Array, " n"]:
     """Mean absolute difference of each item.
 
     Args:
@@ -20,7 +21,7 @@ def l1(images: jax.Array, targets: jax.Array) -> jax.Array:
     return jnp.mean(jnp.abs(_difference(images, targets, "l1")), axis=(1, 2, 3))
 
 
-def l2(images: jax.Array, targets: jax.Array) -> jax.Array:
+def l2(images: Float[Array, "n h w c"], targets: Float[Array, "n h w c"]) -> Float[Array, " n"]:
     """Mean squared difference of each item.
 
     The mean, where papers often write the sum ``||I - I_w||_2^2``: a mean is comparable between

@@ -1,12 +1,12 @@
 """Pixel differences at several scales. Images are float32 [N, H, W, C]; every loss returns [N]."""
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxface.losses import photometric
 
 
-def halve(images: jax.Array) -> jax.Array:
+def halve(images: Float[Array, "n h w c"]) -> Float[Array, "n h//2 w//2 c"]:
     """2 x 2 means: [N, H, W, C] to [N, H / 2, W / 2, C].
 
     Raises:
@@ -18,7 +18,9 @@ def halve(images: jax.Array) -> jax.Array:
     return images.reshape(n, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
 
 
-def pyramid_l1(images: jax.Array, targets: jax.Array, *, levels: int) -> jax.Array:
+def pyramid_l1(
+    images: Float[Array, "n h w c"], targets: Float[Array, "n h w c"], *, levels: int
+) -> Float[Array, " n"]:
     """Mean absolute difference, averaged over the levels of a 2 x 2 mean pyramid.
 
     A plain L1 sees a feature that is one pixel off as two mistakes; at the coarser levels it is

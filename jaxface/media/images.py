@@ -309,7 +309,7 @@ def to_square(image: LoadedImage, size: int) -> LoadedImage:
     return LoadedImage(pixels if side == size else resize(pixels, size), tuple(notes))
 
 
-def grid(images: Any, columns: int, padding: int = 2) -> np.ndarray:
+def grid(images: Any, columns: int, *, padding: int = 2) -> np.ndarray:
     """Tiles a batch [N, H, W, 3] into one picture, row by row, on white.
 
     Returns:

@@ -1,11 +1,10 @@
 """Methods of inversion by name, each named after the source of its settings."""
 
 import dataclasses
-import difflib
 from collections.abc import Collection
 from typing import Any
 
-from jaxface.errors import UsageError
+from jaxface.errors import UsageError, did_you_mean
 from jaxface.methods import encoder, image2stylegan, pie, pti
 from jaxface.methods.inversion import Inverter
 
@@ -43,5 +42,5 @@ def preset(name: str, **changes: Any) -> Any:
 
 
 def _unknown(kind: str, name: str, known: Collection[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-    return f"Unknown {kind} {name!r}; did you mean {nearest!r}? Known: {', '.join(sorted(known))}."
+    hint = did_you_mean(name, known)
+    return f"Unknown {kind} {name!r}; {hint} Known: {', '.join(sorted(known))}."

@@ -5,9 +5,10 @@ The Fréchet Inception distance is this one between features of ``jaxface.nets.I
 """
 
 import numpy as np
+from jaxtyping import Float
 
 
-def frechet_distance(found: np.ndarray, wanted: np.ndarray) -> float:
+def frechet_distance(found: Float[np.ndarray, "n d"], wanted: Float[np.ndarray, "m d"]) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two Gaussians fitted to features.
 
     In float64. The trace of the root is that of the symmetric (C1^(1/2) C2 C1^(1/2))^(1/2), whose

@@ -3,10 +3,15 @@
 """
 
 import numpy as np
+from jaxtyping import Float
 
 
 def linear_probe_r2(
-    inputs: np.ndarray, targets: np.ndarray, *, held_out: float = 0.25, ridge: float = 1e-6
+    inputs: Float[np.ndarray, "n i"],
+    targets: Float[np.ndarray, " n *o"],
+    *,
+    held_out: float = 0.25,
+    ridge: float = 1e-6,
 ) -> float:
     """Share of the targets' variance that a least-squares fit explains on items it has not seen.
 

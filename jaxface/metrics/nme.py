@@ -9,8 +9,8 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 Normaliser = Literal["inter_ocular", "box"]
 
@@ -18,7 +18,9 @@ OUTER_EYE_CORNERS = (36, 45)
 """Among iBUG's 68 landmarks."""
 
 
-def nme(found: jax.Array, true: jax.Array, *, normaliser: Normaliser) -> jax.Array:
+def nme(
+    found: Float[Array, "n k 2"], true: Float[Array, "n k 2"], *, normaliser: Normaliser
+) -> Float[Array, " n"]:
     """Mean distance of the landmarks as a share of the face's size, [N].
 
     Args:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
 from jaxface.latents import broadcast_w
 from jaxface.losses import perceptual
@@ -26,7 +27,7 @@ def perceptual_path_length(
     network: VGG16,
     weights: Mapping[str, float],
     *,
-    key: jax.Array,
+    key: Key[Array, ""],
     count: int,
     batch_size: int = 50,
 ) -> float:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 
 class PrecisionRecall(NamedTuple):
@@ -22,7 +23,11 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(
-    found: np.ndarray, wanted: np.ndarray, *, neighbours: int = 3, chunk: int = 1000
+    found: Float[np.ndarray, "n d"],
+    wanted: Float[np.ndarray, "m d"],
+    *,
+    neighbours: int = 3,
+    chunk: int = 1000,
 ) -> PrecisionRecall:
     """Precision and recall of samples.
 
@@ -65,7 +70,7 @@ def _share_inside(points: jax.Array, of: jax.Array, neighbours: int, chunk: int)
 
 @jax.jit
 def _squared_distances(points: jax.Array, of: jax.Array) -> jax.Array:
-    squares = jnp.sum(jnp.square(points), axis=1)[:, None] + jnp.sum(jnp.square(of), axis=1)
+    squares = jnp.sum(jnp.square(points), axis=1)[:, None] + jnp.sum(jnp.square(of), axis=1)[None]
     product = jnp.matmul(points, of.T, precision=jax.lax.Precision.HIGHEST)
     return jnp.maximum(squares - 2.0 * product, 0.0)
 
@@ -79,4 +84,4 @@ def _radii(points: jax.Array, of: jax.Array, neighbours: int) -> jax.Array:
 
 @jax.jit
 def _inside(points: jax.Array, of: jax.Array, radii: jax.Array) -> jax.Array:
-    return jnp.any(_squared_distances(points, of) <= radii, axis=1).astype(jnp.float32)
+    return jnp.any(_squared_distances(points, of) <= radii[None], axis=1).astype(jnp.float32)

@@ -1,12 +1,12 @@
 """Peak signal-to-noise ratio."""
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 PEAK = 2.0  # the range of images in [-1, 1]
 
 
-def psnr(images: jax.Array, targets: jax.Array) -> jax.Array:
+def psnr(images: Float[Array, "n h w c"], targets: Float[Array, "n h w c"]) -> Float[Array, " n"]:
     """10 log10(peak^2 / MSE) of each item, the error over all its pixels and channels.
 
     Values are compared as given: clip images to [-1, 1] first if they will be stored as pixels.

@@ -9,6 +9,7 @@ over channels, as scikit-image's ``channel_axis`` gives.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 RANGE = 2.0  # L of the paper for images in [-1, 1]
 WINDOW = 11
@@ -17,7 +18,7 @@ C1 = (0.01 * RANGE) ** 2
 C2 = (0.03 * RANGE) ** 2
 
 
-def ssim(images: jax.Array, targets: jax.Array) -> jax.Array:
+def ssim(images: Float[Array, "n h w c"], targets: Float[Array, "n h w c"]) -> Float[Array, " n"]:
     """Mean structural similarity of each item.
 
     Args:

@@ -9,6 +9,7 @@ accepted at a threshold which accepts a given share of the different ones.
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 
 class Pairs(NamedTuple):
@@ -23,7 +24,7 @@ class Pairs(NamedTuple):
 
 
 def verification_pairs(
-    persons: np.ndarray, *, each: int = 300, folds: int = 10, seed: int = 0
+    persons: Int[np.ndarray, " n"], *, each: int = 300, folds: int = 10, seed: int = 0
 ) -> Pairs:
     """Draws a verification test.
 
@@ -55,7 +56,9 @@ def verification_pairs(
     return Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def verification_accuracy(similarity: np.ndarray, same: np.ndarray, fold: np.ndarray) -> np.ndarray:
+def verification_accuracy(
+    similarity: Float[np.ndarray, " p"], same: Bool[np.ndarray, " p"], fold: Int[np.ndarray, " p"]
+) -> Float[np.ndarray, " folds"]:
     """Share of a fold's pairs that are told right at the best threshold of the other folds.
 
     Args:
@@ -80,7 +83,9 @@ def verification_accuracy(similarity: np.ndarray, same: np.ndarray, fold: np.nda
     return np.array(found)
 
 
-def true_accept_rate(similarity: np.ndarray, same: np.ndarray, *, far: float) -> float:
+def true_accept_rate(
+    similarity: Float[np.ndarray, " p"], same: Bool[np.ndarray, " p"], *, far: float
+) -> float:
     """Share of the same pairs above the lowest threshold that accepts at most `far` of the others.
 
     Args:

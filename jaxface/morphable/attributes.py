@@ -4,11 +4,11 @@
 `EXPRESSION_NAMES` are its first expression coefficients.
 """
 
-import difflib
 import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from jaxface.errors import did_you_mean
 from jaxface.morphable.parameters import SEMANTIC_GROUPS, WIDTHS
 from jaxface.vocabulary import ANGLES, EXPRESSION_NAMES
 
@@ -33,9 +33,8 @@ def attribute(name: str) -> tuple[str, int]:
         ValueError: if no parameter has that name; the message gives the nearest.
     """
     if name not in ATTRIBUTES:
-        near = difflib.get_close_matches(name, ATTRIBUTES, n=1, cutoff=0.0)[0]
         raise ValueError(
-            f"unknown face parameter {name!r}; did you mean {near!r}? Known: "
+            f"unknown face parameter {name!r}; {did_you_mean(name, ATTRIBUTES)} Known: "
             f"{', '.join(ATTRIBUTES)}"
         )
     group, place = ATTRIBUTES[name]

@@ -32,7 +32,7 @@ SWEEPS = (
 colour, hair length, age and glasses, as (factor, coordinate)."""
 
 
-def scene_sheet(key: Array, resolution: int, count: int = 64) -> tuple[Array, int]:
+def scene_sheet(key: Array, resolution: int, *, count: int = 64) -> tuple[Array, int]:
     """Random scenes, eight to a row."""
     return render(sample_scenes(key, count), resolution), 8
 

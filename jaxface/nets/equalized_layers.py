@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.ops import bias_act, conv_resample
 from jaxface.nets.ops.activation import Activation
@@ -38,7 +39,7 @@ class Dense(nnx.Module):
         self.weight = nnx.Param(weight / lr_multiplier)
         self.bias = nnx.Param(jnp.full((out_features,), bias_init / lr_multiplier))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
         """[..., in_features] to [..., out_features], in the dtype of ``x``."""
         y = x @ (self.weight[...] * self.weight_gain).astype(x.dtype)
         return bias_act(y, self.bias[...] * self.bias_gain, activation=self.activation)
@@ -69,7 +70,9 @@ class Conv(nnx.Module):
         self.weight = nnx.Param(jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros((out_channels,))) if bias else None
 
-    def __call__(self, x: jax.Array, *, gain: float = 1.0) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n h w i"], *, gain: float = 1.0
+    ) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in] to [N, H * up / down, W * up / down, out], in the dtype of ``x``."""
         kernel = self.weight[...] * self.weight_gain
         x = conv_resample(x, kernel, taps=np.asarray(self.taps), up=self.up, down=self.down)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
+from jaxtyping import Array, Float
 
 from jaxface.nets.ops.strided import DIMENSION_NUMBERS
 from jaxface.nets.variables import Buffer
@@ -65,7 +66,7 @@ class Conv2d(nnx.Module):
         self.weight = nnx.Param(std * jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros((out_channels,))) if bias else None
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in] to [N, (H + 2 padding - kernel) // stride + 1, ..., out]."""
         y = lax.conv_general_dilated(
             x,
@@ -104,7 +105,7 @@ class BatchNorm(nnx.Module):
         self.mean = Buffer(jnp.zeros((channels,)))
         self.variance = Buffer(jnp.ones((channels,)))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
         """[..., channels], in the dtype of ``x``; the factors are float32."""
         if self.use_running_average:
             mean, variance = self.mean[...], self.variance[...]
@@ -138,7 +139,7 @@ class Linear(nnx.Module):
         self.weight = nnx.Param(std * jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros((out_features,))) if bias else None
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
         """[..., in_features] to [..., out_features]."""
         y = x @ self.weight[...].astype(x.dtype)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
@@ -151,14 +152,14 @@ class PReLU(nnx.Module):
         del rngs  # nothing is drawn
         self.slope = nnx.Param(jnp.full((channels,), 0.25, jnp.float32))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
         """[..., channels]."""
         return jnp.where(x >= 0, x, x * self.slope[...].astype(x.dtype))
 
 
 def max_pool(
-    x: jax.Array, size: int, *, stride: int, padding: int = 0, ceil: bool = False
-) -> jax.Array:
+    x: Float[Array, "n h w c"], size: int, *, stride: int, padding: int = 0, ceil: bool = False
+) -> Float[Array, "n h2 w2 c"]:
     """Largest value of each window, ``torch.nn.MaxPool2d``; what pads never wins.
 
     Args:
@@ -174,8 +175,13 @@ def max_pool(
 
 
 def average_pool(
-    x: jax.Array, size: int, *, stride: int, padding: int = 0, count_padding: bool = True
-) -> jax.Array:
+    x: Float[Array, "n h w c"],
+    size: int,
+    *,
+    stride: int,
+    padding: int = 0,
+    count_padding: bool = True,
+) -> Float[Array, "n h2 w2 c"]:
     """Mean of each window, ``torch.nn.AvgPool2d``.
 
     Args:
@@ -191,7 +197,7 @@ def average_pool(
     return total / lax.reduce_window(ones, np.asarray(0, x.dtype), lax.add, window, strides, pads)
 
 
-def adaptive_average_pool(x: jax.Array, size: Pair) -> jax.Array:
+def adaptive_average_pool(x: Float[Array, "n h w c"], size: Pair) -> Float[Array, "n h2 w2 c"]:
     """Means over `size` windows that tile each axis, ``torch.nn.AdaptiveAvgPool2d``.
 
     Window i of n over a length L is [floor(i L / n), ceil((i + 1) L / n)). As two products with
@@ -231,8 +237,8 @@ def _window_padding(
 
 
 def resize_bilinear(
-    x: jax.Array, size: Sequence[int], *, align_corners: bool, antialias: bool = False
-) -> jax.Array:
+    x: Float[Array, "n h w c"], size: Sequence[int], *, align_corners: bool, antialias: bool = False
+) -> Float[Array, "n h2 w2 c"]:
     """``torch.nn.functional.interpolate(mode="bilinear")`` of [N, H, W, C] to [N, *size, C].
 
     Args:

@@ -1,7 +1,5 @@
 """``--check``: the converted network runs on a seeded input, and NaN or infinity refuses it."""
 
-import importlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from pickle_writer import torch_zip
 import jaxface
 from jaxface.convert.check import CHECKS, PICTURES, check_network
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig
-from jaxface.weights import NETWORKS, abstract_network
+from jaxface.weights import abstract_network, config_class, network_classes
 from tools.convert_weights.__main__ import main
 
 SHALLOW = ((2, 2, 4, 4), (1, 1, 1, 1))
@@ -35,16 +33,14 @@ SIZES = {
 # Those with a check of their own; the others are given pictures, and deep ones trace for seconds.
 NAMES = [
     pytest.param(name, marks=[] if name in {*CHECKS, "WEncoder"} - {"FAN"} else pytest.mark.slow)
-    for name in NETWORKS
+    for name in network_classes()
 ]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_network_can_be_checked(name):
     """At its published size, or with fewer layers, and without computing anything."""
-    module, config = NETWORKS[name]
-    published = getattr(importlib.import_module(module), config)
-    config = published(*SIZES.get(name, ()))
+    config = config_class(name)(*SIZES.get(name, ()))
     network = abstract_network(name, config)
     inputs, run = CHECKS.get(name, PICTURES)
     outputs = jax.eval_shape(run, network, *inputs(config, np.random.default_rng(0)))

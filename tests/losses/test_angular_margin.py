@@ -7,6 +7,8 @@ import pytest
 
 from jaxface.losses.angular_margin import angular_margin_loss
 
+pytestmark = pytest.mark.usefixtures("strict_ranks")
+
 
 def by_the_equation(embeddings, centres, labels, s, m):
     x, w = (np.asarray(a, np.float64) for a in (embeddings, centres))

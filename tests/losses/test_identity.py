@@ -7,6 +7,8 @@ import pytest
 
 from jaxface.losses import identity
 
+pytestmark = pytest.mark.usefixtures("strict_ranks")
+
 
 def test_cosines_distances_and_improvements():
     a, b, c = np.random.default_rng(0).normal(size=(3, 4, 8)).astype(np.float32)

@@ -8,6 +8,8 @@ from scipy.spatial.distance import cdist
 
 from jaxface.metrics import frechet_distance, linear_probe_r2, precision_recall
 
+pytestmark = pytest.mark.usefixtures("strict_ranks")
+
 
 @pytest.fixture
 def sets():

@@ -7,6 +7,8 @@ from skimage import metrics as reference
 
 from jaxface.metrics import psnr, ssim
 
+pytestmark = pytest.mark.usefixtures("strict_ranks")
+
 
 @pytest.fixture
 def pair():

@@ -6,6 +6,8 @@ import pytest
 
 from jaxface.metrics import nme
 
+pytestmark = pytest.mark.usefixtures("strict_ranks")
+
 
 def test_both_sizes():
     rng = np.random.default_rng(0)

@@ -127,7 +127,9 @@ def test_a_style_shift_is_a_change_of_the_affine_biases(random_network):
     parts = np.split(shift, np.cumsum(SMALL.style_widths)[:-1])
     for layer, part in zip(affine_layers(changed.synthesis), parts, strict=True):
         layer.bias[...] += part
-    draw = jax.jit(lambda network, w_plus, shift: network.synthesis(w_plus, "none", shift))
+    draw = jax.jit(
+        lambda network, w_plus, shift: network.synthesis(w_plus, "none", style_shift=shift)
+    )
     w_plus = jnp.asarray(RNG.normal(size=(2, SMALL.num_ws, 4)), jnp.float32)
     still = jnp.zeros_like(shift)[None]
     found, wanted = draw(generator, w_plus, shift[None]), draw(changed, w_plus, still)
@@ -135,7 +137,7 @@ def test_a_style_shift_is_a_change_of_the_affine_biases(random_network):
     np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
     assert np.abs(found - draw(generator, w_plus, still)).max() > 0.1 * np.abs(wanted).max()
     with pytest.raises(ValueError, match=r"style_shift of shape \[N, 20\], got \[2, 3\]"):
-        generator.synthesis(w_plus, "none", jnp.zeros((2, 3)))
+        generator.synthesis(w_plus, "none", style_shift=jnp.zeros((2, 3)))
 
 
 def test_a_text_s_edit_of_styles():

@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxface.morphable import EDITABLE_GROUPS, group_width
 from jaxface.nets import RigNet, RigNetConfig
+from jaxface.vocabulary import GROUP_WIDTHS
 from jaxface.weights import load_network, network_arrays, save_network
 
 CONFIG = RigNetConfig("pose", num_ws=4, w_dim=7, hidden=3)
@@ -72,6 +73,7 @@ def test_survives_its_file(rignet, inputs, tmp_path):
 def test_derives_the_parameters_from_the_group():
     widths = {group: RigNetConfig(group, num_ws=2).num_parameters for group in EDITABLE_GROUPS}
     assert widths == {"pose": 6, "expression": 64, "illumination": 27}
+    assert widths == GROUP_WIDTHS == {group: group_width(group) for group in EDITABLE_GROUPS}
     assert group_width("identity") == 160
 
 

@@ -49,7 +49,7 @@ def plan(root: Any, network: str) -> Plan:
         config=config,
         arrays=arrays,
         entries=(
-            *trunk_entries(config.blocks, "trunk", "encoder."),
+            *trunk_entries(config.blocks, "trunk", prefix="encoder."),
             *linear("layers.0", "hidden", bias=True),
             *linear("layers.2", "out", bias=True),
         ),

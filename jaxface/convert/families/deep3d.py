@@ -42,7 +42,7 @@ def plan(root: Any, network: str) -> Plan:
         raise Refusal("the network was trained with one last layer (use_last_fc), not seven heads")
     sizes = trunk_sizes(arrays, "backbone.")
     config = make_config(Deep3DConfig, **sizes, portrait_square=tuple(DEEP3D))
-    entries = trunk_entries(config.blocks, "trunk", "backbone.")
+    entries = trunk_entries(config.blocks, "trunk", prefix="backbone.")
     for n in range(len(HEADS)):
         source = f"final_layers.{n}"
         entries.append(Entry(f"{source}.weight", f"heads.{n}.weight", hooks.pointwise))

@@ -40,7 +40,7 @@ def trunk_sizes(arrays: Mapping[str, np.ndarray], prefix: str = "") -> dict[str,
     return {"blocks": blocks, "width": width}
 
 
-def trunk_entries(blocks: tuple[int, ...], target: str, prefix: str = "") -> list[Entry]:
+def trunk_entries(blocks: tuple[int, ...], target: str, *, prefix: str = "") -> list[Entry]:
     """The trunk's name map."""
     entries = conv(f"{prefix}conv1", f"{target}.stem", bias=False)
     entries += batch_norm(f"{prefix}bn1", f"{target}.stem_norm")

@@ -108,7 +108,7 @@ def procedure(settings: Settings, num_ws: int) -> Procedure:
 
 
 def _start(settings: Settings, networks: Networks, images: jax.Array) -> jax.Array:
-    """W's mean for each portrait (section 4.4), [N, w_dim], or an encoder's codes, [N, L, w_dim]."""
+    """W's mean for each portrait, [N, w_dim] (section 4.4), or an encoder's codes in W+."""
     if settings.start == "encoder":
         return encoder.encode(encoder.Settings(dtype=settings.dtype), networks, images)
     w_mean = networks.generator.w_mean

@@ -13,6 +13,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.equalized_layers import Dense
 
@@ -81,7 +82,7 @@ class LatentMapper(nnx.Module):
             ]
         )
 
-    def offsets(self, w_plus: jax.Array) -> jax.Array:
+    def offsets(self, w_plus: Float[Array, "n l d"]) -> Float[Array, "n l d"]:
         """What the networks give, before the step: M(w), [N, L, w_dim], zero where no level is.
 
         Raises:
@@ -104,7 +105,9 @@ class LatentMapper(nnx.Module):
             found = found.at[:, start:stop].set(x)
         return found
 
-    def __call__(self, w_plus: jax.Array, *, strength: float | jax.Array = 1.0) -> jax.Array:
+    def __call__(
+        self, w_plus: Float[Array, "n l d"], *, strength: float | jax.Array = 1.0
+    ) -> Float[Array, "n l d"]:
         """The edit.
 
         Args:

@@ -12,7 +12,6 @@ latent x is ``(x - m) . v / u``; ``move`` adds to it and ``place`` sets it.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -20,7 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
+from jaxface.errors import did_you_mean
 from jaxface.nets.variables import Buffer
 
 Space = Literal["z", "w"]
@@ -76,7 +77,7 @@ class LatentDirections(nnx.Module):
         """Of the directions, in their order."""
         return self.config.names
 
-    def coordinate(self, latents: jax.Array, name: str) -> jax.Array:
+    def coordinate(self, latents: Float[Array, "n *rows d"], name: str) -> Float[Array, " n *rows"]:
         """Where latents lie along a direction, in its unit.
 
         Args:
@@ -94,12 +95,12 @@ class LatentDirections(nnx.Module):
 
     def move(
         self,
-        latents: jax.Array,
+        latents: Float[Array, "n *rows d"],
         name: str,
         strength: float | jax.Array,
         *,
         rows: Sequence[int] | None = None,
-    ) -> jax.Array:
+    ) -> Float[Array, "n *rows d"]:
         """Latents plus ``strength`` units of a direction.
 
         Args:
@@ -121,12 +122,12 @@ class LatentDirections(nnx.Module):
 
     def place(
         self,
-        latents: jax.Array,
+        latents: Float[Array, "n *rows d"],
         name: str,
         coordinate: float | jax.Array,
         *,
         rows: Sequence[int] | None = None,
-    ) -> jax.Array:
+    ) -> Float[Array, "n *rows d"]:
         """Latents moved along a direction until their coordinate is as given.
 
         InterFaceGAN's ``linear_interpolate`` in Z and W, and GANSpace's ``create_strip_centered``,
@@ -169,8 +170,7 @@ class LatentDirections(nnx.Module):
         """The vector, [dim] or [L, dim], and the unit."""
         config = self.config
         if name not in config.names:
-            near = difflib.get_close_matches(name, config.names, n=1, cutoff=0.0)[0]
-            raise ValueError(f"directions: no {name!r}; did you mean {near!r}?")
+            raise ValueError(f"directions: no {name!r}; {did_you_mean(name, config.names)}")
         ranks = (2,) if config.space == "z" else (2, 3) if config.rows == 1 else (3,)
         rows = latents.shape[1] if latents.ndim == 3 else 1
         if (
@@ -191,11 +191,11 @@ class LatentDirections(nnx.Module):
 
 def directions_of(
     names: Sequence[str],
-    vectors: jax.Array,
+    vectors: Float[Array, "k *rows d"],
     *,
     space: Space = "w",
-    units: jax.Array | None = None,
-    mean: jax.Array | None = None,
+    units: Float[Array, " k"] | None = None,
+    mean: Float[Array, " d"] | None = None,
 ) -> LatentDirections:
     """Directions from arrays.
 

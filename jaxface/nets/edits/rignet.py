@@ -10,10 +10,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
-from jaxface.morphable.parameters import group_width
 from jaxface.nets.variables import Buffer, fill_corner
-from jaxface.vocabulary import EDITABLE_GROUPS
+from jaxface.vocabulary import EDITABLE_GROUPS, GROUP_WIDTHS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class RigNetConfig:
     @property
     def num_parameters(self) -> int:
         """Width of the group, P: pose 6, expression 64, illumination 27."""
-        return group_width(self.group)
+        return GROUP_WIDTHS[self.group]
 
 
 class RigNet(nnx.Module):
@@ -73,7 +73,9 @@ class RigNet(nnx.Module):
         self.mean = Buffer(jnp.zeros((width,)))
         self.scale = Buffer(jnp.ones((width,)))
 
-    def __call__(self, w_plus: jax.Array, parameters: jax.Array) -> jax.Array:
+    def __call__(
+        self, w_plus: Float[Array, "n l d"], parameters: Float[Array, "n p"]
+    ) -> Float[Array, "n l d"]:
         """Edits latents.
 
         Args:

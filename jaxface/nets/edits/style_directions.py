@@ -11,10 +11,10 @@ result goes to ``generator.synthesis(w_plus, noise, style_shift)``.
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.variables import Buffer
 
@@ -83,7 +83,7 @@ class StyleDirections(nnx.Module):
         self.relevance = Buffer(jnp.zeros((int(config.edited.sum()), config.text_dim)))
         self.deviation = Buffer(jnp.ones((sum(config.widths),)))
 
-    def direction(self, text: jax.Array, *, threshold: float) -> jax.Array:
+    def direction(self, text: Float[Array, " t"], *, threshold: float) -> Float[Array, " s"]:
         """The edit of style space that a text asks for.
 
         ``GetBoundary`` of StyleCLIP's ``global_torch/StyleCLIP.py``: relevances below the threshold

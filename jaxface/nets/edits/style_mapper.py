@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.edits.latent_mapper import LR_MULTIPLIER, STEP
 from jaxface.nets.edits.style_directions import check_widths, is_convolution
@@ -61,7 +62,9 @@ class StyleMapper(nnx.Module):
             ]
         )
 
-    def __call__(self, styles: jax.Array, *, strength: float | jax.Array = 1.0) -> jax.Array:
+    def __call__(
+        self, styles: Float[Array, "n s"], *, strength: float | jax.Array = 1.0
+    ) -> Float[Array, "n s"]:
         """The edit.
 
         Args:

@@ -8,6 +8,7 @@ psp_encoders.py``), which have the same weights and differ in what a block's out
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.encoders.styles import (
     EncoderConfig,
@@ -44,11 +45,11 @@ class PyramidEncoder(nnx.Module):
         )
         self.w_start = Buffer(jnp.zeros((config.num_ws, config.w_dim)))
 
-    def offsets(self, images: jax.Array) -> jax.Array:
+    def offsets(self, images: Float[Array, "n s s 3"]) -> Float[Array, "n l d"]:
         """Codes before ``w_start`` is added: [N, S, S, 3] to [N, num_ws, w_dim]."""
         raise NotImplementedError
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n s s 3"]) -> Float[Array, "n l d"]:
         """Embed portraits.
 
         Args:
@@ -76,7 +77,7 @@ class PyramidEncoder(nnx.Module):
 class PSPEncoder(PyramidEncoder):
     """pSp's encoder: each style is its block's output."""
 
-    def offsets(self, images: jax.Array) -> jax.Array:
+    def offsets(self, images: Float[Array, "n s s 3"]) -> Float[Array, "n l d"]:
         """Codes before ``w_start`` is added; see ``__call__``."""
         return stacked(self._codes(images, self.config.num_ws))
 
@@ -84,7 +85,9 @@ class PSPEncoder(PyramidEncoder):
 class E4EEncoder(PyramidEncoder):
     """e4e's encoder: one w, and for each later style what it deviates from it."""
 
-    def offsets(self, images: jax.Array, stage: int | None = None) -> jax.Array:
+    def offsets(
+        self, images: Float[Array, "n s s 3"], stage: int | None = None
+    ) -> Float[Array, "n l d"]:
         """Codes before ``w_start`` is added; see ``__call__``.
 
         Args:

@@ -8,6 +8,7 @@ iteration itself is ``jaxface.methods.restyle``.
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.encoders.styles import (
     EncoderConfig,
@@ -37,11 +38,18 @@ class RestyleEncoder(nnx.Module):
         )
         self.w_start = Buffer(jnp.zeros((config.num_ws, config.w_dim)))
 
-    def offsets(self, images: jax.Array, generated: jax.Array) -> jax.Array:
+    def offsets(
+        self, images: Float[Array, "n s s 3"], generated: Float[Array, "n r r 3"]
+    ) -> Float[Array, "n l d"]:
         """The step from the codes of ``generated``; see ``__call__``. [N, num_ws, w_dim]."""
         raise NotImplementedError
 
-    def __call__(self, images: jax.Array, generated: jax.Array, w_plus: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        images: Float[Array, "n s s 3"],
+        generated: Float[Array, "n r r 3"],
+        w_plus: Float[Array, "n l d"],
+    ) -> Float[Array, "n l d"]:
         """One iteration.
 
         Args:
@@ -70,7 +78,9 @@ class RestyleEncoder(nnx.Module):
 class RestylePSPEncoder(RestyleEncoder):
     """ReStyle over pSp: each style's step is its block's output."""
 
-    def offsets(self, images: jax.Array, generated: jax.Array) -> jax.Array:
+    def offsets(
+        self, images: Float[Array, "n s s 3"], generated: Float[Array, "n r r 3"]
+    ) -> Float[Array, "n l d"]:
         """The step from the codes of ``generated``; see ``__call__``. [N, num_ws, w_dim]."""
         return stacked(self._codes(images, generated, self.config.num_ws))
 
@@ -79,8 +89,12 @@ class RestyleE4EEncoder(RestyleEncoder):
     """ReStyle over e4e: one step for all styles, and what each later one's deviates from it."""
 
     def offsets(
-        self, images: jax.Array, generated: jax.Array, stage: int | None = None
-    ) -> jax.Array:
+        self,
+        images: Float[Array, "n s s 3"],
+        generated: Float[Array, "n r r 3"],
+        *,
+        stage: int | None = None,
+    ) -> Float[Array, "n l d"]:
         """The step from the codes of ``generated``; see ``__call__``.
 
         Args:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.equalized_layers import Dense
 from jaxface.nets.recognition.irse import BODY_STRIDE, IRSEBodyConfig, check_portraits
@@ -65,19 +66,19 @@ class StyleBlock(nnx.Module):
         )
         self.dense = Dense(w_dim, w_dim, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h h c"]) -> Float[Array, "n d"]:
         """[N, side, side, in_channels] to [N, w_dim]."""
         for conv in self.convs:
             x = jax.nn.leaky_relu(conv(x), SLOPE)
         return self.dense(x[:, 0, 0])
 
 
-def stacked(codes: Sequence[jax.Array]) -> jax.Array:
+def stacked(codes: Sequence[Float[Array, "n d"]]) -> Float[Array, "n l d"]:
     """pSp's codes: each style is its block's. [N, len(codes), w_dim]."""
     return jnp.stack(codes, axis=1)
 
 
-def progressive(codes: Sequence[jax.Array], num_ws: int) -> jax.Array:
+def progressive(codes: Sequence[Float[Array, "n d"]], num_ws: int) -> Float[Array, "n {num_ws} d"]:
     """e4e's codes: the first style is w, each later one w plus its block's.
 
     Args:
@@ -104,7 +105,9 @@ def styles_at(stage: int | None, num_ws: int) -> int:
     return min(stage + 1, num_ws)
 
 
-def read_portraits(name: str, images: jax.Array, resolution: int) -> jax.Array:
+def read_portraits(
+    name: str, images: Float[Array, "n s s 3"], resolution: int
+) -> Float[Array, "n {resolution} {resolution} 3"]:
     """Portraits at the trunk's resolution, as the originals' transforms give them.
 
     They read files with torchvision's ``Resize((256, 256))`` of a PIL image, which is bilinear and
@@ -126,7 +129,9 @@ def read_portraits(name: str, images: jax.Array, resolution: int) -> jax.Array:
     return resize_bilinear(images, (resolution, resolution), align_corners=False, antialias=True)
 
 
-def read_generated(name: str, images: jax.Array, resolution: int) -> jax.Array:
+def read_generated(
+    name: str, images: Float[Array, "n s s 3"], resolution: int
+) -> Float[Array, "n {resolution} {resolution} 3"]:
     """A generator's images at the trunk's resolution: the originals' ``face_pool``, which averages.
 
     Args:

@@ -3,9 +3,9 @@
 ``BackboneEncoderUsingLastLayerIntoW`` of pSp, ``SingleStyleCodeEncoder`` in e4e's options.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.latents import broadcast_w
 from jaxface.nets.encoders.styles import EncoderConfig, read_portraits
@@ -27,16 +27,16 @@ class WEncoder(nnx.Module):
         self.dense = Dense(config.channels[3], config.w_dim, rngs=rngs)
         self.w_start = Buffer(jnp.zeros((config.w_dim,)))
 
-    def offsets(self, images: jax.Array) -> jax.Array:
+    def offsets(self, images: Float[Array, "n s s 3"]) -> Float[Array, "n d"]:
         """Codes before ``w_start`` is added: [N, S, S, 3] to [N, w_dim]; see ``__call__``."""
         images = read_portraits("WEncoder", images, self.config.resolution)
         return self.dense(jnp.mean(self.body(images)[-1], axis=(1, 2)))
 
-    def to_w(self, images: jax.Array) -> jax.Array:
+    def to_w(self, images: Float[Array, "n s s 3"]) -> Float[Array, "n d"]:
         """Embed portraits into W, [N, w_dim]; see ``__call__``."""
         return self.w_start[...] + self.offsets(images)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n s s 3"]) -> Float[Array, "n l d"]:
         """Embed portraits.
 
         Args:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.torch_layers import Conv2d, check_images, max_pool
 
@@ -47,7 +48,9 @@ class AlexNet(nnx.Module):
             in_channels = channels
         self.layers = nnx.List(layers)
 
-    def features(self, images: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:
+    def features(
+        self, images: Float[Array, "n h w 3"], layers: Sequence[str]
+    ) -> dict[str, Float[Array, "n _ _ _"]]:
         """Features at the named layers; nothing past the deepest one is computed.
 
         Args:

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.features.inception_blocks import ConvNorm, Mixed, Spec
 from jaxface.nets.torch_layers import check_images, max_pool, resize_bilinear
@@ -134,7 +135,7 @@ class InceptionV3(nnx.Module):
             channels = blocks[-1].out_channels
         self.mixed = nnx.List(blocks)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n d"]:
         """The pooled features of the distance.
 
         Args:
@@ -148,7 +149,9 @@ class InceptionV3(nnx.Module):
         """
         return self.features(images, ("pool3",))["pool3"]
 
-    def features(self, images: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:
+    def features(
+        self, images: Float[Array, "n h w 3"], layers: Sequence[str]
+    ) -> dict[str, Float[Array, "n ..."]]:
         """Features at the named layers; nothing past the deepest one is computed.
 
         Args:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.torch_layers import BatchNorm, Conv2d, average_pool, max_pool
 
@@ -44,7 +45,7 @@ class ConvNorm(nnx.Module):
         )
         self.norm = BatchNorm(out_channels, epsilon=NORM_EPSILON, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in] to [N, H', W', out]."""
         return jax.nn.relu(self.norm(self.conv(x)))
 
@@ -83,7 +84,7 @@ class Branch(nnx.Module):
         if pair:
             self.out_channels = sum(spec.channels for spec in pair)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in] to [N, H', W', out_channels]."""
         for layer in self.row:
             x = layer(x)
@@ -118,7 +119,7 @@ class Mixed(nnx.Module):
         own = sum(branch.out_channels for branch in self.branches)
         self.out_channels = own + (in_channels if pooled is None else pooled)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in] to [N, H', W', out_channels]; ``reduce`` halves the size."""
         outputs = [branch(x) for branch in self.branches]
         match self.pool:

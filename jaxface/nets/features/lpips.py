@@ -18,6 +18,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.features.alexnet import AlexNet, AlexNetConfig
 from jaxface.nets.features.vgg import VGG16, VGGConfig
@@ -77,7 +78,9 @@ class LPIPS(nnx.Module):
         network.heads = nnx.List([nnx.Param(jnp.ones((width,))) for width in config.widths])
         return network
 
-    def __call__(self, images: jax.Array, others: jax.Array) -> jax.Array:
+    def __call__(
+        self, images: Float[Array, "n h w 3"], others: Float[Array, "n h w 3"]
+    ) -> Float[Array, " n"]:
         """How far apart the images of each pair look.
 
         Args:
@@ -92,7 +95,7 @@ class LPIPS(nnx.Module):
         """
         return self.distance(self.features(images), self.features(others))
 
-    def features(self, images: jax.Array) -> Features:
+    def features(self, images: Float[Array, "n h w 3"]) -> Features:
         """What is compared: compute it once for a target that stays.
 
         Args:
@@ -107,14 +110,18 @@ class LPIPS(nnx.Module):
         return {layer: _unit_length(x.astype(wide)) for layer, x in found.items()}
 
     def distance(
-        self, found: Mapping[str, jax.Array], wanted: Mapping[str, jax.Array]
-    ) -> jax.Array:
+        self,
+        found: Mapping[str, Float[Array, "n _ _ _"]],
+        wanted: Mapping[str, Float[Array, "n _ _ _"]],
+    ) -> Float[Array, " n"]:
         """[N]: the distance of two results of :meth:`features`."""
         return sum(self.layer_distances(found, wanted).values(), jnp.zeros(()))
 
     def layer_distances(
-        self, found: Mapping[str, jax.Array], wanted: Mapping[str, jax.Array]
-    ) -> dict[str, jax.Array]:
+        self,
+        found: Mapping[str, Float[Array, "n _ _ _"]],
+        wanted: Mapping[str, Float[Array, "n _ _ _"]],
+    ) -> dict[str, Float[Array, " n"]]:
         """Each layer's share of the distance.
 
         Args:

@@ -10,6 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.torch_layers import BatchNorm, Conv2d, check_images, max_pool
 
@@ -41,7 +42,7 @@ class Bottleneck(nnx.Module):
             self.shortcut = Conv2d(in_channels, out, 1, stride=stride, bias=False, rngs=rngs)
             self.shortcut_norm = BatchNorm(out, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in] to [N, H / stride, W / stride, 4 width]."""
         y = jax.nn.relu(self.norm1(self.conv1(x)))
         y = jax.nn.relu(self.norm2(self.conv2(y)))
@@ -81,7 +82,7 @@ class ResNet(nnx.Module):
             stages.append(nnx.List(stage))
         self.stages = nnx.List(stages)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w 3"]) -> Float[Array, "n c"]:
         """Means of the last stage's features.
 
         Args:
@@ -125,7 +126,7 @@ class ResNetFeatures(nnx.Module):
         self.config = config
         self.trunk = ResNet(config.blocks, config.width, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n c"]:
         """Mean features, [N, `trunk_channels`], of images [N, H, W, 3] in [-1, 1].
 
         Raises:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.recognition.face_api import network_input, padding
 from jaxface.nets.torch_layers import Conv2d, Linear
@@ -53,7 +54,7 @@ class SeparableConv(nnx.Module):
         )
         self.pointwise = Conv2d(in_channels, out_channels, 1, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in] to [N, ceil(H / stride), ceil(W / stride), out]."""
         return self.pointwise(self.depthwise(_same(x, self.depthwise.stride[0])))
 
@@ -80,7 +81,7 @@ class Block(nnx.Module):
             ]
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in] to [N, ceil(H / 2), ceil(W / 2), out]."""
         total = jax.nn.relu(self.first(_same(x, 2) if self.whole else x))
         for layer in self.rest:
@@ -101,7 +102,7 @@ class FaceLandmarkNet(nnx.Module):
         self.blocks = nnx.List(blocks)
         self.linear = Linear(channels, 2 * config.num_landmarks, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n k 2"]:
         """Landmarks.
 
         Args:

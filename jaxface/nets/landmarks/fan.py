@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.torch_layers import (
     BatchNorm,
@@ -104,7 +105,7 @@ class ConvBlock(nnx.Module):
             conv = Conv2d(in_channels, out_channels, 1, bias=False, rngs=rngs)
             self.project = nnx.List([BatchNorm(in_channels, rngs=rngs), conv])
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h w o"]:
         """[N, H, W, in] to [N, H, W, out]."""
         y, outputs = x, []
         for norm, conv in zip(self.norms, self.convs, strict=True):
@@ -127,7 +128,7 @@ class Hourglass(nnx.Module):
         self.beside, self.down, self.up = blocks(), blocks(), blocks()
         self.bottom = ConvBlock(channels, channels, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         """[N, H, W, C] to the same; sides are multiples of 2 ** depth."""
         beside = []
         for skip, down in zip(self.beside, self.down, strict=True):
@@ -155,7 +156,9 @@ class Stack(nnx.Module):
                 [Conv2d(width, width, 1, rngs=rngs), Conv2d(points, width, 1, rngs=rngs)]
             )
 
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, x: Float[Array, "n h w c"]
+    ) -> tuple[Float[Array, "n h w c"], Float[Array, "n h w k"]]:
         """Features to the next stack's features and this one's heatmaps."""
         y = self.block(self.hourglass(x))
         y = jax.nn.relu(self.norm(self.conv(y)))
@@ -186,7 +189,7 @@ class FAN(nnx.Module):
             [Stack(config, last=i == last, rngs=rngs) for i in range(config.stacks)]
         )
 
-    def heatmaps(self, images: jax.Array) -> list[jax.Array]:
+    def heatmaps(self, images: Float[Array, "n s s 3"]) -> list[Float[Array, "n h h k"]]:
         """The heatmaps of every stack; the last ones are the network's answer.
 
         Args:
@@ -216,7 +219,7 @@ class FAN(nnx.Module):
             found.append(heat)
         return found
 
-    def mirrored_heatmaps(self, images: jax.Array) -> jax.Array:
+    def mirrored_heatmaps(self, images: Float[Array, "n s s 3"]) -> Float[Array, "n h h k"]:
         """The last heatmaps' mean over the image and its mirror image.
 
         What the original does unless told not to (``flip_input``), at twice the cost.
@@ -238,7 +241,9 @@ class FAN(nnx.Module):
         mirrored = self.heatmaps(images[:, :, ::-1])[-1][:, :, ::-1, np.array(MIRRORED)]
         return (self.heatmaps(images)[-1] + mirrored) / 2
 
-    def __call__(self, images: jax.Array, *, mirrored: bool = True) -> jax.Array:
+    def __call__(
+        self, images: Float[Array, "n s s 3"], *, mirrored: bool = True
+    ) -> Float[Array, "n k 2"]:
         """Landmarks as the original reads them from the heatmaps; not differentiable.
 
         Args:
@@ -254,7 +259,7 @@ class FAN(nnx.Module):
         heat = self.mirrored_heatmaps(images) if mirrored else self.heatmaps(images)[-1]
         return peaks(heat) * (images.shape[1] / heat.shape[1])
 
-    def soft_landmarks(self, images: jax.Array) -> jax.Array:
+    def soft_landmarks(self, images: Float[Array, "n s s 3"]) -> Float[Array, "n k 2"]:
         """Landmarks as centres of mass, :func:`centres`: differentiable in the images.
 
         Args:
@@ -270,7 +275,7 @@ class FAN(nnx.Module):
         return centres(heat) * (images.shape[1] / heat.shape[1])
 
 
-def peaks(heatmaps: jax.Array) -> jax.Array:
+def peaks(heatmaps: Float[Array, "n h w k"]) -> Float[Array, "n k 2"]:
     """The largest pixel of each map, moved a quarter pixel towards its larger neighbour.
 
     ``get_preds_fromhm`` of the original: on each axis by the sign of the neighbours' difference,
@@ -295,10 +300,12 @@ def peaks(heatmaps: jax.Array) -> jax.Array:
 
     slope = jnp.stack([at(0, 1) - at(0, -1), at(1, 0) - at(-1, 0)], axis=-1)
     centre = jnp.stack([x, y], axis=-1).astype(heatmaps.dtype) + 0.5
-    return centre + 0.25 * jnp.sign(slope) * inside[..., None]
+    return centre + 0.25 * jnp.sign(slope) * inside[..., None].astype(slope.dtype)
 
 
-def centres(heatmaps: jax.Array, *, sharpness: float = SHARPNESS) -> jax.Array:
+def centres(
+    heatmaps: Float[Array, "n h w k"], *, sharpness: float = SHARPNESS
+) -> Float[Array, "n k 2"]:
     """The mean position under softmax(sharpness * map / its maximum): a soft, smooth ``argmax``.
 
     Differentiable almost everywhere, unlike :func:`peaks`, whose gradient is zero: for energies

@@ -17,6 +17,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.reconstruction.regressor import ResidualBlock
 from jaxface.nets.torch_layers import Conv2d, check_images, resize_bilinear
@@ -69,7 +70,7 @@ class LandmarkNet(nnx.Module):
         # Flat heatmaps to begin with: every point in the image's centre.
         self.heat.weight[...] = jnp.zeros_like(self.heat.weight[...])
 
-    def heatmaps(self, images: jax.Array) -> jax.Array:
+    def heatmaps(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n r r k"]:
         """Logits of where each landmark is, [N, resolution / 2, resolution / 2, num_landmarks].
 
         Args:
@@ -88,7 +89,7 @@ class LandmarkNet(nnx.Module):
             x = merged(jax.nn.leaky_relu(x + level, _SLOPE))
         return self.heat(x)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n k 2"]:
         """Landmarks.
 
         Args:
@@ -105,7 +106,7 @@ class LandmarkNet(nnx.Module):
         weights = jax.nn.softmax(heat.astype(jnp.float32), axis=(1, 2))
         _, height, width, _ = images.shape
         across, down = (
-            (jnp.arange(count) + 0.5) * (length / count)
+            (jnp.arange(count, dtype=jnp.float32) + 0.5) * (length / count)
             for count, length in zip(heat.shape[2:0:-1], (width, height), strict=True)
         )
         precision = jax.lax.Precision.HIGHEST

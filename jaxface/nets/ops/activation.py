@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 Activation = Literal["linear", "lrelu"]
 
@@ -13,13 +13,13 @@ ACTIVATION_GAIN = {"linear": 1.0, "lrelu": 2.0**0.5}
 
 
 def bias_act(
-    x: jax.Array,
-    bias: jax.Array | None = None,
+    x: Float[Array, "*n c"],
+    bias: Float[Array, " c"] | None = None,
     *,
     activation: Activation = "linear",
     gain: float = 1.0,
     clamp: float | None = None,
-) -> jax.Array:
+) -> Float[Array, "*n c"]:
     """Add a bias over the last axis, activate, scale and clamp.
 
     Args:

@@ -10,14 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 from jaxface.nets.ops.fir import upfirdn
 from jaxface.nets.ops.strided import DIMENSION_NUMBERS, strided_conv, transposed_conv
 
 
 def conv_resample(
-    x: jax.Array, kernel: jax.Array, *, taps: np.ndarray, up: int = 1, down: int = 1
-) -> jax.Array:
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "k k i o"],
+    *,
+    taps: np.ndarray,
+    up: int = 1,
+    down: int = 1,
+) -> Float[Array, "n h2 w2 o"]:
     """Convolve [N, H, W, I] with a [k, k, I, O] kernel, resampling by 2 on the way.
 
     Sizes follow ``conv2d_resample`` of stylegan2-ada-pytorch with its padding of k // 2: the
@@ -61,14 +67,14 @@ def conv_resample(
 
 
 def modulated_conv(
-    x: jax.Array,
-    kernel: jax.Array,
-    styles: jax.Array,
+    x: Float[Array, "n h w i"],
+    kernel: Float[Array, "k k i o"],
+    styles: Float[Array, "n i"],
     *,
     taps: np.ndarray,
     up: int = 1,
     demodulate: bool = True,
-) -> jax.Array:
+) -> Float[Array, "n h2 w2 o"]:
     """Convolve each image with the kernel scaled by its own style.
 
     Args:

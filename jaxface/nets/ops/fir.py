@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 
 def fir_taps(taps: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -36,7 +37,7 @@ def fir_taps(taps: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def upfirdn(
-    x: jax.Array,
+    x: Float[Array, "n h w c"],
     taps: np.ndarray,
     *,
     up: int = 1,
@@ -44,7 +45,7 @@ def upfirdn(
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
     gain: float = 1.0,
     flip: bool = False,
-) -> jax.Array:
+) -> Float[Array, "n h2 w2 c"]:
     """Insert ``up - 1`` zeros after each sample, pad, filter, keep every ``down``-th sample.
 
     Differentiable any number of times in reverse mode: its transpose is itself, with ``up`` and
@@ -177,14 +178,18 @@ class _Axis:
         return lax.slice_in_dim(x, start, stop, self.stride, self.axis)
 
 
-def filter2d(x: jax.Array, taps: np.ndarray, *, gain: float = 1.0) -> jax.Array:
+def filter2d(
+    x: Float[Array, "n h w c"], taps: np.ndarray, *, gain: float = 1.0
+) -> Float[Array, "n h w c"]:
     """Filter [N, H, W, C] keeping its size; the reference's ``filter2d`` padding."""
     ty, tx = taps.shape if taps.ndim == 2 else (len(taps), len(taps))
     padding = (ty // 2, (ty - 1) // 2, tx // 2, (tx - 1) // 2)
     return upfirdn(x, taps, padding=padding, gain=gain)
 
 
-def upsample(x: jax.Array, taps: np.ndarray, *, factor: int = 2) -> jax.Array:
+def upsample(
+    x: Float[Array, "n h w c"], taps: np.ndarray, *, factor: int = 2
+) -> Float[Array, "n {factor}*h {factor}*w c"]:
     """[N, H, W, C] to [N, factor * H, factor * W, C]; the reference's ``upsample2d`` padding."""
     ty, tx = taps.shape if taps.ndim == 2 else (len(taps), len(taps))
     padding = (
@@ -196,7 +201,9 @@ def upsample(x: jax.Array, taps: np.ndarray, *, factor: int = 2) -> jax.Array:
     return upfirdn(x, taps, up=factor, padding=padding, gain=factor**2)
 
 
-def downsample(x: jax.Array, taps: np.ndarray, *, factor: int = 2) -> jax.Array:
+def downsample(
+    x: Float[Array, "n h w c"], taps: np.ndarray, *, factor: int = 2
+) -> Float[Array, "n h2 w2 c"]:
     """[N, H, W, C] to [N, H / factor, W / factor, C]; the reference's ``downsample2d`` padding."""
     ty, tx = taps.shape if taps.ndim == 2 else (len(taps), len(taps))
     padding = (

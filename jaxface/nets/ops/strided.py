@@ -19,12 +19,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def transposed_conv(x: jax.Array, kernel: jax.Array, border: tuple[int, int] = (0, 0)) -> jax.Array:
+def transposed_conv(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], border: tuple[int, int] = (0, 0)
+) -> Float[Array, "n h2 w2 o"]:
     """y[2i + k, 2j + l] += x[i, j] kernel[k, l], the transposed convolution of stride 2.
 
     Args:
@@ -44,7 +47,9 @@ def transposed_conv(x: jax.Array, kernel: jax.Array, border: tuple[int, int] = (
     )
 
 
-def transposed_by_dilation(x: jax.Array, kernel: jax.Array, border: tuple[int, int]) -> jax.Array:
+def transposed_by_dilation(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], border: tuple[int, int]
+) -> Float[Array, "n h2 w2 o"]:
     """`transposed_conv` as a correlation of the flipped kernel, zeros between the samples of x."""
     pad = kernel.shape[0] - 1
     return lax.conv_general_dilated(
@@ -57,7 +62,9 @@ def transposed_by_dilation(x: jax.Array, kernel: jax.Array, border: tuple[int, i
     )
 
 
-def transposed_by_phases(x: jax.Array, kernel: jax.Array, border: tuple[int, int]) -> jax.Array:
+def transposed_by_phases(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"], border: tuple[int, int]
+) -> Float[Array, "n h2 w2 o"]:
     """`transposed_conv` as one convolution for each parity of rows and columns."""
     phases = [[_phase(x, kernel[a::2, b::2]) for b in range(2)] for a in range(2)]
     rows = [_interleave(*columns, axis=2) for columns in phases]
@@ -91,7 +98,9 @@ def _interleave(even: jax.Array, odd: jax.Array, *, axis: int) -> jax.Array:
 
 
 @jax.custom_vjp
-def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def strided_conv(
+    x: Float[Array, "n h w i"], kernel: Float[Array, "k k i o"]
+) -> Float[Array, "n h2 w2 o"]:
     """y[i, j] = sum x[2i + k, 2j + l] kernel[k, l], the unpadded convolution of stride 2.
 
     Args:
@@ -104,7 +113,9 @@ def strided_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (2, 2), "VALID", dimension_numbers=DIMENSION_NUMBERS)
 
 
-def kernel_gradient(large: jax.Array, small: jax.Array, size: int) -> jax.Array:
+def kernel_gradient(
+    large: Float[Array, "n h w c"], small: Float[Array, "n h2 w2 d"], size: int
+) -> Float[Array, "{size} {size} c d"]:
     """k[a, b] = sum over images and pixels of large[2i + a, 2j + b] (outer) small[i, j].
 
     Args:
@@ -123,7 +134,9 @@ def kernel_gradient(large: jax.Array, small: jax.Array, size: int) -> jax.Array:
     )
 
 
-def kernel_gradient_by_products(large: jax.Array, small: jax.Array, size: int) -> jax.Array:
+def kernel_gradient_by_products(
+    large: Float[Array, "n h w c"], small: Float[Array, "n h2 w2 d"], size: int
+) -> Float[Array, "{size} {size} c d"]:
     """`kernel_gradient` as one product of matrices for each tap."""
     rows, columns = 2 * small.shape[1] - 1, 2 * small.shape[2] - 1
     taps = [
@@ -134,7 +147,9 @@ def kernel_gradient_by_products(large: jax.Array, small: jax.Array, size: int) -
     return jnp.stack(taps).reshape(size, size, large.shape[-1], small.shape[-1])
 
 
-def kernel_gradient_by_convolution(large: jax.Array, small: jax.Array, size: int) -> jax.Array:
+def kernel_gradient_by_convolution(
+    large: Float[Array, "n h w c"], small: Float[Array, "n h2 w2 d"], size: int
+) -> Float[Array, "{size} {size} c d"]:
     """`kernel_gradient` with images as the contracted axis and channels as the batch."""
     height, width = 2 * small.shape[1] + size - 2, 2 * small.shape[2] + size - 2
     return lax.conv_general_dilated(

@@ -10,7 +10,7 @@ percent.
 
 from typing import Any, NamedTuple
 
-import jax
+from jaxtyping import Array, Float
 
 from jaxface.nets.recognition.dlib_resnet import DlibResNet
 from jaxface.nets.recognition.facenet import FaceNet
@@ -39,7 +39,7 @@ EXPECTS_FACE_CROP: tuple[type, ...] = (VGGFace, FaceNet, DlibResNet)
 """Networks that leave the crop to the caller."""
 
 
-def face_square(portraits: jax.Array) -> jax.Array:
+def face_square(portraits: Float[Array, "n r r c"]) -> Float[Array, "n s s c"]:
     """The faces of portraits [N, R, R, C] aligned as FFHQ's: [N, r, r, C], the pixels of `FACE`."""
     size = portraits.shape[1]
     side = max(1, round(FACE.side * size))
@@ -47,7 +47,7 @@ def face_square(portraits: jax.Array) -> jax.Array:
     return portraits[:, top : top + side, left : left + side]
 
 
-def portrait_embeddings(network: Any, portraits: jax.Array) -> jax.Array:
+def portrait_embeddings(network: Any, portraits: Float[Array, "n r r 3"]) -> Float[Array, "n d"]:
     """What a network of identity says of portraits.
 
     Args:

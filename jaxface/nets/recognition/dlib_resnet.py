@@ -17,6 +17,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.recognition.face_api import network_input
 from jaxface.nets.torch_layers import Conv2d, Linear, average_pool, max_pool
@@ -66,7 +67,7 @@ class ConvScale(nnx.Module):
         self.scale = nnx.Param(jnp.ones((out_channels,)))
         self.shift = nnx.Param(jnp.zeros((out_channels,)))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in] to [N, H', W', out]."""
         x = self.conv(x)
         return x * self.scale[...].astype(x.dtype) + self.shift[...].astype(x.dtype)
@@ -87,7 +88,7 @@ class Residual(nnx.Module):
         self.conv1 = ConvScale(in_channels, out_channels, 3, **options, rngs=rngs)
         self.conv2 = ConvScale(out_channels, out_channels, 3, padding=1, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in] to [N, H, W, out], or to half the size."""
         y = self.conv2(jax.nn.relu(self.conv1(x)))
         if self.down:
@@ -117,7 +118,7 @@ class DlibResNet(nnx.Module):
         self.last = Residual(channels, channels, down=True, rngs=rngs)
         self.linear = Linear(channels, config.embedding, bias=False, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n d"]:
         """Descriptors, not normalised: the network was trained for their Euclidean distance.
 
         Args:

@@ -7,8 +7,8 @@ ours: bilinear, with antialiasing. The package has two of its own, the browser's
 tensors, TensorFlow's old sampling from the pixels' corners; at the network's own size all agree.
 """
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxface.nets.torch_layers import check_images, resize_bilinear
 
@@ -22,7 +22,9 @@ def padding(height: int, width: int) -> tuple[int, int]:
     return (side - height) // 2, (side - width) // 2
 
 
-def network_input(network: str, images: jax.Array, size: int) -> jax.Array:
+def network_input(
+    network: str, images: Float[Array, "n h w 3"], size: int
+) -> Float[Array, "n {size} {size} 3"]:
     """The network's input.
 
     Args:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.features.inception_blocks import NORM_EPSILON, Branch, ConvNorm, Mixed, Spec
 from jaxface.nets.torch_layers import (
@@ -86,7 +87,7 @@ class ResidualBlock(nnx.Module):
         joined = sum(branch.out_channels for branch in self.branches)
         self.conv = Conv2d(joined, channels, 1, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         """[N, H, W, channels] to the same."""
         y = jnp.concatenate([branch(x) for branch in self.branches], axis=-1)
         x = x + self.scale * self.conv(y)
@@ -145,7 +146,7 @@ class FaceNet(nnx.Module):
         self.linear = Linear(channels, config.embedding, bias=False, rngs=rngs)
         self.norm = BatchNorm(config.embedding, epsilon=NORM_EPSILON, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n d"]:
         """Embeddings of length 1.
 
         Args:

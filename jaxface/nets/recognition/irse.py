@@ -12,6 +12,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.torch_layers import BatchNorm, Conv2d, Linear, PReLU, adaptive_average_pool
 
@@ -111,7 +112,7 @@ class Unit(nnx.Module):
         self.squeeze = Linear(channels, narrow, bias=False, rngs=rngs) if narrow else None
         self.excite = Linear(narrow, channels, bias=False, rngs=rngs) if narrow else None
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in_channels] to [N, ceil(H / stride), ceil(W / stride), channels]."""
         y = self.prelu(self.conv1(self.norm1(x)))
         y = self.norm2(self.conv2(y))
@@ -147,11 +148,11 @@ class IRSEBody(nnx.Module):
                 width = channels
         self.units = nnx.List(units)
 
-    def stem(self, x: jax.Array) -> jax.Array:
+    def stem(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h w o"]:
         """[N, H, W, in_channels] in [-1, 1] to [N, H, W, channels[0]]."""
         return self.prelu(self.norm(self.conv(x)))
 
-    def __call__(self, x: jax.Array) -> list[jax.Array]:
+    def __call__(self, x: Float[Array, "n h w i"]) -> list[Float[Array, "n _ _ _"]]:
         """The four stages' outputs, [N, H / 2 ** s, W / 2 ** s, channels[s - 1]] for s = 1 ... 4.
 
         Args:
@@ -184,7 +185,7 @@ class IRSE(nnx.Module):
         self.dense = Linear(side * side * width, config.embedding_dim, rngs=rngs)
         self.output_norm = BatchNorm(config.embedding_dim, affine=config.output_affine, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n s s 3"]) -> Float[Array, "n d"]:
         """Embeddings of aligned portraits.
 
         Args:
@@ -198,7 +199,7 @@ class IRSE(nnx.Module):
         """
         return self.embed(self.crop(images))
 
-    def crop(self, images: jax.Array) -> jax.Array:
+    def crop(self, images: Float[Array, "n s s 3"]) -> Float[Array, "n r r 3"]:
         """Face crops [N, resolution, resolution, 3] of aligned portraits; see ``__call__``."""
         check_portraits("IRSE", images)
         size = self.config.portrait_size
@@ -207,7 +208,7 @@ class IRSE(nnx.Module):
         top, bottom, left, right = self.config.crop
         return adaptive_average_pool(images[:, top:bottom, left:right], self.config.resolution)
 
-    def embed(self, crops: jax.Array) -> jax.Array:
+    def embed(self, crops: Float[Array, "n r r 3"]) -> Float[Array, "n d"]:
         """Embeddings of face crops.
 
         Args:
@@ -223,7 +224,7 @@ class IRSE(nnx.Module):
         # Without an epsilon, as the reference's l2_norm.
         return x / jnp.linalg.norm(x, axis=1, keepdims=True)
 
-    def features(self, crops: jax.Array) -> jax.Array:
+    def features(self, crops: Float[Array, "n r r 3"]) -> Float[Array, "n d"]:
         """What ``embed`` scales to unit length: [N, embedding_dim]."""
         side = self.config.resolution
         if crops.ndim != 4 or crops.shape[1:] != (side, side, 3):

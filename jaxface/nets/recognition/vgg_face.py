@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.features import vgg
 from jaxface.nets.features.vgg import VGG16, VGGConfig
@@ -69,7 +70,9 @@ class VGGFace(nnx.Module):
         self.fc6 = Linear(positions * config.channels[-1], config.width, rngs=rngs)
         self.fc7 = Linear(config.width, config.width, rngs=rngs)
 
-    def __call__(self, images: jax.Array, *, layer: str = "relu7") -> jax.Array:
+    def __call__(
+        self, images: Float[Array, "n r r 3"], *, layer: str = "relu7"
+    ) -> Float[Array, "n d"]:
         """One descriptor a face.
 
         Args:
@@ -88,7 +91,9 @@ class VGGFace(nnx.Module):
             raise ValueError(f"VGGFace: expected a layer out of {FULLY_CONNECTED}, got {layer!r}")
         return self.features(images, (layer,))[layer]
 
-    def features(self, images: jax.Array, layers: Sequence[str]) -> dict[str, jax.Array]:
+    def features(
+        self, images: Float[Array, "n r r 3"], layers: Sequence[str]
+    ) -> dict[str, Float[Array, "n ..."]]:
         """Features at the named layers; nothing past the deepest one is computed.
 
         Args:

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.features.alexnet import AlexNet, AlexNetConfig, smallest_side
 from jaxface.nets.features.resnet import ResNetConfig, ResNetFeatures, check_crops, trunk_channels
@@ -66,7 +67,7 @@ class AlexNetReconstruction(ParameterRegressor):
         self.fc7 = Linear(config.width, config.width, rngs=rngs)
         super().__init__(config.width, config.outputs, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n p"]:
         """Parameters [N, outputs] of [N, H, H, 3] in [-1, 1].
 
         Raises:
@@ -101,7 +102,7 @@ class VGGFaceReconstruction(ParameterRegressor):
         self.trunk = VGGFace(config, rngs=rngs)
         super().__init__(config.width, config.outputs, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n p"]:
         """Parameters [N, outputs] of [N, H, H, 3] in [-1, 1].
 
         Raises:
@@ -139,7 +140,7 @@ class ResNetReconstruction(ParameterRegressor):
         channels = trunk_channels(config.blocks, config.width)
         super().__init__(channels, config.outputs, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n p"]:
         """Parameters [N, outputs] of [N, H, H, 3] in [-1, 1].
 
         Raises:

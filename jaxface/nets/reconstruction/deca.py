@@ -11,6 +11,7 @@ import dataclasses
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.features.resnet import (
     RESNET50_BLOCKS,
@@ -56,7 +57,7 @@ class DECAEncoder(nnx.Module):
         self.hidden = Linear(channels, config.hidden, rngs=rngs)
         self.out = Linear(config.hidden, config.parameters, rngs=rngs)
 
-    def features(self, images: jax.Array) -> jax.Array:
+    def features(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n c"]:
         """What the trunk sees, [N, 2048]; arguments as of the call."""
         check_crops("DECAEncoder", images)
         side = self.config.side
@@ -64,7 +65,7 @@ class DECAEncoder(nnx.Module):
             images = resize_bilinear(images, (side, side), align_corners=True)
         return self.trunk((images + 1) / 2)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n p"]:
         """The parameters of faces.
 
         Args:

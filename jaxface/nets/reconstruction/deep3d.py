@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.features.resnet import (
     RESNET50_BLOCKS,
@@ -94,7 +95,7 @@ class Deep3D(nnx.Module):
         channels = trunk_channels(config.blocks, config.width)
         self.heads = nnx.List([Linear(channels, width, rngs=rngs) for width in HEADS])
 
-    def coefficients(self, images: jax.Array) -> jax.Array:
+    def coefficients(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 257"]:
         """The heads' outputs side by side, [N, 257], in the original's order and conventions.
 
         Args:
@@ -111,7 +112,7 @@ class Deep3D(nnx.Module):
         features = self.trunk(x)
         return jnp.concatenate([head(features) for head in self.heads], axis=-1)
 
-    def crop(self, portraits: jax.Array) -> jax.Array:
+    def crop(self, portraits: Float[Array, "n r r 3"]) -> Float[Array, "n h w 3"]:
         """The part [N, side, side, 3] that ``portrait_square`` names, in [-1, 1]."""
         check_crops("Deep3D", portraits)
         square, side = self.config.portrait_square, self.config.side
@@ -131,7 +132,7 @@ class Deep3D(nnx.Module):
         )
         return 2 * jnp.clip(cut, 0.0, 1.0).astype(portraits.dtype) - 1
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 257"]:
         """The parameters of faces.
 
         Args:
@@ -150,7 +151,9 @@ class Deep3D(nnx.Module):
         return parameters if square is None else in_portrait(parameters, square)
 
 
-def in_portrait(parameters: jax.Array, square: tuple[float, float, float]) -> jax.Array:
+def in_portrait(
+    parameters: Float[Array, "n 257"], square: tuple[float, float, float]
+) -> Float[Array, "n 257"]:
     """Parameters of a face in a crop as those of the face in the portrait.
 
     A shift and a scale of the picture are a translation in front of a pinhole camera for points of
@@ -178,7 +181,7 @@ def in_portrait(parameters: jax.Array, square: tuple[float, float, float]) -> ja
     return parameters.at[:, 3:6].set(jnp.stack(translation, axis=1))
 
 
-def pie_parameters(coefficients: jax.Array) -> jax.Array:
+def pie_parameters(coefficients: Float[Array, "n 257"]) -> Float[Array, "n 257"]:
     """The original's coefficients as PIE's parameters.
 
     Args:

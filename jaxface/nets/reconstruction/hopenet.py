@@ -17,6 +17,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.features.resnet import (
     RESNET50_BLOCKS,
@@ -66,7 +67,7 @@ class HopeNet(nnx.Module):
         self.pitch = Linear(channels, config.bins, rngs=rngs)
         self.roll = Linear(channels, config.bins, rngs=rngs)
 
-    def logits(self, images: jax.Array) -> jax.Array:
+    def logits(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 3 bins"]:
         """Of the bins of yaw, pitch and roll, [N, 3, 66]; arguments as of the call."""
         check_images("HopeNet", images)
         x = (_middle(images, self.config.side) + 1) / 2
@@ -74,7 +75,7 @@ class HopeNet(nnx.Module):
         features = self.trunk((x - mean) / std)
         return jnp.stack([head(features) for head in (self.yaw, self.pitch, self.roll)], axis=1)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n 3"]:
         """The angles of heads.
 
         Args:

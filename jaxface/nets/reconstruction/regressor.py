@@ -10,6 +10,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.torch_layers import Conv2d, Linear, resize_bilinear
 from jaxface.nets.variables import Buffer
@@ -50,7 +51,7 @@ class ResidualBlock(nnx.Module):
         # The block begins as the identity: no normalisation is needed.
         self.gain = nnx.Param(jnp.zeros(()))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, channels]."""
         y = self.conv1(jax.nn.leaky_relu(self.conv0(x), _SLOPE))
         return jax.nn.leaky_relu(x + self.gain[...].astype(x.dtype) * y, _SLOPE)
@@ -69,7 +70,7 @@ class ParameterRegressor(nnx.Module):
         self.mean = Buffer(jnp.zeros((outputs,)))
         self.scale = Buffer(jnp.ones((outputs,)))
 
-    def parameters(self, x: jax.Array) -> jax.Array:
+    def parameters(self, x: Float[Array, "n i"]) -> Float[Array, "n p"]:
         """[N, features] to [N, outputs]."""
         return self.mean[...] + self.scale[...] * self.out(x)
 
@@ -89,7 +90,7 @@ class FaceReconstruction(ParameterRegressor):
         self.hidden = Linear(side * side * config.channels[-1], config.hidden, rngs=rngs)
         super().__init__(config.hidden, config.outputs, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> jax.Array:
+    def __call__(self, images: Float[Array, "n r r 3"]) -> Float[Array, "n p"]:
         """Estimates the parameters.
 
         Args:

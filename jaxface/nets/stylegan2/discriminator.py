@@ -1,9 +1,9 @@
 """The discriminator: images to realness logits (Karras et al. 2020a, figure 7)."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.equalized_layers import Conv, Dense
 from jaxface.nets.ops import downsample
@@ -12,7 +12,9 @@ from jaxface.nets.stylegan2.mapping import MappingNetwork
 from jaxface.nets.stylegan2.synthesis import RESIDUAL_GAIN
 
 
-def minibatch_std(x: jax.Array, *, group_size: int | None, num_channels: int) -> jax.Array:
+def minibatch_std(
+    x: Float[Array, "n h w c"], *, group_size: int | None, num_channels: int
+) -> Float[Array, "n h w c2"]:
     """Append the standard deviation over groups of images as extra maps.
 
     Groups are strided: with M = N / group_size, image i is in group i mod M
@@ -95,8 +97,13 @@ class DiscriminatorBlock(nnx.Module):
             else None
         )
 
-    def __call__(self, x: jax.Array | None, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Features [N, R, R, C] (None at the first block) and image [N, R, R, 3], both halved."""
+    def __call__(
+        self, x: Float[Array, "n r r i"] | None, image: Float[Array, "n s s c"]
+    ) -> tuple[Float[Array, "n r2 r2 o"], Float[Array, "n _ _ c"]]:
+        """Features [N, R, R, C] (None at the first block), halved, and image.
+
+        The skip architecture halves the image too, [N, R, R, 3]; the others pass it on.
+        """
         if self.from_rgb is not None:
             y = self.from_rgb(image.astype(self.dtype))
             x = y if x is None else x.astype(self.dtype) + y
@@ -143,7 +150,9 @@ class DiscriminatorEpilogue(nnx.Module):
         self.dense = Dense(channels * 16, channels, activation="lrelu", rngs=rngs)
         self.out = Dense(channels, cmap_dim or 1, rngs=rngs)
 
-    def __call__(self, x: jax.Array | None, image: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n 4 4 i"] | None, image: Float[Array, "n _ _ c"]
+    ) -> Float[Array, "n o"]:
         """Logits [N, 1], or [N, cmap_dim] to project a label on, float32.
 
         Args:
@@ -193,7 +202,9 @@ class Discriminator(nnx.Module):
             else None
         )
 
-    def __call__(self, images: jax.Array, c: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, images: Float[Array, "n r r c"], c: Float[Array, "n labels"] | None = None
+    ) -> Float[Array, "n 1"]:
         """Realness of images.
 
         Args:

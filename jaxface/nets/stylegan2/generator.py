@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.stylegan2.config import GeneratorConfig, ReducedDtype
 from jaxface.nets.stylegan2.mapping import MappingNetwork
@@ -48,7 +49,7 @@ class Generator(nnx.Module):
             raise ValueError("generator: its mapping network keeps no mean of W")
         return self.mapping.w_mean[...]
 
-    def with_w_mean(self, w_mean: jax.Array) -> "Generator":
+    def with_w_mean(self, w_mean: Float[Array, " d"]) -> "Generator":
         """A generator with another running mean of W, [w_dim]; this one stays as it is."""
         copy = jax.tree.map(lambda leaf: leaf, self)
         if copy.mapping.w_mean is None:
@@ -72,12 +73,13 @@ class Generator(nnx.Module):
 
     def __call__(
         self,
-        z: jax.Array,
-        c: jax.Array | None = None,
+        z: Float[Array, "n z_dim"],
+        c: Float[Array, "n labels"] | None = None,
+        *,
         truncation: float = 1.0,
         truncation_cutoff: int | None = None,
         noise: Noise = "const",
-    ) -> jax.Array:
+    ) -> Float[Array, "n r r c"]:
         """[N, z_dim] to images [N, R, R, 3]; see the two parts for the arguments."""
-        w_plus = self.mapping(z, c, truncation, truncation_cutoff)
+        w_plus = self.mapping(z, c, truncation=truncation, truncation_cutoff=truncation_cutoff)
         return self.synthesis(w_plus, noise)

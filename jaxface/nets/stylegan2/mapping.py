@@ -5,13 +5,14 @@ import itertools
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.latents import broadcast_w, truncate
 from jaxface.nets.equalized_layers import Dense
 from jaxface.nets.variables import Buffer
 
 
-def normalize_2nd_moment(x: jax.Array) -> jax.Array:
+def normalize_2nd_moment(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     """Scale each row of [N, D] to unit mean square (epsilon 1e-8, as in the reference)."""
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=1, keepdims=True) + 1e-8)
 
@@ -47,7 +48,9 @@ class MappingNetwork(nnx.Module):
         )
         self.w_mean = None if w_mean_decay is None else Buffer(jnp.zeros((w_dim,)))
 
-    def to_w(self, z: jax.Array | None, c: jax.Array | None = None) -> jax.Array:
+    def to_w(
+        self, z: Float[Array, "n z_dim"] | None, c: Float[Array, "n labels"] | None = None
+    ) -> Float[Array, "n d"]:
         """Map to W without truncation or broadcasting.
 
         Args:
@@ -78,7 +81,7 @@ class MappingNetwork(nnx.Module):
             x = layer(x)
         return x
 
-    def updated_w_mean(self, w: jax.Array) -> jax.Array:
+    def updated_w_mean(self, w: Float[Array, "n d"]) -> Float[Array, " d"]:
         """The running mean of W after seeing a batch ``w`` [N, w_dim]; the caller stores it."""
         if self.w_mean is None or self.w_mean_decay is None:
             raise ValueError("mapping: this network keeps no mean of W")
@@ -87,11 +90,12 @@ class MappingNetwork(nnx.Module):
 
     def __call__(
         self,
-        z: jax.Array | None,
-        c: jax.Array | None = None,
+        z: Float[Array, "n z_dim"] | None,
+        c: Float[Array, "n labels"] | None = None,
+        *,
         truncation: float = 1.0,
         truncation_cutoff: int | None = None,
-    ) -> jax.Array:
+    ) -> Float[Array, "n *rows d"]:
         """Map to W+ (or to W, where ``num_ws`` is None).
 
         Args:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.equalized_layers import Conv, Dense
 from jaxface.nets.ops import bias_act, modulated_conv, upsample
@@ -44,14 +45,14 @@ class SynthesisLayer(nnx.Module):
 
     def __call__(
         self,
-        x: jax.Array,
-        w: jax.Array,
+        x: Float[Array, "n h w i"],
+        w: Float[Array, "n d"],
         *,
         noise: Noise,
         layer: int,
         gain: float = 1.0,
-        shift: jax.Array | None = None,
-    ) -> jax.Array:
+        shift: Float[Array, "#n i"] | None = None,
+    ) -> Float[Array, "n h2 w2 o"]:
         """[N, H, W, in] and w [N, w_dim] to [N, H * up, W * up, out]; shift [N, in]."""
         styles = _shifted(self.affine(w), shift)
         taps = np.asarray(self.taps)
@@ -88,7 +89,13 @@ class ToRGB(nnx.Module):
         self.weight = nnx.Param(jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros((config.image_channels,)))
 
-    def __call__(self, x: jax.Array, w: jax.Array, *, shift: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self,
+        x: Float[Array, "n h w i"],
+        w: Float[Array, "n d"],
+        *,
+        shift: Float[Array, "#n i"] | None = None,
+    ) -> Float[Array, "n h w c"]:
         """[N, H, W, in] and w [N, w_dim] to [N, H, W, image_channels]; shift [N, in]."""
         styles = _shifted(self.affine(w), shift) * self.weight_gain
         taps = np.asarray(self.taps)
@@ -178,7 +185,7 @@ class SynthesisBlock(nnx.Module):
             image = rgb if image is None else image + rgb
         return x, image
 
-    def styles(self, ws: jax.Array) -> list[jax.Array]:
+    def styles(self, ws: Float[Array, "n _ d"]) -> list[jax.Array]:
         """The layers' styles, [N, C] each, in the order of computation; ``ws`` as above."""
         layers = [layer for layer in (self.conv0, self.conv1, self.to_rgb) if layer is not None]
         return [layer.affine(ws[:, index]) for index, layer in enumerate(layers)]
@@ -200,9 +207,10 @@ class SynthesisNetwork(nnx.Module):
 
     def features(
         self,
-        w_plus: jax.Array,
+        w_plus: Float[Array, "n l d"],
         noise: Noise = "const",
-        style_shift: jax.Array | None = None,
+        *,
+        style_shift: Float[Array, "#n s"] | None = None,
         resolution: int | None = None,
     ) -> list[tuple[jax.Array, jax.Array | None]]:
         """(features, image) after each block, lowest resolution first; see ``__call__``."""
@@ -219,7 +227,7 @@ class SynthesisNetwork(nnx.Module):
                 break
         return outputs
 
-    def styles(self, w_plus: jax.Array) -> jax.Array:
+    def styles(self, w_plus: Float[Array, "n l d"]) -> Float[Array, "n s"]:
         """The portrait's place in style space.
 
         Args:
@@ -255,12 +263,12 @@ class SynthesisNetwork(nnx.Module):
 
     def __call__(
         self,
-        w_plus: jax.Array,
+        w_plus: Float[Array, "n l d"],
         noise: Noise = "const",
-        style_shift: jax.Array | None = None,
         *,
+        style_shift: Float[Array, "#n s"] | None = None,
         resolution: int | None = None,
-    ) -> jax.Array:
+    ) -> Float[Array, "n r r c"]:
         """Synthesise images.
 
         Args:
@@ -277,7 +285,7 @@ class SynthesisNetwork(nnx.Module):
         Raises:
             ValueError: for a wrong shape, an unknown kind of noise, or a resolution without image.
         """
-        image = self.features(w_plus, noise, style_shift, resolution)[-1][1]
+        image = self.features(w_plus, noise, style_shift=style_shift, resolution=resolution)[-1][1]
         if image is None:
             raise ValueError(
                 f"synthesis: no image at {resolution} px; only the 'skip' architecture has one"

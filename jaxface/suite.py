@@ -198,6 +198,21 @@ class Suite:
         stems = self._stems(role) or [f"{prefix}<name>"]  # which no suite has: raises
         return {stem.removeprefix(prefix): self.network(stem) for stem in stems}
 
+    def require(self, roles: Mapping[str, str]) -> None:
+        """Insist on the networks that a method needs, without loading them.
+
+        Args:
+            roles: each with a sentence on what needs it.
+
+        Raises:
+            SuiteError: if one is missing; the message ends with its sentence.
+        """
+        for role, reason in roles.items():
+            try:
+                self.metadata(role)
+            except SuiteError as error:
+                raise SuiteError(f"{error}. {reason}") from error
+
     def check(self) -> None:
         """Insist that every network can play its role and fits the others, from the headers alone.
 

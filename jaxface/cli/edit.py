@@ -181,7 +181,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _targets(
     arguments: argparse.Namespace, suite: Any
-) -> tuple[dict[str, Any], dict[str, list[Any]], dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Targets by group, their named parameters by group, and what was asked for, JSON-like."""
     import numpy as np
 

@@ -26,7 +26,7 @@ from jaxface.jobs.outputs.rows import OK, Column, Result, number, versions
 from jaxface.jobs.outputs.tuned import tuned_weights
 from jaxface.keys import item_keys
 from jaxface.media.images import encode_png, read_image, to_uint8
-from jaxface.methods.inversion import Inverted, Inverter, check_roles
+from jaxface.methods.inversion import Inverted, Inverter
 from jaxface.metrics import psnr, ssim
 from jaxface.nets import GeneratorConfig
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
@@ -92,7 +92,7 @@ class Inversion:
 
     def description(self) -> dict[str, Any]:
         """See `Task`."""
-        check_roles(self.settings, self.suite)
+        self.suite.require(self.settings.roles())
         return {
             "preset": self.preset,
             "settings": dataclasses.asdict(self.settings),  # type: ignore

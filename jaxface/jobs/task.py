@@ -43,7 +43,7 @@ class Failure(Protocol):
     status: str
 
 
-Prepared = tuple[Item, Sequence[Any] | Any]
+Prepared = tuple[Item, Any]
 """An input and its `Case`s, a list of at least one, or the `Failure` that kept it from any."""
 
 

@@ -8,7 +8,7 @@ finished network is asked for.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,10 +38,13 @@ class GANSpaceSettings:
       components: how many; 80 in the reference.
     """
 
-    trains: ClassVar[str] = "direction_ganspace"
-
     samples: int = 1_000_000
     components: int = 80
+
+    @property
+    def trains(self) -> str:
+        """See `jaxface.training.recipe.Trainable`."""
+        return "direction_ganspace"
 
     def recipe(
         self, *, key: jax.Array, networks: Mapping[str, Any], held_out: Mapping[str, Any] | None
@@ -81,13 +84,16 @@ class BoundarySettings:
       batch_size: images at a time; no influence on which.
     """
 
-    trains: ClassVar[str] = "direction_interfacegan"
-
     attributes: tuple[str, ...] = ("yaw", "pitch", "smile")
     samples: int = 20_000
     share: float = 0.02
     conditioned: bool = False
     batch_size: int = 100
+
+    @property
+    def trains(self) -> str:
+        """See `jaxface.training.recipe.Trainable`."""
+        return "direction_interfacegan"
 
     def recipe(
         self, *, key: jax.Array, networks: Mapping[str, Any], held_out: Mapping[str, Any] | None

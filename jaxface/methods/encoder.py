@@ -123,8 +123,14 @@ def encoder_of(suite: Suite, kind: Kind) -> Any:
     return encoder
 
 
-def encode(settings: Settings, networks: Networks, images: jax.Array) -> jax.Array:
-    """The codes of portraits [N, R, R, 3]: [N, L, w_dim]."""
+def encode(settings: Settings, networks: Any, images: jax.Array) -> jax.Array:
+    """The codes of portraits [N, R, R, 3]: [N, L, w_dim].
+
+    Args:
+      settings: how often, and in what.
+      networks: have a generator and an encoder, as `Networks` and PIE's.
+      images: in [-1, 1].
+    """
     images = images.astype(settings.dtype)
     if isinstance(networks.encoder, RestyleEncoder):
         codes = restyle.invert(

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxface.errors import SuiteError
 from jaxface.nets import GeneratorConfig
 from jaxface.solving.procedure import Compiled, Procedure
 from jaxface.solving.solver import Progress
@@ -204,16 +203,3 @@ def check_images(images: jax.Array | np.ndarray, config: GeneratorConfig) -> Non
     shape = (config.resolution, config.resolution, 3)
     if images.ndim != 4 or images.shape[1:] != shape:
         raise ValueError(f"invert: images must be [N, {shape}], got {images.shape}.")
-
-
-def check_roles(inverter: Inverter, suite: Suite) -> None:
-    """Insists on the networks that a method needs, without loading them.
-
-    Raises:
-      SuiteError: the suite lacks one; the message says what needs it.
-    """
-    for role, reason in inverter.roles().items():
-        try:
-            suite.metadata(role)
-        except SuiteError as error:
-            raise SuiteError(f"{error}. {reason}") from error

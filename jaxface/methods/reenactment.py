@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from jaxface.errors import SuiteError
 from jaxface.methods.pie.editing import read_parameters
 from jaxface.morphable.flame import NUM_LANDMARKS
 from jaxface.morphable.motion import Motion, motion_of_pie
@@ -133,7 +132,7 @@ class Reenactor(Protocol):
         ...
 
     def roles(self) -> Mapping[str, str]:
-        """The roles of a suite that are needed, each with what needs it."""
+        """The roles of a suite that are needed, each with a sentence on what needs it."""
         ...
 
     def adapt(self, suite: Suite, frames: Any, *, keys: jax.Array) -> Subject:
@@ -159,20 +158,6 @@ class Reenactor(Protocol):
           ValueError: the frames lack what the method `requires`.
         """
         ...
-
-
-def check_roles(suite: Suite, reenactor: Reenactor) -> None:
-    """Insist that a suite has what a method needs.
-
-    Raises:
-      SuiteError: naming the first role that is missing and what needs it.
-    """
-    for role, needing in reenactor.roles().items():
-        if role not in suite:
-            raise SuiteError(
-                f"suite {suite.name!r} has no {role}, which {needing} needs; it has "
-                f"{', '.join(sorted(suite.files))}. Add {role}.safetensors to its folder"
-            )
 
 
 def drive_chunks(
@@ -234,7 +219,7 @@ def reenact(
       ValueError: wrong shapes, or the driving frames lack what the method requires.
       SuiteError: the suite lacks a network.
     """
-    check_roles(suite, reenactor)
+    suite.require(reenactor.roles())
     driving.check(type(reenactor).__name__, reenactor.requires)
     size = suite.generator.resolution
     if frames.ndim != 4 or frames.shape[1:] != (size, size, 3) or not len(frames):

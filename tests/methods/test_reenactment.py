@@ -17,7 +17,6 @@ from jaxface.methods.pie.reenactment import RigNetReenactment
 from jaxface.methods.reenactment import (
     Driving,
     Subject,
-    check_roles,
     drive_chunks,
     read_motion,
     reenact,
@@ -257,8 +256,8 @@ def test_mistakes_are_told(toy, subject):
         reenact(toy, Copy(), frames, driving, keys=keys)
     with pytest.raises(ValueError, match="chunk must be >= 1"):
         next(drive_chunks(Copy(), subject, driving, chunk=0))
-    with pytest.raises(SuiteError, match="no perceptual, which the embedding's term 'synthesis'"):
-        check_roles(toy, RigNetReenactment(inversion=pie.EMBEDDED))
+    with pytest.raises(SuiteError, match=r"no perceptual;.*term .synthesis. needs it"):
+        toy.require(RigNetReenactment(inversion=pie.EMBEDDED).roles())
     with pytest.raises(ValueError, match="one frame, got 2"):
         RigNetReenactment().adapt(toy, np.repeat(frames, 2, axis=0), keys=keys)
     with pytest.raises(ValueError, match=r"\[1, 2, 384\], got \[2, 2, 384\]"):
@@ -284,7 +283,7 @@ def test_presets_are_hashable_settings():
         REENACTMENT_PRESETS
     )
     for method in REENACTMENT_PRESETS.values():
-        check_roles(load_suite("embedded"), method)
+        load_suite("embedded").require(method.roles())
 
 
 @pytest.fixture(scope="module")

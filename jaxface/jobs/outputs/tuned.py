@@ -56,4 +56,5 @@ def tuned_generator(source: str | Path | bytes, suite: Suite) -> Generator:
     wrong = [name for name, x in arrays.items() if name not in own or own[name].shape != x.shape]
     if wrong:
         raise SuiteError(f"{where}: {wrong[0]} does not fit the generator of {suite.name!r}")
-    return with_arrays(generator, {name: own[name] + arrays[name] for name in arrays})
+    tuned: Any = with_arrays(generator, {name: own[name] + arrays[name] for name in arrays})
+    return tuned

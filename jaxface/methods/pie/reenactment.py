@@ -18,10 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxface.errors import JaxfaceError
+from jaxface.methods.inversion import invert
 from jaxface.methods.pie.editing import Target, edit_groups, read_parameters
-from jaxface.methods.pie.embedding import invert
-from jaxface.methods.pie.networks import required_roles
-from jaxface.methods.pie.sampling import draw_bank
 from jaxface.methods.pie.settings import EMBEDDED_ALL, Settings
 from jaxface.methods.reenactment import Driving, Subject
 from jaxface.morphable.motion import (
@@ -35,7 +33,7 @@ from jaxface.nets import Generator
 from jaxface.solving.solver import Status
 from jaxface.suite import Suite
 
-_BANK = 0  # folded into the subject's key
+_SAMPLES = 0  # folded into the subject's key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +46,7 @@ class RigNetReenactment:
         since this frame of the driver's clip, or since the clip's "mean", is added to the
         subject's.
       feedback: rounds of PIE's feedback for each group.
-      inversion: how the subject is embedded; its `noise` also draws the frames.
+      inversion: how the subject is inverted; its `noise` also draws the frames.
     """
 
     groups: tuple[str, ...] = MOTION_GROUPS
@@ -81,48 +79,47 @@ class RigNetReenactment:
         return ("motion",)
 
     def roles(self) -> dict[str, str]:
-        """What the edits need, and what the subject's embedding does."""
-        embedding = {
-            role: f"the embedding's term {term!r}"
-            for role, term in required_roles(self.inversion).items()
-        }
-        rignets = {f"rignet_{group}": f"driving the {group}" for group in self.groups}
-        return embedding | {"reconstruction": "reading the subject's motion"} | rignets
+        """What the edits need, and what the subject's inversion does."""
+        rignets = {f"rignet_{group}": f"Driving the {group} needs it" for group in self.groups}
+        reading = {"reconstruction": "Reading the subject's motion needs it"}
+        return {**self.inversion.roles(), **reading, **rignets}
 
     def adapt(self, suite: Suite, frames: Any, *, keys: jax.Array) -> Subject:
-        """The subject of one frame, embedded as `inversion` says.
+        """The subject of one frame, inverted as `inversion` says.
 
         Args:
           suite: has the networks of `roles`.
           frames: [1, R, R, 3] in [-1, 1] with R the generator's resolution.
-          keys: [1] typed keys; the bank of latents, if there is one, is drawn from it too.
+          keys: [1] typed keys; what the inversion samples beforehand is drawn from it too.
 
         Raises:
           ValueError: wrong shapes, or more than one frame.
-          JaxfaceError: the embedding diverged.
+          JaxfaceError: the inversion diverged.
         """
         if len(frames) != 1:
             raise ValueError(
                 f"RigNetReenactment: a subject is one frame, got {len(frames)}; choose one, best a "
                 "frontal and neutral one."
             )
-        settings = self.inversion
-        bank = None
-        if settings.bank and settings.editing_terms:
-            bank = draw_bank(suite, settings, jax.random.fold_in(keys[0], _BANK))
-        inversion = invert(suite, frames, keys=keys, settings=settings, bank=bank)
-        if inversion.status[0] == Status.DIVERGED:
+        result = invert(
+            self.inversion,
+            suite,
+            frames,
+            keys=keys,
+            networks_key=jax.random.fold_in(keys[0], _SAMPLES),
+        )
+        if result.status[0] == Status.DIVERGED:
             raise JaxfaceError(
-                f"RigNetReenactment: the subject's embedding diverged after {inversion.steps[0]} "
+                f"RigNetReenactment: the subject's inversion diverged after {result.steps[0]} "
                 "steps; try another frame of the subject or smaller step sizes."
             )
-        return self.subject(suite, inversion.w_plus)
+        return self.subject(suite, result.w_plus)
 
     def subject(self, suite: Suite, w_plus: Any, *, generator: Generator | None = None) -> Subject:
         """The subject of a latent that there is already, [1, L, w_dim].
 
         Args:
-          suite: has the networks of `roles` but for the embedding's.
+          suite: has the networks of `roles` but for the inversion's.
           w_plus: as `jaxface.methods.pie.invert` gives it.
           generator: one tuned to the subject at this latent, as PTI tunes it; None: the suite's.
 

@@ -167,6 +167,7 @@ def save_network(
         with atomic_path(path) as temporary:
             temporary.touch(exist_ok=False)  # its errors say why, unlike those of safetensors
             save_file(arrays, temporary, metadata=header)
+            os.chmod(temporary, 0o644)  # safetensors makes files that only their owner can read
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WeightsError(f"{path}: cannot be written: {reason}") from error

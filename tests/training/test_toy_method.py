@@ -110,6 +110,7 @@ def test_settings_are_trainable():
 def test_run_experiment_trains_it(tmp_path):
     networks = run_experiment(toy_experiment(), tmp_path)
     assert list(networks) == ["toy"]
+    assert (tmp_path / "toy.safetensors").stat().st_mode & 0o777 == 0o644
     written = load_network(tmp_path / "toy.safetensors")
     for got, expected in zip(
         jax.tree.leaves(written), jax.tree.leaves(networks["toy"]), strict=True

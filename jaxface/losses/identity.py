@@ -41,7 +41,10 @@ def distance(embeddings: Float[Array, "n d"], targets: Float[Array, "n d"]) -> F
 def improvement(
     embeddings: Float[Array, "n d"], targets: Float[Array, "n d"], sources: Float[Array, "n d"]
 ) -> Float[Array, " n"]:
-    """How much more `embeddings` resembles `targets` than `sources` did, [N]; e4e's ``sim_improvement``."""
+    """How much nearer embeddings are to their targets than `sources` were, [N].
+
+    e4e's ``sim_improvement``.
+    """
     return similarity(embeddings, targets) - similarity(targets, sources)
 
 

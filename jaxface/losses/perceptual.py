@@ -58,8 +58,8 @@ def distance(
     """
     if not (set(features) == set(targets) == set(weights)) or not weights:
         raise ValueError(
-            f"perceptual.distance: the layers must agree; got features of {sorted(features)}, targets "
-            f"of {sorted(targets)} and weights for {sorted(weights)}."
+            f"perceptual.distance: the layers must agree; got features of {sorted(features)}, "
+            f"targets of {sorted(targets)} and weights for {sorted(weights)}."
         )
     terms = [
         weight * jnp.mean(jnp.square(features[layer] - targets[layer]), axis=(1, 2, 3))

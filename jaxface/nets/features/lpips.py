@@ -125,9 +125,7 @@ class LPIPS(nnx.Module):
         Raises:
             ValueError: if layers or shapes differ.
         """
-        shapes = [
-            {name: x.shape for name, x in features.items()} for features in (features, targets)
-        ]
+        shapes = [{name: x.shape for name, x in each.items()} for each in (features, targets)]
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"LPIPS: both sides must have the same shape, got features of shapes {shapes[0]} "

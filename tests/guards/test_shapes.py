@@ -17,9 +17,8 @@ from jaxface.losses import photometric
 from jaxface.losses.identity import unit
 from jaxface.nets.torch_layers import Linear
 
-
 # What these take depends on their neighbours or on nothing: a block's first input may be absent.
-ANY_SHAPE = {"SynthesisBlock.__call__", ".check_images", ".check_portraits", ".check_crops"}
+ANY_SHAPE = {"SynthesisBlock.__call__", "check_images", "check_portraits", "check_crops"}
 
 
 def functions(tree):
@@ -29,7 +28,7 @@ def functions(tree):
         for each in node.body if isinstance(node, ast.ClassDef) else [node]:
             named = isinstance(each, ast.FunctionDef) and each.name.lstrip("_") == each.name
             if public and (named or getattr(each, "name", "") == "__call__"):
-                yield f"{getattr(node, 'name', '')}.{each.name}", each
+                yield each.name if each is node else f"{node.name}.{each.name}", each
 
 
 @pytest.mark.parametrize("room", ["nets", "losses", "metrics"])

@@ -8,7 +8,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import pytest
-from checked_signatures import WITH_SHAPES
 from flax import nnx
 from jaxtyping import TypeCheckError
 from source import modules
@@ -68,7 +67,3 @@ def test_nothing_is_checked_in_production():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-
-
-def test_the_pattern_of_signatures_sees_jaxtyping():
-    assert WITH_SHAPES.search('Float[Array, "n h w 3"]')

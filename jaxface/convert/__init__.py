@@ -1,6 +1,6 @@
 """Convert published checkpoints into jaxface's safetensors files.
 
-``jaxface convert FAMILY IN OUT``, from the repository's root.  FAMILY is
+``jaxface convert FAMILY IN OUT``, where FAMILY is
 
 =====================  ==========================================================================
 ``arcface``            ``model_ir_se50.pth`` of InsightFace_Pytorch: face recognition

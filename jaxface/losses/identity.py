@@ -1,7 +1,7 @@
 """Identity: how alike two faces are to a recognition network.
 
 Of embeddings [N, D], one value an item. pSp's and e4e's identity loss (``criteria/id_loss.py``)
-with ArcFace's embeddings, `jaxface.nets.IRSE`; a target's embedding does not change while a picture
+with ArcFace's embeddings, `jaxface.nets.IRSE`; a target's embedding does not change while an image
 is optimised, so compute it once.
 """
 
@@ -13,12 +13,12 @@ from jaxtyping import Array, Float
 SMALLEST = 1e-12
 
 
-def similarity(found: Float[Array, "n d"], wanted: Float[Array, "n d"]) -> Float[Array, " n"]:
+def similarity(embeddings: Float[Array, "n d"], targets: Float[Array, "n d"]) -> Float[Array, " n"]:
     """Cosine of the angle between embeddings.
 
     Args:
-      found: [N, D], of any length.
-      wanted: [N, D].
+      embeddings: [N, D], of any length.
+      targets: [N, D].
 
     Returns:
       [N], from -1 to 1.
@@ -26,23 +26,26 @@ def similarity(found: Float[Array, "n d"], wanted: Float[Array, "n d"]) -> Float
     Raises:
       ValueError: the shapes differ or are not of rank 2.
     """
-    if found.ndim != 2 or found.shape != wanted.shape:
+    if embeddings.ndim != 2 or embeddings.shape != targets.shape:
         raise ValueError(
-            f"identity: embeddings must both be [N, D], got {found.shape} and {wanted.shape}."
+            f"identity: embeddings must both be [N, D], got {embeddings.shape} and {targets.shape}."
         )
-    return jnp.sum(unit(found) * unit(wanted), axis=1)
+    return jnp.sum(unit(embeddings) * unit(targets), axis=1)
 
 
-def distance(found: Float[Array, "n d"], wanted: Float[Array, "n d"]) -> Float[Array, " n"]:
+def distance(embeddings: Float[Array, "n d"], targets: Float[Array, "n d"]) -> Float[Array, " n"]:
     """One minus the cosine: the identity loss, [N], from 0 to 2; see `similarity`."""
-    return 1 - similarity(found, wanted)
+    return 1 - similarity(embeddings, targets)
 
 
 def improvement(
-    found: Float[Array, "n d"], wanted: Float[Array, "n d"], given: Float[Array, "n d"]
+    embeddings: Float[Array, "n d"], targets: Float[Array, "n d"], sources: Float[Array, "n d"]
 ) -> Float[Array, " n"]:
-    """How much more `found` resembles `wanted` than `given` did, [N]; e4e's ``sim_improvement``."""
-    return similarity(found, wanted) - similarity(wanted, given)
+    """How much nearer embeddings are to their targets than `sources` were, [N].
+
+    e4e's ``sim_improvement``.
+    """
+    return similarity(embeddings, targets) - similarity(targets, sources)
 
 
 def unit(x: Float[Array, "n d"]) -> Float[Array, "n d"]:

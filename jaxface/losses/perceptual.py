@@ -39,16 +39,16 @@ def features(
 
 
 def distance(
-    found: Mapping[str, Float[Array, "n _ _ _"]],
-    wanted: Mapping[str, Float[Array, "n _ _ _"]],
+    features: Mapping[str, Float[Array, "n _ _ _"]],
+    targets: Mapping[str, Float[Array, "n _ _ _"]],
     weights: Mapping[str, float],
 ) -> Float[Array, " n"]:
     """Weighted sum over layers of the mean squared feature difference, per item.
 
     Args:
-      found: {layer: [N, h, w, channels]}.
-      wanted: the same layers and shapes.
-      weights: {layer: lambda_j}; exactly the layers of `found` and `wanted`.
+      features: {layer: [N, h, w, channels]}.
+      targets: the same layers and shapes.
+      weights: {layer: lambda_j}; exactly the layers of `features` and `targets`.
 
     Returns:
       [N], >= 0.
@@ -56,13 +56,13 @@ def distance(
     Raises:
       ValueError: the three name different layers.
     """
-    if not (set(found) == set(wanted) == set(weights)) or not weights:
+    if not (set(features) == set(targets) == set(weights)) or not weights:
         raise ValueError(
-            f"perceptual.distance: the layers must agree; got features of {sorted(found)}, targets "
-            f"of {sorted(wanted)} and weights for {sorted(weights)}."
+            f"perceptual.distance: the layers must agree; got features of {sorted(features)}, "
+            f"targets of {sorted(targets)} and weights for {sorted(weights)}."
         )
     terms = [
-        weight * jnp.mean(jnp.square(found[layer] - wanted[layer]), axis=(1, 2, 3))
+        weight * jnp.mean(jnp.square(features[layer] - targets[layer]), axis=(1, 2, 3))
         for layer, weight in weights.items()
     ]
     return jnp.sum(jnp.stack(terms), axis=0)

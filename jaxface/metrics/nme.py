@@ -19,12 +19,12 @@ OUTER_EYE_CORNERS = (36, 45)
 
 
 def nme(
-    found: Float[Array, "n k 2"], true: Float[Array, "n k 2"], *, normaliser: Normaliser
+    predicted: Float[Array, "n k 2"], true: Float[Array, "n k 2"], *, normaliser: Normaliser
 ) -> Float[Array, " n"]:
     """Mean distance of the landmarks as a share of the face's size, [N].
 
     Args:
-      found: [N, 68, 2] in pixels.
+      predicted: [N, 68, 2] in pixels.
       true: [N, 68, 2], in the same pixels; the size is taken from these.
       normaliser: which size, see the module's words.
 
@@ -32,8 +32,8 @@ def nme(
       ValueError: the shapes differ, or are not [N, 68, 2] where the eyes are asked for, or the
         normaliser is unknown.
     """
-    if found.shape != true.shape or found.ndim != 3 or found.shape[-1] != 2:
-        raise ValueError(f"nme: both must be [N, 68, 2], got {found.shape} and {true.shape}.")
+    if predicted.shape != true.shape or predicted.ndim != 3 or predicted.shape[-1] != 2:
+        raise ValueError(f"nme: both must be [N, 68, 2], got {predicted.shape} and {true.shape}.")
     if normaliser == "inter_ocular":
         if true.shape[1] != 68:
             raise ValueError(f"nme: the eyes are known of 68 landmarks, got {true.shape[1]}.")
@@ -44,4 +44,4 @@ def nme(
         size = jnp.sqrt(sides[:, 0] * sides[:, 1])
     else:
         raise ValueError(f"nme: normaliser must be 'inter_ocular' or 'box', got {normaliser!r}.")
-    return jnp.mean(jnp.linalg.norm(found - true, axis=-1), axis=-1) / size
+    return jnp.mean(jnp.linalg.norm(predicted - true, axis=-1), axis=-1) / size

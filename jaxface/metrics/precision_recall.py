@@ -23,8 +23,8 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(
-    found: Float[np.ndarray, "n d"],
-    wanted: Float[np.ndarray, "m d"],
+    samples: Float[np.ndarray, "n d"],
+    real: Float[np.ndarray, "m d"],
     *,
     neighbours: int = 3,
     chunk: int = 1000,
@@ -32,30 +32,30 @@ def precision_recall(
     """Precision and recall of samples.
 
     Args:
-      found: [N, D] features of samples.
-      wanted: [M, D] features of real images. The paper takes N = M.
+      samples: [N, D] features of samples.
+      real: [M, D] features of real images. The paper takes N = M.
       neighbours: k; 3 in the paper's section 2.
       chunk: rows of the distance matrix held at a time; no influence on results.
 
     Raises:
       ValueError: the shapes do not fit, or a set has no k-th neighbour.
     """
-    if found.ndim != 2 or wanted.ndim != 2 or found.shape[1] != wanted.shape[1]:
+    if samples.ndim != 2 or real.ndim != 2 or samples.shape[1] != real.shape[1]:
         raise ValueError(
             "precision_recall: expected features [N, D] and [M, D], got "
-            f"{found.shape} and {wanted.shape}."
+            f"{samples.shape} and {real.shape}."
         )
-    if not 0 < neighbours < min(len(found), len(wanted)):
+    if not 0 < neighbours < min(len(samples), len(real)):
         raise ValueError(
-            f"precision_recall: expected 1 to {min(len(found), len(wanted)) - 1} neighbours, got "
+            f"precision_recall: expected 1 to {min(len(samples), len(real)) - 1} neighbours, got "
             f"{neighbours}."
         )
     # About their common centre: squared distances of float32 features far from 0 lose their digits.
-    centre = np.mean(wanted, axis=0)
-    samples, real = jnp.asarray(found - centre), jnp.asarray(wanted - centre)
+    centre = np.mean(real, axis=0)
+    generated, reference = jnp.asarray(samples - centre), jnp.asarray(real - centre)
     return PrecisionRecall(
-        precision=_share_inside(samples, real, neighbours, chunk),
-        recall=_share_inside(real, samples, neighbours, chunk),
+        precision=_share_inside(generated, reference, neighbours, chunk),
+        recall=_share_inside(reference, generated, neighbours, chunk),
     )
 
 

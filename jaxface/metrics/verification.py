@@ -1,4 +1,4 @@
-"""Face verification: do two pictures show the same person? (NumPy.)
+"""Face verification: do two images show the same person? (NumPy.)
 
 The protocol of Labeled Faces in the Wild, view 2 (Huang et al. 2007): pairs in ten folds whose
 persons are disjoint, as many of the same person as of different ones; a fold is judged at the
@@ -29,7 +29,7 @@ def verification_pairs(
     """Draws a verification test.
 
     Args:
-      persons: [N] integers, who is on each picture.
+      persons: [N] integers, who is on each image.
       each: pairs of the same person in each fold, and of different ones; fewer where a fold has not
         as many, then of both kinds. LFW has 300.
       folds: groups of persons, each of at least two persons and one person seen twice. LFW has 10.
@@ -49,7 +49,7 @@ def verification_pairs(
         if count == 0:
             raise ValueError(
                 f"verification_pairs: fold {fold} of {folds} has {len(members)} persons on "
-                f"{len(items)} pictures, and no pair of one kind; use fewer folds."
+                f"{len(items)} images, and no pair of one kind; use fewer folds."
             )
         drawn = np.concatenate([rng.choice(kind, count, replace=False) for kind in kinds])
         parts.append((first[drawn], second[drawn], same[drawn], np.full(len(drawn), fold)))

@@ -111,8 +111,10 @@ def test_points_scale_with_the_image_and_an_image_is_its_row(network):
     np.testing.assert_allclose(soft, 8 * centres(heat), atol=1e-3)
     for row in range(3):
         one, _, alone = call(network, images[row : row + 1])
-        # Sums of float32 in another order, of heatmaps up to some 10.
-        np.testing.assert_allclose(one[0], heat[row], atol=1e-4)
+        # Sums of float32 in another order: up to 3 * 3 * 8 terms in some 30 convolutions one after
+        # another, whose roundings add up as a random walk: sqrt(30 * 72) 2^-24 = 3e-6 of the
+        # largest value. Heatmaps of random weights reach 400, where 2.4e-4 was seen.
+        np.testing.assert_allclose(one[0], heat[row], atol=3e-6 * np.abs(heat[row]).max())
         np.testing.assert_allclose(alone[0], soft[row], atol=1e-2)
 
 

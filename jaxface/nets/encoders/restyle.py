@@ -24,7 +24,7 @@ from jaxface.nets.variables import Buffer
 
 
 class RestyleEncoder(nnx.Module):
-    """Trunk of two pictures, and style blocks.
+    """Trunk of two images, and style blocks.
 
     ``w_start`` [num_ws, w_dim] is where the iteration begins: the mean of W+.
     """
@@ -61,7 +61,7 @@ class RestyleEncoder(nnx.Module):
             The next w_plus, [N, num_ws, w_dim].
 
         Raises:
-            ValueError: if the pictures are not square RGB.
+            ValueError: if the images are not square RGB.
         """
         return w_plus + self.offsets(images, generated)
 
@@ -106,7 +106,7 @@ class RestyleE4EEncoder(RestyleEncoder):
             [N, num_ws, w_dim].
 
         Raises:
-            ValueError: if the pictures are not square RGB, or for a stage outside 0 ... num_ws.
+            ValueError: if the images are not square RGB, or for a stage outside 0 ... num_ws.
         """
         codes = self._codes(images, generated, styles_at(stage, self.config.num_ws))
         return progressive(codes, self.config.num_ws)

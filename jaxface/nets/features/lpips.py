@@ -105,28 +105,28 @@ class LPIPS(nnx.Module):
             {layer: [N, h, w, C]}, of unit length over C (or zero where the trunk gives zero), in
             float32 where the images, and so the trunk, have less.
         """
-        found = self.trunk.features(images, LAYERS[self.config.trunk])
+        features = self.trunk.features(images, LAYERS[self.config.trunk])
         wide = jnp.promote_types(images.dtype, jnp.float32)
-        return {layer: _unit_length(x.astype(wide)) for layer, x in found.items()}
+        return {layer: _unit_length(x.astype(wide)) for layer, x in features.items()}
 
     def distance(
         self,
-        found: Mapping[str, Float[Array, "n _ _ _"]],
-        wanted: Mapping[str, Float[Array, "n _ _ _"]],
+        features: Mapping[str, Float[Array, "n _ _ _"]],
+        targets: Mapping[str, Float[Array, "n _ _ _"]],
     ) -> Float[Array, " n"]:
         """[N]: the distance of two results of :meth:`features`."""
-        return sum(self.layer_distances(found, wanted).values(), jnp.zeros(()))
+        return sum(self.layer_distances(features, targets).values(), jnp.zeros(()))
 
     def layer_distances(
         self,
-        found: Mapping[str, Float[Array, "n _ _ _"]],
-        wanted: Mapping[str, Float[Array, "n _ _ _"]],
+        features: Mapping[str, Float[Array, "n _ _ _"]],
+        targets: Mapping[str, Float[Array, "n _ _ _"]],
     ) -> dict[str, Float[Array, " n"]]:
         """Each layer's share of the distance.
 
         Args:
-            found: a result of :meth:`features`.
-            wanted: another, of images of the same shape.
+            features: a result of :meth:`features`.
+            targets: another, of images of the same shape.
 
         Returns:
             {layer: [N]}.
@@ -134,7 +134,7 @@ class LPIPS(nnx.Module):
         Raises:
             ValueError: if layers or shapes differ.
         """
-        shapes = [{name: x.shape for name, x in features.items()} for features in (found, wanted)]
+        shapes = [{name: x.shape for name, x in each.items()} for each in (features, targets)]
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"LPIPS: both sides must have the same shape, got features of shapes {shapes[0]} "
@@ -142,7 +142,7 @@ class LPIPS(nnx.Module):
             )
         shares = {}
         for layer, head in zip(LAYERS[self.config.trunk], self.heads, strict=True):
-            squares = jnp.square(found[layer] - wanted[layer])
+            squares = jnp.square(features[layer] - targets[layer])
             weighted = jnp.sum(squares * head[...].astype(squares.dtype), axis=-1)
             shares[layer] = jnp.mean(weighted, axis=(1, 2))
         return shares

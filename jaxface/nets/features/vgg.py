@@ -39,7 +39,7 @@ class VGGConfig:
 
 
 def smallest_side(layers: Sequence[str]) -> int:
-    """Of pictures of which something is left at the deepest of these layers.
+    """Of images of which something is left at the deepest of these layers.
 
     Raises:
         ValueError: for no layer, or an unknown one.

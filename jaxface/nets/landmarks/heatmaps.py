@@ -2,7 +2,7 @@
 
 Heatmaps read by their mean position ("soft-argmax": Nibali et al. 2018, "Numerical Coordinate
 Regression with Convolutional Neural Networks"), from an hourglass with skips. Against a dense layer
-that gives coordinates: positions keep their place in the picture all the way, so that few weights
+that gives coordinates: positions keep their place in the image all the way, so that few weights
 reach a fraction of a pixel; against FAN (`jaxface.nets.landmarks.fan`), whose maps are read by
 their largest pixel: the answer is differentiable, and trained for itself. At the hourglass's bottom
 every feature sees the whole face: hidden landmarks, too, are in a place that the visible ones tell.

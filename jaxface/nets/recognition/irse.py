@@ -129,7 +129,7 @@ class IRSEBody(nnx.Module):
     """Stem and stages.
 
     Args:
-        in_channels: 3 for a picture, 6 for two.
+        in_channels: 3 for an image, 6 for two.
     """
 
     def __init__(self, config: IRSEBodyConfig, *, in_channels: int = 3, rngs: nnx.Rngs):
@@ -170,7 +170,7 @@ class IRSEBody(nnx.Module):
 class IRSE(nnx.Module):
     """Face recognition: portraits or face crops to embeddings of unit length.
 
-    ``network(portraits)`` takes pictures aligned as FFHQ's, of any size: averaged to 256 px (the
+    ``network(portraits)`` takes images aligned as FFHQ's, of any size: averaged to 256 px (the
     ``AdaptiveAvgPool2d`` that pSp's and e4e's training apply to what the generator makes), the face
     cut out at rows 35 to 222 and columns 32 to 219, and averaged to 112 px.
     ``network.embed(crops)`` takes 112 px crops aligned as ArcFace's training data. Both are RGB in
@@ -236,7 +236,7 @@ class IRSE(nnx.Module):
 
 
 def check_portraits(name: str, images: jax.Array) -> None:
-    """Refuse what is no batch of square RGB pictures.
+    """Refuse what is no batch of square RGB images.
 
     Raises:
         ValueError: naming the network and the shape.

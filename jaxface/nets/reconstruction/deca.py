@@ -1,4 +1,4 @@
-"""DECA's coarse encoder (Feng et al. 2021): from a picture of a face to FLAME's parameters.
+"""DECA's coarse encoder (Feng et al. 2021): from an image of a face to FLAME's parameters.
 
 The network was trained on square crops of 224 x 224 in [0, 1], RGB, without ImageNet's statistics
 (``datasets.py``): a face's box, its side the mean of width and height (times 1.1 and centred on

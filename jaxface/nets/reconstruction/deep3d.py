@@ -156,7 +156,7 @@ def in_portrait(
 ) -> Float[Array, "n 257"]:
     """Parameters of a face in a crop as those of the face in the portrait.
 
-    A shift and a scale of the picture are a translation in front of a pinhole camera for points of
+    A shift and a scale of the image are a translation in front of a pinhole camera for points of
     one depth, here those 0.2 decimetres before the head's origin, in the middle of the face's
     landmarks. Other depths are off by perspective: the 68 landmarks of the standard face, seen from
     the front, by 0.15% of the portrait's side on average.

@@ -115,7 +115,7 @@ class Suite:
     _loaded: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     _digests: dict[str, str] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
-    generator: Role[Generator] = Role(Generator, MobileGenerator)
+    generator = Role[Generator](Generator, MobileGenerator)
     """StyleGAN2's generator (its running average, where it was trained with one), or a student."""
     discriminator = Role(Discriminator)
     """StyleGAN2's discriminator."""

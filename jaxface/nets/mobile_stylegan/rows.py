@@ -1,10 +1,10 @@
 """Rows of W+: StyleGAN2's, two for each resolution, and MobileStyleGAN's, one for each modulation.
 
 The student's W is its teacher's, and a row steers what its layer makes, so rows correspond by
-resolution: the constant's layer to row 0; in a block that doubles the side to 8 * 2^i the upsampling
-and the first convolution to row 1 + 2 i, where the teacher upsamples and convolves at once, and the
-second convolution to row 2 + 2 i; the image head, which makes the full image out of half its side,
-to the next row, 15 at 1024 px. The teacher's last two rows have no counterpart.
+resolution: the constant's layer to row 0; in a block that doubles the side to 8 * 2^i the
+upsampling and the first convolution to row 1 + 2 i, where the teacher upsamples and convolves at
+once, and the second convolution to row 2 + 2 i; the image head, which makes the full image out of
+half its side, to the next row, 15 at 1024 px. The teacher's last two rows have no counterpart.
 
 Through these maps what is published for StyleGAN2's FFHQ generator applies: codes of encoders
 (`to_student`), directions of W+ (`to_student` of their vectors), and edits of some rows of W

@@ -69,9 +69,9 @@ def by_groups(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
-    """[3, 3, C] float32: for each tap the sum over images and places."""
-    axes = (0, 1, 2)
-    taps = [jnp.sum((part * gradient).astype(jnp.float32), axes) for part in _windows(x)]
+    """[3, 3, C] of float32 or more: for each tap the sum over images and places."""
+    axes, dtype = (0, 1, 2), jnp.promote_types(x.dtype, jnp.float32)
+    taps = [jnp.sum((part * gradient).astype(dtype), axes) for part in _windows(x)]
     return jnp.stack(taps).reshape(SIZE, SIZE, -1)
 
 

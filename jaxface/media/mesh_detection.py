@@ -2,11 +2,10 @@
 
 As MediaPipe's face landmarker does it: the detector sees the picture as a square with black
 margins, its boxes are merged by weighted non-maximum suppression, and the mesh network sees of each
-a square of 1.5 times the longer side, turned so that the eyes are level. Three things are
-different: the detector also sees nine overlapping squares of half the side, so that faces of a
-fourteenth of the picture are found; squares are cut out with antialiasing and, at the picture's
-edge, with its reflection (`jaxface.media.alignment.crop_face`); and a second pass cuts the square
-out around the first pass's mesh, as the landmarker does between the frames of a video.
+a square of 1.5 times the longer side, turned so that the eyes are level. Two things are different:
+the detector also sees nine overlapping squares of half the side, for smaller faces, and squares are
+cut out with antialiasing and, at the picture's edge, with its reflection
+(`jaxface.media.alignment.crop_face`).
 
 The networks run in batches on JAX's default device, in the process that calls `predict`; cutting a
 picture up for the detector needs neither, so that other processes can do it.
@@ -26,18 +25,18 @@ from PIL import Image
 from jaxface.errors import UsageError
 from jaxface.media.alignment import CropTransform, crop_face
 from jaxface.media.images import from_uint8, to_uint8
-from jaxface.media.mesh_landmarks import LEFT_EYE_CORNER, RIGHT_EYE_CORNER, to_68
+from jaxface.media.mesh_landmarks import to_68
 from jaxface.nets import FaceDetector, FaceMesh
 from jaxface.nets.landmarks.face_detector import Detections
 from jaxface.nets.landmarks.face_mesh import Mesh
 from jaxface.runtime.files import sha256
-from jaxface.weights import load_network, read_header
-
-NETWORKS = {"face_detector": "FaceDetector", "face_mesh": "FaceMesh"}
-"""Roles of the suite, and the classes that play them."""
+from jaxface.suite import Suite
+from jaxface.weights import config_of, load_network, read_header
 
 OVERLAP = 0.3
 """Intersection over union from which on two boxes are of one face, MediaPipe's."""
+PART = 0.5
+"""Share of a mesh's box inside another's from which on it is a part of that face."""
 REGION = 1.5
 """Side of the mesh's square, in the longer sides of a face's box, MediaPipe's."""
 BATCH = 4
@@ -46,10 +45,11 @@ BATCH = 4
 
 @dataclasses.dataclass(frozen=True)
 class MeshFaces:
-    """Finds faces and their 68 points by a suite's `face_detector` and `face_mesh`.
+    """Finds faces and their 68 points by two converted networks.
 
     Attributes:
-      suite: the suite's folder.
+      detector: file of a `FaceDetector`.
+      mesh: file of a `FaceMesh`.
       longer_side: larger pictures are reduced to so many pixels before faces are read from them.
       threshold: faces that the detector is less sure of are left out; MediaPipe's default is 0.5.
       presence: squares in which the mesh network is less sure of a face are left out, the same.
@@ -59,7 +59,8 @@ class MeshFaces:
       UsageError: a file holds another network.
     """
 
-    suite: str
+    detector: str
+    mesh: str
     longer_side: int = 1600
     threshold: float = 0.5
     presence: float = 0.5
@@ -68,19 +69,24 @@ class MeshFaces:
         if self.longer_side < 128:
             raise ValueError(f"MeshFaces: longer_side must be >= 128, got {self.longer_side}.")
         for name in ("threshold", "presence"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(
-                    f"MeshFaces: {name} must be within 0 to 1, got {getattr(self, name)}."
-                )
-        for role, wanted in NETWORKS.items():
-            path = _file(self.suite, role)
+            if not 0 < (value := getattr(self, name)) < 1:
+                raise ValueError(f"MeshFaces: {name} must be between 0 and 1, got {value}.")
+        for path, wanted in ((self.detector, "FaceDetector"), (self.mesh, "FaceMesh")):
             if (network := read_header(path)["network"]) != wanted:
                 raise UsageError(f"{path}: expected a {wanted}, holds a {network}")
+
+    @classmethod
+    def of_suite(cls, suite: Suite) -> "MeshFaces | None":
+        """With a suite's `face_detector` and `face_mesh`; None if it lacks one."""
+        if "face_detector" not in suite or "face_mesh" not in suite:
+            return None
+        return cls(str(suite.files["face_detector"]), str(suite.files["face_mesh"]))
 
     def description(self) -> dict[str, Any]:
         """What decides the points, JSON-like: the files' contents, wherever they lie."""
         return {
-            **{role: sha256(_file(self.suite, role)) for role in NETWORKS},
+            "detector": sha256(Path(self.detector)),
+            "mesh": sha256(Path(self.mesh)),
             "longer_side": self.longer_side,
             "threshold": self.threshold,
             "presence": self.presence,
@@ -104,7 +110,7 @@ class MeshFaces:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             picture = Image.fromarray(pixels).resize(size, Image.Resampling.BOX)
             pixels = np.asarray(picture)
-        side = _header_size(str(_file(self.suite, "face_detector")))
+        side = config_of(read_header(self.detector)).input_size
         return Seen(pixels, detector_squares(pixels, side), (width, height))
 
     def predict(self, seen: "Seen") -> np.ndarray:
@@ -119,18 +125,16 @@ class MeshFaces:
         """The faces of several pictures in full: for each float64 [N, 478, 3], z in x's scale."""
         squares = [square for each in seen for square in each.squares]
         images = np.stack([square.pixels for square in squares])
-        detector = _loaded(str(_file(self.suite, "face_detector")))
+        detector = _loaded(self.detector)
         found = jax.device_get(_detections(detector, jnp.asarray(images)))
-        regions, begin = [], 0
+        regions, begin, size = [], 0, _loaded(self.mesh).config.input_size
         for index, each in enumerate(seen):
             part = slice(begin, begin + len(each.squares))
             begin = part.stop
             boxes = faces_of(Detections(*(x[part] for x in found)), each, self.threshold)
-            regions += [(index, box) for box in boxes]
-        first = self._read(seen, [(i, region_of_box(box, seen[i])) for i, box in regions])
-        second = self._read(seen, [(i, region_of_mesh(mesh, seen[i])) for i, mesh, _ in first])
+            regions += [(index, region_of(box, each, size)) for box in boxes]
         results: list[list[np.ndarray]] = [[] for _ in seen]
-        for i, mesh, sure in second:
+        for i, mesh, sure in self._read(seen, regions):  # the detector's surest first
             if sure >= self.presence and not _known(mesh, results[i]):
                 results[i].append(mesh)
         return [_in_the_original(faces, each) for faces, each in zip(results, seen, strict=True)]
@@ -139,7 +143,7 @@ class MeshFaces:
         self, seen: Sequence["Seen"], regions: Sequence[tuple[int, CropTransform]]
     ) -> list[tuple[int, np.ndarray, float]]:
         """The mesh network's answers: picture, points in its pixels [478, 3], probability."""
-        network, results = _loaded(str(_file(self.suite, "face_mesh"))), []
+        network, results = _loaded(self.mesh), []
         for begin in range(0, len(regions), BATCH):
             part = regions[begin : begin + BATCH]
             crops = [crop_face(_floats(seen[i].pixels), transform) for i, transform in part]
@@ -233,7 +237,7 @@ def faces_of(found: Detections, seen: Seen, threshold: float) -> list[Box]:
         for k in np.flatnonzero(scores >= threshold):
             place = corners[k] * scale + np.tile(shift, 2)
             # A face that the square cuts in two is another square's to find.
-            if (place[:2] >= inner[:2]).all() and (place[2:] <= inner[2:]).all():
+            if (place[:2] > inner[:2]).all() and (place[2:] < inner[2:]).all():
                 boxes.append(Box(place, points[k] * scale + shift, float(scores[k])))
     return merged(boxes)
 
@@ -255,30 +259,17 @@ def merged(boxes: Sequence[Box]) -> list[Box]:
     return found
 
 
-def region_of_box(box: Box, seen: Seen) -> CropTransform:
-    """The mesh network's square around a face that the detector saw."""
-    low, high = box.corners[:2], box.corners[2:]
-    return _region((low + high) / 2, max(high - low), box.points[1] - box.points[0], seen)
-
-
-def region_of_mesh(mesh: np.ndarray, seen: Seen) -> CropTransform:
-    """The square around a face whose points [478, 3] are known, in pixel centres."""
-    points = mesh[:, :2] + 0.5
-    level = points[RIGHT_EYE_CORNER] - points[LEFT_EYE_CORNER]
-    axis = level / np.hypot(*level)
-    turned = points @ np.stack([axis, [-axis[1], axis[0]]], axis=1)
-    low, high = turned.min(0), turned.max(0)
-    x, y = (low + high) / 2
-    centre = x * axis + y * np.array([-axis[1], axis[0]])
-    return _region(centre, max(high - low), level, seen)
-
-
-def _region(centre: np.ndarray, side: float, level: np.ndarray, seen: Seen) -> CropTransform:
-    """A square of 1.5 sides whose horizontal is `level`; `centre` counts from pixels' corners."""
+def region_of(box: Box, seen: Seen, size: int) -> CropTransform:
+    """The mesh network's square around a face that the detector saw, `size` px a side."""
     height, width = seen.pixels.shape[:2]
-    centre = np.clip(centre, 0, (width, height)) - 0.5  # CropTransform counts from their centres
-    right = level / max(np.hypot(*level), 1e-6) * (REGION * max(side, 1.0) / 2)
-    return CropTransform(tuple(centre.tolist()), tuple(right.tolist()), 256, (width, height))
+    low, high = box.corners[:2], box.corners[2:]
+    # Boxes count from the first pixel's corner, CropTransform from its centre.
+    centre = np.clip((low + high) / 2, 0, (width, height)) - 0.5
+    level = box.points[1] - box.points[0]
+    reach = REGION / 2 * max(*(high - low), 1.0)
+    x, y = (level * (reach / max(np.hypot(*level), 1e-6))).tolist()
+    across, down = centre.tolist()
+    return CropTransform((across, down), (x, y), size, (width, height))
 
 
 def in_picture(points: np.ndarray, transform: CropTransform) -> np.ndarray:
@@ -298,28 +289,25 @@ def _in_the_original(faces: Sequence[np.ndarray], seen: Seen) -> np.ndarray:
 
 
 def _known(mesh: np.ndarray, faces: Sequence[np.ndarray]) -> bool:
-    """Whether one of the faces is the same."""
+    """Whether one of the faces is the same, or has this one as a part."""
 
     def box(points: np.ndarray) -> np.ndarray:
         return np.concatenate([points[:, :2].min(0), points[:, :2].max(0)])
 
-    return any(_overlap(box(mesh), box(face)) > OVERLAP for face in faces)
+    return any(_overlap(box(mesh), box(face), of_smaller=True) > PART for face in faces)
 
 
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two boxes."""
+def _overlap(one: np.ndarray, other: np.ndarray, *, of_smaller: bool = False) -> float:
+    """The intersection of two boxes over their union, or over the smaller of them."""
     low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
     common = np.prod((high - low).clip(0))
-    areas = np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])
-    return float(common / max(areas - common, 1e-9))
+    areas = [float(np.prod(box[2:] - box[:2])) for box in (one, other)]
+    whole = min(areas) if of_smaller else sum(areas) - common
+    return float(common / max(whole, 1e-9))
 
 
 def _floats(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(from_uint8(pixels))
-
-
-def _file(suite: str, role: str) -> Path:
-    return Path(suite) / f"{role}.safetensors"
 
 
 @jax.jit
@@ -330,13 +318,6 @@ def _detections(network: FaceDetector, images: jax.Array) -> Detections:
 @jax.jit
 def _mesh(network: FaceMesh, images: jax.Array) -> Mesh:
     return network(images)
-
-
-@functools.lru_cache(maxsize=4)
-def _header_size(path: str) -> int:
-    import json
-
-    return json.loads(read_header(path)["config"])["input_size"]
 
 
 @functools.lru_cache(maxsize=4)

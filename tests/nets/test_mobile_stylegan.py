@@ -47,6 +47,9 @@ def tiny() -> MobileGenerator:
     random, arrays = np.random.default_rng(1), {}
     for name, spec in network_names(abstract_network("MobileGenerator", TINY)).items():
         arrays[name] = random.normal(size=spec.shape).astype(np.float32)
+        if name.endswith("weight"):  # so that values stay about one
+            gain = 0.3 if "affine" in name or ".up." in name else 1.0
+            arrays[name] *= gain / np.sqrt(spec.shape[-2])
         if name.endswith(".bias") and ("affine" in name or ".up." in name):
             arrays[name] += 1
     network = build_network("MobileGenerator", TINY, arrays)

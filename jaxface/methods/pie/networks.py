@@ -157,7 +157,8 @@ def _check_w_resolution(settings: Settings, suite: Suite) -> None:
         raise SuiteError(
             f"suite {suite.name!r}: expected a w_resolution of {lower}, below the generator's, "
             "large enough for the layers of phi, and one that it makes images at (of StyleGAN2's "
-            f"the 'skip' architecture alone has such); got {wanted}"
+            f"the 'skip' architecture alone has such); got {wanted} and images at "
+            f"{list(config.image_resolutions)}"
         )
 
 

@@ -23,12 +23,15 @@ from jaxface.nets import (
     LPIPS,
     VGG16,
     AlexNetReconstruction,
+    Blendshapes,
     DECAEncoder,
     Deep3D,
     Discriminator,
     DlibResNet,
     E4EEncoder,
+    FaceDetector,
     FaceLandmarkNet,
+    FaceMesh,
     FaceNet,
     FaceReconstruction,
     Generator,
@@ -37,6 +40,7 @@ from jaxface.nets import (
     LandmarkNet,
     LatentDirections,
     LatentMapper,
+    MobileGenerator,
     PSPEncoder,
     ResNetReconstruction,
     RestyleE4EEncoder,
@@ -111,8 +115,8 @@ class Suite:
     _loaded: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     _digests: dict[str, str] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
-    generator = Role(Generator)
-    """StyleGAN2's generator (its running average, where it was trained with one)."""
+    generator = Role[Generator](Generator, MobileGenerator)
+    """StyleGAN2's generator (its running average, where it was trained with one), or a student."""
     discriminator = Role(Discriminator)
     """StyleGAN2's discriminator."""
     encoder = Role(PSPEncoder, E4EEncoder, WEncoder, RestylePSPEncoder, RestyleE4EEncoder)
@@ -143,6 +147,12 @@ class Suite:
     """FLAME's parameters to heads."""
     landmarks = Role(LandmarkNet, FAN, FaceLandmarkNet)
     """Portraits to 68 landmarks in their pixels; official ones want the face's crop instead."""
+    face_detector = Role(FaceDetector)
+    """Squares to faces in them."""
+    face_mesh = Role(FaceMesh)
+    """Faces to 478 points, which the 68 can be read from."""
+    blendshapes = Role(Blendshapes)
+    """The 478 points to 52 coefficients of expression."""
     pose = Role(HopeNet)
     """Portraits to yaw, pitch and roll."""
     inception = Role(InceptionV3)

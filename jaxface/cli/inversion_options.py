@@ -22,7 +22,7 @@ def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
         "--landmarks",
         metavar="FILE",
         help="with --align: a converted landmark network, FAN or face-api's, that places the 68 "
-        "points in dlib's boxes (dlib's own predictor)",
+        "points in dlib's boxes (the suite's own face networks, or else dlib's predictor)",
     )
     parser.add_argument(
         "--workers",
@@ -89,12 +89,21 @@ def alignment_of(arguments: argparse.Namespace) -> Any:
 
     faces = arguments.face or "all"
     if arguments.landmarks is None:
-        return Alignment(DlibFaces(), faces, arguments.workers)
+        return Alignment(_detector_of(arguments.suite), faces, arguments.workers)
 
     from jaxface.media.landmarking import NetworkLandmarks
 
     landmarks = NetworkLandmarks(arguments.landmarks)
     return Alignment(DlibFaces(landmarks=landmarks), faces, arguments.workers)
+
+
+def _detector_of(suite: str) -> Any:
+    """The suite's own networks, where it has them, or dlib."""
+    from jaxface import load_suite
+    from jaxface.media.detection import DlibFaces
+    from jaxface.media.mesh_detection import MeshFaces
+
+    return MeshFaces.of_suite(load_suite(suite)) or DlibFaces()
 
 
 def inversion_of(

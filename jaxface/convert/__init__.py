@@ -33,8 +33,9 @@
 ``auto``               whichever of these the file is
 =====================  ==========================================================================
 
-``suite SUITE.toml OUT/`` converts several files into a suite (``suites.py``), and ``--check`` runs
-what was converted (``check.py``).
+``suite SUITE.toml OUT/`` converts several files into a suite (``suites.py``), ``photo WHEELS/
+OUT/`` makes the photo suite of three downloaded wheels (``photo.py``), and ``--check`` runs what
+was converted (``check.py``).
 
 Neither PyTorch nor TensorFlow is needed, and nothing in the file is executed
 (``pickle_machine.py``).  The family's file is its specification: the name map with the source's
@@ -44,7 +45,16 @@ checked; anything else is refused.
 """
 
 from jaxface.convert.convert import CONVERTER_VERSION, FAMILIES, Conversion, convert
+from jaxface.convert.photo import convert_photo
 from jaxface.convert.refusal import Refusal
 from jaxface.convert.suites import convert_suite
 
-__all__ = ["CONVERTER_VERSION", "FAMILIES", "Conversion", "Refusal", "convert", "convert_suite"]
+__all__ = [
+    "CONVERTER_VERSION",
+    "FAMILIES",
+    "Conversion",
+    "Refusal",
+    "convert",
+    "convert_photo",
+    "convert_suite",
+]

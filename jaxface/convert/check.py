@@ -74,6 +74,14 @@ def _pictures(config: Any, random: np.random.Generator) -> Inputs:
     return (_images(random, COUNT, SIDE, SIDE, 3),)
 
 
+def _squares(config: Any, random: np.random.Generator) -> Inputs:
+    return (_images(random, COUNT, config.input_size, config.input_size, 3),)
+
+
+def _mesh(config: Any, random: np.random.Generator) -> Inputs:
+    return (SIDE * _images(random, COUNT, 478, 2),)
+
+
 def _pairs(config: Any, random: np.random.Generator) -> Inputs:
     return (*_pictures(config, random), *_pictures(config, random))
 
@@ -163,13 +171,17 @@ PICTURES: Check = (_pictures, _call)
 CHECKS: dict[str, Check] = {
     "AlexNet": (_pictures, _last_features(alexnet.LAYER_NAMES)),
     "BaselModel": (_basel, _call),
+    "Blendshapes": (_mesh, _call),
     "Discriminator": (_judged, _call),
+    "FaceDetector": (_squares, _call),
+    "FaceMesh": (_squares, _call),
     "FAN": (_pictures, _landmarks),
     "FLAME": (_heads, _call),
     "Generator": (_latents, _generate),
     "LatentDirections": (_moving, _move),
     "LatentMapper": (_styled, _call),
     "LPIPS": (_pairs, _call),
+    "MobileGenerator": (_latents, _generate),
     "RestyleE4EEncoder": (_pairs, _refine),
     "RestylePSPEncoder": (_pairs, _refine),
     "RigNet": (_edited, _call),

@@ -73,7 +73,7 @@ def convert_suite(source: Path, target: Path, *, check: bool = False) -> list[st
             cannot play its role or does not fit another, or the folder cannot be written.
     """
     parts = read_parts(source)
-    _check_target(target)
+    check_suite_target(target)
     report = []
     with staged(target) as folder:
         folder.mkdir()
@@ -145,7 +145,8 @@ def _part(role: str, table: Any, folder: Path) -> Part:
     return part
 
 
-def _check_target(target: Path) -> None:
+def check_suite_target(target: Path) -> None:
+    """Refuse early a folder that could not be made."""
     if not target.parent.is_dir():
         raise Refusal(f"{target}: its folder does not exist")
     if target.exists() and not target.is_dir():

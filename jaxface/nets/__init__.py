@@ -18,9 +18,13 @@ from jaxface.nets.features.inception import InceptionConfig, InceptionV3
 from jaxface.nets.features.lpips import LPIPS, LPIPSConfig
 from jaxface.nets.features.resnet import ResNetConfig, ResNetFeatures
 from jaxface.nets.features.vgg import VGG16, VGGConfig
+from jaxface.nets.landmarks.blendshapes import Blendshapes, BlendshapesConfig
+from jaxface.nets.landmarks.face_detector import FaceDetector, FaceDetectorConfig
 from jaxface.nets.landmarks.face_landmarks import FaceLandmarkConfig, FaceLandmarkNet
+from jaxface.nets.landmarks.face_mesh import FaceMesh, FaceMeshConfig
 from jaxface.nets.landmarks.fan import FAN, FANConfig
 from jaxface.nets.landmarks.heatmaps import LandmarkConfig, LandmarkNet
+from jaxface.nets.mobile_stylegan import MobileGenerator, MobileGeneratorConfig
 from jaxface.nets.recognition.dlib_resnet import DlibResNet, DlibResNetConfig
 from jaxface.nets.recognition.facenet import FaceNet, FaceNetConfig
 from jaxface.nets.recognition.irse import IRSE, IRSEConfig
@@ -53,6 +57,8 @@ __all__ = [
     "AlexNetConfig",
     "AlexNetReconstruction",
     "AlexNetReconstructionConfig",
+    "Blendshapes",
+    "BlendshapesConfig",
     "DECAEncoder",
     "DECAEncoderConfig",
     "Deep3D",
@@ -65,8 +71,12 @@ __all__ = [
     "E4EEncoder",
     "EncoderConfig",
     "FANConfig",
+    "FaceDetector",
+    "FaceDetectorConfig",
     "FaceLandmarkConfig",
     "FaceLandmarkNet",
+    "FaceMesh",
+    "FaceMeshConfig",
     "FaceNet",
     "FaceNetConfig",
     "FaceReconstruction",
@@ -83,6 +93,8 @@ __all__ = [
     "LatentDirections",
     "LatentMapper",
     "LatentMapperConfig",
+    "MobileGenerator",
+    "MobileGeneratorConfig",
     "PSPEncoder",
     "ReconstructionConfig",
     "ResNetConfig",

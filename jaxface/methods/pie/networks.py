@@ -155,12 +155,13 @@ def _check_w_resolution(settings: Settings, suite: Suite) -> None:
     config, smallest = suite.generator.config, 1
     if "synthesis" in settings.terms:
         smallest = smallest_side([name for name, _ in settings.layers])
-    lower = [r for r in config.block_resolutions[:-1] if r >= smallest]
-    if config.architecture != "skip" or wanted not in lower:
+    lower = [r for r in config.image_resolutions[:-1] if r >= smallest]
+    if wanted not in lower:
         raise SuiteError(
-            f"suite {suite.name!r}: expected a w_resolution of {lower}, below the generator's and "
-            f"large enough for the layers of phi, and a 'skip' generator, whose lower resolutions "
-            f"are images; got {wanted} and {config.architecture!r}"
+            f"suite {suite.name!r}: expected a w_resolution of {lower}, below the generator's, "
+            "large enough for the layers of phi, and one that it makes images at (of StyleGAN2's "
+            f"the 'skip' architecture alone has such); got {wanted} and images at "
+            f"{list(config.image_resolutions)}"
         )
 
 

@@ -87,6 +87,11 @@ class GeneratorConfig(_NetworkSizes):
         return 2 * len(self.block_resolutions)
 
     @property
+    def image_resolutions(self) -> tuple[int, ...]:
+        """What the network makes images at: every resolution up to its own, where it sums them."""
+        return self.block_resolutions if self.architecture == "skip" else (self.resolution,)
+
+    @property
     def style_widths(self) -> tuple[int, ...]:
         """Channels that each style scales, in the order of computation: style space.
 

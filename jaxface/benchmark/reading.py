@@ -13,11 +13,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jaxface.benchmark import hardware
-from jaxface.jobs.bar import Bar
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inversion import Inversion
 from jaxface.jobs.runner import PREFETCH, Runner
 from jaxface.jobs.task import Prepared
+from jaxface.runtime.progress import JobProgress
 
 LIMIT = 1.05
 """The ratio of the two times up to which reading counts as hidden."""
@@ -39,7 +39,7 @@ def compare_reading(
       ``ratio`` of their medians, ``hidden`` (whether that is within `LIMIT`), ``device``.
     """
     task = dataclasses.replace(inversion, keep_images=False)
-    bar = Bar(0, 0, show=False)
+    bar = JobProgress(0, 0, show=False)
     runner = Runner(task, batch_size=batch_size, inputs=len(items), bar=bar)
 
     def embed(found: Iterable[Prepared]) -> int:

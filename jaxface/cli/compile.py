@@ -69,14 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     import jax
 
-    from jaxface.jobs.bar import Bar
     from jaxface.jobs.runner import Runner
+    from jaxface.runtime.progress import JobProgress
 
     # What is quick to compile here may not be so there.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     begin, known = time.perf_counter(), _entries(folder)
     inputs = arguments.inputs or arguments.shard_size or 2**31
-    with Bar(0, 0, show=False) as bar:
+    with JobProgress(0, 0, show=False) as bar:
         keep_images = arguments.shard_size is None or arguments.reconstructions
         runner = Runner(
             inversion_of(arguments, keep_images=keep_images),

@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--feedback", type=int, default=1, metavar="N", help="rounds of feedback; 0 for none (1)"
     )
     parser.add_argument(
-        "--frames", type=int, metavar="N", help="a sequence of N pictures to the edit, as GIF"
+        "--frames", type=int, metavar="N", help="a sequence of N images to the edit, as GIF"
     )
     parser.add_argument(
         "--seconds", type=_number, metavar="S", help="with --frames: of the way there (2)"

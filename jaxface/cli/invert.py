@@ -1,4 +1,4 @@
-"""`jaxface invert`: portraits in, latents out, for one picture or a collection."""
+"""`jaxface invert`: portraits in, latents out, for one image or a collection."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ HELP = "embed portraits in the generator's latent space"
 TABLE_ROWS = 40  # a longer table is replaced by a summary
 
 _EPILOG = """\
-Inputs count as aligned portraits: a picture that is not square is cropped at its centre, and its
+Inputs count as aligned portraits: an image that is not square is cropped at its centre, and its
 row says so. With --align inputs are photographs: faces are found (dlib; needs the extra "align")
 and cut out and turned as FFHQ's are. A photograph of several faces gives a result for each,
 numbered from left to right (group.jpg#1, group.jpg#2), one of no face a row that says no_face. Each

@@ -1,6 +1,6 @@
 """Run a converted network on a seeded input and say what came out: ``--check``.
 
-Pictures are uniform noise in [-1, 1], latents normal. The ranges are no proof that a network does
+Images are uniform noise in [-1, 1], latents normal. The ranges are no proof that a network does
 what its source does (the tests are); they show what a reader of the file would meet first: NaN,
 infinity, or outputs that are all alike.
 """
@@ -20,7 +20,7 @@ SEED = 0
 COUNT = 2
 """Items of a batch; the minibatch deviation of a discriminator takes its own number."""
 SIDE = 256
-"""Of the pictures, where the network reads them at any size."""
+"""Of the images, where the network reads them at any size."""
 ROWS = 18
 """Of W+, where the network takes any."""
 

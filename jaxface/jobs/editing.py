@@ -258,7 +258,7 @@ class Editing:
         }
         edited = outcome.result
         if not edited["finite"]:
-            reason = "the edited latent or picture is not finite"
+            reason = "the edited latent code or image is not finite"
             return Result(row | {"status": NOT_FINITE, "reason": reason, "edits": {}})
         row["edits"] = {
             group: {name: numbers(values) for name, values in moments.items()}

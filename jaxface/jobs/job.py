@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from jaxface.jobs.bar import Bar
 from jaxface.jobs.heartbeat import Heartbeat
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.outputs.results import cannot_write
 from jaxface.jobs.runner import PREFETCH, Runner
 from jaxface.jobs.task import Piece, Prepared, Sink, Task
+from jaxface.runtime.progress import JobProgress
 
 
 def run_job(
@@ -57,7 +57,7 @@ def run_job(
     statuses = plan.statuses
     pending = list(itertools.chain.from_iterable(plan.waiting.values()))
     with (
-        Bar(len(pending), plan.done, show_progress) as bar,
+        JobProgress(len(pending), plan.done, show_progress) as bar,
         Heartbeat(
             str(sink.folder), sink.share, total=plan.done + len(pending), done=plan.done
         ) as heartbeat,
@@ -90,7 +90,7 @@ def do_piece(
     inputs: int,
     sink: Sink,
     runner: Runner,
-    bar: Bar,
+    bar: JobProgress,
     *,
     advance: Callable[..., Any] = lambda inputs, shard=None: None,
 ) -> Piece:

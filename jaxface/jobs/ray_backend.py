@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from jaxface.errors import JaxfaceError, UsageError
-from jaxface.jobs.bar import Bar
 from jaxface.jobs.heartbeat import Heartbeat
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.job import do_piece
@@ -33,6 +32,7 @@ from jaxface.jobs.runner import PREFETCH, Runner
 from jaxface.jobs.storage import join, names_in, remove, write_bytes
 from jaxface.jobs.task import Plan, Task
 from jaxface.runtime.devices import compute_dtype
+from jaxface.runtime.progress import JobProgress
 from jaxface.runtime.stopping import Stopped
 
 # Of a cluster that is started here. Only names and counts pass through it.
@@ -197,7 +197,7 @@ class _Writer:
         self._work = work
         with contextlib.suppress(OSError):  # another host may lack it; absolute names do there
             os.chdir(work.working_folder)
-        self._bar = Bar(0, 0, show=False)
+        self._bar = JobProgress(0, 0, show=False)
         self._stop = _StopFlag(work.folder.folder)
         self._runner = Runner(
             work.task,

@@ -15,10 +15,10 @@ import jax
 from tqdm import tqdm
 
 from jaxface.errors import JaxfaceError, UsageError
-from jaxface.jobs.bar import Bar
 from jaxface.jobs.outputs.rows import Result, make_row
 from jaxface.jobs.task import Case, Prepared, Task
 from jaxface.runtime.devices import divisor_mesh, memory_bytes
+from jaxface.runtime.progress import JobProgress
 from jaxface.runtime.stopping import Stopped
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
 from jaxface.solving.procedure import Batcher
@@ -45,7 +45,7 @@ class Runner:
         *,
         batch_size: int | None,
         inputs: int,
-        bar: Bar,
+        bar: JobProgress,
         stop: Callable[[], bool] = lambda: False,
     ):
         self._task, self._asked, self._bar, self._stop = task, batch_size, bar, stop

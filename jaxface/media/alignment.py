@@ -3,8 +3,8 @@
 The crop follows Karras et al., *A Style-Based Generator Architecture for Generative Adversarial
 Networks* (CVPR 2019), as `recreate_aligned_images` of NVlabs/ffhq-dataset (`download_ffhq.py`)
 makes it: a square turned with the face and sized by the distances between eyes and mouth. A much
-larger picture is shrunk first; where the square comes near the picture's edge or leaves it, the
-picture is continued by its own reflection, blurred, and further out by its median colour; it is
+larger image is shrunk first; where the square comes near the image's edge or leaves it, the
+image is continued by its own reflection, blurred, and further out by its median colour; it is
 sampled bilinearly at up to four times the resolution and reduced with Lanczos's filter.
 
 One thing differs from that script: shrinking is followed exactly, to the fraction of a pixel (the
@@ -13,7 +13,7 @@ because the transform is also the way back.
 
 Points are (x, y) in pixels, x to the right and y down, and whole numbers are pixel centres: the
 centre of the top left pixel is (0, 0). Landmark detectors count so. Everything here runs on the
-host, in NumPy and Pillow: pictures come in any size.
+host, in NumPy and Pillow: images come in any size.
 """
 
 import math
@@ -25,28 +25,28 @@ import numpy as np
 from PIL import Image
 
 # The 68 points of iBUG 300-W's markup, counted from 0: what the crop is made from.
-LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # "left" is the picture's left
+LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)  # "left" is the image's left
 MOUTH_CORNERS = (48, 54)
 
 # Numbers of recreate_aligned_images, each a share of the crop's side unless it says otherwise.
 EYES_SCALE, MOUTH_SCALE = 2.0, 1.8  # half a side: in eye distances, in eye-to-mouth distances
 CENTRE_SHIFT = 0.1  # from the eyes towards the mouth, in eye-to-mouth distances
-BORDER = 0.1  # of the picture, kept around the crop
+BORDER = 0.1  # of the image, kept around the crop
 PADDING = 0.3  # at least, on every side, where there is padding at all
 BLUR = 0.02  # the padding's standard deviation
-NEAR_EDGE = 4  # pixels: a crop this near the picture's edge is padded
+NEAR_EDGE = 4  # pixels: a crop this near the image's edge is padded
 SUPERSAMPLING = 4  # 4096 px for the published 1024
 
 
 @dataclass(frozen=True)
 class CropTransform:
-    """Where a square crop lies in its picture: a shift, a rotation and a scale.
+    """Where a square crop lies in its image: a shift, a rotation and a scale.
 
     Attributes:
-      center: (x, y) of the crop's centre in the picture.
-      right: (x, y) from the centre to the middle of the crop's right edge, in the picture's pixels.
+      center: (x, y) of the crop's centre in the image.
+      right: (x, y) from the centre to the middle of the crop's right edge, in the image's pixels.
       size: pixels a side of the crop.
-      source: (width, height) of the picture in pixels.
+      source: (width, height) of the image in pixels.
 
     Raises:
       ValueError: a number that is not finite, or a square without area.
@@ -65,7 +65,7 @@ class CropTransform:
 
     @property
     def side(self) -> float:
-        """The length of the crop's side in the picture's pixels."""
+        """The length of the crop's side in the image's pixels."""
         return 2 * math.hypot(*self.right)
 
     @property
@@ -74,11 +74,11 @@ class CropTransform:
         return self._placed(np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]], np.float64))
 
     def to_picture(self, points: Any) -> np.ndarray:
-        """Points of the crop, [..., 2] in its pixels, as points of the picture."""
+        """Points of the crop, [..., 2] in its pixels, as points of the image."""
         return self._placed((np.asarray(points, np.float64) + 0.5) * (2 / self.size) - 1)
 
     def to_crop(self, points: Any) -> np.ndarray:
-        """Points of the picture, [..., 2], as points of the crop, in the crop's pixels."""
+        """Points of the image, [..., 2], as points of the crop, in the crop's pixels."""
         offset = np.asarray(points, np.float64) - self.center
         return (offset @ self._axes.T / (self.side / 2) ** 2 + 1) * (self.size / 2) - 0.5
 
@@ -114,7 +114,7 @@ class CropTransform:
         return np.array([[x, y], [-y, x]])
 
     def _placed(self, points: np.ndarray) -> np.ndarray:
-        """Points of the square from -1 to 1, in the picture."""
+        """Points of the square from -1 to 1, in the image."""
         return self.center + points @ self._axes
 
 
@@ -122,9 +122,9 @@ def ffhq_transform(landmarks: Any, *, size: int, source: tuple[int, int]) -> Cro
     """FFHQ's crop of a face.
 
     Args:
-      landmarks: [68, 2], the points of iBUG 300-W's markup in the picture.
+      landmarks: [68, 2], the points of iBUG 300-W's markup in the image.
       size: pixels a side that the crop is to have.
-      source: (width, height) of the picture.
+      source: (width, height) of the image.
 
     Raises:
       ValueError: another shape, a number that is not finite, or points that span no face.
@@ -154,13 +154,13 @@ def crop_face(image: np.ndarray, transform: CropTransform) -> np.ndarray:
 
     Args:
       image: float32 [H, W, 3] in [-1, 1].
-      transform: made for a picture of this size.
+      transform: made for an image of this size.
 
     Returns:
       float32 [size, size, 3] in [-1, 1].
 
     Raises:
-      ValueError: the transform is of a picture of another size, or its square lies outside.
+      ValueError: the transform is of an image of another size, or its square lies outside.
     """
     _check_source(image, transform)
     border = _border(transform)
@@ -185,7 +185,7 @@ def crop_face(image: np.ndarray, transform: CropTransform) -> np.ndarray:
         corners += widths[:2]
 
     size = transform.size
-    # An enlarged picture has nothing between its own pixels that finer sampling would find.
+    # An enlarged image has nothing between its own pixels that finer sampling would find.
     density = transform.side * float(scale.mean()) / size
     fine = size * math.ceil(SUPERSAMPLING * min(density, 1))
 
@@ -199,10 +199,10 @@ def crop_face(image: np.ndarray, transform: CropTransform) -> np.ndarray:
 
 
 def padded_margins(transform: CropTransform) -> np.ndarray | None:
-    """float64 [4]: pixels of the picture added at left, top, right and bottom, or None.
+    """float64 [4]: pixels of the image added at left, top, right and bottom, or None.
 
-    The picture is padded on all sides as soon as the crop comes near one edge. The blur begins a
-    third of a margin inside the picture.
+    The image is padded on all sides as soon as the crop comes near one edge. The blur begins a
+    third of a margin inside the image.
     """
     rooms = _rooms(transform)
     if rooms.min() >= NEAR_EDGE * max(1, _shrink(transform)):
@@ -211,7 +211,7 @@ def padded_margins(transform: CropTransform) -> np.ndarray | None:
 
 
 def _rooms(transform: CropTransform) -> np.ndarray:
-    """[4]: pixels between the crop and the picture's left, top, right and bottom edge."""
+    """[4]: pixels between the crop and the image's left, top, right and bottom edge."""
     low = np.floor(transform.corners.min(0))
     return np.concatenate([low, transform.source - np.ceil(transform.corners.max(0))])
 
@@ -221,7 +221,7 @@ def _border(transform: CropTransform) -> int:
 
 
 def _shrink(transform: CropTransform) -> int:
-    """The whole number that a large picture's sides are divided by before anything else."""
+    """The whole number that a large image's sides are divided by before anything else."""
     return int(transform.side / transform.size / 2)
 
 
@@ -246,7 +246,7 @@ def _padded(image: np.ndarray, widths: np.ndarray, sigma: float) -> np.ndarray:
     image = np.pad(image, ((top, bottom), (left, right), (0, 0)), "reflect")
     height, width = image.shape[:2]
     y, x = np.ogrid[:height, :width]
-    # 1 at the outer edge, 0 where the picture itself begins, negative within it.
+    # 1 at the outer edge, 0 where the image itself begins, negative within it.
     outside_x = 1 - np.minimum(x / left, (width - 1 - x) / right)
     outside_y = 1 - np.minimum(y / top, (height - 1 - y) / bottom)
     outside = np.maximum(outside_x, outside_y).astype(np.float32)[..., None]
@@ -259,7 +259,7 @@ def _padded(image: np.ndarray, widths: np.ndarray, sigma: float) -> np.ndarray:
 def _blurred(image: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """A Gaussian blur of [H, W, 3], mirrored at the edges, and the median colour, [3].
 
-    A wide blur leaves nothing that a smaller picture could not hold, so it is done on one that
+    A wide blur leaves nothing that a smaller image could not hold, so it is done on one that
     keeps a sigma of eight pixels or more: the work no longer grows with sigma.
     """
     height, width = image.shape[:2]

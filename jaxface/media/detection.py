@@ -1,6 +1,6 @@
 """Finding faces in photographs: any callable can, and dlib's detector is the one at hand.
 
-A detector is a callable that takes a picture, float32 [H, W, 3] in [-1, 1], and returns the 68
+A detector is a callable that takes an image, float32 [H, W, 3] in [-1, 1], and returns the 68
 points of iBUG 300-W's markup for each face it finds, [N, 68, 2], as (x, y) in pixels with whole
 numbers at pixel centres. Where it is to run in worker processes it must pickle.
 
@@ -40,7 +40,7 @@ class PlaceInTwoSteps(PlaceLandmarks, Protocol):
     """The same in two steps, of which only the second needs the device."""
 
     def preprocess(self, image: np.ndarray, boxes: np.ndarray) -> Any:
-        """What the second step wants of the picture; it pickles."""
+        """What the second step wants of the image; it pickles."""
         ...
 
     def predict(self, seen: Any) -> Any:
@@ -49,7 +49,7 @@ class PlaceInTwoSteps(PlaceLandmarks, Protocol):
 
 
 class NoFaceError(ImageError):
-    """No face was found in the picture."""
+    """No face was found in the image."""
 
     status = "no_face"
 
@@ -62,9 +62,9 @@ class DlibFaces:
     upright faces that look roughly at the camera.
 
     Attributes:
-      longer_side: the picture is scaled to so many pixels, enlarged four times at most, before
+      longer_side: the image is scaled to so many pixels, enlarged four times at most, before
         faces are looked for. dlib's detector knows faces of 80 px and more, so a face must take up
-        80 / longer_side of the picture, and 20 px.
+        80 / longer_side of the image, and 20 px.
       threshold: faces with a lower score are left out. dlib's own threshold is 0, at which a detail
         of the suit of scikit-image's astronaut becomes a face at some scales, with a score of 0.13.
       landmarks: places the points instead of dlib's predictor, whose package is then not needed;
@@ -137,7 +137,7 @@ class DlibFaces:
         return self.landmarks
 
     def boxes(self, image: np.ndarray) -> np.ndarray:
-        """Faces in a picture [H, W, 3]: float64 [N, 4], left, top, right, bottom in its pixels."""
+        """Faces in an image [H, W, 3]: float64 [N, 4], left, top, right, bottom in its pixels."""
         pixels = np.asarray(to_uint8(image))
         height, width = pixels.shape[:2]
         scale = min(self.longer_side / max(height, width), 4)
@@ -146,7 +146,7 @@ class DlibFaces:
         found, _, _ = _dlib_detector().run(scaled, 0, self.threshold)
         corners = [[r.left(), r.top(), r.right(), r.bottom()] for r in found]
         boxes = np.array(corners, np.float64).reshape(-1, 4)
-        # The same places in the picture itself, where the landmarks are read.
+        # The same places in the image itself, where the landmarks are read.
         return (boxes + 0.5) / (np.array(size * 2) / (width, height, width, height)) - 0.5
 
 

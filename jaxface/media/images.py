@@ -26,7 +26,7 @@ from jaxface.errors import JaxfaceError
 from jaxface.runtime.files import atomic_writer
 
 MIN_SIDE = 16
-"""Pixels of the shorter side below which a picture holds no portrait worth inverting."""
+"""Pixels of the shorter side below which an image holds no portrait worth inverting."""
 
 MAX_PIXELS = 2**27
 """Pixels (134 million, 1.6 GB as float32) above which a file is refused before it is decoded."""
@@ -113,7 +113,7 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     """Reads an image file of any size and any format that Pillow reads.
 
     EXIF orientation is applied; alpha is flattened on white; greyscale, palette, CMYK and 16-bit
-    pictures become RGB (16-bit greyscale keeps its full precision, 16-bit colour is read by Pillow
+    images become RGB (16-bit greyscale keeps its full precision, 16-bit colour is read by Pillow
     with 8 bits a channel); colour profiles are not applied; of several frames the first is taken.
     Each of these that happened is in `notes`.
 
@@ -135,7 +135,7 @@ def decode_image(file: BinaryIO) -> LoadedImage:
     file.seek(0)
     try:
         with warnings.catch_warnings():
-            # Pillow warns of odd metadata and large pictures; whatever matters becomes a note
+            # Pillow warns of odd metadata and large images; whatever matters becomes a note
             # or an ImageError here.
             warnings.simplefilter("ignore")
             with Image.open(file) as image:
@@ -310,7 +310,7 @@ def to_square(image: LoadedImage, size: int) -> LoadedImage:
 
 
 def grid(images: Any, columns: int, *, padding: int = 2) -> np.ndarray:
-    """Tiles a batch [N, H, W, 3] into one picture, row by row, on white.
+    """Tiles a batch [N, H, W, 3] into one image, row by row, on white.
 
     Returns:
       float32 [rows*H + (rows-1)*padding, columns*W + (columns-1)*padding, 3]; cells of the last

@@ -2,7 +2,7 @@
 
 FAN (Bulat and Tzimiropoulos 2017) is read as the authors' package reads it (``api.py`` and ``crop``
 of ``utils.py`` in face_alignment): from the square whose side is 200 / 195 of the box's width plus
-height, and whose centre is the box's, moved up by 0.12 of its height; black beyond the picture;
+height, and whose centre is the box's, moved up by 0.12 of its height; black beyond the image;
 sampled bilinearly. The package rounds the points to whole pixels of the photograph, which is left
 out here. Boxes are dlib's, as the package takes them with ``face_detector="dlib"``; its default is
 another detector.
@@ -75,7 +75,7 @@ class NetworkLandmarks:
         return self.predict(self.preprocess(image, boxes))
 
     def preprocess(self, image: np.ndarray, boxes: np.ndarray) -> "list[Square]":
-        """What the network is shown of a picture; neither loads the network nor runs a device."""
+        """What the network is shown of an image; neither loads the network nor runs a device."""
         fan, size = _shown(self.path)
         picture, found = Image.fromarray(np.asarray(to_uint8(image))), []
         for box in boxes:

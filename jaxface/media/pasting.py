@@ -16,7 +16,7 @@ from jaxface.media.alignment import (
 )
 
 PASTE_DETAIL = 2
-"""Pixels of an edited crop, for each of the picture's along a side, that pasting keeps.
+"""Pixels of an edited crop, for each of the image's along a side, that pasting keeps.
 
 Sampling turned squares one to one loses detail: an unchanged crop of scikit-image's astronaut comes
 back 1.9 grey levels of 255 off on average, with two 0.8; more would let finer detail alias.
@@ -28,13 +28,13 @@ def paste_back(
 ) -> np.ndarray:
     """Puts an edited crop back where it was cut out.
 
-    Where the crop has many more pixels than its place in the picture (`PASTE_DETAIL`) it is reduced
-    with Lanczos's filter, then sampled bicubically. It replaces the picture under `paste_mask`;
+    Where the crop has many more pixels than its place in the image (`PASTE_DETAIL`) it is reduced
+    with Lanczos's filter, then sampled bicubically. It replaces the image under `paste_mask`;
     what the crop's resolution does not hold is lost there, so a crop with fewer pixels than its
     place softens the face.
 
     Args:
-      original: float32 [H, W, 3] in [-1, 1], the picture that the crop was cut from.
+      original: float32 [H, W, 3] in [-1, 1], the image that the crop was cut from.
       edited: float32 [S, S, 3] in [-1, 1], of any S: an edit may have another resolution.
       transform: the crop's.
       feather: see `paste_mask`.
@@ -43,7 +43,7 @@ def paste_back(
       float32 [H, W, 3] in [-1, 1]; outside the mask exactly the original.
 
     Raises:
-      ValueError: the picture or the edit has another shape than it needs.
+      ValueError: the image or the edit has another shape than it needs.
     """
     _check_source(original, transform)
     edited = np.asarray(edited, np.float32)
@@ -78,8 +78,8 @@ def paste_back(
 def paste_mask(transform: CropTransform, *, feather: float = 0.1) -> np.ndarray:
     """How much of each pixel `paste_back` replaces.
 
-    From 0 at the crop's edge the mask rises smoothly to 1. Where the crop leaves the picture, its
-    blur reaches a little way in: there the mask rises only behind the blur, so that the picture
+    From 0 at the crop's edge the mask rises smoothly to 1. Where the crop leaves the image, its
+    blur reaches a little way in: there the mask rises only behind the blur, so that the image
     stays sharp up to its edge.
 
     Args:

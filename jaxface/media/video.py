@@ -1,4 +1,4 @@
-"""Sequences of pictures as files: GIF by Pillow, MP4 by PyAV (the extra "video")."""
+"""Sequences of images as files: GIF by Pillow, MP4 by PyAV (the extra "video")."""
 
 import io
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """ReStyle: A Residual-Based StyleGAN Encoder via Iterative Refinement (Alaluf et al., ICCV 2021).
 
 The encoder sees a portrait beside what the generator makes of its codes so far, and returns a step
-of the codes. The first codes are the mean of W+, the first picture the
+of the codes. The first codes are the mean of W+, the first image the
 generator's of that mean. As the authors' ``utils/inference_utils.py`` does it: five iterations,
-stored noise, and every picture averaged to the encoder's resolution before it is seen again.
+stored noise, and every image averaged to the encoder's resolution before it is seen again.
 """
 
 from typing import NamedTuple
@@ -65,7 +65,7 @@ def invert(
         generated = generator.synthesis(w_plus, "const")
         return (w_plus, generated), w_plus
 
-    # One picture of the mean serves the batch.
+    # One image of the mean serves the batch.
     first = generator.synthesis(start, "const")
     state = (jnp.repeat(start, count, axis=0), jnp.repeat(first, count, axis=0))
     (w_plus, generated), trace = jax.lax.scan(step, state, length=iterations)

@@ -4,6 +4,8 @@ import math
 import sys
 from typing import TextIO
 
+from tqdm import tqdm
+
 
 class Progress:
     """One line: steps done, items per second, time left. Redrawn on a terminal, appended elsewhere.
@@ -41,6 +43,48 @@ class Progress:
         if self._width:
             self._stream.write("\n")
             self._width = 0
+
+
+class JobProgress:
+    """A bar over portraits that also moves while they are in flight, so its ETA is known early."""
+
+    def __init__(self, pending: int, done: int, show: bool):
+        self._bar = tqdm(
+            total=done + pending,
+            initial=done,
+            disable=not show,
+            # A terminal sees it move; a log gets a line now and then.
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+            bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]",
+        )
+        self._done = done
+
+    def __enter__(self) -> "JobProgress":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.close()
+
+    def compiling(self) -> None:
+        """Programs are being compiled, which takes a while before the bar moves."""
+        self._bar.set_postfix_str("compiling")
+
+    def advance(self, in_flight: float) -> None:
+        """Called after each chunk with what is done of the portraits in flight, in portraits."""
+        self._bar.set_postfix_str("", refresh=False)
+        self._to(self._done + in_flight)
+
+    def update(self, count: int) -> None:
+        """`count` more portraits have their rows."""
+        self._done += count
+        self._to(self._done)
+
+    def add_total(self, count: int) -> None:
+        """`count` more portraits are to be done than was known."""
+        self._bar.total += count
+
+    def _to(self, position: float) -> None:
+        self._bar.update(position - self._bar.n)
 
 
 def format_seconds(seconds: float) -> str:

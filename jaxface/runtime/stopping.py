@@ -24,7 +24,7 @@ class Stopped(JaxfaceError):
     """The job was asked to stop, and has; it can be gone on with.
 
     Attributes:
-      rows: the portraits under way, by id; see `jaxface.jobs.outputs.snapshots`.
+      rows: the portraits in flight, by id; see `jaxface.jobs.outputs.snapshots`.
     """
 
     def __init__(self, message: str, rows: Mapping[str, Any]):

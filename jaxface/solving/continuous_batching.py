@@ -10,7 +10,7 @@ The latest stage whose slots can all be filled goes on; failing that, the first 
 problems come; at the end the earliest that holds any. Rows of different stages have variables of
 different shapes, hence the pools; between stages a row's variables wait on the host.
 
-The next chunk is under way before the results of the one before are handed out, so what is done
+The next chunk is in flight before the results of the one before are handed out, so what is done
 with them (encoding, writing) overlaps with the device's work.
 """
 
@@ -94,7 +94,7 @@ class Outcome:
 
 @dataclasses.dataclass
 class _Row:
-    """A problem under way."""
+    """A problem in flight."""
 
     problem: Problem
     saved: Snapshot
@@ -163,13 +163,13 @@ class ContinuousBatcher:
         Args:
           networks: pytree shared by all rows.
           problems: read one by one, as slots become free; all of one signature.
-          stop: asked between chunks. When it says so nothing more is begun; what was under way is
+          stop: asked between chunks. When it says so nothing more is begun; what was in flight is
             in `saved`.
-          progress: called after each chunk with what is done of the rows under way, in rows: two
+          progress: called after each chunk with what is done of the rows in flight, in rows: two
             that are half through are one.
 
         Raises:
-          Whatever the device raises; `in_flight` has the problems that were under way.
+          Whatever the device raises; `in_flight` has the problems that were in flight.
         """
         self._clear()
         networks = self.solver.replicate(networks)
@@ -200,7 +200,7 @@ class ContinuousBatcher:
         return ended
 
     def in_flight(self) -> list[Problem]:
-        """Takes the problems under way back, as they came; those that were restarted keep that."""
+        """Takes the problems in flight back, as they came; those that were restarted keep that."""
         rows = [row for pool in self._pools for row in [*pool.rows, *pool.waiting] if row]
         self._clear()
         return [
@@ -208,7 +208,7 @@ class ContinuousBatcher:
         ]
 
     def saved(self) -> dict[str, Snapshot]:
-        """Takes the rows under way out, as they stand, by name."""
+        """Takes the rows in flight out, as they stand, by name."""
         found = {}
         for pool in self._pools:
             found |= {row.problem.name: row.saved for row in pool.waiting}
@@ -333,7 +333,7 @@ class ContinuousBatcher:
         return self.solver.placement.abstract_rows(tree)
 
     def _under_way(self) -> float:
-        """The sum of the fractions that rows under way have done."""
+        """The sum of the fractions that rows in flight have done."""
         done, total = 0.0, sum(pool.stage.steps for pool in self._pools)
         before = 0
         for pool in self._pools:

@@ -1,7 +1,7 @@
 """The Basel Face Model's MATLAB files: Deep3DFaceRecon's ``BFM_model_front.mat``, and the original.
 
 ``BFM_model_front.mat`` (Deep3DFaceRecon makes it of the original and of Guo et al.'s expression
-modes) is the part of the face that pictures show, in decimetres.  Modes are already multiplied by
+modes) is the part of the face that images show, in decimetres.  Modes are already multiplied by
 their standard deviations; indices count from one::
 
     meanshape [1, 3V]           vertices, about their centre

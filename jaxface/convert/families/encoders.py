@@ -33,7 +33,7 @@ is set and always in ReStyle, zeros otherwise, and one row of it into W (``model
 ``models/e4e.py``).  Generator (network ``decoder``): ``decoder.*`` is rosinality's, see
 ``rosinality.py``; its mean of W is ``latent_avg`` where all rows are equal.
 
-Refused: encoders of pictures that are no RGB portraits (label maps, sketches, cars, whose pictures
+Refused: encoders of images that are no RGB portraits (label maps, sketches, cars, whose images
 are not square) and those over ResNet-34.
 """
 

@@ -226,4 +226,4 @@ def _mean_of_w(arrays: Mapping[str, np.ndarray], layers: int, z_dim: int) -> np.
             x = x @ arrays[f"mapping.{i}.weight"].T + arrays[f"mapping.{i}.bias"].ravel()
             x = np.maximum(x, 0.2 * x) * np.float32(np.sqrt(2))
         total = total + x.sum(axis=0, dtype=np.float64)
-    return (total / MEAN_SAMPLES).astype(np.float32)
+    return np.asarray(total / MEAN_SAMPLES, np.float32)

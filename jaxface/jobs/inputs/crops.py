@@ -17,7 +17,7 @@ from jaxface.media.images import ImageError, LoadedImage, to_uint8
 
 @dataclass(frozen=True)
 class Face:
-    """Which face of its picture a portrait is, and where it was cut out.
+    """Which face of its image a portrait is, and where it was cut out.
 
     Attributes:
       number: its place from left to right, from 1.
@@ -50,7 +50,7 @@ class Aligner:
     faces: str
 
     def align(self, load: Load, size: int) -> list[Crop] | ImageError:
-        """Reads a picture and cuts its faces out, from left to right."""
+        """Reads an image and cuts its faces out, from left to right."""
         try:
             image = load()
             landmarks = find_landmarks(image.pixels, self.find_faces)
@@ -59,7 +59,7 @@ class Aligner:
         return self._crops(image, landmarks, size)
 
     def preprocess(self, load: Load, size: int) -> Any | ImageError:
-        """The first of two steps: what the second wants of a picture."""
+        """The first of two steps: what the second wants of an image."""
         del size  # of the crops, which come later
         try:
             return self.find_faces.preprocess(load().pixels)
@@ -74,7 +74,7 @@ class Aligner:
             return error
 
     def cut(self, load: Load, size: int, landmarks: np.ndarray) -> list[Crop] | ImageError:
-        """Reads a picture again and cuts its faces out."""
+        """Reads an image again and cuts its faces out."""
         try:
             return self._crops(load(), landmarks, size)
         except ImageError as error:

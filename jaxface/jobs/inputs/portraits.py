@@ -7,7 +7,7 @@ Where a network on the device places the points (`jaxface.media.detection.in_two
 returns what the network is to see, this process runs it, and a worker reads the input again and
 cuts the faces out; meanwhile the workers look at the inputs that follow. Results come back in the
 order of the inputs whatever the workers' order was, and each carries its input, so a name can never
-go to another picture.
+go to another image.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ FEW = 4  # inputs below which starting processes takes longer than the work
 
 @dataclass(frozen=True)
 class Portrait:
-    """A square picture to be embedded.
+    """A square image to be embedded.
 
     Attributes:
       id: of its result: the input's own, with #1, #2, ... where several faces of it are wanted.
@@ -149,7 +149,7 @@ def refuse_face_names(ids: Sequence[str]) -> None:
 
 
 def shown_target(item: Item, row: dict[str, Any], size: int) -> np.ndarray | None:
-    """The picture that a finished row was made from, cut out again; None if it cannot be read."""
+    """The image that a finished row was made from, cut out again; None if it cannot be read."""
     try:
         image = item.load()
     except ImageError:
@@ -187,7 +187,7 @@ def _in_two_steps(
 ) -> Iterator[tuple[Item, list[Crop] | ImageError]]:
     """As `Workers.map` of ``align``, with the device's step here.
 
-    Of each worker one more picture is under way, which is being cut up.
+    Of each worker one more image is in flight, which is being cut up.
     """
     cutting: deque[tuple[Item, Future | ImageError]] = deque()
 

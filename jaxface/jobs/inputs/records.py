@@ -141,7 +141,7 @@ def _missing(folder: Path, packages: str) -> UsageError:
 
 
 def _from_array(pixels: np.ndarray) -> LoadedImage:
-    """A decoded uint8 [H, W, 1 or 3] picture."""
+    """A decoded uint8 [H, W, 1 or 3] image."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] not in (1, 3):
         raise UnsupportedImageError(
             f"expected a uint8 image with 1 or 3 channels, got {pixels.dtype} {pixels.shape}"

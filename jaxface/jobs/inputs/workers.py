@@ -42,7 +42,7 @@ class Workers:
     def map(
         self, step: str, items: Sequence[Item], size: int, *, ahead: int
     ) -> Iterator[tuple[Item, Any]]:
-        """What a step returns, in the order of `items`; `ahead` of them are under way at a time."""
+        """What a step returns, in the order of `items`; `ahead` of them are in flight at a time."""
         rest = iter(items)
         waiting: deque[tuple[Item, Future]] = deque()
         while True:
@@ -76,7 +76,7 @@ def _one_error() -> Iterator[None]:
 
 
 def _start_worker(aligner: Aligner) -> None:
-    """Sets a worker process up; its detector arrives once, not with every picture."""
+    """Sets a worker process up; its detector arrives once, not with every image."""
     global _worker_aligner
     _worker_aligner = aligner
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Contact sheets: the pictures of an item side by side, with a caption."""
+"""Contact sheets: the images of an item side by side, with a caption."""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from jaxface.media.images import to_uint8
 from jaxface.runtime.files import atomic_writer
 
 SHEET_CELLS = 64  # results on a sheet; more would make an image too large to open
-SIDE = 192  # pixels of one picture on the sheet
+SIDE = 192  # pixels of one image on the sheet
 GAP = 12
 CAPTION = 38
 INK = (32, 32, 32)
@@ -26,22 +26,22 @@ class Cell:
     Attributes:
       name: the first line of the caption.
       result: the second line, such as "31.2 dB" or a failure's name.
-      pictures: each [H, W, 3] in [-1, 1], or None if there is none. Without the last one, the
+      images: each [H, W, 3] in [-1, 1], or None if there is none. Without the last one, the
         result, the item counts as failed.
     """
 
     name: str
     result: str
-    pictures: tuple[np.ndarray | None, ...]
+    images: tuple[np.ndarray | None, ...]
 
 
 def write_contact_sheet(
     path: str | os.PathLike[str], cells: Sequence[Cell], *, title: str, columns: int = 4
 ) -> None:
-    """Writes a PNG of cells, in rows of at most `columns`; each shows its pictures side by side."""
+    """Writes a PNG of cells, in rows of at most `columns`; each shows its images side by side."""
     columns = max(1, min(columns, len(cells)))
     rows = -(-len(cells) // columns)
-    cell_width = max(len(cell.pictures) for cell in cells) * SIDE + GAP
+    cell_width = max(len(cell.images) for cell in cells) * SIDE + GAP
     cell_height = SIDE + CAPTION + GAP
     header = 40
     size = (columns * cell_width + GAP, header + rows * cell_height + GAP)
@@ -52,20 +52,20 @@ def write_contact_sheet(
     for index, cell in enumerate(cells):
         left = GAP + index % columns * cell_width
         top = header + index // columns * cell_height
-        for place, picture in enumerate(cell.pictures):
-            sheet.paste(_thumbnail(picture), (left + place * SIDE, top))
+        for place, image in enumerate(cell.images):
+            sheet.paste(_thumbnail(image), (left + place * SIDE, top))
         name = _fitted(cell.name, small, cell_width - GAP)
-        failed = cell.pictures[-1] is None
+        failed = cell.images[-1] is None
         draw.text((left, top + SIDE + 3), name, INK, small)
         draw.text((left, top + SIDE + 19), cell.result, FAILURE_INK if failed else INK, small)
     with atomic_writer(path) as file:
         sheet.save(file, format="PNG")
 
 
-def _thumbnail(picture: np.ndarray | None) -> Image.Image:
-    if picture is None:
+def _thumbnail(pixels: np.ndarray | None) -> Image.Image:
+    if pixels is None:
         return Image.new("RGB", (SIDE, SIDE), BLANK)
-    image = Image.fromarray(np.asarray(to_uint8(picture)))
+    image = Image.fromarray(np.asarray(to_uint8(pixels)))
     kernel = Image.Resampling.BICUBIC if image.width <= SIDE else Image.Resampling.BOX
     return image.resize((SIDE, SIDE), kernel)
 

@@ -1,7 +1,7 @@
 """Edits of embedded portraits (PIE, section 3.1 and equation 5; StyleRig).
 
 One semantic group of the face parameters theta is given new values and the group's RigNet moves the
-latent, w' = RigNet(w, theta'). What the picture of w' shows is read back by the reconstruction
+latent, w' = RigNet(w, theta'). What the image of w' shows is read back by the reconstruction
 network, and a feedback step corrects what was asked for by what was missed:
 
     theta_new = theta' + (theta' - theta_est)
@@ -253,7 +253,7 @@ def as_target(
     """The target that `edit` makes of its argument.
 
     Raises:
-      ValueError: a reference is no batch of square RGB pictures.
+      ValueError: a reference is no batch of square RGB images.
     """
     if isinstance(target, Target):
         return target

@@ -195,7 +195,7 @@ def read_targets(
 
 
 def features(settings: Settings, networks: Networks, images: jax.Array) -> Any:
-    """What LPIPS compares of pictures [N, R, R, 3]: float32, computed in the settings' dtype."""
+    """What LPIPS compares of images [N, R, R, 3]: float32, computed in the settings' dtype."""
     return networks.lpips.features(images.astype(settings.dtype))
 
 

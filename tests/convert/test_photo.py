@@ -21,6 +21,7 @@ from jaxface.convert.formats.openvino import read_ir
 from jaxface.convert.formats.tflite import read_tflite
 from jaxface.convert.photo import WHEELS, sources
 from jaxface.convert.plan import fill
+from jaxface.media.mesh_detection import MeshFaces
 from jaxface.nets import (
     BlendshapesConfig,
     FaceDetectorConfig,
@@ -28,6 +29,7 @@ from jaxface.nets import (
     MobileGenerator,
     MobileGeneratorConfig,
 )
+from jaxface.nets.mobile_stylegan import to_student, to_teacher
 from jaxface.weights import abstract_network, build_network, network_names
 from tests.convert.photo_files import (
     generator_files,
@@ -375,6 +377,31 @@ def test_the_real_face_networks(real, fixtures):
     np.testing.assert_allclose(mesh.presence, expected["landmark_presence_logit"], atol=1e-3)
     coefficients = call(real.blendshapes, jnp.asarray(expected["points"])[None])
     np.testing.assert_allclose(coefficients[0], expected["blendshapes"], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_teachers_rows_move_what_they_moved_in_the_teacher(real):
+    """Rows 0 to 3 of another portrait bring its pose and shape, rows 8 to 17 leave them.
+
+    Style mixing as in Karras et al. 2019, section 3.1, read by the mesh network.
+    """
+    finder = MeshFaces.of_suite(real)
+    generator = real.generator
+    z = jax.random.normal(jax.random.key(11), (2, 512))
+    one, other = to_teacher(generator.mapping(z, truncation=0.7))
+    rows = jnp.arange(18)[:, None]
+    mixed = [one, other, jnp.where(rows < 4, other, one), jnp.where(rows < 8, one, other)]
+    draw = jax.jit(lambda generator, w: generator.synthesis(w, resolution=256))
+    images = [np.asarray(draw(generator, to_student(w)[None]))[0].clip(-1, 1) for w in mixed]
+    meshes = finder.meshes([finder.preprocess(image) for image in images])
+    assert [len(found) for found in meshes] == [1, 1, 1, 1]
+    points = [found[0] for found in meshes]
+
+    def apart(i: int, j: int) -> float:
+        return float(np.sqrt(np.mean(np.square(points[i] - points[j]))))
+
+    assert apart(2, 1) < 0.5 * apart(0, 1)  # coarse rows: the other's geometry
+    assert apart(3, 0) < 0.5 * apart(0, 1)  # fine rows: the geometry stays
 
 
 @pytest.mark.parametrize(("file", "layers", "name", "config"), _models())

@@ -163,7 +163,10 @@ def test_two_steps_are_one_call_and_pickle(finder):
     assert in_two_steps(finder)
     seen = pickle.loads(pickle.dumps(finder.preprocess(picture)))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(finder)).predict(seen), finder(picture))
-    assert describe_detector(finder)["longer_side"] == 1600
+    described = describe_detector(finder)
+    assert described["name"].endswith("MeshFaces")
+    assert described["longer_side"] == 1600
+    assert len(described["mesh"]) == 64  # the file's digest, wherever it lies
 
 
 def test_pictures_together_are_as_alone(finder):

@@ -6,6 +6,7 @@ import io
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +101,7 @@ def _task() -> bytes:
     return stream.getvalue()
 
 
-def _models():
+def _models() -> tuple[Any, ...]:
     return (
         ("face_detector.tflite", mediapipe.detector_layers, "FaceDetector", DETECTOR),
         ("face_landmarks_detector.tflite", mediapipe.mesh_layers, "FaceMesh", MESH),
@@ -173,7 +174,7 @@ def test_the_generator_computes_what_its_graphs_do(suite):
     np.testing.assert_allclose(drawn[0], image, rtol=1e-3, atol=1e-4 * np.abs(image).max())
 
 
-def _drawn(nodes, rows) -> np.ndarray:
+def _drawn(nodes: Any, rows: Any) -> np.ndarray:
     """An image [32, 32, 3] of rows of W+, channels first inside, in the files' channel order."""
     named = {node.name.removeprefix("m."): node.value for node in nodes.values()}
     unnamed = iter(n.value for n in nodes.values() if n.kind == "Const" and n.name[:2] != "m.")
@@ -187,11 +188,12 @@ def _drawn(nodes, rows) -> np.ndarray:
     def correlated(x, kernel):  # [C, H, W] with [O, C, 3, 3]
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
         size = x.shape[1]
-        return sum(
+        found: Any = sum(
             np.einsum("oc,chw->ohw", kernel[:, :, i, j], padded[:, i : i + size, j : j + size])
             for i in range(3)
             for j in range(3)
         )
+        return found
 
     def finished(x, stem):
         x = x + next(unnamed)[0] + named[f"{stem}.bias"][0]
@@ -385,8 +387,8 @@ def test_the_teachers_rows_move_what_they_moved_in_the_teacher(real):
 
     Style mixing as in Karras et al. 2019, section 3.1, read by the mesh network.
     """
-    finder = MeshFaces.of_suite(real)
-    generator = real.generator
+    finder, generator = MeshFaces.of_suite(real), real.generator
+    assert finder is not None
     z = jax.random.normal(jax.random.key(11), (2, 512))
     one, other = to_teacher(generator.mapping(z, truncation=0.7))
     rows = jnp.arange(18)[:, None]

@@ -230,9 +230,12 @@ def detector_name(find_faces: Any) -> str:
 def describe_detector(find_faces: FindFaces) -> dict[str, Any]:
     """A detector's name and, if it is a dataclass, its settings; JSON-like.
 
-    A callable among the settings that has a `description()` of its own is described by it.
+    A detector, or a callable among its settings, that has a `description()` of its own is described
+    by it.
     """
     description: dict[str, Any] = {"name": detector_name(find_faces)}
+    if hasattr(find_faces, "description"):
+        return description | find_faces.description()  # pyright: ignore
     if dataclasses.is_dataclass(find_faces):
         for field in dataclasses.fields(find_faces):
             value = getattr(find_faces, field.name)

@@ -150,7 +150,7 @@ class MeshFaces:
             crops += [np.zeros_like(crops[0])] * (BATCH - len(crops))  # one program for any number
             found = jax.device_get(_mesh(network, jnp.asarray(np.stack(crops))))
             for (i, transform), points, logit in zip(part, *found, strict=False):
-                probability = 1 / (1 + np.exp(-float(logit)))
+                probability = 1 / (1 + np.exp(-np.clip(float(logit), -100, 100)))
                 results.append((i, in_picture(points, transform), probability))
         return results
 

@@ -6,6 +6,7 @@ import io
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from jaxface.convert.formats.openvino import read_ir
 from jaxface.convert.formats.tflite import read_tflite
 from jaxface.convert.photo import WHEELS, sources
 from jaxface.convert.plan import fill
+from jaxface.media.mesh_detection import MeshFaces
 from jaxface.nets import (
     BlendshapesConfig,
     FaceDetectorConfig,
@@ -28,6 +30,7 @@ from jaxface.nets import (
     MobileGenerator,
     MobileGeneratorConfig,
 )
+from jaxface.nets.mobile_stylegan import to_student, to_teacher
 from jaxface.weights import abstract_network, build_network, network_names
 from tests.convert.photo_files import (
     generator_files,
@@ -98,7 +101,7 @@ def _task() -> bytes:
     return stream.getvalue()
 
 
-def _models():
+def _models() -> tuple[Any, ...]:
     return (
         ("face_detector.tflite", mediapipe.detector_layers, "FaceDetector", DETECTOR),
         ("face_landmarks_detector.tflite", mediapipe.mesh_layers, "FaceMesh", MESH),
@@ -171,7 +174,7 @@ def test_the_generator_computes_what_its_graphs_do(suite):
     np.testing.assert_allclose(drawn[0], image, rtol=1e-3, atol=1e-4 * np.abs(image).max())
 
 
-def _drawn(nodes, rows) -> np.ndarray:
+def _drawn(nodes: Any, rows: Any) -> np.ndarray:
     """An image [32, 32, 3] of rows of W+, channels first inside, in the files' channel order."""
     named = {node.name.removeprefix("m."): node.value for node in nodes.values()}
     unnamed = iter(n.value for n in nodes.values() if n.kind == "Const" and n.name[:2] != "m.")
@@ -185,11 +188,12 @@ def _drawn(nodes, rows) -> np.ndarray:
     def correlated(x, kernel):  # [C, H, W] with [O, C, 3, 3]
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
         size = x.shape[1]
-        return sum(
+        found: Any = sum(
             np.einsum("oc,chw->ohw", kernel[:, :, i, j], padded[:, i : i + size, j : j + size])
             for i in range(3)
             for j in range(3)
         )
+        return found
 
     def finished(x, stem):
         x = x + next(unnamed)[0] + named[f"{stem}.bias"][0]
@@ -375,6 +379,31 @@ def test_the_real_face_networks(real, fixtures):
     np.testing.assert_allclose(mesh.presence, expected["landmark_presence_logit"], atol=1e-3)
     coefficients = call(real.blendshapes, jnp.asarray(expected["points"])[None])
     np.testing.assert_allclose(coefficients[0], expected["blendshapes"], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_teachers_rows_move_what_they_moved_in_the_teacher(real):
+    """Rows 0 to 3 of another portrait bring its pose and shape, rows 8 to 17 leave them.
+
+    Style mixing as in Karras et al. 2019, section 3.1, read by the mesh network.
+    """
+    finder, generator = MeshFaces.of_suite(real), real.generator
+    assert finder is not None
+    z = jax.random.normal(jax.random.key(11), (2, 512))
+    one, other = to_teacher(generator.mapping(z, truncation=0.7))
+    rows = jnp.arange(18)[:, None]
+    mixed = [one, other, jnp.where(rows < 4, other, one), jnp.where(rows < 8, one, other)]
+    draw = jax.jit(lambda generator, w: generator.synthesis(w, resolution=256))
+    images = [np.asarray(draw(generator, to_student(w)[None]))[0].clip(-1, 1) for w in mixed]
+    meshes = finder.meshes([finder.preprocess(image) for image in images])
+    assert [len(found) for found in meshes] == [1, 1, 1, 1]
+    points = [found[0] for found in meshes]
+
+    def apart(i: int, j: int) -> float:
+        return float(np.sqrt(np.mean(np.square(points[i] - points[j]))))
+
+    assert apart(2, 1) < 0.5 * apart(0, 1)  # coarse rows: the other's geometry
+    assert apart(3, 0) < 0.5 * apart(0, 1)  # fine rows: the geometry stays
 
 
 @pytest.mark.parametrize(("file", "layers", "name", "config"), _models())

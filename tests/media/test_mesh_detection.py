@@ -4,7 +4,9 @@ import importlib.util
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -69,18 +71,24 @@ def finder(files, monkeypatch):
             boxes.append([[*low, *high]])
             eyes = [[low[0], low[1]], [high[0], low[1]]]
             points.append([[*eyes, *[[0.5, 0.5]] * 4]])
-        return Detections(*(np.array(x, np.float32) for x in (scores, boxes, points)))
+        return _detections(scores, boxes, points)
 
     def mesh(network, images):
         del network
         grid = np.random.default_rng(0).uniform(4, 12, (478, 3)).astype(np.float32)
-        return Mesh(np.stack([grid] * len(images)), np.full(len(images), 9.0, np.float32))
+        count = len(images)
+        return Mesh(jnp.stack([jnp.asarray(grid)] * count), jnp.full(count, 9.0))
 
     monkeypatch.setattr(mesh_detection, "_detections", detections)
     monkeypatch.setattr(mesh_detection, "_mesh", mesh)
     found = MeshFaces.of_suite(load_suite(files))
     assert found is not None
     return found
+
+
+def _detections(*parts: Any) -> Detections:
+    scores, boxes, points = (jnp.asarray(np.array(part, np.float32)) for part in parts)
+    return Detections(scores, boxes, points)
 
 
 def _picture(width: int, height: int, *squares: tuple[int, int, int]) -> np.ndarray:
@@ -131,9 +139,9 @@ def test_a_face_that_a_square_cuts_is_not_taken_from_it():
     points = np.zeros((10, 1, 6, 2))
     scores[1] = 9.0  # the square at the top left, whose left edge is the picture's
     boxes[1] = [-0.1, 0.2, 0.5, 0.8]
-    assert len(faces_of(Detections(scores, boxes, points), seen, 0.5)) == 1
+    assert len(faces_of(_detections(scores, boxes, points), seen, 0.5)) == 1
     boxes[1] = [0.5, 0.2, 1.1, 0.8]
-    assert faces_of(Detections(scores, boxes, points), seen, 0.5) == []
+    assert faces_of(_detections(scores, boxes, points), seen, 0.5) == []
 
 
 def test_a_region_is_level_with_the_eyes():
@@ -163,7 +171,10 @@ def test_two_steps_are_one_call_and_pickle(finder):
     assert in_two_steps(finder)
     seen = pickle.loads(pickle.dumps(finder.preprocess(picture)))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(finder)).predict(seen), finder(picture))
-    assert describe_detector(finder)["longer_side"] == 1600
+    described = describe_detector(finder)
+    assert described["name"].endswith("MeshFaces")
+    assert described["longer_side"] == 1600
+    assert len(described["mesh"]) == 64  # the file's digest, wherever it lies
 
 
 def test_pictures_together_are_as_alone(finder):
@@ -195,10 +206,10 @@ def test_networks_run(files):
         ({"longer_side": 9}, "128"),
     ],
 )
-def test_refused_settings(files, change, message):
+def test_refused_settings(files, change: dict[str, Any], message):
     paths = [str(files / f"{role}.safetensors") for role in ("face_detector", "face_mesh")]
     with pytest.raises(ValueError, match=message):
-        MeshFaces(*paths, **change)
+        MeshFaces(paths[0], paths[1], **change)
 
 
 def test_another_network_is_refused(files, tiny_suite):

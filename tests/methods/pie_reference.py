@@ -32,7 +32,7 @@ class LinearGenerator:
     resolution = RESOLUTION
     num_ws = L
     config = types.SimpleNamespace(
-        z_dim=Z, architecture="skip", resolution=RESOLUTION, block_resolutions=(4, RESOLUTION)
+        z_dim=Z, architecture="skip", resolution=RESOLUTION, image_resolutions=(4, RESOLUTION)
     )
 
     def mapping(self, z, truncation):

@@ -162,7 +162,7 @@ def test_a_lower_resolution_is_the_mean_of_the_full_image(tiny, latents):
         step = 32 // size
         mean = full.reshape(3, size, step, size, step, 3).mean((2, 4))
         drawn = draw(tiny, latents, resolution=size)
-        np.testing.assert_allclose(drawn, mean, atol=1e-5 * jnp.abs(full).max())
+        np.testing.assert_allclose(drawn, mean, atol=1e-5 * float(jnp.abs(full).max()))
     with pytest.raises(ValueError, match="resolution"):
         tiny.synthesis(latents, resolution=4)
 
@@ -214,7 +214,7 @@ def test_gradients_are_those_of_the_plain_form(tiny, latents, monkeypatch):
     monkeypatch.setattr(synthesis, "depthwise_conv", by_groups)
     plain = jax.jit(jax.grad(lambda *at: energy(*at), argnums=(0, 1)))(latents[:1], weights)
     for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * jnp.abs(other).max())
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * float(jnp.abs(other).max()))
 
 
 def test_depthwise_forms_and_gradients_agree():

@@ -218,12 +218,13 @@ def _value(node: Node) -> np.ndarray:
 
 def _mean_of_w(arrays: Mapping[str, np.ndarray], layers: int, z_dim: int) -> np.ndarray:
     """Over latents of a seeded generator: [w_dim]."""
-    random, total, chunk = np.random.default_rng(MEAN_SEED), 0.0, 10_000
+    random, chunk = np.random.default_rng(MEAN_SEED), 10_000
+    total = np.zeros(arrays[f"mapping.{layers - 1}.weight"].shape[0])
     for _ in range(MEAN_SAMPLES // chunk):
         x = random.standard_normal((chunk, z_dim), np.float32)
         x /= np.sqrt(np.mean(np.square(x), axis=1, keepdims=True) + 1e-8)
         for i in range(layers):
             x = x @ arrays[f"mapping.{i}.weight"].T + arrays[f"mapping.{i}.bias"].ravel()
             x = np.maximum(x, 0.2 * x) * np.float32(np.sqrt(2))
-        total = total + x.sum(axis=0, dtype=np.float64)
-    return np.asarray(total / MEAN_SAMPLES, np.float32)
+        total += x.sum(axis=0, dtype=np.float64)
+    return (total / MEAN_SAMPLES).astype(np.float32)

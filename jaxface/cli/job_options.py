@@ -129,6 +129,8 @@ class JobCall:
                     if self.share is not None:
                         return self._in_shards(items, task, stop)
                     return self._in_one_piece(items, task, report, stop)
+            except Interrupted:
+                return INTERRUPTED
             except Stopped:
                 print(
                     "jaxface: stopped as asked; the same command goes on from there",

@@ -1,7 +1,7 @@
 """Editing as a job: latent codes in, the same portraits with another pose, expression or light out.
 
-Each edit is one program; see `jaxface.solving.one_pass`. What cannot be read, or whose edit is not
-finite, gets a row that says so.
+An edit is a few programs, one for each group; see `jaxface.solving.one_pass`. What cannot be read,
+or whose edit is not finite, gets a row that says so.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -33,15 +33,17 @@ from jaxface.methods import pie
 from jaxface.methods.linear_directions import Move
 from jaxface.methods.pie.attributes import Attribute
 from jaxface.methods.pie.editing import apply_edits, editing_networks
+from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.nets import Generator
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
-from jaxface.solving.one_pass import OnePassBatcher
+from jaxface.solving.one_pass import OnePassBatcher, Step
 from jaxface.suite import Suite, identity_network
 
 NOT_FINITE = "not_finite"
 BATCH, CPU_BATCH = 16, 4  # latent codes edited together on each device, where there are that many
 _MOMENTS = ("wanted", "before", "after")
+_EDIT = "edit_"  # before a group's name, in what the steps know
 
 _COLUMNS = {
     "source": Column("text"),
@@ -261,8 +263,9 @@ class Editing:
             reason = "the edited latent code or image is not finite"
             return Result(row | {"status": NOT_FINITE, "reason": reason, "edits": {}})
         row["edits"] = {
-            group: {name: numbers(values) for name, values in moments.items()}
-            for group, moments in edited["edits"].items()
+            group: {name: numbers(edited["edits"][group][name].group(group)) for name in _MOMENTS}
+            for group in EDITABLE_GROUPS
+            if group in edited["edits"]
         }
         row["identity_distance"] = number(edited["distance"])
         row["seconds"] = round(outcome.seconds, 3)
@@ -341,43 +344,61 @@ class Editing:
 
 def _program(
     moves: Sequence[Move], groups: Sequence[str], feedback: int, variant: Hashable
-) -> Callable[[_Networks, jax.Array, jax.Array], dict[str, Any]]:
+) -> list[Step]:
+    """The steps of an edit; the value between two of them is a dictionary of what is known."""
     noise: Any = variant
+    steps: list[Step] = [lambda networks, w_plus, keys: {"before": w_plus, "edited": w_plus}]
+    ordered = [group for group in EDITABLE_GROUPS if group in groups]
+    steps += [functools.partial(_edit_group, group, feedback, noise) for group in ordered]
+    if moves:
+        steps.append(functools.partial(_move, tuple(moves)))
+    if moves or not groups:
+        steps.append(functools.partial(_synthesize, noise, "edited", "images"))
+    steps.append(functools.partial(_judge, noise))
+    return steps
 
-    def edit(networks: _Networks, w_plus: jax.Array, keys: jax.Array) -> dict[str, Any]:
-        del keys
-        generator = networks.generator
-        edits, images, edited = {}, None, w_plus
-        if groups:
-            own = {g: each._replace(generator=generator) for g, each in networks.groups.items()}
-            edits = apply_edits(own, w_plus, networks.targets, feedback=feedback, noise=noise)
-            last = list(edits.values())[-1]
-            edited, images = last.w_plus, last.images
-        if moves or images is None:
-            for move in moves:
-                directions = networks.directions[move.directions]
-                edited = directions.move(edited, move.name, move.strength, rows=move.rows)
-            images = generator.synthesis(edited, noise=noise)
-        distance = jnp.full(len(w_plus), jnp.nan)
-        if networks.recognition is not None:
-            before = generator.synthesis(w_plus, noise=noise)
-            distance = identity.distance(
-                portrait_embeddings(networks.recognition, images),
-                portrait_embeddings(networks.recognition, before),
-            )
-        finite = jnp.isfinite(edited).all((1, 2)) & jnp.isfinite(images).all((1, 2, 3))
-        return {
-            "w_plus": edited,
-            "pixels": to_uint8(images),
-            "distance": distance,
-            "finite": finite,
-            "edits": {
-                group: {name: getattr(each, name).group(group) for name in _MOMENTS}
-                for group, each in edits.items()
-            },
-        }
 
-    return edit
+def _edit_group(
+    group: str, feedback: int, noise: Any, networks: _Networks, known: dict, keys: jax.Array
+) -> dict[str, Any]:
+    own = {group: networks.groups[group]._replace(generator=networks.generator)}
+    target = {group: networks.targets[group]}
+    edit = apply_edits(own, known["edited"], target, feedback=feedback, noise=noise)[group]
+    moments = {name: getattr(edit, name) for name in _MOMENTS}
+    return known | {"edited": edit.w_plus, "images": edit.images, f"{_EDIT}{group}": moments}
+
+
+def _move(moves: Sequence[Move], networks: _Networks, known: dict, keys: jax.Array) -> dict:
+    edited = known["edited"]
+    for move in moves:
+        directions = networks.directions[move.directions]
+        edited = directions.move(edited, move.name, move.strength, rows=move.rows)
+    return known | {"edited": edited}
+
+
+def _synthesize(
+    noise: Any, latents: str, images: str, networks: _Networks, known: dict, keys: jax.Array
+) -> dict:
+    return known | {images: networks.generator.synthesis(known[latents], noise=noise)}
+
+
+def _judge(noise: Any, networks: _Networks, known: dict, keys: jax.Array) -> dict[str, Any]:
+    """What is stored of an edit, and how near it is to the portrait that was edited."""
+    edited, images = known["edited"], known["images"]
+    distance = jnp.full(len(edited), jnp.nan)
+    if networks.recognition is not None:
+        before = networks.generator.synthesis(known["before"], noise=noise)
+        distance = identity.distance(
+            portrait_embeddings(networks.recognition, images),
+            portrait_embeddings(networks.recognition, before),
+        )
+    return {
+        "w_plus": edited,
+        "pixels": to_uint8(images),
+        "distance": distance,
+        "finite": jnp.isfinite(edited).all((1, 2)) & jnp.isfinite(images).all((1, 2, 3)),
+        "edits": {k.removeprefix(_EDIT): v for k, v in known.items() if k.startswith(_EDIT)},
+    }
 
 
 def _source(row: Mapping[str, Any], size: int) -> np.ndarray | None:

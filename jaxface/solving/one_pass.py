@@ -1,4 +1,4 @@
-"""Batches of one program each: for problems that a network answers at once.
+"""Batches of one pass each, of one program or a few: for problems that a network answers at once.
 
 The interface is that of `jaxface.solving.continuous_batching.ContinuousBatcher`. All batches have
 one size; the last one of a run is filled up with copies, so nothing recompiles and a problem's
@@ -8,7 +8,7 @@ own, fields of the named tuple of networks, has a batch for itself.
 """
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,8 +20,9 @@ from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
 from jaxface.solving.placement import Placement
 from jaxface.solving.solver import Status
 
-OnePass = Callable[[Any, Any, jax.Array], Any]
-"""(networks, inputs [N, ...], keys [N]) -> results, leaves [N, ...]."""
+Step = Callable[[Any, Any, jax.Array], Any]
+"""(networks, inputs [N, ...], keys [N]) -> results, leaves [N, ...]: one program. The results of a
+step are the inputs of the next."""
 
 
 class _Batch(NamedTuple):
@@ -36,7 +37,7 @@ class OnePassBatcher:
     """See the module.
 
     Args:
-      program: variant -> a traceable `OnePass`.
+      program: variant -> its steps, traceable.
       size: rows of a batch, a multiple of the mesh's devices.
       mesh: devices with an axis "data" to split the rows over; None: one device.
       variants: those that `device_bytes` and `compile` look at.
@@ -44,7 +45,7 @@ class OnePassBatcher:
 
     def __init__(
         self,
-        program: Callable[[Hashable], OnePass],
+        program: Callable[[Hashable], Sequence[Step]],
         size: int,
         *,
         mesh: Mesh | None = None,
@@ -52,7 +53,7 @@ class OnePassBatcher:
     ):
         self.size = size
         self._placement, self._variants = Placement(mesh), variants
-        self._program, self._programs = program, dict[Hashable, Program]()
+        self._program, self._programs = program, dict[Hashable, list[Program]]()
         self._waiting: dict[Hashable, list[Problem]] = {}  # by variant, and name if it is alone
         self._computing: _Batch | None = None
 
@@ -114,12 +115,12 @@ class OnePassBatcher:
     @property
     def compile_seconds(self) -> float:
         """Time spent compiling so far."""
-        return sum(program.compile_seconds for program in self._programs.values())
+        return sum(each.compile_seconds for steps in self._programs.values() for each in steps)
 
     @property
     def num_compiles(self) -> int:
         """Programs compiled so far."""
-        return sum(program.num_compiles for program in self._programs.values())
+        return sum(each.num_compiles for steps in self._programs.values() for each in steps)
 
     def device_bytes(self, networks: Any, inputs: Any) -> int:
         """The memory that `run` will take on each device, from the compiled programs' analysis.
@@ -147,11 +148,19 @@ class OnePassBatcher:
         rows = jax.tree.map(lambda a: jax.ShapeDtypeStruct((self.size, *a.shape), a.dtype), inputs)
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), self.size))
         rows, keys = self._placement.abstract_rows((rows, keys))
-        return [self._of(each).compiled(networks, rows, keys) for each in self._variants]
+        compiled = []
+        for variant in self._variants:
+            values = rows
+            for step in self._steps(variant):
+                compiled.append(step.compiled(networks, values, keys))
+                values = self._placement.abstract_rows(
+                    jax.eval_shape(step.fn, networks, values, keys)
+                )
+        return compiled
 
-    def _of(self, variant: Hashable) -> Program:
+    def _steps(self, variant: Hashable) -> list[Program]:
         if variant not in self._programs:
-            self._programs[variant] = Program(self._program(variant))
+            self._programs[variant] = [Program(step) for step in self._program(variant)]
         return self._programs[variant]
 
     def _next(self, networks: Any, group: Hashable) -> Iterator[list[Outcome]]:
@@ -167,7 +176,9 @@ class OnePassBatcher:
         )
         keys = self._placement.place(jax.random.wrap_key_data(words))
         compiled = self.compile_seconds
-        results = self._of(variant)(networks, self._placement.place(inputs), keys)
+        results = self._placement.place(inputs)
+        for step in self._steps(variant):
+            results = self._placement.place(step(networks, results, keys))
         begin += self.compile_seconds - compiled
         before = None if self._computing is None else self._outcomes(self._computing)
         del self._waiting[group]

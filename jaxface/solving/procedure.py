@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from jaxface.runtime.iteration import Program
 from jaxface.solving.continuous_batching import ContinuousBatcher, Outcome, Problem, Snapshot
-from jaxface.solving.one_pass import OnePassBatcher
+from jaxface.solving.one_pass import OnePassBatcher, Step
 from jaxface.solving.placement import Placement
 from jaxface.solving.solver import Progress, Solution, Solver, Stage, Status
 
@@ -166,9 +166,9 @@ def make_batcher(procedure: Procedure, size: int, *, mesh: Mesh | None = None) -
             finish=procedure.finish,
         )
 
-    def program(variant: Hashable) -> Callable[[Any, Any, jax.Array], Any]:
+    def program(variant: Hashable) -> tuple[Step]:
         del variant  # there is one program
-        return procedure.one_pass
+        return (procedure.one_pass,)
 
     return OnePassBatcher(program, size, mesh=mesh)
 

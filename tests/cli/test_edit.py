@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from jaxface.cli import main
+from jaxface.jobs import editing
 from jaxface.media.images import read_image
 from jaxface.methods import pie
 from jaxface.morphable import EDITABLE_GROUPS, EXPRESSION_NAMES
@@ -118,7 +119,8 @@ def test_edits_equal_those_of_the_library(run, embedded, suite_folder, tmp_path)
         np.asarray(found.after.group("pose")[0]), abs=1e-5
     )
     stored = load_file(tmp_path / "edited" / row["latents"])["w_plus"]
-    np.testing.assert_array_equal(stored, found.w_plus[0])
+    # Rows are split over the devices there: another program, whose sums round differently.
+    np.testing.assert_allclose(stored, found.w_plus[0], rtol=0, atol=5e-7)
 
 
 def test_an_edit_can_be_edited_again(run, embedded, tmp_path):
@@ -264,12 +266,12 @@ def test_bad_embeddings_of_a_folder_have_their_rows(run, embedded, tmp_path):
 
 def test_an_edit_that_is_not_finite_has_its_row(run, embedded, tmp_path, monkeypatch):
     def first_is_lost(*arguments, **options):
-        edits = edit_groups(*arguments, **options)
+        edits = apply_edits(*arguments, **options)
         w_plus = edits["pose"].w_plus
         return {"pose": edits["pose"].replace(w_plus=w_plus.at[0].set(jnp.nan))}
 
-    edit_groups = pie.edit_groups
-    monkeypatch.setattr(pie, "edit_groups", first_is_lost)
+    apply_edits = editing.apply_edits
+    monkeypatch.setattr(editing, "apply_edits", first_is_lost)
     status, rows, _ = run(embedded, "--yaw", 5)
     assert status == 1
     # Three embeddings in batches of two.
@@ -299,17 +301,17 @@ def test_the_same_command_again_redoes_nothing(run, embedded, tmp_path, monkeypa
         ([], "no edit given"),
         (["--yaw", "far"], "--yaw"),
         (["--yaw", "nan"], "--yaw"),
-        (["--strength", "0.5"], "only with --light"),
+        (["--strength", "0.5"], "requires --light"),
         (["--light", "behind"], "the lights are left, right"),
         (["--light", "left", "--strength", "2"], "0 to 1"),
         (["--like", "absent.png"], "go together"),
         (["--group", "pose"], "go together"),
         (["--like", "absent.png", "--group", "pose"], "absent.png"),
         (["--yaw", "3", "--like", "absent.png", "--group", "pose"], "both edit the pose"),
-        (["--light", "left", "--relative"], "--relative is of use only"),
+        (["--light", "left", "--relative"], "--relative requires"),
         (["--yaw", "3", "--feedback", "-1"], "--feedback"),
         (["--yaw", "3", "--frames", "1"], "--frames"),
-        (["--yaw", "3", "--seconds", "1"], "only with --frames"),
+        (["--yaw", "3", "--seconds", "1"], "requires --frames"),
         (["--yaw", "3", "--suite", "no-such"], "no-such"),
         (["--smiel", "3"], "--smiel"),
     ],

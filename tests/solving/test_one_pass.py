@@ -30,7 +30,7 @@ def program(variant):
         sign = -1.0 if variant == "minus" else 1.0
         return {"y": sign * networks.factor * inputs + networks.offset, "noise": noise}
 
-    return scaled
+    return (scaled,)
 
 
 def problems(count, **changes):
@@ -99,6 +99,21 @@ def test_what_the_device_raised_can_be_done_again():
     left = {problem.name for problem in batcher.in_flight()}
     assert {"2", "3"} <= left
     assert left.isdisjoint({"0", "1"})
+
+
+def test_the_results_of_a_step_are_the_inputs_of_the_next():
+    def first(networks, inputs, keys):
+        return {"once": inputs * networks.factor}
+
+    def second(networks, values, keys):
+        return values["once"] * networks.factor
+
+    batcher = OnePassBatcher(lambda variant: (first, second), 2)
+    signature = jax.ShapeDtypeStruct((), np.float32)
+    assert batcher.compile(NETWORKS, signature) == 2
+    outcomes = solved(batcher, problems(3))
+    assert [outcomes[f"{i}"].result for i in range(3)] == [0.0, 4.0, 8.0]
+    assert batcher.num_compiles == 2
 
 
 def test_rows_are_split_over_devices():

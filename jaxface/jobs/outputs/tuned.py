@@ -27,7 +27,7 @@ def tuned_weights(difference: Any, suite: Suite, item_id: str) -> bytes:
       item_id: the result's.
     """
     arrays = {
-        PREFIX + name: np.ascontiguousarray(array, np.float32)
+        PREFIX + name: np.asarray(array, np.float32, order="C")
         for name, array in named_arrays(difference).items()
     }
     header = {"id": item_id, "suite": suite.name, "generator": suite.digest("generator")}

@@ -194,7 +194,7 @@ def directions_of(
     vectors: Float[Array, "k *rows d"],
     *,
     space: Space = "w",
-    units: Float[Array, " k"] | None = None,
+    units: Float[Array, " k"] | Sequence[float] | None = None,
     mean: Float[Array, " d"] | None = None,
 ) -> LatentDirections:
     """Directions from arrays.

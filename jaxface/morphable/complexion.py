@@ -7,7 +7,7 @@ painted by the masks of the new one. Reflectance is linear RGB.
 import numpy as np
 
 from jaxface.morphable.anatomy import Anatomy
-from jaxface.morphable.curves import Array
+from jaxface.morphable.curves import Array, smoothstep
 from jaxface.morphable.modes import REFLECTANCE_MODES
 
 _SKIN = (0.560, 0.365, 0.275)
@@ -42,6 +42,10 @@ def mean_reflectance(head: Anatomy) -> Array:
         colours = colours * (1.0 - mask) + mask * np.array(colour)
     for part, colour in _STRIPS.items():
         colours[head.parts[part]] = colour
+    # Brows thin out towards their edges, where skin shows between the hairs.
+    thin = smoothstep(0.25, 1.25, np.abs(head.brow_across))[:, None]
+    brows = head.parts["brows"]
+    colours[brows] += 0.45 * thin * (np.array(_SKIN) - colours[brows])
     return colours
 
 

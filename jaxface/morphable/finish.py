@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from jaxface.morphable.camera import CAMERA_DISTANCE, rotation_matrix
 from jaxface.morphable.illumination import SH_BANDS, spherical_harmonics
 
-_SHEEN_EXPONENT, _SHEEN = 20.0, 0.34
+_SHEEN_EXPONENT, _SHEEN = 18.0, 0.42
 _FIRST_BAND = np.array([3, 1, 2])  # where x, y and z stand among the harmonics
 # A lamp of colour c puts c times this into the first band along its direction.
 _LAMP = np.float32(0.48860251 * 2.0 * np.pi / 3.0)
@@ -62,14 +63,14 @@ def irradiance(
     return jnp.maximum(open_sky + depth[:, :, None] * hidden, 0.02 * gamma[:, :1])
 
 
-def sheen(points: Array, normals: Array, light: Array, gloss: Array) -> Array:
+def sheen(points: Array, normals: Array, light: Array, gloss: ArrayLike) -> Array:
     """Blinn and Phong's highlight of the main light, [N, V, 3].
 
     Args:
         points: [N, V, 3] placed before the camera.
         normals: [N, V, 3].
         light: [N, 27].
-        gloss: [N, V], 0 for matt skin.
+        gloss: 0 for matt surfaces, 1 for wet ones; broadcast to [N, V].
     """
     towards, colour = main_light(light)
     view = jnp.array([0.0, 0.0, CAMERA_DISTANCE], points.dtype) - points
@@ -111,7 +112,7 @@ def glint(centre: Array, pole: Array, light: Array) -> tuple[Array, Array, Array
     view = jnp.array([0.0, 0.0, CAMERA_DISTANCE], centre.dtype) - centre
     half = view / jnp.linalg.norm(view, axis=-1, keepdims=True) + towards
     half = half / jnp.sqrt((half**2).sum(axis=-1, keepdims=True) + 1e-8)
-    bulge, size = 0.43 * radius, 0.125 * radius
+    bulge, size = 0.43 * radius, 0.105 * radius
     middle = centre + bulge * axis + 0.64 * radius * half
     across = jnp.cross(jnp.array([0.0, 1.0, 0.0]), half)
     across = across / jnp.linalg.norm(across, axis=-1, keepdims=True)

@@ -113,12 +113,30 @@ def neck_level(vertices: np.ndarray) -> np.ndarray:
     return vertices[:, 1] + 1.20 - 0.54 * (0.6 - vertices[:, 2])
 
 
+def _behind(vertices: np.ndarray, azimuth: float) -> np.ndarray:
+    """Which vertices lie farther round than an azimuth, [V]."""
+    return np.abs(np.arctan2(vertices[:, 0], vertices[:, 2] + 0.1)) > azimuth
+
+
+def drawn_triangles(head: Anatomy) -> np.ndarray:
+    """The head's triangles but for those that no picture shows, [T, 3].
+
+    The back of the head is seen at no turn up to 60 degrees, and every garment covers the chest.
+    """
+    body = (head.triangles < head.parts["body"].stop).all(axis=1)
+    hidden = _behind(head.vertices, 2.5)[head.triangles].all(axis=1)
+    hidden |= (neck_level(head.vertices) < -0.95)[head.triangles].all(axis=1)
+    return head.triangles[~(body & hidden)]
+
+
 def build_outfit(head: Anatomy) -> tuple[Outfit, np.ndarray]:
     """The static arrays, and the garment's triangles among its own vertices."""
     hair, roots = _fit_hair(head)
     level = neck_level(head.vertices)
     low = (level < -0.1) & (head.masks["skin"] > 0.5)
     chosen = head.triangles[low[head.triangles].all(axis=1)]
+    # The body turns by a third of the head's 60 degrees.
+    chosen = chosen[~_behind(head.vertices, 2.2)[chosen].all(axis=1)]
     garment = np.unique(chosen)
     triangles = np.searchsorted(garment, chosen)
     x, _, z = head.vertices[garment].T
@@ -138,7 +156,7 @@ def build_outfit(head: Anatomy) -> tuple[Outfit, np.ndarray]:
 def dress(outfit: Outfit, style: PortraitNuisance) -> tuple[Array, Array]:
     """Reflectance [N, G, 3] and cover [N, G] of the garment."""
     dip = jnp.exp(-0.5 * (outfit.garment_azimuth / 0.5) ** 2)
-    edge = -0.36 - 0.10 * jnp.abs(dip) - 0.42 * style.neckline * dip
+    edge = -0.34 - 0.46 * style.neckline**1.5 * dip
     depth = edge - outfit.garment_level
     collar = 1.0 - 0.3 * jnp.exp(-0.5 * ((depth - 0.07) / 0.025) ** 2)
     return style.cloth_colour[:, None] * collar[..., None], depth

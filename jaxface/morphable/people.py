@@ -72,35 +72,35 @@ GAZE_DEVIATION = (9.0, 5.0)
 # Resting level in deviations and strength of each unit's one-sided motion, by its stem.
 _REST: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
-        "browDown": (0.8, 0.7),
-        "browInnerUp": (0.5, 0.6),
-        "browOuterUp": (0.6, 0.6),
-        "cheekPuff": (1.5, 0.8),
-        "cheekSquint": (0.9, 0.6),
-        "eyeSquint": (0.6, 0.6),
-        "eyeWide": (0.9, 0.7),
-        "jawForward": (1.1, 0.6),
-        "jawLeft": (1.2, 0.6),
-        "jawRight": (1.2, 0.6),
-        "jawOpen": (0.5, 0.42),
+        "browDown": (1.0, 0.6),
+        "browInnerUp": (0.8, 0.5),
+        "browOuterUp": (0.8, 0.5),
+        "cheekPuff": (1.8, 0.6),
+        "cheekSquint": (0.9, 0.5),
+        "eyeSquint": (0.8, 0.4),
+        "eyeWide": (1.0, 0.6),
+        "jawForward": (1.4, 0.5),
+        "jawLeft": (1.5, 0.5),
+        "jawRight": (1.5, 0.5),
+        "jawOpen": (0.7, 0.36),
         "mouthClose": (9.0, 0.0),  # follows jawOpen, see `_expression`
-        "mouthDimple": (0.9, 0.6),
-        "mouthFrown": (1.0, 0.7),
-        "mouthFunnel": (1.2, 0.6),
-        "mouthLeft": (1.2, 0.6),
-        "mouthRight": (1.2, 0.6),
-        "mouthLowerDown": (0.9, 0.6),
-        "mouthPress": (1.0, 0.6),
-        "mouthPucker": (1.1, 0.7),
-        "mouthRollLower": (1.3, 0.6),
-        "mouthRollUpper": (1.4, 0.5),
-        "mouthShrugLower": (1.1, 0.6),
-        "mouthShrugUpper": (1.2, 0.6),
-        "mouthSmile": (-0.1, 0.42),
-        "mouthStretch": (1.1, 0.6),
-        "mouthUpperUp": (1.0, 0.6),
-        "noseSneer": (1.1, 0.7),
-        "tongueOut": (2.2, 0.8),
+        "mouthDimple": (1.0, 0.5),
+        "mouthFrown": (1.3, 0.5),
+        "mouthFunnel": (1.4, 0.5),
+        "mouthLeft": (1.5, 0.5),
+        "mouthRight": (1.5, 0.5),
+        "mouthLowerDown": (1.1, 0.5),
+        "mouthPress": (1.2, 0.5),
+        "mouthPucker": (1.3, 0.6),
+        "mouthRollLower": (1.5, 0.5),
+        "mouthRollUpper": (1.6, 0.4),
+        "mouthShrugLower": (1.3, 0.5),
+        "mouthShrugUpper": (1.5, 0.5),
+        "mouthSmile": (-0.2, 0.4),
+        "mouthStretch": (1.4, 0.5),
+        "mouthUpperUp": (1.3, 0.5),
+        "noseSneer": (1.4, 0.6),
+        "tongueOut": (2.4, 0.7),
     }
 )
 
@@ -128,11 +128,12 @@ def _mixed_sides() -> np.ndarray:
     for index, name in enumerate(ARKIT_UNITS):
         if name.endswith("Left") and _stem(name) != name:
             other = unit_index(name.removesuffix("Left") + "Right")
-            mix[index, index], mix[other, index] = 0.96, 0.28
-            mix[index, other], mix[other, other] = 0.96, -0.28
+            mix[index, index], mix[other, index] = 0.99, 0.14
+            mix[index, other], mix[other, other] = 0.99, -0.14
     return mix
 
 
+_RARELY_RED = np.array([0.0, 0.4, 0.0, 0.0], np.float32)
 _LEVEL, _STRENGTH = _rests()
 _MIX = _mixed_sides()
 _BLINKS = (unit_index("eyeBlinkLeft"), unit_index("eyeBlinkRight"))
@@ -144,8 +145,8 @@ def _expression(units: Array, fine: Array, gaze: Array, rotation: Array) -> Arra
     values = scenes._bounded(jax.nn.softplus(4.0 * (mixed - _LEVEL)) / 4.0 * _STRENGTH, 1.05)
     left, right = _BLINKS
     lids, wink = units[:, left], units[:, right]
-    values = values.at[:, left].set(jax.nn.sigmoid(6.0 * (lids - 1.8 + 0.3 * wink)))
-    values = values.at[:, right].set(jax.nn.sigmoid(6.0 * (lids - 1.8 - 0.3 * wink)))
+    values = values.at[:, left].set(jax.nn.sigmoid(6.0 * (lids - 1.85 + 0.15 * wink)))
+    values = values.at[:, right].set(jax.nn.sigmoid(6.0 * (lids - 1.85 - 0.15 * wink)))
     # Some open jaws have closed lips.
     jaw, close = unit_index("jawOpen"), unit_index("mouthClose")
     shut = jax.nn.sigmoid(5.0 * (units[:, close] - 1.6))
@@ -159,7 +160,7 @@ def _expression(units: Array, fine: Array, gaze: Array, rotation: Array) -> Arra
         ],
         axis=1,
     )
-    fine = scenes._bounded(0.5 * fine, 1.5)
+    fine = scenes._bounded(0.35 * fine, 1.2)
     return looking(jnp.concatenate([values, fine], axis=-1), where)
 
 
@@ -204,9 +205,9 @@ def _scene(u: Array) -> Scene:
     length, volume, fringe, part, recession, wave, phase = jnp.split(f["hair_style"], 7, axis=1)
     clothes, backdrop = f["clothes"], f["background"]
     worn, thickness, lens, square, frame = jnp.split(f["glasses"], 5, axis=1)
-    bald = recession + 0.4 * age[:, None] + 0.45 * male - 1.6
+    bald = recession + 0.4 * age[:, None] + 0.7 * male - 1.9
     style = PortraitNuisance(
-        hair_colour=scenes._hair_colour(f["hair_colour"], age),
+        hair_colour=scenes._hair_colour(f["hair_colour"] - _RARELY_RED, age),
         hair_length=jax.nn.sigmoid(3.0 * (length - 0.55 * male - 0.15)),
         hair_volume=ndtr(volume),
         hair_fringe=jax.nn.sigmoid(3.0 * (fringe - 0.6)),
@@ -231,7 +232,7 @@ def _scene(u: Array) -> Scene:
         glasses_size=jnp.tanh(lens),
         glasses_squareness=ndtr(square),
         glasses_colour=scenes._frame_colour(frame),
-        gloss=ndtr(f["finish"][:, :1]) ** 2,
+        gloss=0.1 + 0.9 * ndtr(f["finish"][:, :1]) ** 1.5,
         shadow_depth=0.55 + 0.45 * ndtr(f["finish"][:, 1:]),
         brow_thickness=1.0 + 0.22 * scenes._bounded(f["brow"] + 0.5 * male, 2.0),
     )

@@ -31,13 +31,14 @@ from jaxface.morphable.model import (
     grid_triangles,
     identity_displacement,
 )
-from jaxface.morphable.outfit import GARMENT_LIFT, Outfit, build_outfit, dress
+from jaxface.morphable.outfit import GARMENT_LIFT, Outfit, build_outfit, dress, drawn_triangles
 from jaxface.morphable.parameters import PortraitNuisance, Scene
 from jaxface.morphable.rasterise import block_capacity, interpolate, rasterise
 from jaxface.morphable.surroundings import HAIR_COLUMNS, HAIR_ROWS, background, hair_shell
 
 # The body follows the head's turn only in part.
 BODY_FOLLOWS = 0.35
+_HAIR_GLOSS = 0.6
 
 
 @jax.tree_util.register_dataclass
@@ -61,9 +62,9 @@ def portrait_model() -> PortraitModel:
     """Version 3's static arrays; built on the first call (a second or two), then kept."""
     head = anatomy()
     outfit, garment = build_outfit(head)
-    triangles, two_sided = [head.triangles], [np.zeros(len(head.triangles), bool)]
+    own = drawn_triangles(head)
     strips = head.parts["lashes"].start
-    two_sided[0][(head.triangles >= strips).all(axis=1)] = True
+    triangles, two_sided = [own], [(own >= strips).all(axis=1)]
     first = len(head.vertices)
 
     def add(faces: np.ndarray, points: int, both: bool) -> None:
@@ -79,6 +80,10 @@ def portrait_model() -> PortraitModel:
     for _ in range(2):
         add(glint_triangles(), GLINT_POINTS, True)
     brows = head.parts["brows"]
+    # Shadows are those of a closed mouth: teeth and tongue are seen when it is open.
+    seen_open = 0.75 * head.masks["teeth"] + 0.5 * head.masks["tongue"]
+    # Single hairs reach out of a brow's edge.
+    ragged = head.brow_across + 0.14 * np.where(np.arange(brows.stop - brows.start) % 2, 1, -1)
     with jax.ensure_compile_time_eval():
         return PortraitModel(
             face=anatomical_model(),
@@ -86,10 +91,10 @@ def portrait_model() -> PortraitModel:
             triangles=jnp.asarray(np.concatenate(triangles), jnp.int32),
             two_sided=jnp.asarray(np.concatenate(two_sided)),
             rigid=jnp.asarray(head.rigid, jnp.float32),
-            shadow=jnp.asarray(head.shadow, jnp.float32),
+            shadow=jnp.asarray(head.shadow * (1.0 - seen_open)[:, None], jnp.float32),
             oil=jnp.asarray(head.masks["oil"], jnp.float32),
             brow=jnp.arange(brows.start, brows.stop, dtype=jnp.int32),
-            brow_across=jnp.asarray(head.brow_across, jnp.float32),
+            brow_across=jnp.asarray(ragged, jnp.float32),
         )
 
 
@@ -155,7 +160,8 @@ def shaded_vertices(
 
     radiosity = [
         skin,
-        shade(hair_colour, hair_normals, light),
+        shade(hair_colour, hair_normals, light)
+        + (0.15 + hair_colour) * sheen(hair_placed, hair_normals, light, _HAIR_GLOSS),
         shade(tube_colour, turned, light),
         cloth_colour * lit[:, garment],
     ]

@@ -117,8 +117,10 @@ class HeadBuilder:
             shift = helper.mean(axis=1)
             growth = ((helper - shift[:, None]) * arm).sum(axis=(1, 2)) / (arm**2).sum()
             found.append(shift[:, None] + growth[:, None, None] * ball)
-        for strip in (self.lash, self.brow):
-            found.append(np.einsum("pk,npki->npi", strip.weights, skin[:, strip.corners]))
+        found += [
+            np.einsum("pk,npki->npi", strip.weights, skin[:, strip.corners])
+            for strip in (self.lash, self.brow)
+        ]
         return np.concatenate(found, axis=1)
 
     def describe(self) -> None:

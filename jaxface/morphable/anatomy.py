@@ -61,7 +61,10 @@ def _identity(arrays: dict[str, np.ndarray]) -> Array:
     modes = np.zeros((len(stored), len(mirror), 3))
     modes[:, mirror[half]] = stored * _FLIP * arrays["identity_parity"][:, None, None]
     modes[:, half] = stored
-    return modes
+    # Storage in a few bits leaves modes slightly skew: the nearest orthonormal rows (Loewdin).
+    flat = modes.reshape(len(modes), -1)
+    sizes, axes = np.linalg.eigh(flat @ flat.T)
+    return np.einsum("mk,kvi->mvi", (axes / np.sqrt(sizes)) @ axes.T, modes)
 
 
 def _expression(arrays: dict[str, np.ndarray], stored: list[str], units: list[str]) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from jaxface.morphable.anatomy import Anatomy
+from jaxface.morphable.curves import bump, smoothstep
 from jaxface.morphable.glasses import Fit, Frame
 from jaxface.morphable.parameters import PortraitNuisance
 from jaxface.morphable.surroundings import (
@@ -28,6 +29,7 @@ _ROOTS = 4
 # Radians over which the skull's radius is averaged.
 _BLUR = 0.07
 GARMENT_LIFT = 0.03
+EAR_CLEARANCE = 0.07
 
 _GLASSES = Fit(
     bridge=(0.115, 1.030),
@@ -77,6 +79,10 @@ def _fit_hair(head: Anatomy) -> tuple[Surroundings, np.ndarray]:
     drop = hanging[:, 1] - np.tile(scalp[-HAIR_COLUMNS:, 1], HAIR_HANGING_ROWS)
     hanging = last + np.stack([np.zeros_like(drop), drop, np.zeros_like(drop)], axis=1)
     base = np.concatenate([fitted, hanging])
+    # Hair that hangs over the ears stands off from them.
+    around = np.abs(np.asarray(plain.hair_azimuth, np.float64))
+    over = bump(around, 1.75, 0.32) * smoothstep(0.32, 0.08, old[:, 1])
+    base[:, 0] += EAR_CLEARANCE * np.sign(base[:, 0]) * over
     distance = ((np.concatenate([fitted, last])[:, None] - skull[None]) ** 2).sum(axis=-1)
     roots = _skull(head)[np.argsort(distance, axis=1)[:, :_ROOTS]]
     shell = replace(

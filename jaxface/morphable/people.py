@@ -96,7 +96,7 @@ _REST: Mapping[str, tuple[float, float]] = MappingProxyType(
         "mouthRollUpper": (1.6, 0.4),
         "mouthShrugLower": (1.3, 0.5),
         "mouthShrugUpper": (1.5, 0.5),
-        "mouthSmile": (-0.2, 0.4),
+        "mouthSmile": (-0.4, 0.46),
         "mouthStretch": (1.4, 0.5),
         "mouthUpperUp": (1.3, 0.5),
         "noseSneer": (1.4, 0.6),

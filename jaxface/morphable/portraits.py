@@ -31,7 +31,7 @@ from jaxface.morphable.model import (
     grid_triangles,
     identity_displacement,
 )
-from jaxface.morphable.outfit import GARMENT_LIFT, Outfit, build_outfit, dress, drawn_triangles
+from jaxface.morphable.outfit import GARMENT_LIFT, Outfit, build_outfit, drawn_triangles, dress
 from jaxface.morphable.parameters import PortraitNuisance, Scene
 from jaxface.morphable.rasterise import block_capacity, interpolate, rasterise
 from jaxface.morphable.surroundings import HAIR_COLUMNS, HAIR_ROWS, background, hair_shell

@@ -77,8 +77,7 @@ def test_the_mean_is_symmetric(head):
 
 def test_identity_modes_are_orthonormal_and_ordered(head):
     flat = head.identity.reshape(80, -1)
-    # Eight bits of a fine mode leave 1e-3 of its length.
-    np.testing.assert_allclose(flat @ flat.T, np.eye(80), atol=2e-3)
+    np.testing.assert_allclose(flat @ flat.T, np.eye(80), atol=1e-9)
     assert (np.diff(head.deviation) <= 1e-6).all()
     assert head.deviation[-1] > 0
 
@@ -86,7 +85,7 @@ def test_identity_modes_are_orthonormal_and_ordered(head):
 def test_every_identity_mode_is_symmetric_or_antisymmetric(head):
     flipped = head.identity[:, head.mirror] * FLIP
     parity = (head.identity * flipped).sum(axis=(1, 2))
-    np.testing.assert_allclose(np.abs(parity), 1.0, atol=5e-3)
+    np.testing.assert_allclose(np.abs(parity), 1.0, atol=1e-6)
     assert (parity > 0).sum() > (parity < 0).sum() > 5
 
 

@@ -9,6 +9,9 @@ from tools.embedded_head.mesh import SCALE
 from tools.embedded_head.source import Array, Assets
 
 FINE, FINE_SIZE = 12, 0.022
+# The units' lids are made for eyes that turn 10 degrees up and 16 down (measured on the eyeballs of
+# their own displacements); `jaxface.morphable.gaze` turns them by 18 and 22.
+_LIDS_FOLLOW = {"eyeLookUp": 1.7, "eyeLookDown": 1.3}
 _FINE_FOLDER = "expression/units/caucasian"
 
 
@@ -31,7 +34,12 @@ def read_units(assets: Assets, source: Array, mirror: Array) -> Units:
     """The units at chosen vertices, `mirror` being their other sides."""
     flip = np.array([-1.0, 1.0, 1.0])
     names = assets.unit_names()
-    full = {name: assets.unit(name)[source] * SCALE for name in names}
+    full = {
+        name: assets.unit(name)[source]
+        * SCALE
+        * _LIDS_FOLLOW.get(re.sub("Left$|Right$", "", name), 1.0)
+        for name in names
+    }
     stored, moved = [], []
     for name in names:
         other = full[other_side(name)][mirror] * flip

@@ -5,6 +5,8 @@ from, and from strengths in `PortraitNuisance`: a face model does not explain th
 photographs.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ from jaxface.morphable.illumination import SH_BANDS, spherical_harmonics
 _SHEEN_EXPONENT, _SHEEN = 18.0, 0.42
 _FIRST_BAND = np.array([3, 1, 2])  # where x, y and z stand among the harmonics
 # A lamp of colour c puts c times this into the first band along its direction.
-_LAMP = np.float32(0.48860251 * 2.0 * np.pi / 3.0)
+_LAMP = 0.48860251 * 2.0 * math.pi / 3.0
 
 
 def _fixed_directions() -> np.ndarray:
@@ -78,7 +80,8 @@ def sheen(points: Array, normals: Array, light: Array, gloss: ArrayLike) -> Arra
     half = view + towards[:, None]
     half = half / jnp.sqrt((half**2).sum(axis=-1, keepdims=True) + 1e-8)
     facing = jnp.maximum((normals * half).sum(axis=-1), 1e-3)
-    return (_SHEEN * gloss * facing**_SHEEN_EXPONENT)[..., None] * colour[:, None]
+    strength = jnp.asarray(gloss) * (_SHEEN * facing**_SHEEN_EXPONENT)
+    return strength[..., None] * colour[:, None]
 
 
 GLINT_POINTS = 9

@@ -7,8 +7,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxface.morphable.parameters import Scene
-from jaxface.morphable.portraits import PortraitModel, portrait_model, shaded_vertices
-from jaxface.morphable.rasterise import block_capacity, interpolate, rasterise
+from jaxface.morphable.portraits import (
+    PortraitModel,
+    portrait_capacity,
+    portrait_model,
+    shaded_vertices,
+)
+from jaxface.morphable.rasterise import interpolate, rasterise
 
 
 @functools.partial(jax.jit, static_argnames="resolution")
@@ -23,7 +28,7 @@ def _flow(
         model.triangles,
         model.two_sided,
         resolution,
-        capacity=block_capacity(model.triangles.shape[0]),
+        capacity=portrait_capacity(model.triangles.shape[0], resolution),
     )
     shift = (moved - points)[..., :2]
     flow = interpolate(identity, points, shift, model.triangles, resolution)

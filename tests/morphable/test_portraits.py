@@ -27,8 +27,13 @@ from jaxface.morphable.people import (
     sample_portraits,
 )
 from jaxface.morphable.portrait_sheets import neutral_scenes
-from jaxface.morphable.portraits import portrait_model, render_portraits, shaded_vertices
-from jaxface.morphable.rasterise import block_capacity, blocks_needed
+from jaxface.morphable.portraits import (
+    portrait_capacity,
+    portrait_model,
+    render_portraits,
+    shaded_vertices,
+)
+from jaxface.morphable.rasterise import blocks_needed
 from jaxface.morphable.worlds import world
 
 RESOLUTION = 48
@@ -75,10 +80,9 @@ def test_pictures_are_the_same_every_time_and_alone(people, pictures):
 def test_the_work_list_has_room():
     model = portrait_model()
     scenes = sample_portraits(jax.random.key(2), 8)
-    for resolution in (64, 128):
-        points, _, cover = shaded_vertices(model, scenes, 2 * resolution)
-        needed = blocks_needed(points, cover, model.triangles, model.two_sided, 2 * resolution)
-        assert int(needed.max()) < block_capacity(len(model.triangles))
+    points, _, cover = jax.jit(shaded_vertices, static_argnums=2)(model, scenes, 128)
+    needed = blocks_needed(points, cover, model.triangles, model.two_sided, 128)
+    assert int(needed.max()) < portrait_capacity(len(model.triangles), 128)
 
 
 def test_eyes_change_with_gaze_and_little_else_does():

@@ -25,13 +25,19 @@ _PAINT: tuple[tuple[str, float, tuple[float, float, float]], ...] = (
     ("lash", 0.80, (0.06, 0.035, 0.028)),
     ("caruncle", 0.6, (0.50, 0.22, 0.18)),
     ("tongue", 1.0, (0.36, 0.12, 0.115)),
-    ("teeth", 1.0, (0.70, 0.66, 0.58)),
+    ("teeth", 1.0, (0.15, 0.045, 0.04)),
     ("white", 1.0, (0.80, 0.77, 0.74)),
     ("limbus", 1.0, (0.060, 0.042, 0.032)),
     ("iris", 1.0, (0.115, 0.078, 0.052)),
     ("pupil", 1.0, (0.010, 0.010, 0.010)),
 )
+_TEETH = (0.70, 0.66, 0.58)
 _STRIPS = {"lashes": (0.03, 0.02, 0.018), "brows": (0.075, 0.045, 0.030)}
+
+
+def front_teeth(head: Anatomy) -> Array:
+    """1 at front teeth, 0 at those by the corners of the mouth, which lie in the dark: [V]."""
+    return head.masks["teeth"] * smoothstep(0.25, 0.16, np.abs(head.vertices[:, 0]))
 
 
 def mean_reflectance(head: Anatomy) -> Array:
@@ -40,6 +46,8 @@ def mean_reflectance(head: Anatomy) -> Array:
     for name, share, colour in _PAINT:
         mask = share * head.masks[name][:, None]
         colours = colours * (1.0 - mask) + mask * np.array(colour)
+    white = front_teeth(head)[:, None]
+    colours = colours * (1.0 - white) + white * np.array(_TEETH)
     for part, colour in _STRIPS.items():
         colours[head.parts[part]] = colour
     # Brows thin out towards their edges, where skin shows between the hairs.

@@ -12,6 +12,7 @@ from jax import Array
 from jaxface.morphable.anatomical import anatomical_model
 from jaxface.morphable.anatomy import anatomy
 from jaxface.morphable.camera import project, rotation_matrix, transform
+from jaxface.morphable.complexion import front_teeth
 from jaxface.morphable.finish import (
     GLINT_POINTS,
     glint,
@@ -92,7 +93,7 @@ def portrait_model() -> PortraitModel:
         add(glint_triangles(), GLINT_POINTS, True)
     brows = head.parts["brows"]
     # Shadows are those of a closed mouth: teeth and tongue are seen when it is open.
-    seen_open = 0.75 * head.masks["teeth"] + 0.2 * head.masks["tongue"]
+    seen_open = 0.75 * front_teeth(head) + 0.2 * head.masks["tongue"]
     # Single hairs reach out of a brow's edge.
     ragged = head.brow_across + 0.14 * np.where(np.arange(brows.stop - brows.start) % 2, 1, -1)
     with jax.ensure_compile_time_eval():

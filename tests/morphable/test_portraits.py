@@ -158,7 +158,8 @@ def test_scenes_stay_in_range():
     blinks = units[:, unit_index("eyeBlinkLeft")]
     assert 0.02 < (blinks > 0.5).mean() < 0.1
     gaze = np.asarray(gaze_degrees(found.face.expression))
-    assert np.abs(gaze).max(axis=0) == pytest.approx([26.0, 16.0], abs=2.0)
+    assert (np.abs(gaze).max(axis=0) < [26.0, 16.0]).all()
+    assert (gaze.std(axis=0) > [7.0, 4.0]).all()
     assert np.rad2deg(np.abs(np.asarray(found.face.rotation[:, 1])).max()) < 60.0
     worn = np.asarray(found.nuisance.glasses_thickness[:, 0]) > 0.012
     assert 0.1 < worn.mean() < 0.35

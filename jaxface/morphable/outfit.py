@@ -46,6 +46,8 @@ class Outfit:
 
     hair: Surroundings
     hair_roots: Array  # [H, 4] int32 vertices whose mean displacement a hair's vertex shares
+    scalp: Array  # [S] int32 vertices of the head that hair may hide
+    scalp_hair: Array  # [S] int32, the hair's vertex over each
     frame: Frame
     garment: Array  # [G] int32 vertices of the head that it covers
     garment_level: Array  # [G], head units above the base of the neck
@@ -146,10 +148,15 @@ def build_outfit(head: Anatomy) -> tuple[Outfit, np.ndarray]:
     garment = np.unique(chosen)
     triangles = np.searchsorted(garment, chosen)
     x, _, z = head.vertices[garment].T
+    bare = (head.masks["skin"] > 0.5) & (head.masks["ears"] < 0.05) & (head.masks["face"] < 0.5)
+    scalp = np.flatnonzero(bare & (head.vertices[:, 1] > -0.2) & (head.masks["scalp"] > 0.3))
+    gaps = ((head.vertices[scalp][:, None] - np.asarray(hair.hair_base)[None]) ** 2).sum(axis=-1)
     return (
         Outfit(
             hair=hair,
             hair_roots=jnp.asarray(roots, jnp.int32),
+            scalp=jnp.asarray(scalp, jnp.int32),
+            scalp_hair=jnp.asarray(gaps.argmin(axis=1), jnp.int32),
             frame=_fit_frame(head),
             garment=jnp.asarray(garment, jnp.int32),
             garment_level=jnp.asarray(level[garment], jnp.float32),

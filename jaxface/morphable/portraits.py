@@ -51,7 +51,7 @@ def portrait_capacity(triangles: int, resolution: int) -> int:
     The most blocks a triangle among 256 scenes was 1.04 at 128 px, where many small triangles miss
     every pixel's centre, 1.21 at 256 px and 1.28 at 512 px.
     """
-    share = 1.20 if resolution <= 128 else 1.35 if resolution <= 256 else 1.45
+    share = 1.15 if resolution <= 128 else 1.30 if resolution <= 256 else 1.38
     return math.ceil(share * triangles)
 
 

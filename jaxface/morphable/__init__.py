@@ -1,6 +1,7 @@
-"""3D faces: the embedded world's head, its scenes and their pictures; Basel Face Models; FLAME."""
+"""3D faces: the embedded worlds' heads, scenes and pictures; Basel Face Models; FLAME."""
 
 from jaxface.morphable.annotation import LANDMARKS_66, NUM_LANDMARKS, landmarks
+from jaxface.morphable.arkit import ARKIT_UNITS
 from jaxface.morphable.basel import BaselConfig, BaselModel
 from jaxface.morphable.flame import FLAME, FLAMEConfig, FlameHeads
 from jaxface.morphable.flame_parameters import (
@@ -8,12 +9,14 @@ from jaxface.morphable.flame_parameters import (
     NUM_FLAME_PARAMETERS,
     FlameParameters,
 )
+from jaxface.morphable.gaze import gaze_degrees, looking
 from jaxface.morphable.orthographic import weak_perspective
 from jaxface.morphable.parameters import (
     NUM_PARAMETERS,
     SEMANTIC_GROUPS,
     FaceParameters,
     Nuisance,
+    PortraitNuisance,
     Scene,
     group_width,
 )
@@ -26,9 +29,11 @@ from jaxface.morphable.scenes import (
     sample_scenes,
     scene_from_gaussian,
 )
+from jaxface.morphable.worlds import World, world
 from jaxface.vocabulary import EDITABLE_GROUPS, EXPRESSION_NAMES
 
 __all__ = [
+    "ARKIT_UNITS",
     "EDITABLE_GROUPS",
     "EXPRESSION_NAMES",
     "FACTORS",
@@ -48,14 +53,19 @@ __all__ = [
     "FlameHeads",
     "FlameParameters",
     "Nuisance",
+    "PortraitNuisance",
     "Scene",
     "VertexView",
+    "World",
+    "gaze_degrees",
     "group_width",
     "landmarks",
+    "looking",
     "render",
     "sample_scenes",
     "scene_from_gaussian",
     "vertex_photometric",
     "vertex_view",
     "weak_perspective",
+    "world",
 ]

@@ -22,14 +22,24 @@ AROUND = 7
 PATHS = (RIM_POINTS, RIM_POINTS, BRIDGE_POINTS, TEMPLE_POINTS, TEMPLE_POINTS)
 """Points of each tube's path: left and right rim, bridge, left and right temple."""
 
-# Where the frame hangs on the head, in head coordinates of the image's right half: the middle of
-# the bridge, the middle of the lens, the hinge, and the ear.
+# Where the frame hangs on the procedural head: the middle of the bridge, the middle of the lens,
+# the hinge, and the ear.
 _BRIDGE, _LENS_Y, _HINGE_Y = (0.065, 0.985), EYE_Y - 0.035, EYE_Y + 0.04
 _TEMPLE = ((0.80, _HINGE_Y, 0.40), (0.90, _HINGE_Y + 0.015, -0.12))
 _HALF_WIDTH, _HALF_HEIGHT = 0.212, 0.150
 
 # A path counts as drawn from this radius on, in head units.
 _THINNEST = 0.004
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where the frame hangs on a head, in head units of the image's right half."""
+
+    bridge: tuple[float, float] = _BRIDGE  # height and depth of its middle
+    lens: tuple[float, float] = (EYE_X + 0.012, _LENS_Y)
+    depth: tuple[float, float] = (0.950, 0.42)  # of the lens at x = 0.1, and how it falls off
+    temple: tuple[tuple[float, float, float], ...] = _TEMPLE  # from behind the hinge to the ear
 
 
 @jax.tree_util.register_dataclass
@@ -41,6 +51,7 @@ class Frame:
     bridge: Array  # [A]
     ears: Array  # [2, A]
     sides: tuple[float, float] = field(default=(-1.0, 1.0), metadata={"static": True})
+    fit: Fit = field(default=Fit(), metadata={"static": True})
 
 
 def build_frame(head: Head) -> Frame:
@@ -81,15 +92,15 @@ def frame_tubes(
     rims, temples, inner = [], [], []
     for index, side in enumerate(frame.sides):
         lens_move = displacement[:, frame.lenses[index]].mean(axis=1)[:, None]
-        rim = _rim(side, style) + lens_move
+        rim = _rim(side, style, frame.fit) + lens_move
         rims.append(rim)
         # The rim starts at the hinge's side and comes to the bridge half way round.
         hinge, nose = rim[:, :1], rim[:, RIM_POINTS // 2]
         inner.append(nose)
         ear_move = displacement[:, frame.ears[index]].mean(axis=1)[:, None]
-        back = np.array([[side * x, y, z] for x, y, z in _TEMPLE], np.float32) + ear_move
+        back = np.array([[side * x, y, z] for x, y, z in frame.fit.temple], np.float32) + ear_move
         temples.append(_polyline(jnp.concatenate([hinge, back], axis=1), TEMPLE_POINTS))
-    middle = jnp.array([0.0, *_BRIDGE], jnp.float32) + bridge_move
+    middle = jnp.array([0.0, *frame.fit.bridge], jnp.float32) + bridge_move
     lift = jnp.maximum(middle, 0.5 * (inner[0] + inner[1])[:, None])
     bridge = _polyline(
         jnp.concatenate([inner[0][:, None], lift, inner[1][:, None]], axis=1), BRIDGE_POINTS
@@ -102,7 +113,7 @@ def frame_tubes(
     return list(points), list(normals), radius - _THINNEST
 
 
-def _rim(side: float, style: Nuisance) -> Array:
+def _rim(side: float, style: Nuisance, fit: Fit) -> Array:
     """A superellipse around the eye, in a plane that follows the face's curve: [N, P, 3]."""
     angle = np.linspace(0.0, 2.0 * np.pi, RIM_POINTS)
     cosine, sine = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
@@ -110,9 +121,9 @@ def _rim(side: float, style: Nuisance) -> Array:
     length = (np.abs(cosine) + 1e-6) ** exponent + (np.abs(sine) + 1e-6) ** exponent
     reach = length ** (-1.0 / exponent)
     size = 1.0 + 0.16 * style.glasses_size
-    x = EYE_X + 0.012 + _HALF_WIDTH * size * reach * cosine
-    y = _LENS_Y + _HALF_HEIGHT * (size + 0.1 * style.glasses_size) * reach * sine
-    z = 0.950 - 0.42 * (x - 0.1)
+    x = fit.lens[0] + _HALF_WIDTH * size * reach * cosine
+    y = fit.lens[1] + _HALF_HEIGHT * (size + 0.1 * style.glasses_size) * reach * sine
+    z = fit.depth[0] - fit.depth[1] * (x - 0.1)
     return jnp.stack([side * x, y, z], axis=-1)
 
 

@@ -29,6 +29,30 @@ def vertex_normals(vertices: Array, faces: Array) -> Array:
     return total / jnp.maximum(length, 1e-6)
 
 
+def stencil_normals(vertices: Array, stencil: Array) -> Array:
+    """Unit normals (a - b) x (c - d) of four neighbours of each vertex, as differences on a grid.
+
+    A vertex whose neighbours are all itself has a normal of zero. On a CPU it takes a fraction of
+    the time of `vertex_normals`.
+
+    Args:
+        vertices: [N, V, 3].
+        stencil: int [V, 4], the neighbours a, b, c, d, in an order that points outwards.
+
+    Returns:
+        [N, V, 3].
+    """
+    count, total, _ = vertices.shape
+    first = total * jnp.arange(count)[:, None]
+    table = vertices.reshape(-1, 3)
+
+    def neighbour(place: int) -> Array:
+        return table.at[stencil[:, place] + first].get(mode="promise_in_bounds")
+
+    normal = jnp.cross(neighbour(0) - neighbour(1), neighbour(2) - neighbour(3))
+    return normal / jnp.sqrt((normal**2).sum(axis=-1, keepdims=True) + 1e-14)
+
+
 def surface_points(values: Array, faces: Array, chosen: Array, coordinates: Array) -> Array:
     """Values of vertices interpolated at points of chosen triangles.
 

@@ -9,9 +9,10 @@ import numpy as np
 from jax import Array
 
 from jaxface.morphable.camera import EMBEDDED_CAMERA, Camera
+from jaxface.morphable.gaze import Eyeballs, turn_eyes
 from jaxface.morphable.head import COLUMNS, ROWS, build_head
 from jaxface.morphable.illumination import DISPLAY_GAMMA
-from jaxface.morphable.mesh import vertex_normals
+from jaxface.morphable.mesh import stencil_normals, vertex_normals
 from jaxface.morphable.modes import expression_modes, identity_modes, reflectance_modes
 from jaxface.morphable.parameters import FaceParameters
 
@@ -37,6 +38,8 @@ class FaceModel:
     grid: tuple[int, int] | None = field(default=None, metadata={"static": True})  # rows, columns
     camera: Camera = field(default=EMBEDDED_CAMERA, metadata={"static": True})
     gamma: float = field(default=DISPLAY_GAMMA, metadata={"static": True})  # of the reflectance
+    stencil: Array | None = None  # [V, 4], see `stencil_normals`; None where it has none
+    eyes: Eyeballs | None = field(default=None, metadata={"static": True})  # that turn
 
 
 @functools.cache
@@ -102,9 +105,13 @@ def identity_displacement(model: FaceModel, face: FaceParameters) -> Array:
 
 
 def face_geometry(model: FaceModel, face: FaceParameters) -> Array:
-    """Vertices in head coordinates: mean + identity + expression, as in PIE."""
+    """Vertices in head coordinates: mean + identity + expression, as in PIE.
+
+    Eyeballs, where the model has them, then turn to where the expression looks.
+    """
     expression = (face.expression @ model.expression_basis).reshape(-1, *model.vertices.shape)
-    return model.vertices + identity_displacement(model, face) + expression
+    points = model.vertices + identity_displacement(model, face) + expression
+    return points if model.eyes is None else turn_eyes(model.eyes, points, face.expression)
 
 
 def face_reflectance(model: FaceModel, face: FaceParameters) -> Array:
@@ -137,12 +144,14 @@ def face_normals(model: FaceModel, points: Array) -> Array:
     """Outward unit normals of heads, in the coordinates of `points`.
 
     Raises:
-        ValueError: if the model has neither a grid nor triangles.
+        ValueError: if the model has neither a grid nor a stencil nor triangles.
     """
     if model.grid is not None:
         return grid_normals(points, *model.grid)
+    if model.stencil is not None:
+        return stencil_normals(points, model.stencil)
     if model.triangles is None:
-        raise ValueError("FaceModel: expected a grid or triangles, got neither")
+        raise ValueError("FaceModel: expected a grid, a stencil or triangles, got none of them")
     return vertex_normals(points, model.triangles)
 
 

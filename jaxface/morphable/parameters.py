@@ -182,6 +182,22 @@ class Nuisance:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class PortraitNuisance(Nuisance):
+    """What a picture of version 3 shows beside the face.
+
+    Attributes:
+        gloss: sheen of the skin, 0 is matt and 1 is wet.
+        shadow_depth: how far the head's own soft shadows are drawn, 0 to 1.
+        brow_thickness: relative to the mean.
+    """
+
+    gloss: Array  # [N, 1]
+    shadow_depth: Array  # [N, 1]
+    brow_thickness: Array  # [N, 1]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Scene:
     """A batch of pictures to render: faces and what surrounds them."""
 

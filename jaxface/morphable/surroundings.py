@@ -33,6 +33,7 @@ class Surroundings:
     hair_root: Array  # [H] int32 index of the head vertex whose displacement is shared
     neck_angle: Array  # [K]
     neck_down: Array  # 0 inside the head, 1 at the lower end
+    hair_level: Array | None = None  # [H] height that styles are drawn by; None: the base's own
 
 
 def build_surroundings() -> Surroundings:
@@ -94,6 +95,8 @@ def hair_shell(
 ) -> tuple[Array, Array, Array]:
     """Positions, reflectance and cover of the hair on heads displaced by `displacement`."""
     azimuth, height = static.hair_azimuth, static.hair_base[:, 1]
+    if static.hair_level is not None:
+        height = static.hair_level
     cover = height - _hair_edge(azimuth, style)
     around = jnp.abs(azimuth)
     hanging = jnp.clip((HANGING_START - height) / (HANGING_START - HANGING_END), 0.0, 1.0)

@@ -38,7 +38,7 @@ def neutral_scenes(expression: Array) -> Scene:
     return replace(scenes, face=replace(scenes.face, expression=jnp.asarray(expression)))
 
 
-def portrait_sheet(key: Array, resolution: int, count: int = 64) -> tuple[Array, int]:
+def portrait_sheet(key: Array, resolution: int, *, count: int = 64) -> tuple[Array, int]:
     """Random scenes, eight to a row."""
     return _render(sample_portraits(key, count), resolution), 8
 

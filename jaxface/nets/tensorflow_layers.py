@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
+from jaxtyping import Array, Float
 
 from jaxface.nets.ops.depthwise import depthwise_conv
 from jaxface.nets.ops.strided import DIMENSION_NUMBERS
@@ -30,7 +31,7 @@ class SameConv(nnx.Module):
         self.weight = nnx.Param(std * jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros((out_channels,)))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _ _ _"]:
         """[N, H, W, in] to [N, ceil(H / stride), ceil(W / stride), out]."""
         weight, bias = self.weight[...].astype(x.dtype), self.bias[...].astype(x.dtype)
         if weight.shape[:2] == (1, 1) and self.stride == 1:
@@ -50,7 +51,7 @@ class SameDepthwise(nnx.Module):
         self.weight = nnx.Param(jax.random.normal(rngs.params(), (3, 3, channels)) / 3)
         self.bias = nnx.Param(jnp.zeros((channels,)))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _ _ _"]:
         """[N, H, W, C] to [N, ceil(H / stride), ceil(W / stride), C]."""
         weight, bias = self.weight[...].astype(x.dtype), self.bias[...].astype(x.dtype)
         if self.stride == 1:
@@ -66,6 +67,6 @@ class SameDepthwise(nnx.Module):
         return y + bias
 
 
-def widened(x: jax.Array, channels: int) -> jax.Array:
+def widened(x: Float[Array, "n h w c"], channels: int) -> Float[Array, "n h w _"]:
     """[..., C] with further channels of zeros."""
     return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, channels - x.shape[-1])])

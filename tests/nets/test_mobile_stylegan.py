@@ -60,7 +60,7 @@ def tiny() -> MobileGenerator:
 @functools.partial(jax.jit, static_argnames=("noise", "resolution"))
 def draw(generator, w_plus, noise="const", shift=None, resolution=None, keys=None):
     noise = noise if keys is None else keys
-    return generator.synthesis(w_plus, noise, shift, resolution=resolution)
+    return generator.synthesis(w_plus, noise, style_shift=shift, resolution=resolution)
 
 
 @pytest.fixture(scope="module")

@@ -229,7 +229,7 @@ def _of_row(folder: Path, row: dict[str, Any]) -> Item:
         load: Any = functools.partial(_read_from_shard, str(path), row["shard_row"])
         return Item(row["id"], f"{path}#{row['shard_row']}", load)
     weights = row.get("weights")
-    return _item(row["id"], path, None if weights is None else str(folder / weights))
+    return _item(row["id"], path, None if weights is None else str((folder / weights).resolve()))
 
 
 def _read_from_shard(path: str, place: int) -> Latent:

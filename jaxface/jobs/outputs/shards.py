@@ -212,7 +212,7 @@ class ShardsFolder:
                 columns=self._columns,
                 files=self._files,
             )
-            shard = OpenShard(number, writer, read_checkpoint(checkpoint), self._files)
+            shard = OpenShard(number, writer, read_checkpoint(checkpoint), files=self._files)
             try:
                 if name in names_in(join(self.folder, UNFINISHED)):
                     with local_copy(left) as before:
@@ -266,7 +266,8 @@ class OpenShard:
         number: int,
         writer: ShardWriter,
         saved: Mapping[str, Snapshot],
-        files: Sequence[str] = (),
+        *,
+        files: Sequence[str],
     ):
         self.saved = saved
         self._number, self._writer, self._files = number, writer, files

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.torch_layers import Linear
 from jaxface.nets.variables import Buffer
@@ -77,7 +78,7 @@ class ScaleNorm(nnx.Module):
         del rngs  # nothing is drawn
         self.scale = nnx.Param(jnp.ones((channels,)))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n t c"]) -> Float[Array, "n t c"]:
         """[..., channels]."""
         centred = x - jnp.mean(x, axis=-1, keepdims=True)
         variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
@@ -96,7 +97,7 @@ class MixerBlock(nnx.Module):
         self.channel_in = Linear(channels, config.channel_hidden, rngs=rngs)
         self.channel_out = Linear(config.channel_hidden, channels, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n t c"]) -> Float[Array, "n t c"]:
         """[N, tokens + 1, channels] to the same."""
         mixed = self.token_in(self.token_norm(x).swapaxes(1, 2))
         x = x + self.token_out(jax.nn.relu(mixed)).swapaxes(1, 2)
@@ -115,7 +116,7 @@ class Blendshapes(nnx.Module):
         self.blocks = nnx.List(MixerBlock(config, rngs=rngs) for _ in range(config.blocks))
         self.head = Linear(config.channels, len(NAMES), rngs=rngs)
 
-    def __call__(self, points: jax.Array) -> jax.Array:
+    def __call__(self, points: Float[Array, "n p 2"]) -> Float[Array, "n b"]:
         """Coefficients.
 
         Args:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.tensorflow_layers import SameConv, SameDepthwise, widened
 from jaxface.nets.torch_layers import check_images, max_pool
@@ -82,7 +83,7 @@ class DetectorBlock(nnx.Module):
         self.depthwise = SameDepthwise(in_channels, stride=stride, rngs=rngs)
         self.pointwise = SameConv(in_channels, out_channels, 1, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _ _ _"]:
         """[N, H, W, in] to [N, H / stride, W / stride, out]."""
         y = self.pointwise(self.depthwise(x))
         if self.depthwise.stride == 2:
@@ -110,7 +111,7 @@ class FaceDetector(nnx.Module):
         self.fine_boxes = SameConv(fine_channels, fine * BOX, 1, rngs=rngs)
         self.coarse_boxes = SameConv(channels, coarse * BOX, 1, rngs=rngs)
 
-    def raw(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def raw(self, images: Float[Array, "n h w 3"]) -> tuple[jax.Array, jax.Array]:
         """The heads' outputs.
 
         Args:
@@ -139,7 +140,7 @@ class FaceDetector(nnx.Module):
             jnp.concatenate([part.reshape(count, -1) for part in scores], axis=1),
         )
 
-    def __call__(self, images: jax.Array) -> Detections:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Detections:
         """Every anchor's face; arguments and errors as `raw`."""
         found, scores = self.raw(images)
         size = self.config.input_size

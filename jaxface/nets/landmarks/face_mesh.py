@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.tensorflow_layers import SameConv, SameDepthwise, widened
 from jaxface.nets.torch_layers import PReLU, check_images, max_pool
@@ -82,7 +83,7 @@ class Bottleneck(nnx.Module):
         self.expand = SameConv(half, channels, 1, rngs=rngs)
         self.activation = PReLU(channels, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "..."]:
         """[N, H, W, C] to the same."""
         y = self.reduced(self.reduce(x))
         return self.activation(x + self.expand(self.depthwise(y)))
@@ -98,7 +99,7 @@ class Down(nnx.Module):
         self.expand = SameConv(inner, out_channels, 1, rngs=rngs)
         self.activation = PReLU(out_channels, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "..."]:
         """[N, H, W, in] to [N, H / 2, W / 2, out]."""
         y = self.expand(self.depthwise(self.reduced(self.reduce(x))))
         return self.activation(y + widened(max_pool(x, 2, stride=2), y.shape[-1]))
@@ -125,7 +126,7 @@ class FaceMesh(nnx.Module):
         self.presence = WholeConv(side, channels, 1, rngs=rngs)
         self.points = WholeConv(side, channels, 3 * config.num_points, rngs=rngs)
 
-    def __call__(self, images: jax.Array) -> Mesh:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Mesh:
         """The mesh.
 
         Args:
@@ -158,7 +159,7 @@ class WholeConv(nnx.Module):
         self.weight = nnx.Param(std * jax.random.normal(rngs.params(), shape))
         self.bias = nnx.Param(jnp.zeros((out_channels,)))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "..."]:
         """[N, side, side, in] to [N, out]."""
         weight = self.weight[...].astype(x.dtype)
         flat = x.reshape(len(x), -1) @ weight.reshape(-1, weight.shape[-1])

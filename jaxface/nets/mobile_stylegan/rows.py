@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxface.latents import num_ws
 
@@ -37,7 +38,7 @@ def teacher_rows(resolution: int = 1024) -> tuple[int, ...]:
     return (*rows, 1 + 2 * blocks)
 
 
-def to_student(w_plus: jax.Array, *, resolution: int = 1024) -> jax.Array:
+def to_student(w_plus: Float[Array, "*n l d"], *, resolution: int = 1024) -> Float[Array, "*n k d"]:
     """StyleGAN2's W+, such as an encoder gives, as the student's.
 
     Args:
@@ -53,7 +54,7 @@ def to_student(w_plus: jax.Array, *, resolution: int = 1024) -> jax.Array:
     return jnp.asarray(w_plus)[..., np.array(teacher_rows(resolution)), :]
 
 
-def to_teacher(w_plus: jax.Array, *, resolution: int = 1024) -> jax.Array:
+def to_teacher(w_plus: Float[Array, "*n l d"], *, resolution: int = 1024) -> Float[Array, "*n k d"]:
     """The student's W+ as StyleGAN2's: the mean of the rows that belong to one.
 
     The last two copy the last that has a counterpart. `to_student` of the result is the given W+

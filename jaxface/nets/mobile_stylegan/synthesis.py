@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxface.nets.mobile_stylegan.config import BANDS, MobileGeneratorConfig
 from jaxface.nets.ops.depthwise import depthwise_conv
@@ -42,7 +43,7 @@ class _Layer(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((out_channels,)))
         self.noise = Buffer(jnp.zeros((side, side)))
 
-    def finish(self, x: jax.Array, *, noise: Noise, layer: int) -> jax.Array:
+    def finish(self, x: Float[Array, "n h w c"], *, noise: Noise, layer: int) -> jax.Array:
         """Noise, bias and activation."""
         x = x + self.bias[...].astype(x.dtype)
         maps = self._noise(noise, layer, len(x))
@@ -75,7 +76,9 @@ class FirstLayer(_Layer):
         shape = (KERNEL, KERNEL, in_channels, out_channels)
         self.weight = nnx.Param(jax.random.normal(rngs.params(), shape))
 
-    def __call__(self, x: jax.Array, style: jax.Array, *, noise: Noise, layer: int) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n h w c"], style: Float[Array, "n c"], *, noise: Noise, layer: int
+    ) -> Float[Array, "n _ _ _"]:
         """[N, 4, 4, in] and style [N, in] to [N, 4, 4, out]."""
         x = modulated(x, style * self.gain)
         kernel = self.weight[...].astype(x.dtype)
@@ -95,7 +98,9 @@ class SeparableLayer(_Layer):
         self.depthwise = nnx.Param(jax.random.normal(rngs.params(), (KERNEL, KERNEL, in_channels)))
         self.weight = nnx.Param(jax.random.normal(rngs.params(), (in_channels, out_channels)))
 
-    def __call__(self, x: jax.Array, style: jax.Array, *, noise: Noise, layer: int) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n h w c"], style: Float[Array, "n c"], *, noise: Noise, layer: int
+    ) -> Float[Array, "n _ _ _"]:
         """[N, H, W, in] and style [N, in] to [N, H, W, out]."""
         x = depthwise_conv(modulated(x, style * self.gain), self.depthwise[...])
         return self.finish(x @ self.weight[...].astype(x.dtype), noise=noise, layer=layer)
@@ -113,7 +118,7 @@ class Block(nnx.Module):
         self.conv2 = SeparableLayer(out_channels, out_channels, side=side, w_dim=w_dim, rngs=rngs)
 
     def __call__(
-        self, x: jax.Array, styles: Iterator[jax.Array], *, noise: Noise, layer: int
+        self, x: Float[Array, "n h w c"], styles: Iterator[jax.Array], *, noise: Noise, layer: int
     ) -> jax.Array:
         """[N, H, W, in] and the three next styles to [N, 2 H, 2 W, out]; layer numbers noise."""
         x = inverse_haar(modulated(x, next(styles)))
@@ -131,7 +136,9 @@ class ImageHead(nnx.Module):
         self.weight = nnx.Param(jax.random.normal(rngs.params(), (in_channels, bands)))
         self.bias = nnx.Param(jnp.zeros((bands,)))
 
-    def __call__(self, x: jax.Array, style: jax.Array, *, resolution: int) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "n h w c"], style: Float[Array, "n c"], *, resolution: int
+    ) -> Float[Array, "n r r _"]:
         """[N, R / 2, R / 2, in] and style [N, in] to [N, resolution, resolution, 3] float32."""
         count = BANDS if resolution > x.shape[1] else 1  # below the full size the low band alone
         used = count * self.image_channels
@@ -158,7 +165,7 @@ class MobileSynthesis(nnx.Module):
         )
         self.to_image = ImageHead(channels[-1], config.image_channels, w_dim=w_dim, rngs=rngs)
 
-    def styles(self, w_plus: jax.Array) -> jax.Array:
+    def styles(self, w_plus: Float[Array, "n l d"]) -> Float[Array, "n s"]:
         """The portrait's place in style space.
 
         Args:
@@ -174,10 +181,10 @@ class MobileSynthesis(nnx.Module):
 
     def __call__(
         self,
-        w_plus: jax.Array,
+        w_plus: Float[Array, "n l d"],
         noise: Noise = "const",
-        style_shift: jax.Array | None = None,
         *,
+        style_shift: Float[Array, "#n s"] | None = None,
         resolution: int | None = None,
     ) -> jax.Array:
         """Synthesise images.
@@ -235,7 +242,7 @@ class MobileSynthesis(nnx.Module):
         return [style + part for style, part in zip(found, parts, strict=True)]
 
 
-def modulated(x: jax.Array, style: jax.Array) -> jax.Array:
+def modulated(x: Float[Array, "n h w c"], style: Float[Array, "n c"]) -> Float[Array, "n h w c"]:
     """[N, H, W, C] scaled by [N, C], in the dtype of ``x``."""
     return x * style[:, None, None, :].astype(x.dtype)
 

@@ -11,6 +11,7 @@ Reverse-mode derivatives of any order; forward mode is not defined.
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from jaxface.nets.ops.strided import DIMENSION_NUMBERS
 
@@ -18,7 +19,9 @@ SIZE = 3
 
 
 @jax.custom_vjp
-def depthwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def depthwise_conv(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "..."]
+) -> Float[Array, "n h w c"]:
     """Correlate each channel with its kernel; zeros outside.
 
     Args:
@@ -50,13 +53,13 @@ def _forward_form(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, kernel, cpu=by_shifts, default=by_groups)
 
 
-def by_shifts(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def by_shifts(x: Float[Array, "n h w c"], kernel: Float[Array, "..."]) -> Float[Array, "n h w c"]:
     """`depthwise_conv` as nine shifted products."""
     taps = kernel.reshape(SIZE * SIZE, -1)
     return sum(part * tap for part, tap in zip(_windows(x), taps, strict=True))  # pyright: ignore
 
 
-def by_groups(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def by_groups(x: Float[Array, "n h w c"], kernel: Float[Array, "..."]) -> Float[Array, "n h w c"]:
     """`depthwise_conv` as a convolution of as many groups as channels."""
     return lax.conv_general_dilated(
         x,

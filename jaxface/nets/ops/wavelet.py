@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
-def inverse_haar(bands: jax.Array) -> jax.Array:
+def inverse_haar(bands: Float[Array, "n h w c"]) -> Float[Array, "n _ _ _"]:
     """One level up.
 
     Args:
@@ -21,7 +22,7 @@ def inverse_haar(bands: jax.Array) -> jax.Array:
     return jnp.stack(lines, axis=2).reshape(count, 2 * height, 2 * width, channels)
 
 
-def low_band_image(low: jax.Array, resolution: int) -> jax.Array:
+def low_band_image(low: Float[Array, "n h w c"], resolution: int) -> jax.Array:
     """The image of a low band, averaged down.
 
     Args:

@@ -36,7 +36,7 @@ from jaxface.morphable.attributes import group_places
 from jaxface.morphable.motion import JAW_OPEN, motion_of_deca, motion_of_pie
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.nets.variables import Buffer
-from jaxface.suite import load_suite
+from jaxface.suite import Suite, load_suite
 
 SIDE = 16  # 768 pixel values hold the 257 parameters
 POSE, EXPRESSION = group_places("pose"), group_places("expression")
@@ -80,6 +80,13 @@ class Toy(dict):
     def __init__(self, **networks):
         super().__init__(networks)
         self.__dict__.update(networks, name="toy", files=sorted(networks))
+
+    def require(self, roles):
+        Suite.require(self, roles)
+
+    def metadata(self, role):
+        if role not in self:
+            raise SuiteError(f"suite 'toy' has no {role}; it has {', '.join(self.files)}")
 
 
 @pytest.fixture(scope="module")

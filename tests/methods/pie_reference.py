@@ -18,6 +18,13 @@ from jaxface.weights import abstract_network, build_network, network_names
 RESOLUTION, L, DIM, Z = 8, 2, 4, 3
 
 
+class Config(types.SimpleNamespace):
+    """A generator's configuration, which compiled programs are kept by."""
+
+    __hash__ = object.__hash__
+
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LinearGenerator:
@@ -31,7 +38,8 @@ class LinearGenerator:
     w_mean: jax.Array
     resolution = RESOLUTION
     num_ws = L
-    config = types.SimpleNamespace(
+    config = Config(
+        num_ws=L,
         z_dim=Z, architecture="skip", resolution=RESOLUTION, image_resolutions=(4, RESOLUTION)
     )
 

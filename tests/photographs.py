@@ -84,11 +84,11 @@ class PaintedFacesInTwoSteps(PaintedFaces):
     placed: list = dataclasses.field(default_factory=list, compare=False)
     in_two_steps = True
 
-    def look(self, image: np.ndarray) -> np.ndarray:
+    def preprocess(self, image: np.ndarray) -> np.ndarray:
         assert os.getpid() != self.process
         return self(image)
 
-    def place(self, seen: np.ndarray) -> np.ndarray:
+    def predict(self, seen: np.ndarray) -> np.ndarray:
         assert os.getpid() == self.process
         self.placed.append(seen)
         return seen

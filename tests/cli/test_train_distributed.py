@@ -104,8 +104,8 @@ def test_two_processes_train_what_one_does_and_one_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--process", "0"], "only with --distributed"),
-        (["--coordinator", "here:1234"], "only with --distributed"),
+        (["--process", "0"], "requires --distributed"),
+        (["--coordinator", "here:1234"], "requires --distributed"),
         (["--distributed", "--process", "0"], "belong together"),
         (["--distributed", "--coordinator", "here"], "expected HOST:PORT"),
     ],

@@ -164,7 +164,7 @@ def test_files_of_both_formats_give_one_network(family, save, tmp_path):
     state = formula_state(SEED, SHAPES[family]())
     arrays = conversion.arrays
     prefix = {"deca": "encoder.", "deep3d": "backbone."}.get(family, "")
-    for entry in trunk_entries(BLOCKS, "trunk", prefix):
+    for entry in trunk_entries(BLOCKS, "trunk", prefix=prefix):
         np.testing.assert_array_equal(arrays[entry.target], entry.hook(state[entry.source]))
     if family == "deep3d":
         for n, width in enumerate(HEADS):

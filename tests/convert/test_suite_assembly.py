@@ -201,7 +201,7 @@ REFUSED = {
     ),
     "wrong class": (
         SUITE.replace('network = "decoder"', ""),
-        r"expected a Generator as generator, got a PSPEncoder; .* encoder, decoder: choose",
+        r"expected a Generator or MobileGenerator as generator, got a PSPEncoder; .* encoder, decoder: choose",
     ),
     "last part": (
         SUITE + '[perceptual]\nfile = "vgg16.pth"\nnetwork = "LPIPS"',

@@ -24,7 +24,6 @@ class Config(types.SimpleNamespace):
     __hash__ = object.__hash__
 
 
-
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LinearGenerator:
@@ -40,7 +39,10 @@ class LinearGenerator:
     num_ws = L
     config = Config(
         num_ws=L,
-        z_dim=Z, architecture="skip", resolution=RESOLUTION, image_resolutions=(4, RESOLUTION)
+        z_dim=Z,
+        architecture="skip",
+        resolution=RESOLUTION,
+        image_resolutions=(4, RESOLUTION),
     )
 
     def mapping(self, z, truncation):

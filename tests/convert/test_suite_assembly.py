@@ -201,7 +201,8 @@ REFUSED = {
     ),
     "wrong class": (
         SUITE.replace('network = "decoder"', ""),
-        r"expected a Generator or MobileGenerator as generator, got a PSPEncoder; .* encoder, decoder: choose",
+        r"expected a Generator or MobileGenerator as generator, got a PSPEncoder; .* encoder, "
+        r"decoder: choose",
     ),
     "last part": (
         SUITE + '[perceptual]\nfile = "vgg16.pth"\nnetwork = "LPIPS"',

@@ -149,6 +149,7 @@ def test_pivotal_tuning_of_a_collection(run, suites, tmp_path):
         np.testing.assert_allclose(row["lpips"], tuned.losses["lpips"][index], rtol=0.02)
 
 
+@pytest.mark.slow
 def test_edits_draw_with_the_tuned_generator(run, suites, tmp_path, capsys):
     run("pti_e4e", *TUNING)
     call = ["edit", "out", "--direction", "try.push=0.5", "--frames", "2"]

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not join_processes(arguments):
         for name in ("process", "processes"):
             if getattr(arguments, name) is not None:
-                raise UsageError(f"--{name} is of use only with --distributed")
+                raise UsageError(f"--{name} requires --distributed")
 
     import jax
 

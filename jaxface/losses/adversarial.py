@@ -60,7 +60,7 @@ def path_lengths(
     Returns:
       [N]: root of the mean over the L rows of the squared norms.
     """
-    y = direction / jnp.sqrt(jnp.asarray(direction.shape[1] * direction.shape[2], jnp.float32))
+    y = direction / jnp.sqrt(jnp.asarray(direction.shape[1] * direction.shape[2], direction.dtype))
     gradient = jax.grad(lambda w: jnp.sum(synthesize(w) * y))(w_plus)
     return jnp.sqrt(jnp.mean(jnp.sum(jnp.square(gradient), axis=2), axis=1))
 

@@ -177,6 +177,6 @@ def test_what_is_no_experiment_is_refused(tmp_path, capsys):
     path.write_text(CONFIG)
     assert jaxface.cli.main(["train", "perceptual", "--config", str(path)]) == 2
     assert "trains generator (RegressionSettings)" in capsys.readouterr().err
-    path.write_text(CONFIG.replace("method=RegressionSettings", "method=dict(x=1) or "))
+    path.write_text(CONFIG.replace("RegressionSettings(generator, ", "dict(x=generator, y="))
     assert jaxface.cli.main([*call, str(path)]) == 2
     assert "dict trains no network" in capsys.readouterr().err

@@ -64,7 +64,7 @@ def test_images_are_padded_to_a_square_and_points_are_the_image_s(height, width)
     network = seeded_network("FaceLandmarkNet", LANDMARKS)
     call = jax.jit(lambda n, x: n(x), compiler_options=QUICK)
     points, of_square = call(network, images), call(network, square)
-    np.testing.assert_allclose(points + np.array([left, top]), of_square, atol=1e-4)
+    np.testing.assert_allclose(points + np.array([left, top], np.float32), of_square, atol=1e-4)
 
 
 def test_points_scale_with_the_image():

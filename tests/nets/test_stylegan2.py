@@ -98,7 +98,8 @@ def test_w_mean_tracks_the_mean_of_w(generator):
 def test_noise_modes(generator, synthesis):
     w_plus = jnp.broadcast_to(generator.mapping(jnp.ones((1, 8))), (2, SMALL.num_ws, 8))
     const, none = generator.synthesis(w_plus, "const"), generator.synthesis(w_plus, "none")
-    np.testing.assert_array_equal(const[0], const[1])
+    # Some processors sum the rows of a batch in different orders.
+    np.testing.assert_allclose(const[0], const[1], atol=1e-5)
     assert not np.allclose(const, none, atol=1e-3)
     keys = jax.random.split(jax.random.key(3), 2)
     own = synthesis(generator, w_plus, keys)

@@ -137,7 +137,7 @@ def test_slots_stay_full_while_problems_wait(machine, monkeypatch):
 def test_eight_devices_change_nothing_and_do_not_talk(whole):
     machine = slots(8, mesh=data_mesh())
     found = outcomes(machine, problems(rows(11)))
-    assert len(machine.solver.mesh.devices) == 8
+    assert machine.solver.placement.devices == 8
     programs = (machine._start, machine._targets, machine._replace, machine._finish)
     steps = [machine.solver.iterations[name].programs.values() for name in ("coarse", "fine")]
     assert_no_word_between_devices(*programs, *steps[0], *steps[1])

@@ -90,7 +90,7 @@ class FaceReconstruction(ParameterRegressor):
         self.hidden = Linear(side * side * config.channels[-1], config.hidden, rngs=rngs)
         super().__init__(config.hidden, config.outputs, rngs=rngs)
 
-    def __call__(self, images: Float[Array, "n r r 3"]) -> Float[Array, "n p"]:
+    def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n p"]:
         """Estimates the parameters.
 
         Args:

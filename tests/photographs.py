@@ -1,4 +1,4 @@
-"""What tests of alignment share: a real portrait, and pictures whose faces anyone can find.
+"""What tests of alignment share: a real portrait, and images whose faces anyone can find.
 
 A painted face is a square of a colour of its own; its number in the colour says nothing about its
 place, so detectors return them out of order.
@@ -55,7 +55,7 @@ class PaintedFaces:
     """A detector of painted faces, by their numbers.
 
     Attributes:
-      slow: seconds that a picture with face 9 takes.
+      slow: seconds that an image with face 9 takes.
     """
 
     slow: float = 0.0
@@ -96,7 +96,7 @@ class PaintedFacesInTwoSteps(PaintedFaces):
 
 @dataclasses.dataclass(frozen=True)
 class ReadOnce:
-    """Loads a picture whose file is gone afterwards."""
+    """Loads an image whose file is gone afterwards."""
 
     path: str
 
@@ -107,7 +107,7 @@ class ReadOnce:
 
 
 def fixed_landmarks(path: Path, random_network: Callable) -> str:
-    """Writes a network that sees :func:`square_landmarks` in every picture; returns its path."""
+    """Writes a network that sees :func:`square_landmarks` in every image; returns its path."""
     config = FaceLandmarkConfig(channels=(4,), convolutions=1)
     network = random_network("FaceLandmarkNet", config)
     network.linear.weight[...] = jnp.zeros_like(network.linear.weight[...])

@@ -1,4 +1,4 @@
-"""Sharded `jaxface invert` jobs over a few pictures, for tests that kill and replace processes."""
+"""Sharded `jaxface invert` jobs over a few images, for tests that kill and replace processes."""
 
 import json
 import os

@@ -35,7 +35,7 @@ def check_network(network: Any) -> list[str]:
         Refusal: if an output is not finite everywhere.
     """
     name = type(network).__name__
-    inputs, run = CHECKS.get(name, PICTURES)
+    inputs, run = CHECKS.get(name, IMAGES)
     outputs = jax.jit(run)(network, *inputs(network.config, np.random.default_rng(SEED)))
     lines = []
     for path, output in jax.tree_util.tree_leaves_with_path(outputs):
@@ -70,7 +70,7 @@ def _labels(config: Any, count: int) -> Inputs:
     return (jax.nn.one_hot(jnp.zeros(count, int), config.c_dim),) if config.c_dim else ()
 
 
-def _pictures(config: Any, random: np.random.Generator) -> Inputs:
+def _images_alone(config: Any, random: np.random.Generator) -> Inputs:
     return (_images(random, COUNT, SIDE, SIDE, 3),)
 
 
@@ -83,7 +83,7 @@ def _mesh(config: Any, random: np.random.Generator) -> Inputs:
 
 
 def _pairs(config: Any, random: np.random.Generator) -> Inputs:
-    return (*_pictures(config, random), *_pictures(config, random))
+    return (*_images_alone(config, random), *_images_alone(config, random))
 
 
 def _latents(config: Any, random: np.random.Generator) -> Inputs:
@@ -93,8 +93,8 @@ def _latents(config: Any, random: np.random.Generator) -> Inputs:
 def _judged(config: Any, random: np.random.Generator) -> Inputs:
     count = config.mbstd_group_size or COUNT
     side = config.resolution
-    pictures = _images(random, count, side, side, config.image_channels)
-    return (pictures, *_labels(config, count))
+    images = _images(random, count, side, side, config.image_channels)
+    return (images, *_labels(config, count))
 
 
 def _heads(config: Any, random: np.random.Generator) -> Inputs:
@@ -167,15 +167,15 @@ def _landmarks(network: Any, images: jax.Array) -> dict[str, jax.Array]:
 
 Check = tuple[Callable[[Any, np.random.Generator], Inputs], Run]
 
-PICTURES: Check = (_pictures, _call)
+IMAGES: Check = (_images_alone, _call)
 CHECKS: dict[str, Check] = {
-    "AlexNet": (_pictures, _last_features(alexnet.LAYER_NAMES)),
+    "AlexNet": (_images_alone, _last_features(alexnet.LAYER_NAMES)),
     "BaselModel": (_basel, _call),
     "Blendshapes": (_mesh, _call),
     "Discriminator": (_judged, _call),
     "FaceDetector": (_squares, _call),
     "FaceMesh": (_squares, _call),
-    "FAN": (_pictures, _landmarks),
+    "FAN": (_images_alone, _landmarks),
     "FLAME": (_heads, _call),
     "Generator": (_latents, _generate),
     "LatentDirections": (_moving, _move),
@@ -187,6 +187,6 @@ CHECKS: dict[str, Check] = {
     "RigNet": (_edited, _call),
     "StyleDirections": (_text, _steer),
     "StyleMapper": (_styles, _call),
-    "VGG16": (_pictures, _last_features(vgg.LAYER_NAMES)),
+    "VGG16": (_images_alone, _last_features(vgg.LAYER_NAMES)),
 }
-"""By class: what it is given, and how; a class that is not here is given ``PICTURES``."""
+"""By class: what it is given, and how; a class that is not here is given ``IMAGES``."""

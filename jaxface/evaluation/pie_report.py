@@ -236,7 +236,7 @@ def write_figures(
         headings = {
             "portrait": portraits["images"],
             "driver": transfers["driver"],
-            "cross": transfers["cross_picture"],
+            "cross": transfers["cross_image"],
             "perfect": transfers["self_driver"],
         }
         write_rows(
@@ -245,11 +245,11 @@ def write_figures(
             [[images[i] for images in headings.values()] for i in rows],
         )
         written.append("pose.png")
-        if "light_picture" in transfers:
+        if "light_image" in transfers:
             headings = {
                 "portrait": portraits["images"],
                 "reference": transfers["driver"],
-                "relit": transfers["light_picture"],
+                "relit": transfers["light_image"],
                 "perfect": transfers["light_perfect"],
             }
             write_rows(

@@ -66,7 +66,7 @@ def transfer_batch(
         fitted = dataclasses.replace(face, rotation=fit.rotation, translation=fit.translation)
         read = pie.read_parameters(suite, driver)
         measured |= {
-            f"{name}_picture": to_uint8(result),
+            f"{name}_image": to_uint8(result),
             f"{name}_landmarks": truth.procrustes_distance(
                 _landmarks(edit.after), _landmarks(read)
             ),
@@ -103,7 +103,7 @@ def _light(
     )
     unedited = jnp.clip(_draw(suite.generator, w_plus), -1.0, 1.0)
     return {
-        "light_picture": to_uint8(result),
+        "light_image": to_uint8(result),
         "light_perfect": to_uint8(perfect),
         "light": truth.light_error(
             model, edit.after.illumination, pie.read_parameters(suite, reference).illumination

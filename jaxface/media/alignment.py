@@ -73,7 +73,7 @@ class CropTransform:
         """float64 [4, 2]: top left, bottom left, bottom right, top right, as FFHQ orders them."""
         return self._placed(np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]], np.float64))
 
-    def to_picture(self, points: Any) -> np.ndarray:
+    def to_image(self, points: Any) -> np.ndarray:
         """Points of the crop, [..., 2] in its pixels, as points of the image."""
         return self._placed((np.asarray(points, np.float64) + 0.5) * (2 / self.size) - 1)
 
@@ -169,7 +169,7 @@ def crop_face(image: np.ndarray, transform: CropTransform) -> np.ndarray:
     left, top = np.maximum(low, 0)
     right, bottom = np.minimum(high, transform.source)
     if min(right - left, bottom - top) < 2:
-        raise ValueError("transform: the crop lies outside the picture.")
+        raise ValueError("transform: the crop lies outside the image.")
     part = np.asarray(image[top:bottom, left:right], np.float32)
 
     scale = np.ones(2)
@@ -229,7 +229,7 @@ def _check_source(image: np.ndarray, transform: CropTransform) -> None:
     width, height = transform.source
     if image.shape != (height, width, 3):
         raise ValueError(
-            f"image: expected [{height}, {width}, 3], the picture that the transform was made for; "
+            f"image: expected [{height}, {width}, 3], the image that the transform was made for; "
             f"got {list(image.shape)}."
         )
 

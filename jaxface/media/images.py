@@ -196,7 +196,7 @@ def _narrow_integers(image: Image.Image) -> Image.Image:
     if image.mode == "F" or not 0 <= low <= high <= 65535 or high < 256:  # type: ignore[operator]
         raise UnsupportedImageError(
             f"pixels of mode {image.mode} from {low} to {high} have no defined range; "
-            "save the picture with 8 or 16 bits a channel"
+            "save the image with 8 or 16 bits a channel"
         )
     return image
 

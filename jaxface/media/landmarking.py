@@ -77,10 +77,10 @@ class NetworkLandmarks:
     def preprocess(self, image: np.ndarray, boxes: np.ndarray) -> "list[Square]":
         """What the network is shown of an image; neither loads the network nor runs a device."""
         fan, size = _shown(self.path)
-        picture, found = Image.fromarray(np.asarray(to_uint8(image))), []
+        pil_image, found = Image.fromarray(np.asarray(to_uint8(image))), []
         for box in boxes:
             left, top, side = fan_square(box) if fan else box_square(box)
-            square = picture.crop((left, top, left + side, top + side))  # black outside
+            square = pil_image.crop((left, top, left + side, top + side))  # black outside
             square = _sampled(square, size) if fan else _reduced(square, size)
             found.append(Square(np.asarray(square), left, top, side))
         return found

@@ -1,14 +1,14 @@
 """Faces of photographs by MediaPipe's networks: a detector without dlib, `MeshFaces`.
 
-As MediaPipe's face landmarker does it: the detector sees the picture as a square with black
+As MediaPipe's face landmarker does it: the detector sees the image as a square with black
 margins, its boxes are merged by weighted non-maximum suppression, and the mesh network sees of each
 a square of 1.5 times the longer side, turned so that the eyes are level. Two things are different:
 the detector also sees nine overlapping squares of half the side, for smaller faces, and squares are
-cut out with antialiasing and, at the picture's edge, with its reflection
+cut out with antialiasing and, at the image's edge, with its reflection
 (`jaxface.media.alignment.crop_face`).
 
 The networks run in batches on JAX's default device, in the process that calls `predict`; cutting a
-picture up for the detector needs neither, so that other processes can do it.
+image up for the detector needs neither, so that other processes can do it.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class MeshFaces:
     Attributes:
       detector: file of a `FaceDetector`.
       mesh: file of a `FaceMesh`.
-      longer_side: larger pictures are reduced to so many pixels before faces are read from them.
+      longer_side: larger images are reduced to so many pixels before faces are read from them.
       threshold: faces that the detector is less sure of are left out; MediaPipe's default is 0.5.
       presence: squares in which the mesh network is less sure of a face are left out, the same.
 
@@ -108,8 +108,8 @@ class MeshFaces:
         scale = min(1.0, self.longer_side / max(height, width))
         if scale < 1:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            picture = Image.fromarray(pixels).resize(size, Image.Resampling.BOX)
-            pixels = np.asarray(picture)
+            pil_image = Image.fromarray(pixels).resize(size, Image.Resampling.BOX)
+            pixels = np.asarray(pil_image)
         side = config_of(read_header(self.detector)).input_size
         return Seen(pixels, detector_squares(pixels, side), (width, height))
 
@@ -118,11 +118,11 @@ class MeshFaces:
         return self.predict_many([seen])[0]
 
     def predict_many(self, seen: Sequence["Seen"]) -> list[np.ndarray]:
-        """`predict` of several pictures, whose squares the networks read in common batches."""
+        """`predict` of several images, whose squares the networks read in common batches."""
         return [to_68(points) for points in self.meshes(seen)]
 
     def meshes(self, seen: Sequence["Seen"]) -> list[np.ndarray]:
-        """The faces of several pictures in full: for each float64 [N, 478, 3], z in x's scale."""
+        """The faces of several images in full: for each float64 [N, 478, 3], z in x's scale."""
         squares = [square for each in seen for square in each.squares]
         images = np.stack([square.pixels for square in squares])
         detector = _loaded(self.detector)
@@ -142,7 +142,7 @@ class MeshFaces:
     def _read(
         self, seen: Sequence["Seen"], regions: Sequence[tuple[int, CropTransform]]
     ) -> list[tuple[int, np.ndarray, float]]:
-        """The mesh network's answers: picture, points in its pixels [478, 3], probability."""
+        """The mesh network's answers: image, points in its pixels [478, 3], probability."""
         network, results = _loaded(self.mesh), []
         for begin in range(0, len(regions), BATCH):
             part = regions[begin : begin + BATCH]
@@ -151,16 +151,16 @@ class MeshFaces:
             found = jax.device_get(_mesh(network, jnp.asarray(np.stack(crops))))
             for (i, transform), points, logit in zip(part, *found, strict=False):
                 probability = 1 / (1 + np.exp(-np.clip(float(logit), -100, 100)))
-                results.append((i, in_picture(points, transform), probability))
+                results.append((i, in_image(points, transform), probability))
         return results
 
 
 class Square(NamedTuple):
-    """A square of a picture, as the detector is shown it.
+    """A square of an image, as the detector is shown it.
 
     Attributes:
-      pixels: uint8 [S, S, 3], black where the picture ends.
-      left, top, side: where it is, in the picture's pixels, from the first one's corner.
+      pixels: uint8 [S, S, 3], black where the image ends.
+      left, top, side: where it is, in the image's pixels, from the first one's corner.
     """
 
     pixels: np.ndarray
@@ -170,7 +170,7 @@ class Square(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A picture as the networks see it.
+    """An image as the networks see it.
 
     Attributes:
       pixels: uint8 [H, W, 3], reduced where it was large.
@@ -184,22 +184,22 @@ class Seen(NamedTuple):
 
 
 def detector_squares(pixels: np.ndarray, size: int) -> list[Square]:
-    """Of a picture [H, W, 3] the whole and 3 x 3 squares of half its side, `size` px each."""
+    """Of an image [H, W, 3] the whole and 3 x 3 squares of half its side, `size` px each."""
     height, width = pixels.shape[:2]
-    longer, picture = max(height, width), Image.fromarray(pixels)
+    longer, pil_image = max(height, width), Image.fromarray(pixels)
     left, top = (width - longer) / 2, (height - longer) / 2
     quarter, found = longer / 4, []
     places = [(left, top, float(longer))]
     places += [(left + j * quarter, top + i * quarter, longer / 2) for i, j in np.ndindex(3, 3)]
     for x, y, side in places:
         corners = (round(x), round(y), round(x + side), round(y + side))
-        cut = picture.crop(corners).resize((size, size), Image.Resampling.BILINEAR)
+        cut = pil_image.crop(corners).resize((size, size), Image.Resampling.BILINEAR)
         found.append(Square(np.asarray(cut), corners[0], corners[1], corners[2] - corners[0]))
     return found
 
 
 class Box(NamedTuple):
-    """A face, in its picture's pixels from the first one's corner.
+    """A face, in its image's pixels from the first one's corner.
 
     Attributes:
       corners: [4]: left, top, right, bottom.
@@ -213,11 +213,11 @@ class Box(NamedTuple):
 
 
 def faces_of(found: Detections, seen: Seen, threshold: float) -> list[Box]:
-    """The faces that the detector saw in the squares of one picture, the surest first.
+    """The faces that the detector saw in the squares of one image, the surest first.
 
     Args:
       found: of the squares, [S, A, ...].
-      seen: the picture.
+      seen: the image.
       threshold: of the score.
     """
     height, width = seen.pixels.shape[:2]
@@ -272,10 +272,10 @@ def region_of(box: Box, seen: Seen, size: int) -> CropTransform:
     return CropTransform((across, down), (x, y), size, (width, height))
 
 
-def in_picture(points: np.ndarray, transform: CropTransform) -> np.ndarray:
-    """The mesh network's points [478, 3], which count from corners, in the picture's pixels."""
+def in_image(points: np.ndarray, transform: CropTransform) -> np.ndarray:
+    """The mesh network's points [478, 3], which count from corners, in the image's pixels."""
     points = np.asarray(points, np.float64)
-    flat = transform.to_picture(points[:, :2] - 0.5)
+    flat = transform.to_image(points[:, :2] - 0.5)
     return np.concatenate([flat, points[:, 2:] * (transform.side / transform.size)], axis=1)
 
 

@@ -18,7 +18,7 @@ OUTER_LIPS = (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181)
 INNER_LIPS = (78, 82, 13, 312, 308, 317, 14, 87)
 
 VERTICES = JAW + BROWS + NOSE + EYES + OUTER_LIPS + INNER_LIPS
-"""For each of the 68, in their order, the vertex of the mesh; "left" is the picture's left."""
+"""For each of the 68, in their order, the vertex of the mesh; "left" is the image's left."""
 
 
 def to_68(mesh: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""3D faces: the embedded worlds' heads, scenes and pictures; Basel Face Models; FLAME."""
+"""3D faces: the embedded worlds' heads, scenes and images; Basel Face Models; FLAME."""
 
 from jaxface.morphable.annotation import LANDMARKS_66, NUM_LANDMARKS, landmarks
 from jaxface.morphable.arkit import ARKIT_UNITS

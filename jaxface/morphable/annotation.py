@@ -166,7 +166,7 @@ def project_landmarks(model: LandmarkModel, face: FaceParameters, resolution: in
 def landmarks(face: FaceParameters, resolution: int) -> Array:
     """The 68 landmarks of N faces, [N, 68, 2]: pixels (x right, y down).
 
-    The centre of the picture's first pixel is at (0.5, 0.5). Differentiable in pose, identity and
+    The centre of the image's first pixel is at (0.5, 0.5). Differentiable in pose, identity and
     expression. Index with `LANDMARKS_66` for the 66-point mark-up.
     """
     return project_landmarks(landmark_model(), face, resolution)

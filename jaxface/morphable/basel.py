@@ -7,7 +7,7 @@ and of reflectance and 64 of expression, each in standard deviations.
 Conventions are those of Deep3DFaceRecon (``models/bfm.py``), so that its network's parameters
 (`jaxface.nets.Deep3D`) mean here what they mean there: coordinates in decimetres about the mean
 face's centre, x to the image's right, y up, z to the camera; a camera 10 dm away with a focal
-length of 1015 / 224 image widths; reflectance in the units of the stored picture, without a gamma.
+length of 1015 / 224 image widths; reflectance in the units of the stored image, without a gamma.
 Two things differ: a vertex's normal weighs its triangles by their areas, where that code does not,
 and light and reflectance are kept from becoming negative.
 """
@@ -29,7 +29,7 @@ from jaxface.nets.variables import Buffer
 # bfm.py of Deep3DFaceRecon: camera_distance, and focal over twice center.
 CAMERA = Camera(distance=10.0, focal_length=1015.0 / 224.0, centre_height=0.0)
 
-# Reflectance is what the scanner's pictures stored.
+# Reflectance is what the scanner's images stored.
 GAMMA = 1.0
 
 
@@ -43,7 +43,7 @@ class BaselConfig:
     Attributes:
         has_expression: whether there are expression modes; ``01_MorphableModel.mat`` has none.
         has_landmarks: whether the 68 landmarks are known.
-        has_region: whether the vertices to compare with pictures are known; all are, otherwise.
+        has_region: whether the vertices to compare with images are known; all are, otherwise.
 
     Raises:
         ValueError: if there is no vertex or no triangle.
@@ -82,7 +82,7 @@ class BaselModel(nnx.Module):
         self.landmarks = (
             Buffer(jnp.zeros((NUM_LANDMARKS,), jnp.int32)) if config.has_landmarks else None
         )
-        # 1 where a vertex is compared with pictures, else 0.
+        # 1 where a vertex is compared with images, else 0.
         self.region = Buffer(jnp.zeros((v,))) if config.has_region else None
 
     def __call__(self, identity: Array, expression: Array | None = None) -> Array:

@@ -66,7 +66,7 @@ class FlameHeads:
     Attributes:
         vertices: of the mesh.
         joints: root, neck, jaw and eyes, where the pose has put them.
-        landmarks_2d: where a picture's 68 landmarks lie on the surface; the contour follows the
+        landmarks_2d: where an image's 68 landmarks lie on the surface; the contour follows the
             head's yaw (DECA's landmarks2d, before projection).
         landmarks_3d: 68 landmarks fixed on the surface, behind a turned cheek too.
     """

@@ -46,7 +46,7 @@ def optical_flow(before: Scene, after: Scene, resolution: int) -> tuple[Array, A
     Args:
         before: N scenes of version 3.
         after: the same people a moment later.
-        resolution: edge of the pictures in pixels.
+        resolution: edge of the images in pixels.
 
     Returns:
         flow [N, R, R, 2] in pixels, x right and y down, from a pixel's centre in `before` to its

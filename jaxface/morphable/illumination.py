@@ -70,7 +70,7 @@ def encode(radiosity: Array, gamma: float = DISPLAY_GAMMA) -> Array:
     """Radiosity to the image range [-1, 1]: clipped at black and white, to the power 1 / gamma.
 
     Args:
-        radiosity: linear where gamma is 2.2; in units of the stored picture where it is 1.
+        radiosity: linear where gamma is 2.2; in units of the stored image where it is 1.
         gamma: of the face model's reflectance.
     """
     return 2.0 * jnp.clip(radiosity, 1e-4, 1.0) ** (1.0 / gamma) - 1.0

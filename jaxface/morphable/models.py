@@ -1,4 +1,4 @@
-"""The parts of a face model that an energy compares with pictures."""
+"""The parts of a face model that an energy compares with images."""
 
 from typing import NamedTuple
 

@@ -127,7 +127,7 @@ def _behind(vertices: np.ndarray, azimuth: float) -> np.ndarray:
 
 
 def drawn_triangles(head: Anatomy) -> np.ndarray:
-    """The head's triangles but for those that no picture shows, [T, 3].
+    """The head's triangles but for those that no image shows, [T, 3].
 
     The back of the head is seen at no turn up to 60 degrees, and every garment covers the chest.
     """

@@ -1,4 +1,4 @@
-"""Parameters of a face and of a picture of one.
+"""Parameters of a face and of an image of one.
 
 The flat layout is that of PIE (Tewari et al. 2020): rotation 3, translation 3,
 identity 80, reflectance 80, expression 64, illumination 27; 257 numbers in this order.
@@ -135,7 +135,7 @@ class FaceParameters:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Nuisance:
-    """What a picture shows beside the face. Colours are linear RGB unless said otherwise.
+    """What an image shows beside the face. Colours are linear RGB unless said otherwise.
 
     Attributes:
         hair_colour: reflectance.
@@ -183,7 +183,7 @@ class Nuisance:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PortraitNuisance(Nuisance):
-    """What a picture of version 3 shows beside the face.
+    """What an image of version 3 shows beside the face.
 
     Attributes:
         gloss: sheen of the skin, 0 is matt and 1 is wet.
@@ -199,7 +199,7 @@ class PortraitNuisance(Nuisance):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Scene:
-    """A batch of pictures to render: faces and what surrounds them."""
+    """A batch of images to render: faces and what surrounds them."""
 
     face: FaceParameters
     nuisance: Nuisance

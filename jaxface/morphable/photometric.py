@@ -1,8 +1,8 @@
 """The per-vertex photometric path of MoFA (Tewari et al. 2017).
 
-Every visible vertex of the face is projected, shaded, and compared with the picture at its
+Every visible vertex of the face is projected, shaded, and compared with the image at its
 projection. No rasteriser is involved: all of it is differentiable in the 257 parameters, and in
-the picture, and costs a tenth of drawing pixels.
+the image, and costs a tenth of drawing pixels.
 """
 
 import functools
@@ -39,7 +39,7 @@ class VertexView:
         positions: [N, V, 2] pixels, x right and y down, first pixel's centre at (0.5, 0.5).
         colours: [N, V, 3] in the image range [-1, 1].
         visible: [N, V], 1 where the vertex belongs to the face region, faces the camera and
-            projects into the picture, else 0. Carries no gradient. Hair, and parts of the face
+            projects into the image, else 0. Carries no gradient. Hair, and parts of the face
             in front of others, are not considered, as in MoFA.
     """
 
@@ -65,12 +65,12 @@ def view_of_model(model: FaceModel, face: FaceParameters, resolution: int) -> Ve
 
 
 def vertex_view(face: FaceParameters, resolution: int) -> VertexView:
-    """Project and shade the vertices of N faces for pictures of a resolution."""
+    """Project and shade the vertices of N faces for images of a resolution."""
     return view_of_model(face_model(), face, resolution)
 
 
 def bilinear_samples(images: Array, positions: Array) -> Array:
-    """Pictures [N, H, W, C] at pixel positions [N, V, 2]: [N, V, C], clamped at the border.
+    """Images [N, H, W, C] at pixel positions [N, V, 2]: [N, V, C], clamped at the border.
 
     Differentiable in both.
     """
@@ -128,7 +128,7 @@ def photometric_square(
 def _squares(
     model: FaceModel, face: FaceParameters, images: Array, occluded: ArrayLike | None
 ) -> tuple[Array, Array]:
-    """Squared RGB distances of the vertices from pictures, and which are visible: [N, V] each.
+    """Squared RGB distances of the vertices from images, and which are visible: [N, V] each.
 
     With `occluded`, a colour distance c, squares d^2 are c^2 d^2 / (c^2 + d^2).
     """
@@ -144,14 +144,14 @@ def _visible_mean(values: ArrayLike, visible: Array) -> Array:
 
 
 def vertex_photometric(face: FaceParameters, images: Array) -> Array:
-    """Mean RGB distance between visible vertices and pictures, [N], as in MoFA.
+    """Mean RGB distance between visible vertices and images, [N], as in MoFA.
 
     Args:
         face: N faces.
         images: [N, R, R, 3] in [-1, 1].
 
     Raises:
-        ValueError: if the pictures are not [N, R, R, 3] with the faces' N.
+        ValueError: if the images are not [N, R, R, 3] with the faces' N.
     """
     count = face.rotation.shape[0]
     if images.ndim != 4 or images.shape != (count, images.shape[1], images.shape[1], 3):

@@ -1,6 +1,6 @@
 """Contact sheets of version 3: heads, ARKit's units, gaze, the jaw and turns of the head.
 
-As in `sheets`, each function returns pictures in [-1, 1] and the number of columns to lay them out
+As in `sheets`, each function returns images in [-1, 1] and the number of columns to lay them out
 in, ready for `jaxface.media.images.grid`.
 """
 
@@ -22,14 +22,14 @@ _AT_ONCE = 16
 
 
 def _render(scenes: Scene, resolution: int) -> Array:
-    """Pictures in batches of one size, so that only one program is compiled."""
+    """Images in batches of one size, so that only one program is compiled."""
     count = scenes.face.rotation.shape[0]
-    pictures = []
+    images = []
     for first in range(0, count, _AT_ONCE):
         index = np.minimum(np.arange(first, first + _AT_ONCE), count - 1)
         batch = jax.tree.map(lambda leaf, index=index: leaf[index], scenes)
-        pictures.append(render_portraits(batch, resolution))
-    return jnp.concatenate(pictures)[:count]
+        images.append(render_portraits(batch, resolution))
+    return jnp.concatenate(images)[:count]
 
 
 def neutral_scenes(expression: Array) -> Scene:

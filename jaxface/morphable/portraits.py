@@ -1,4 +1,4 @@
-"""Pictures of version 3's scenes: an anatomical head with hair, glasses and clothes."""
+"""Images of version 3's scenes: an anatomical head with hair, glasses and clothes."""
 
 import functools
 import math
@@ -58,7 +58,7 @@ def portrait_capacity(triangles: int, resolution: int) -> int:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PortraitModel:
-    """Everything static that a picture is made from."""
+    """Everything static that an image is made from."""
 
     face: FaceModel
     outfit: Outfit
@@ -222,11 +222,11 @@ def _render(model: PortraitModel, scene: Scene, resolution: int, supersample: in
 
 
 def render_portraits(scene: Scene, resolution: int, *, supersample: int = 2) -> Array:
-    """Pictures of a batch of version 3's scenes, [N, R, R, 3] in [-1, 1].
+    """Images of a batch of version 3's scenes, [N, R, R, 3] in [-1, 1].
 
     Args:
         scene: N scenes whose nuisance is `PortraitNuisance`.
-        resolution: edge of the pictures in pixels.
+        resolution: edge of the images in pixels.
         supersample: samples per pixel and axis.
     """
     return _render(portrait_model(), scene, resolution, supersample)

@@ -1,13 +1,13 @@
 """A z-buffer rasteriser made of pixel blocks and one scatter.
 
 The bounding box of every visible triangle is cut into square blocks of a few pixels. The blocks
-of all triangles of a picture form one work list of fixed length; every block tests its pixel
+of all triangles of an image form one work list of fixed length; every block tests its pixel
 centres, and survivors go into the buffer by one scatter-max of packed (nearness, triangle). Most
 triangles of a dense mesh fit one block, a large one takes as many as it needs, so every triangle
 is covered whatever its size as long as the list has room (`block_capacity`).
 
 Which triangle covers a pixel is not differentiable; `interpolate` recomputes barycentric weights
-from the projected vertices, so pictures are differentiable inside triangles.
+from the projected vertices, so images are differentiable inside triangles.
 """
 
 import functools
@@ -46,8 +46,8 @@ def _rows(table: Array, index: Array) -> Array:
     One gather of contiguous rows from the flattened batch is several times faster on CPU than a
     batched gather or one per column.
     """
-    pictures, length, width = table.shape
-    flat = index + length * jnp.arange(pictures)[:, None]
+    images, length, width = table.shape
+    flat = index + length * jnp.arange(images)[:, None]
     return table.reshape(-1, width).at[flat].get(mode="promise_in_bounds")
 
 
@@ -103,7 +103,7 @@ def _triangle_planes(
 def blocks_needed(
     points: Array, cover: Array, triangles: Array, two_sided: Array, resolution: int
 ) -> Array:
-    """Number of blocks that each picture takes, int32 [N]; arguments as for `rasterise`."""
+    """Number of blocks that each image takes, int32 [N]; arguments as for `rasterise`."""
     _, columns, rows = _triangle_planes(points, cover, triangles, two_sided, resolution)
     return (columns * rows).sum(axis=1)
 
@@ -113,11 +113,11 @@ def _work_list(count: Array, capacity: int) -> tuple[Array, Array]:
 
     Items beyond the last have a number beyond their triangle's count.
     """
-    pictures, total = count.shape
+    images, total = count.shape
     start = jnp.cumsum(count, axis=1) - count
     # An item's triangle is the last one that starts at or before it.
-    starts = jnp.zeros((pictures, capacity), jnp.int32)
-    starts = starts.at[jnp.arange(pictures)[:, None], start].add(1, mode="drop")
+    starts = jnp.zeros((images, capacity), jnp.int32)
+    starts = starts.at[jnp.arange(images)[:, None], start].add(1, mode="drop")
     triangle = jnp.clip(jnp.cumsum(starts, axis=1) - 1, 0, total - 1)
     return triangle, jnp.arange(capacity) - _rows(start[..., None], triangle)[..., 0]
 
@@ -139,8 +139,8 @@ def rasterise(
         cover: [N, P], interpolated over a triangle; pixels where it is negative are cut out.
         triangles: int32 [T, 3] vertex indices, anticlockwise in the image when seen from the front.
         two_sided: bool [T], triangles that are drawn from behind too.
-        resolution: edge of the picture in pixels.
-        capacity: length of a picture's work list; blocks beyond it (`blocks_needed`) are left out.
+        resolution: edge of the image in pixels.
+        capacity: length of an image's work list; blocks beyond it (`blocks_needed`) are left out.
 
     Returns:
         int32 [N, resolution * resolution], row by row.
@@ -153,7 +153,7 @@ def rasterise(
         raise ValueError(
             f"rasterise: expected at most {MAX_TRIANGLES} triangles, got {total}; split the mesh"
         )
-    edge, pictures, pixels = block_edge(resolution), points.shape[0], resolution * resolution
+    edge, images, pixels = block_edge(resolution), points.shape[0], resolution * resolution
     planes, columns, rows = _triangle_planes(points, cover, triangles, two_sided, resolution)
     triangle, item = _work_list(columns * rows, capacity)
     table = jnp.concatenate(
@@ -165,14 +165,14 @@ def rasterise(
     valid = item < across * own[15].astype(jnp.int32)
     step_x, step_y = edge * (item % across), edge * (item // across)
     left, top = own[12].astype(jnp.int32) + step_x, own[13].astype(jnp.int32) + step_y
-    base = pixels * jnp.arange(pictures)[:, None] + top * resolution + left
+    base = pixels * jnp.arange(images)[:, None] + top * resolution + left
     at_block = [own[k] + own[k + 1] * step_x + own[k + 2] * step_y for k in (0, 3, 6, 9)]
     slopes = own[:12]
     at_block, slopes, left, top, base, valid, triangle = jax.lax.optimization_barrier(
         (at_block, slopes, left, top, base, valid, triangle)
     )
 
-    # Axes from here on: pixel of the block, picture, work item.
+    # Axes from here on: pixel of the block, image, work item.
     y, x = np.divmod(np.arange(edge * edge, dtype=np.int32)[:, None, None], edge)
     w0, w1, near, covers = (
         value + slopes[3 * k + 1] * x + slopes[3 * k + 2] * y for k, value in enumerate(at_block)
@@ -181,10 +181,10 @@ def rasterise(
     inside &= valid & (left + x < resolution) & (top + y < resolution)
     nearness = jnp.clip(near, 1.0, 32767.0).astype(jnp.int32)
     key = jnp.where(inside, (nearness << 16) | triangle, 0)
-    index = jnp.where(inside, base + y * resolution + x, pictures * pixels)
-    buffer = jnp.zeros(pictures * pixels + 1, jnp.int32)
+    index = jnp.where(inside, base + y * resolution + x, images * pixels)
+    buffer = jnp.zeros(images * pixels + 1, jnp.int32)
     buffer = buffer.at[index.ravel()].max(key.ravel(), mode="promise_in_bounds")
-    buffer = buffer[:-1].reshape(pictures, pixels)
+    buffer = buffer[:-1].reshape(images, pixels)
     return jnp.where(buffer > 0, buffer & 0xFFFF, -1)
 
 
@@ -202,7 +202,7 @@ def interpolate(
         points: [N, P, 3] projected vertices.
         attributes: [N, P, C].
         triangles: int32 [T, 3].
-        resolution: edge of the picture in pixels.
+        resolution: edge of the image in pixels.
 
     Returns:
         [N, resolution * resolution, C].

@@ -1,4 +1,4 @@
-"""Pictures of scenes."""
+"""Images of scenes."""
 
 import functools
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ _BODY_FOLLOWS = 0.35
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PortraitModel:
-    """Everything static that a picture is made from."""
+    """Everything static that an image is made from."""
 
     face: FaceModel
     surroundings: Surroundings
@@ -148,11 +148,11 @@ def _render(model: PortraitModel, scene: Scene, resolution: int, supersample: in
 
 
 def render(scene: Scene, resolution: int, *, supersample: int = 2) -> Array:
-    """Pictures of a batch of scenes, in [-1, 1].
+    """Images of a batch of scenes, in [-1, 1].
 
     Args:
         scene: N scenes.
-        resolution: edge of the pictures in pixels.
+        resolution: edge of the images in pixels.
         supersample: samples per pixel and axis.
     """
     return _render(portrait_model(), scene, resolution, supersample)

@@ -1,7 +1,7 @@
 """The distribution of scenes, as a smooth map from a standard normal vector.
 
 A generator whose latent starts with the same vector can learn the map by regression, since every
-factor of a picture is a smooth function of one or a few of its coordinates.
+factor of an image is a smooth function of one or a few of its coordinates.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ def _of_a_person() -> np.ndarray:
 PERSON_FACTORS: np.ndarray = _of_a_person()
 """Which factors are a person's own, [NUM_FACTORS] of bool; the others make the occasion.
 
-What is kept from one picture to the next: the shape of the face, its skin with brows, lips,
+What is kept from one image to the next: the shape of the face, its skin with brows, lips,
 irises, beard and folds, the colour of the hair, where it recedes and whether it waves, and the age.
 What changes: pose, expression and light; how the hair is worn (length, volume, fringe, parting,
 strands), glasses, clothes and backdrop.

@@ -28,9 +28,9 @@ class World:
         person_factors: which of them are a person's own, bool [num_factors].
         expression_names: of the first expression coefficients.
         scenes: [N, num_factors] to N scenes.
-        render: scenes and a resolution to pictures [N, R, R, 3] in [-1, 1].
+        render: scenes and a resolution to images [N, R, R, 3] in [-1, 1].
         face: the whole face model.
-        parts: what an energy compares with pictures.
+        parts: what an energy compares with images.
         landmarks: the model of the 68 landmarks, for `annotation.project_landmarks`.
     """
 

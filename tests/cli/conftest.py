@@ -7,7 +7,7 @@ from tests import shard_jobs
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """A working folder with pictures in `in`, one of them damaged, and a manifest of them."""
+    """A working folder with images in `in`, one of them damaged, and a manifest of them."""
     monkeypatch.chdir(tmp_path)
     shard_jobs.write_pictures(tmp_path)
     return tmp_path

@@ -43,7 +43,7 @@ def suite_folder(tiny_suite, random_network, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def embedded(suite_folder, tmp_path_factory):
-    """An inversion's folder, of three good pictures and a bad one."""
+    """An inversion's folder, of three good images and a bad one."""
     folder = tmp_path_factory.mktemp("embedded")
     (folder / "in").mkdir()
     for seed, name in enumerate(NAMES):
@@ -96,7 +96,7 @@ def test_a_folder_is_edited_in_order(run, embedded, suite_folder, tmp_path):
         after = load_file(tmp_path / "edited" / row["latents"])["w_plus"]
         assert before.shape == after.shape
         assert np.abs(before - after).max() > 0
-        # The picture in the file is that of the latents in the file, but for 8 bits.
+        # The image in the file is that of the latents in the file, but for 8 bits.
         picture = np.asarray(suite.generator.synthesis(jnp.asarray(after)[None]))[0].clip(-1, 1)
         stored = read_image(tmp_path / "edited" / row["edited"]).pixels
         np.testing.assert_allclose(stored, picture, atol=1.2 / 127.5)

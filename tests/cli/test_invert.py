@@ -25,7 +25,7 @@ STEPS = ["--set", "w_steps=0", "--set", "w_plus_steps=4"]  # one stage, one prog
 
 
 def picture(seed: int, height: int = 40, width: int = 40) -> Image.Image:
-    """A smooth random picture."""
+    """A smooth random image."""
     coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -273,7 +273,7 @@ PATIENCE = 600  # seconds; a busy machine may take minutes to compile
 
 
 class Command:
-    """A `jaxface invert` in a process of its own, on five pictures, each half a second or more."""
+    """A `jaxface invert` in a process of its own, on five images, each half a second or more."""
 
     def __init__(self, program: str, folder: Path, suite: Path):
         (folder / "in").mkdir()

@@ -127,7 +127,7 @@ def test_actors_of_a_job_that_is_stopped_store_what_they_have(
     assert not list(Path("out", "unfinished").iterdir())
     found = job.index()
     assert_equal(found, expected, rtol=0, atol=0)
-    # `steps` of the quick slots tells which portraits were gone on with: those under way, not more.
+    # `steps` of the quick slots tells which portraits were gone on with: those in flight, not more.
     assert 1 <= sum(row["steps"] == 1 for row, _ in found.values()) <= 2
 
 

@@ -148,14 +148,14 @@ def test_sigterm_stores_what_there_is_and_exits_143(photos, tiny_suite, monkeypa
     assert not list(Path("out", "unfinished").iterdir())
     found = job.index()
     assert_equal(found, expected, rtol=0, atol=0)
-    # `steps` of the quick slots tells which portraits were gone on with: those under way, not more.
+    # `steps` of the quick slots tells which portraits were gone on with: those in flight, not more.
     assert 1 <= sum(row["steps"] == 1 for row, _ in found.values()) <= 2
 
 
 @pytest.mark.parametrize("form", ["shards", "one piece"])
 def test_out_of_memory_halves_the_batch_once(photos, tiny_suite, monkeypatch, capsys, form):
     class Small(quick_slots.QuickSlots):
-        """Runs out of memory after its first batch, with three portraits under way."""
+        """Runs out of memory after its first batch, with three portraits in flight."""
 
         def run(self, networks, problems, **options):
             problems = iter(problems)

@@ -44,7 +44,7 @@ def test_the_embedded_suite_trains(tmp_path):
     assert load_network(generator).resolution == 64
     rows = (generator.parent / "metrics.jsonl").read_text().splitlines()
     scores = [row["held_out/psnr"] for row in map(json.loads, rows) if "held_out/psnr" in row]
-    # A grey picture has 10 dB; a mean face on its backdrop's colour, 14.
+    # A grey image has 10 dB; a mean face on its backdrop's colour, 14.
     assert scores[-1] > 14
     assert len(list((generator.parent / "samples").iterdir())) >= 2
 
@@ -127,5 +127,5 @@ def test_the_embedded_landmarks_train(tmp_path):
         eval_every=60,
     )
     assert load_network(network).config.num_landmarks == 68
-    # Every point in the picture's centre is an error of 0.4.
+    # Every point in the image's centre is an error of 0.4.
     assert scores[-1]["held_out/nme_box"] < 0.2

@@ -139,7 +139,7 @@ def test_the_model_is_what_deep3dfacerecon_s_code_makes_of_its_coefficients(base
     landmarks = project_landmarks(basel.landmark_model(), face, 224)
     for n, given in enumerate(coefficients):
         positions, colours = reference(FRONT, given, 224)
-        # Pixels of 224 and units of the picture, in float32: measured at most 3.1e-5 and 4.5e-7.
+        # Pixels of 224 and units of the image, in float32: measured at most 3.1e-5 and 4.5e-7.
         np.testing.assert_allclose(view.positions[n], positions, atol=5e-4)
         np.testing.assert_allclose(view.colours[n], colours, atol=1e-5)
         expected = positions[FRONT["keypoints"][0] - 1]

@@ -8,7 +8,7 @@ import tiny_checkpoints as tiny
 from pickle_writer import torch_zip
 
 import jaxface
-from jaxface.convert.check import CHECKS, PICTURES, check_network
+from jaxface.convert.check import CHECKS, IMAGES, check_network
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig
 from jaxface.weights import abstract_network, config_class, network_classes
 from tools.convert_weights.__main__ import main
@@ -30,7 +30,7 @@ SIZES = {
 }
 
 
-# Those with a check of their own; the others are given pictures, and deep ones trace for seconds.
+# Those with a check of their own; the others are given images, and deep ones trace for seconds.
 NAMES = [
     pytest.param(name, marks=[] if name in {*CHECKS, "WEncoder"} - {"FAN"} else pytest.mark.slow)
     for name in network_classes()
@@ -42,7 +42,7 @@ def test_every_network_can_be_checked(name):
     """At its published size, or with fewer layers, and without computing anything."""
     config = config_class(name)(*SIZES.get(name, ()))
     network = abstract_network(name, config)
-    inputs, run = CHECKS.get(name, PICTURES)
+    inputs, run = CHECKS.get(name, IMAGES)
     outputs = jax.eval_shape(run, network, *inputs(config, np.random.default_rng(0)))
     leaves = jax.tree.leaves(outputs)
     assert leaves

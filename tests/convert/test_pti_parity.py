@@ -53,6 +53,6 @@ def test_locality_regulariser(reference, fixtures, tmp_path):
         return [pti.locality(s, networks, synthesis, near) for s in (settings, without)]
 
     whole, squares = locality(networks, tuned.synthesis, near)
-    # Two pictures of each generator, each within 1e-6 of its scale, and means over them.
+    # Two images of each generator, each within 1e-6 of its scale, and means over them.
     assert_close(whole, reference["space_regulizer_loss"], "L_R")
     assert_close(squares, reference["space_regulizer_loss_l2_only"], "L_R's squares")

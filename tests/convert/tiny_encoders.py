@@ -67,7 +67,7 @@ def recognition_state(
 
 
 def encoder_state(encoder_type: str, *, depth: int = 1) -> dict[str, np.ndarray]:
-    """An encoder of pictures of 16 * 2 ** depth px, ``encoder.`` before its keys."""
+    """An encoder of images of 16 * 2 ** depth px, ``encoder.`` before its keys."""
     inputs, width, w_dim = 6 if encoder_type in RESTYLE else 3, TINY[-1], tiny_checkpoints.LATENT
     shapes = body_shapes(inputs=inputs)
     if encoder_type in INTO_W:

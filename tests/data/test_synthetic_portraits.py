@@ -52,7 +52,7 @@ def test_every_true_parameter_is_beside_the_image(made):
     assert len(train) == 80
     item = train[70]
     assert item["id"] == 70
-    # From the key to the picture again by the public functions, with the group of 32 it is in.
+    # From the key to the image again by the public functions, with the group of 32 it is in.
     keys = item_keys(3, "train", np.arange(64, 96))
     draw = jax.vmap(lambda key: jax.random.normal(key, (morphable.NUM_FACTORS,)))
     factors = draw(keys)
@@ -64,7 +64,7 @@ def test_every_true_parameter_is_beside_the_image(made):
     np.testing.assert_array_equal(item["landmarks"], marks[6])
     pictures = images.to_uint8(morphable.render(scenes, 32))
     np.testing.assert_array_equal(item["image"], pictures[6])
-    assert item["image"].std() > 10  # a picture, not a blank
+    assert item["image"].std() > 10  # an image, not a blank
 
 
 def test_splits_and_seeds_are_different_items(made):

@@ -117,8 +117,8 @@ def measured():
         for name in ("landmarks", "true_landmarks", "unedited", "recognition", "true_recognition")
     }
     transfers |= {"cross_floor": np.full(3, 0.03)}
-    transfers |= {name: pictures(3) for name in ("driver", "self_driver", "cross_picture")}
-    transfers |= {name: pictures(3) for name in ("light_picture", "light_perfect")}
+    transfers |= {name: pictures(3) for name in ("driver", "self_driver", "cross_image")}
+    transfers |= {name: pictures(3) for name in ("light_image", "light_perfect")}
     lights = (("light", 0.2), ("light_true", 0.3), ("light_floor", 0.1), ("light_unedited", 0.5))
     transfers |= {name: np.full(3, value) for name, value in lights}
     found = {"portraits": portraits, "all": every, "image2stylegan": column(0.2, 0.4)}

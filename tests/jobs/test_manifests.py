@@ -19,7 +19,7 @@ from jaxface.media.images import UnreadableImageError
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Two pictures in tmp_path/photos; returns tmp_path."""
+    """Two images in tmp_path/photos; returns tmp_path."""
     (tmp_path / "photos").mkdir()
     for index, name in enumerate(("a.png", "b.png")):
         Image.new("RGB", (32, 32), (index, 0, 0)).save(tmp_path / "photos" / name)

@@ -75,7 +75,7 @@ def test_notes_say_what_was_done(photographs):
     assert notes == {
         # 2 * 2.0 * 0.4 * 34 = 54 px a side, from 11.8 to 66.2 across
         "4.png": (),
-        "5.png": ("continued by reflection beyond the picture's edge",),
+        "5.png": ("continued by reflection beyond the image's edge",),
     }
     (_, (enlarged,)), *_ = align(photographs[4:], size=128)
     assert enlarged.image.notes == ("enlarged from 54 to 128 px",)
@@ -90,7 +90,7 @@ def test_largest_face_goes_by_its_pictures_name(photographs):
 
 
 def test_processes_change_neither_order_nor_names_nor_pixels(photographs):
-    """The first picture takes longest: the others are done before it, and still come after it."""
+    """The first image takes longest: the others are done before it, and still come after it."""
     expected = align(photographs)
     found = align(photographs, find_faces=PaintedFaces(slow=1.0), workers=2, ahead=6)
     assert [item.id for item, _ in found] == [item.id for item in photographs]
@@ -106,7 +106,7 @@ def test_processes_change_neither_order_nor_names_nor_pixels(photographs):
 
 
 def test_a_device_places_what_processes_saw(photographs):
-    """Pixels and names as from one process; only this one places, and a lost picture is told."""
+    """Pixels and names as from one process; only this one places, and a lost image is told."""
     expected = align(photographs)
     detector = PaintedFacesInTwoSteps(process=os.getpid())
     shutil.copy("4.png", "6.png")
@@ -149,7 +149,7 @@ def test_not_aligned_is_the_central_square(photographs):
 def test_what_a_detector_gets_wrong_is_no_face(photographs):
     far = np.full((1, 68, 2), 9000.0)
     far[:, 42:48, 0] += 30
-    for points, reason in ((np.ones((1, 68, 2)), "span no face"), (far, "outside the picture")):
+    for points, reason in ((np.ones((1, 68, 2)), "span no face"), (far, "outside the image")):
         ((_, error),) = align(photographs[4:5], find_faces=lambda _, found=points: found)
         assert error.status == "no_face"
         assert reason in str(error)
@@ -161,7 +161,7 @@ def test_target_can_be_cut_out_again_from_its_row(photographs):
     again = shown_target(item, row, 32)
     assert np.abs(again - portrait.image.pixels).max() <= 1 / 255 + 1e-6  # the worker's 8 bits
     Image.fromarray(painted(70, 70)).save(item.path)
-    assert shown_target(item, row, 32) is None  # another picture by now
+    assert shown_target(item, row, 32) is None  # another image by now
     Path(item.path).unlink()
     assert shown_target(item, row, 32) is None
 

@@ -151,5 +151,5 @@ def test_contact_sheet_holds_every_cell(tmp_path):
     write_contact_sheet(tmp_path / "sheet.png", cells, title="six inputs", columns=4)
     with Image.open(tmp_path / "sheet.png") as sheet:
         colours = {colour: count for count, colour in sheet.convert("RGB").getcolors(10**6)}
-    # three ok cells of 192 x 192 px pictures, each colour present as often
+    # three ok cells of 192 x 192 px images, each colour present as often
     assert colours[255, 0, 0] == colours[0, 0, 255] == 3 * 192 * 192

@@ -34,7 +34,7 @@ def turned_transform(size: int, side: float, source=(300, 200), degrees=17.0) ->
 
 
 def coordinates(width: int, height: int) -> np.ndarray:
-    """A picture whose red is x and whose green is y, in thousandths of pixels."""
+    """An image whose red is x and whose green is y, in thousandths of pixels."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     return np.stack([x, y, np.zeros_like(x)], axis=-1) / 1000
 
@@ -75,9 +75,9 @@ def test_astronauts_crop_is_level_centred_and_ffhqs():
 def test_points_map_both_ways():
     transform = turned_transform(96, 130.0)
     points = np.random.default_rng(1).uniform(-50, 400, (5, 7, 2))
-    np.testing.assert_allclose(transform.to_picture(transform.to_crop(points)), points, atol=1e-9)
+    np.testing.assert_allclose(transform.to_image(transform.to_crop(points)), points, atol=1e-9)
     edges = [[-0.5, -0.5], [-0.5, 95.5], [95.5, 95.5], [95.5, -0.5]]
-    np.testing.assert_allclose(transform.to_picture(edges), transform.corners, atol=1e-9)
+    np.testing.assert_allclose(transform.to_image(edges), transform.corners, atol=1e-9)
     np.testing.assert_allclose(transform.to_crop(transform.center), [47.5, 47.5], atol=1e-9)
 
 
@@ -121,7 +121,7 @@ def test_landmarks_of_no_face_are_refused(landmarks, message):
         ffhq_transform(landmarks, size=64, source=(100, 100))
 
 
-# Side of the crop in the picture: enlarged 3 times; about equal; reduced; shrunk first by 2 and 5.
+# Side of the crop in the image: enlarged 3 times; about equal; reduced; shrunk first by 2 and 5.
 @pytest.mark.parametrize(
     ("size", "side"), [(96, 32.0), (64, 63.0), (40, 70.5), (16, 79.0), (8, 84)]
 )
@@ -131,7 +131,7 @@ def test_every_pixel_comes_from_where_the_transform_says(size, side, degrees):
     assert padded_margins(transform) is None
     found = crop_face(coordinates(300, 200), transform)[..., :2] * 1000
     y, x = np.mgrid[:size, :size]
-    expected = transform.to_picture(np.stack([x, y], axis=-1))
+    expected = transform.to_image(np.stack([x, y], axis=-1))
     # Interpolation and symmetric filters keep straight lines, but at a filter's cut-off end: the
     # outermost pixels may be off by a part of a crop's pixel, the others by a hundredth.
     error = np.abs(found - expected).max(-1) / (side / size)
@@ -140,7 +140,7 @@ def test_every_pixel_comes_from_where_the_transform_says(size, side, degrees):
 
 
 def test_crop_keeps_the_mean_of_fine_detail():
-    """A chequered picture shrinks to grey, not to a moire of it: sampling is anti-aliased."""
+    """A chequered image shrinks to grey, not to a moire of it: sampling is anti-aliased."""
     y, x = np.mgrid[:200, :300]
     board = np.where((x + y) % 2, 1, -1).astype(np.float32)[..., None].repeat(3, -1)
     for size, side in ((16, 79.0), (30, 100.0)):
@@ -152,14 +152,14 @@ def test_padding_leaves_the_inside_alone_and_continues_the_outside():
     landmarks = astronaut_landmarks()
     whole = ffhq_transform(landmarks, size=174, source=(512, 512))
     assert padded_margins(whole) is None
-    # The same face in a picture that ends 20 px inside the crop's left edge and 10 px above it.
+    # The same face in an image that ends 20 px inside the crop's left edge and 10 px above it.
     left, top = np.ceil(whole.corners.min(0)).astype(int) + np.array([20, -10])
     cut = np.ascontiguousarray(picture[top:, left:])
     transform = ffhq_transform(landmarks - (left, top), size=174, source=cut.shape[1::-1])
     margins = padded_margins(transform)
     assert margins.min() >= 0.3 * transform.side - 1
     found, expected = crop_face(cut, transform), crop_face(picture, whole)
-    points = transform.to_picture(np.stack(np.mgrid[:174, :174][::-1], axis=-1))
+    points = transform.to_image(np.stack(np.mgrid[:174, :174][::-1], axis=-1))
     # Four pixels further in than the blur, where Lanczos's filter ends; at the other edges the blur
     # ends where the crop does.
     first, last = margins[:2] / 3 + 4, transform.corners.max(0) - 4
@@ -177,14 +177,14 @@ def test_padding_is_blurred():
 
 
 def test_padding_reflects_and_fades_to_the_median():
-    """Beyond the edge by d of a margin of m pixels: the picture d pixels inside, (m - d) / m of it,
+    """Beyond the edge by d of a margin of m pixels: the image d pixels inside, (m - d) / m of it,
     and d / m of the median."""
     ramp = np.broadcast_to(np.linspace(-1, 1, 120, dtype=np.float32)[:, None], (100, 120, 3))
     transform = CropTransform((20.0, 50.0), (40.0, 0.0), 80, (120, 100))
     margin = padded_margins(transform)[0]
     found = crop_face(ramp, transform)
-    x = transform.to_picture(np.stack([np.arange(80), np.full(80, 40)], axis=-1))[:, 0]
-    outside = -x - 0.5  # from the picture's edge
+    x = transform.to_image(np.stack([np.arange(80), np.full(80, 40)], axis=-1))[:, 0]
+    outside = -x - 0.5  # from the image's edge
     columns = np.flatnonzero(outside > 6)  # where the blur, of 1.6 px, no longer sees the fold
     assert len(columns) > 10
     # What is padded is the crop with its border: 68 columns, and the margins' reflections of them.
@@ -212,8 +212,8 @@ def test_blur_is_gaussian_at_every_width():
     for sigma in (0.7, 3.0, 14.0, 20.0, 40.0):
         expected = ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="reflect")
         found, median = _blurred(image, sigma)
-        # float32 where it is done in full; from 16 px on a smaller picture, which costs up
-        # to 2.6 % of what the picture varies, in a place that is blurred anyway.
+        # float32 where it is done in full; from 16 px on a smaller image, which costs up
+        # to 2.6 % of what the image varies, in a place that is blurred anyway.
         atol = 1e-6 if sigma < 16 else 0.03 * image.std()
         np.testing.assert_allclose(found, expected, atol=atol)
         np.testing.assert_allclose(median, np.median(expected, axis=(0, 1)), atol=0.02)
@@ -224,12 +224,12 @@ def test_crop_refuses_other_pictures():
     with pytest.raises(ValueError, match=r"expected \[200, 300, 3\].*got \[300, 200, 3\]"):
         crop_face(np.zeros((300, 200, 3), np.float32), transform)
     outside = dataclasses.replace(transform, center=(900.0, 98.5))
-    with pytest.raises(ValueError, match="outside the picture"):
+    with pytest.raises(ValueError, match="outside the image"):
         crop_face(np.zeros((200, 300, 3), np.float32), outside)
 
 
 def round_trip(size: int, picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Mean grey levels (of 255) by which an unchanged crop's pasting changes the picture, within
+    """Mean grey levels (of 255) by which an unchanged crop's pasting changes the image, within
     the whole mask and where the mask is 1."""
     height, width = picture.shape[:2]
     transform = ffhq_transform(landmarks, size=size, source=(width, height))
@@ -243,10 +243,10 @@ def round_trip(size: int, picture: np.ndarray, landmarks: np.ndarray) -> np.ndar
 def test_unchanged_crop_pastes_back_within_a_grey_level():
     """At three times the resolution of its place (174 px a side) the crop holds all its detail."""
     assert (round_trip(512, astronaut(), astronaut_landmarks()) <= 1).all()
-    # In a picture that the crop reaches beyond, on every side, as well.
+    # In an image that the crop reaches beyond, on every side, as well.
     cut, landmarks = astronaut()[40:190, 155:298], astronaut_landmarks() - (155, 40)
     assert (round_trip(512, np.ascontiguousarray(cut), landmarks) <= 1).all()
-    # A picture with less fine detail needs no more pixels than it has.
+    # An image with less fine detail needs no more pixels than it has.
     large = resize(astronaut(), 1024)
     assert (round_trip(348, large, astronaut_landmarks() * 2 + 0.5) <= 1).all()
 
@@ -278,7 +278,7 @@ def test_edit_lands_where_its_pixels_came_from(edit_size):
     light = pasted[..., 0].astype(np.float64) + 1
     light[light < 0.05] = 0
     found = [(light * grid).sum() / light.sum() for grid in np.mgrid[:200, :300][::-1]]
-    np.testing.assert_allclose(found, transform.to_picture(place * 96 - 0.5), atol=0.1)
+    np.testing.assert_allclose(found, transform.to_image(place * 96 - 0.5), atol=0.1)
 
 
 def test_mask_rises_from_the_crops_edge_and_spares_the_pictures():
@@ -295,7 +295,7 @@ def test_mask_rises_from_the_crops_edge_and_spares_the_pictures():
     np.testing.assert_allclose(mask[abs(depth - 0.1) < 1e-3], 0.5, atol=0.02)
     hard = paste_mask(transform, feather=0)
     assert set(np.unique(hard)) == {0, 1}
-    # A crop that leaves the picture on the left: its blur reaches 9 px (a third of 0.3 sides) in.
+    # A crop that leaves the image on the left: its blur reaches 9 px (a third of 0.3 sides) in.
     over = CropTransform((30.0, 100.0), (45.0, 0.0), 96, (300, 200))
     mask = paste_mask(over, feather=0.1)
     assert (mask[:, :9] == 0).all()
@@ -309,7 +309,7 @@ def test_pasting_refuses_what_does_not_fit():
     picture, edited = np.zeros((200, 300, 3), np.float32), np.zeros((96, 96, 3), np.float32)
     with pytest.raises(ValueError, match=r"expected \[S, S, 3\], got \[96, 90, 3\]"):
         paste_back(picture, edited[:, :90], transform)
-    with pytest.raises(ValueError, match="the picture that the transform was made for"):
+    with pytest.raises(ValueError, match="the image that the transform was made for"):
         paste_back(picture[1:], edited, transform)
     before = picture.copy()
     assert paste_back(picture, edited + 1, transform).max() == 1

@@ -102,7 +102,7 @@ def test_dlib_finds_faces_of_many_sizes():
         # A tenth of the distance between the eyes, 44 px in the original.
         assert np.abs(landmarks[36:48].mean(0) - expected[36:48].mean(0)).max() < 4.4 * scale
     with pytest.raises(NoFaceError):
-        find_landmarks(picture, DlibFaces(longer_side=160))  # 80 px would be half the picture
+        find_landmarks(picture, DlibFaces(longer_side=160))  # 80 px would be half the image
 
 
 @needs_dlib

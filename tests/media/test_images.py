@@ -16,7 +16,7 @@ HALF_STEP = 1 / 255  # half of an 8-bit step in [-1, 1]: the rounding of a store
 
 
 def gradient(height: int, width: int) -> np.ndarray:
-    """A smooth uint8 picture whose corners all differ."""
+    """A smooth uint8 image whose corners all differ."""
     y, x = np.mgrid[0:height, 0:width]
     red, green = 255 * x / (width - 1), 255 * y / (height - 1)
     return np.stack([red, green, 255 - red], axis=-1).astype(np.uint8)

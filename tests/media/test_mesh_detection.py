@@ -22,7 +22,7 @@ from jaxface.media.mesh_detection import (
     Seen,
     detector_squares,
     faces_of,
-    in_picture,
+    in_image,
     merged,
     region_of,
 )
@@ -137,7 +137,7 @@ def test_a_face_that_a_square_cuts_is_not_taken_from_it():
     scores = np.full((10, 1), -9.0)
     boxes = np.tile(np.array([0.2, 0.2, 0.5, 0.5]), (10, 1, 1))
     points = np.zeros((10, 1, 6, 2))
-    scores[1] = 9.0  # the square at the top left, whose left edge is the picture's
+    scores[1] = 9.0  # the square at the top left, whose left edge is the image's
     boxes[1] = [-0.1, 0.2, 0.5, 0.8]
     assert len(faces_of(_detections(scores, boxes, points), seen, 0.5)) == 1
     boxes[1] = [0.5, 0.2, 1.1, 0.8]
@@ -152,7 +152,7 @@ def test_a_region_is_level_with_the_eyes():
     assert region.side == pytest.approx(60)
     assert region.center == (99.5, 49.5)
     np.testing.assert_allclose(region.right, [18, 24])
-    middle = in_picture(np.full((478, 3), 128.0), region)
+    middle = in_image(np.full((478, 3), 128.0), region)
     np.testing.assert_allclose(middle[0], [99.5, 49.5, 128 * 60 / 256])
 
 

@@ -29,7 +29,7 @@ class Config(types.SimpleNamespace):
 class LinearGenerator:
     """z [N, 3] to w_plus [N, 2, 4] to images [N, 8, 8, 3], linearly; noise adds its own image.
 
-    At 4 px the image is brighter than its means, as a sum of fewer RGB outputs is another picture.
+    At 4 px the image is brighter than its means, as a sum of fewer RGB outputs is another image.
     """
 
     to_w: jax.Array

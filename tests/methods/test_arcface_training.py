@@ -136,7 +136,7 @@ def test_degraded_pictures():
     noisy = worse(images, jax.random.key(1), noise=0.5, blur=0.0) - images
     assert np.std(noisy) == pytest.approx(0.5, rel=0.1)  # of 768 numbers
     blurred = worse(images, jax.random.key(1), noise=0.0, blur=1.0)
-    # Every picture is a mixture of itself and its mean with its neighbours.
+    # Every image is a mixture of itself and its mean with its neighbours.
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     weights = np.outer([1, 2, 1], [1, 2, 1]) / 16
     mean = sum(weights[i, j] * padded[:, i : i + 8, j : j + 8] for i in range(3) for j in range(3))

@@ -1,4 +1,4 @@
-"""The landmark network's training: it learns from pictures where the points are."""
+"""The landmark network's training: it learns from images where the points are."""
 
 import dataclasses
 

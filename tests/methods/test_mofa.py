@@ -79,7 +79,7 @@ def test_every_weight_counts(items, truth, name):
 
 
 def test_what_lies_before_the_face_counts_no_more_than_the_threshold(items, truth):
-    """A white bar over the eyes, of a third of the picture."""
+    """A white bar over the eyes, of a third of the image."""
     covered = {**items, "image": items["image"].copy()}
     covered["image"][:, SIZE // 4 : SIZE // 2] = 255
     before, after = (energy(SETTINGS, truth, each)[1]["photometric"] for each in (items, covered))

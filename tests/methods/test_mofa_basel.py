@@ -37,7 +37,7 @@ def settings_of(name):
 
 @pytest.fixture(scope="module", name="batch")
 def portraits():
-    """Four pictures of noise, with the landmarks of four faces of the model."""
+    """Four images of noise, with the landmarks of four faces of the model."""
     models = mofa.models(BASEL)
     mean, scale = models.mean, models.deviation
     flat = mean + 0.3 * scale * jax.random.normal(jax.random.key(1), (4, 257))

@@ -1,4 +1,4 @@
-"""The feature network learns to read factors from pictures."""
+"""The feature network learns to read factors from images."""
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ def test_learns_to_read_what_shows_and_only_that():
     variance = batch["factors"][:, :4].var(axis=0)
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     assert error[0] < 0.4 * variance[0]  # the tone is plain to see
-    assert error[3] > 0.7 * variance[3]  # the fourth factor is not in the picture
+    assert error[3] > 0.7 * variance[3]  # the fourth factor is not in the image
     assert metrics["explained"] > 0.6
 
 

@@ -233,7 +233,7 @@ def test_without_a_stage_the_other_does_the_work(linear):
 
 
 def test_the_steps_in_w_may_be_coarser(suite, portraits, batch):
-    """They see the picture at that resolution; those in W+, and the result, the full one."""
+    """They see the image at that resolution; those in W+, and the result, the full one."""
     images, keys = portraits
     settings = dataclasses.replace(SHORT, w_resolution=4, layers=SHALLOW)
     found = pie.invert(suite, images, keys=keys, settings=settings, chunk=6)

@@ -1,4 +1,4 @@
-"""Edits with toy networks whose arithmetic is known: a picture holds the face's parameters."""
+"""Edits with toy networks whose arithmetic is known: an image holds the face's parameters."""
 
 import types
 
@@ -23,7 +23,7 @@ GAIN = 0.75
 
 
 class Generator(nnx.Module):
-    """The latent's numbers are the picture's first pixel values."""
+    """The latent's numbers are the image's first pixel values."""
 
     def __init__(self):
         self.num_ws, self.resolution = 2, SIDE

@@ -37,7 +37,7 @@ def tiny_suite_with_lpips(tmp_path_factory, random_network):
 
 @pytest.fixture(scope="module", name="portraits")
 def portraits_and_pivots(suite):
-    """Two pictures near what the generator draws, their pivots and their keys."""
+    """Two images near what the generator draws, their pivots and their keys."""
     rng = np.random.default_rng(0)
     w_plus = rng.normal(size=(2, suite.generator.num_ws, 8)).astype(np.float32)
     drawn = np.asarray(jax.jit(lambda g, w: g.synthesis(w))(suite.generator, w_plus))
@@ -161,7 +161,7 @@ def test_every_weight_changes_its_terms(name, energy, tuned):
         # Convolutions in another order of float32 sums.
         ({"rows": "map"}, 1e-4),
         ({"rows": "unrolled"}, 1e-4),
-        # Eight bits a number, averaged over a picture.
+        # Eight bits a number, averaged over an image.
         ({"dtype": "bfloat16"}, 0.02),
     ],
 )

@@ -53,7 +53,7 @@ def keys_of(split):
 
 @pytest.fixture(scope="module")
 def models(random_network):
-    """A generator of noise, and a reader that sees a likely face in every picture of it."""
+    """A generator of noise, and a reader that sees a likely face in every image of it."""
     sizes = {"z_dim": NUM_FACTORS + 3, "w_dim": 16, "mapping_layers": 1}
     widths = {"channel_base": 128, "channel_max": 8, "mapping_lr_multiplier": 1.0}
     generator = random_network("Generator", GeneratorConfig(16, **sizes, **widths))
@@ -163,7 +163,7 @@ def test_every_weight_counts(run):
 def test_learns_the_edit(state, w_plus, run):
     """Only RigNet's own weights change, its units do not."""
     trained, rows = run
-    floor = rows[0]["consistency"]  # what F's reading of a picture of noise leaves
+    floor = rows[0]["consistency"]  # what F's reading of an image of noise leaves
     assert rows[-1]["edit"] - floor < 0.5 * (rows[0]["edit"] - floor)
     assert int(trained.items_seen) == 4 * SETTINGS.steps
     before, after = state.network, trained.network
@@ -207,7 +207,7 @@ def test_scores_of_the_identity(models, state):
 
 
 def test_scores_against_the_truth(models, run, w_plus, seen):
-    """The truth is what F reads, but for the first angle; the true picture is a bit too bright."""
+    """The truth is what F reads, but for the first angle; the true image is a bit too bright."""
     images, read = seen
     images = jnp.clip(images, -1.0, 1.0)
     true = dataclasses.replace(read, rotation=read.rotation + jnp.array([0.3, 0.0, 0.0]))

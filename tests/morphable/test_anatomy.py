@@ -62,7 +62,7 @@ def test_the_file_is_small_and_says_where_it_comes_from():
 
 def test_sizes(head):
     total = len(head.vertices)
-    # No more vertices than the procedural picture's 8318 leave for the head.
+    # No more vertices than the procedural image's 8318 leave for the head.
     assert total < 6000
     assert head.identity.shape == (80, total, 3)
     assert head.expression.shape == (64, total, 3)
@@ -198,7 +198,7 @@ def test_landmarks_are_in_place(head):
     assert z[30] == z.max()
     for brow, eye in ((slice(17, 22), slice(36, 42)), (slice(22, 27), slice(42, 48))):
         assert y[brow].min() > y[eye].max() > y[33] > y[51] > y[62] > y[66] > y[57] > y[8]
-    # FFHQ's framing: irises 23% of the picture's width apart.
+    # FFHQ's framing: irises 23% of the image's width apart.
     eyes = [head.vertices[head.parts[f"eye-{side}"].start] for side in ("left", "right")]
     assert 0.58 < eyes[0][0] - eyes[1][0] < 0.70
     lips = head.masks["lips"][head.landmarks[48:60]]

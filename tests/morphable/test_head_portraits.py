@@ -1,4 +1,4 @@
-"""Version 3's scenes and pictures, and its flow; the older world beside it."""
+"""Version 3's scenes and images, and its flow; the older world beside it."""
 
 import itertools
 from dataclasses import replace

@@ -162,7 +162,7 @@ def test_camera_against_numpy():
     depth = CAMERA_DISTANCE - world[..., 2]
     x = 50 + 100 * FOCAL_LENGTH * world[..., 0] / depth
     y = 50 - 100 * FOCAL_LENGTH * (world[..., 1] - CENTRE_HEIGHT) / depth
-    # 1e-4 of a pixel in a picture of 100: float32.
+    # 1e-4 of a pixel in an image of 100: float32.
     np.testing.assert_allclose(got, np.stack([x, y, depth], -1), rtol=1e-6, atol=1e-4)
 
 

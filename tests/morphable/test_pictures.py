@@ -56,7 +56,7 @@ def test_pictures_are_images(pictures):
 
 
 def test_pictures_have_not_changed():
-    """Embedded networks are trained on these pictures: the map from factors is frozen."""
+    """Embedded networks are trained on these images: the map from factors is frozen."""
     with np.load(FROZEN) as frozen:
         got = np.asarray(render(scene_from_gaussian(frozen["factors"]), 32))
         expected = frozen["images"].astype(np.float32) / 127.5 - 1.0
@@ -183,10 +183,10 @@ def test_bilinear_samples_against_scipy():
 
 
 def test_vertices_agree_with_pixels(scenes):
-    """The two paths are the same picture: at visible vertices their colours agree.
+    """The two paths are the same image: at visible vertices their colours agree.
 
     At 512 px, because the eyes and the line between the lips have many vertices to a pixel of
-    smaller pictures; the share that disagrees halves with every doubling of the resolution.
+    smaller images; the share that disagrees halves with every doubling of the resolution.
     """
     bald = replace(scenes.nuisance, hair_recession=jnp.full((4, 1), 9.0))
     scene = replace(scenes, nuisance=bald)
@@ -253,7 +253,7 @@ def test_photometric_refuses_other_shapes(scenes):
 
 
 def test_factors_reach_the_picture():
-    """Extremes of the main factors give clearly different pictures."""
+    """Extremes of the main factors give clearly different images."""
     u = np.zeros((4, NUM_FACTORS), np.float32)
     for row, (name, offset) in enumerate((("rotation", 1), ("skin", 0), ("hair_style", 0)), 1):
         u[row, FACTORS[name].start + offset] = 2.0

@@ -14,7 +14,7 @@ QUANTUM = (FAR - NEAR) / 32767
 
 
 def random_mesh(seed, count=40):
-    """Triangles from specks to the size of the picture, some reaching out of it."""
+    """Triangles from specks to the size of the image, some reaching out of it."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform(-2, RESOLUTION + 2, (count, 1, 2))
     size = rng.choice([0.7, 2.0, 6.0, 20.0], (count, 1, 1))
@@ -89,7 +89,7 @@ def test_blocks_needed_bounds_the_work_list():
 
 
 def test_a_closed_mesh_has_no_gaps():
-    """A dense sheet that covers the picture leaves no pixel out, at several densities."""
+    """A dense sheet that covers the image leaves no pixel out, at several densities."""
     for cells in (5, 24, 60):
         line = np.linspace(-1, RESOLUTION + 1, cells + 1)
         y, x = np.meshgrid(line, line, indexing="ij")

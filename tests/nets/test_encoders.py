@@ -1,4 +1,4 @@
-"""The encoders against float64 loops, their reading of pictures, and what they refuse."""
+"""The encoders against float64 loops, their reading of images, and what they refuse."""
 
 import dataclasses
 

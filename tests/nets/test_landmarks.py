@@ -59,7 +59,7 @@ def test_points_are_in_pixels_of_the_given_images(network):
     images = jnp.asarray(pictures(1, 16, 16, 3))
     smooth = jax.image.resize(images[:, ::8, ::8], (1, 16, 16, 3), "linear")
     large = jax.image.resize(smooth, (1, 32, 32, 3), "linear")
-    # A smooth picture at twice the size is nearly the same one when it is resized.
+    # A smooth image at twice the size is nearly the same one when it is resized.
     np.testing.assert_allclose(find(network, large), 2 * find(network, smooth), atol=0.4)
     with pytest.raises(ValueError, match=r"\[N, H, W, 3\]"):
         network(images[0])

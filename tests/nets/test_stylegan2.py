@@ -124,7 +124,7 @@ def test_an_image_does_not_depend_on_its_batch(generator, synthesis):
 
 
 def test_the_image_is_the_sum_of_its_resolutions(generator):
-    """The skip generator's partial image at a low resolution is a usable picture of its own."""
+    """The skip generator's partial image at a low resolution is a usable image of its own."""
     w_plus = generator.mapping(jnp.ones((1, 8)))
     stages = generator.synthesis.features(w_plus)
     for (features, image), block in zip(stages, generator.synthesis.blocks, strict=True):

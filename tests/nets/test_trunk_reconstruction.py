@@ -138,7 +138,7 @@ def test_a_suite_holds_the_face_model_that_parameters_belong_to(tmp_path):
 
 
 def test_images_of_another_size_are_resized():
-    """A plain picture is the same in every size."""
+    """A plain image is the same in every size."""
     network, plain = NETWORKS["ResNetReconstruction"], jnp.full((2, 48, 48, 3), 0.3)
     small = run(network, plain[:, :32, :32])
     # Weights of the antialiasing filter add up to one within float32.

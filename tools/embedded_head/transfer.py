@@ -3,7 +3,7 @@
 For a lamp in direction w with radiance L(w) = sum_b l_b H_b(w), a vertex that sees the part V of
 the sky gets sum_b l_b T_b with T_b the integral of H_b(w) V(w) max(n.w, 0) (precomputed radiance
 transfer, Sloan et al. 2002). Divided by the clamped cosine's transfer a_b, T_b is H_b(n) where
-nothing is hidden; what is stored is the difference, which a picture adds to its Lambertian light.
+nothing is hidden; what is stored is the difference, which an image adds to its Lambertian light.
 """
 
 import jax.numpy as jnp

@@ -162,7 +162,7 @@ def encoder_plan(
     """
     class_name = CLASSES[family][_encoder_type(options)]
     _check_arrays(class_name, _encoder_type(options), arrays)
-    _check_pictures(class_name, arrays, options)
+    _check_images(class_name, arrays, options)
     config = _config(class_name, arrays, generator_resolution)
     _check_sizes(config, options, generator_resolution)
     start, notes = _start(family, class_name, config, options, latent_avg)
@@ -247,7 +247,7 @@ def _check_arrays(class_name: str, encoder_type: str, arrays: Mapping[str, np.nd
             )
 
 
-def _check_pictures(
+def _check_images(
     class_name: str, arrays: Mapping[str, np.ndarray], options: Mapping[str, Any]
 ) -> None:
     """Only RGB portraits; ReStyle reads two."""

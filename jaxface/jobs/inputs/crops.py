@@ -115,7 +115,7 @@ def _crop_notes(transform: CropTransform) -> list[str]:
         notes.append(f"enlarged from {transform.side:.0f} to {transform.size} px")
     corners = transform.corners
     if (corners < -0.5).any() or (corners > np.array(transform.source) - 0.5).any():
-        notes.append("continued by reflection beyond the picture's edge")
+        notes.append("continued by reflection beyond the image's edge")
     elif padded_margins(transform) is not None:
-        notes.append("blurred at the picture's edge")
+        notes.append("blurred at the image's edge")
     return notes

@@ -68,7 +68,7 @@ class Detections(NamedTuple):
     Attributes:
         scores: [N, A], logits.
         boxes: [N, A, 4]: left, top, right, bottom in units of the image's side.
-        points: [N, A, 6, 2]: the picture's left and right eye, nose, mouth, ears; (x, y).
+        points: [N, A, 6, 2]: the image's left and right eye, nose, mouth, ears; (x, y).
     """
 
     scores: jax.Array

@@ -1,10 +1,10 @@
 """The device of a run, and how fast it could be at most.
 
 Peaks of accelerators are their makers' dense figures (no sparsity), of one device as JAX counts
-them: a GPU, a TPU chip. Google's are those of the pages named; NVIDIA's are quoted from memory of
-the datasheets named, and those of H100, A100 and V100 agree with second-hand tables. A CPU's are
-measured by the run itself, because clock, cores and memory differ from machine to machine under one
-name.
+them: a GPU, a TPU chip. Google's are those of the pages named. NVIDIA's of A100, H100 SXM and H200
+SXM were compared with tables that cite the datasheets named; those of V100, H100 PCIe and H200 NVL
+were not, so check them before quoting a share of their peak. A CPU's are measured by the run
+itself, because clock, cores and memory differ from machine to machine under one name.
 """
 
 import dataclasses

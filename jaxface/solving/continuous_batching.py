@@ -172,7 +172,7 @@ class ContinuousBatcher:
           Whatever the device raises; `in_flight` has the problems that were in flight.
         """
         self._clear()
-        networks = self.solver.replicate(networks)
+        networks = self.solver.placement.replicate(networks)
         source = iter(problems)
         while not stop():
             pool = self._next_pool(source)
@@ -247,7 +247,7 @@ class ContinuousBatcher:
           networks: as for `run`.
           inputs: a row of `Problem.inputs`, arrays or `jax.ShapeDtypeStruct`.
         """
-        networks = self.solver.replicate(networks)
+        networks = self.solver.placement.replicate(networks)
         programs, steps, _ = self._compiled(networks, inputs)
         # Each pool keeps its state and targets; the networks are there once.
         resident = sum(_analysis(step).argument_size_in_bytes for step in steps)
@@ -269,8 +269,8 @@ class ContinuousBatcher:
         Returns:
           How many programs there are.
         """
-        networks = self.solver.replicate(networks)
-        place = self.solver.place
+        networks = self.solver.placement.replicate(networks)
+        place = self.solver.placement.place
         _, _, states = self._compiled(networks, inputs)
         # Of Threefry's keys; only real keys can be folded.
         words: Any = np.zeros((self.size, 2), np.uint32)
@@ -357,7 +357,7 @@ class ContinuousBatcher:
 
     def _fill(self, pool: _Pool, networks: Any) -> None:
         """Puts waiting rows into the free slots."""
-        place = self.solver.place
+        place = self.solver.placement.place
         entering: list[tuple[int, _Row]] = []
         for slot, row in enumerate(pool.rows):
             if row is None and pool.waiting:
@@ -449,7 +449,7 @@ class ContinuousBatcher:
         results: Any = None
         if good and last:
             words = self._stacked(ended, lambda row: row.problem.key)
-            keys = self.solver.place(jax.random.wrap_key_data(words))
+            keys = self.solver.placement.place(jax.random.wrap_key_data(words))
             results = jax.device_get(
                 self._finish(networks, pool.constants[0], pool.state.variables, keys)
             )

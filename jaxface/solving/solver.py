@@ -223,8 +223,8 @@ class Solver:
         begin, compiled_before = time.perf_counter(), self.compile_seconds
         rows = self._check_rows(variables, targets, keys, mask)
         mask = np.ones(rows, bool) if mask is None else np.asarray(mask, bool)
-        networks = self.replicate(networks)
-        variables, targets, keys = self.place((variables, targets, keys))
+        networks = self.placement.replicate(networks)
+        variables, targets, keys = self.placement.place((variables, targets, keys))
         status = np.where(mask, Status.RUNNING, Status.PADDING).astype(np.int32)
         steps, scale = np.zeros(rows, np.int32), np.ones(rows, np.float32)
         total = sum(stage.steps for stage in self.stages)
@@ -233,7 +233,7 @@ class Solver:
         for number, stage in enumerate(self.stages):
             # A converged row met the last stage's threshold, not this one's.
             status = np.where(status == Status.CONVERGED, Status.RUNNING, status)
-            state = self.place(
+            state = self.placement.place(
                 self.init_programs[stage.name](networks, variables, status, steps, scale)
             )
             constants = (networks, targets, self.stage_keys(keys, number))
@@ -277,15 +277,7 @@ class Solver:
 
     def stage_keys(self, keys: jax.Array, number: int) -> jax.Array:
         """The rows' keys in the stage of that number, placed: [N]."""
-        return self.place(_fold_in(keys, number))
-
-    def place(self, tree: Any) -> Any:
-        """See `Placement.place`."""
-        return self.placement.place(tree)
-
-    def replicate(self, tree: Any) -> Any:
-        """See `Placement.replicate`."""
-        return self.placement.replicate(tree)
+        return self.placement.place(_fold_in(keys, number))
 
     def _programs(self) -> list[Program | Iteration]:
         return [*self.init_programs.values(), *self.iterations.values()]

@@ -1,10 +1,18 @@
 """What every test shares: eight virtual CPU devices, as a small TPU slice has, and a tiny suite."""
 
+import os
+
 import checked_signatures
 import jax
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as cache
+
+# Most of the time goes to compilation. LLVM's optimisation is left out, in the programs that tests
+# start too; XLA's own passes are not.
+_LEVEL = "--xla_backend_optimization_level"
+if _LEVEL not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_LEVEL}=0".strip()
 
 checked_signatures.install()
 jax.config.update("jax_num_cpu_devices", 8)

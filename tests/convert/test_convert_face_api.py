@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import pytest
 import torch_reference as ref
-from test_golden import QUICK
 
 from jaxface.convert import Refusal, convert
 from jaxface.nets.landmarks.face_landmarks import FaceLandmarkConfig
@@ -164,7 +163,7 @@ def close(found, expected):
     assert np.abs(found - expected).max() < 2e-6 * np.abs(expected).max()
 
 
-call = jax.jit(lambda network, images: network(images), compiler_options=QUICK)
+call = jax.jit(lambda network, images: network(images))
 
 
 def pixels(size, count=2):

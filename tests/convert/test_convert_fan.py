@@ -8,7 +8,6 @@ import pytest
 import torch_reference as ref
 from pickle_writer import torch_legacy, torch_zip
 from refused import check_other_family, check_refused
-from test_golden import QUICK
 
 from jaxface.convert import convert
 from jaxface.nets.landmarks.fan import FANConfig
@@ -121,7 +120,7 @@ def test_every_stack_against_an_independent_forward(stacks, depth, tmp_path):
     network = build_network("FAN", FANConfig(stacks, depth, (4, 8, 12), 5, 64), ours)
     images = np.random.default_rng(0).uniform(-1, 1, (2, 50, 50, 3)).astype(np.float32)
     expected = forward(arrays, ref.resize(images / 2 + 0.5, 64, 64), stacks, depth)
-    found = jax.jit(lambda n, x: n.heatmaps(x), compiler_options=QUICK)(network, images)
+    found = jax.jit(lambda n, x: n.heatmaps(x))(network, images)
     assert len(found) == stacks
     for one, wanted in zip(found, expected, strict=True):
         assert one.shape == wanted.shape == (2, 16, 16, 5)

@@ -45,16 +45,13 @@ LAST_IMAGE_TOLERANCE = 2e-4
 ENCODER_TYPES = [(family, each) for family, types in FAMILIES.items() for each in types]
 
 # Unoptimised code compiles in half the time, and these networks run in no time at all.
-QUICK = {"xla_backend_optimization_level": 0}
 
 offsets = jax.jit(
-    lambda encoder, *inputs, **options: encoder.offsets(*inputs, **options),
-    static_argnames="stage",
-    compiler_options=QUICK,
+    lambda encoder, *inputs, **options: encoder.offsets(*inputs, **options), static_argnames="stage"
 )
-encode = jax.jit(lambda encoder, *inputs: encoder(*inputs), compiler_options=QUICK)
-synthesise = jax.jit(lambda generator, w_plus: generator.synthesis(w_plus), compiler_options=QUICK)
-invert = jax.jit(restyle.invert, compiler_options=QUICK)
+encode = jax.jit(lambda encoder, *inputs: encoder(*inputs))
+synthesise = jax.jit(lambda generator, w_plus: generator.synthesis(w_plus))
+invert = jax.jit(restyle.invert)
 
 
 def channels_last(x):

@@ -26,7 +26,6 @@ SOURCES = {
 }
 
 # Unoptimised code compiles in half the time, and these networks run in no time at all.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 def _loss(generator: Any, w_plus: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -34,13 +33,9 @@ def _loss(generator: Any, w_plus: jax.Array, cotangent: jax.Array) -> tuple[jax.
     return (images * cotangent).sum(), images
 
 
-outputs_and_gradient = jax.jit(
-    jax.value_and_grad(_loss, argnums=1, has_aux=True), compiler_options=QUICK
-)
-synthesise_without_noise = jax.jit(
-    lambda generator, w_plus: generator.synthesis(w_plus, "none"), compiler_options=QUICK
-)
-discriminate = jax.jit(lambda network, images: network(images), compiler_options=QUICK)
+outputs_and_gradient = jax.jit(jax.value_and_grad(_loss, argnums=1, has_aux=True))
+synthesise_without_noise = jax.jit(lambda generator, w_plus: generator.synthesis(w_plus, "none"))
+discriminate = jax.jit(lambda network, images: network(images))
 
 
 def outputs(family: str, folder: Path) -> dict[str, np.ndarray]:

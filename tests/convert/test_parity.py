@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fixture_formula import formula_state, manifest
 from pickle_writer import torch_zip
-from test_golden import QUICK, discriminate, synthesise_without_noise
+from test_golden import discriminate, synthesise_without_noise
 
 from jaxface.convert import convert
 from jaxface.weights import load_network
@@ -41,9 +41,7 @@ def _features(
     return (blocks[-1][1] * cotangent).sum(), blocks
 
 
-blocks_and_gradient = jax.jit(
-    jax.value_and_grad(_features, argnums=1, has_aux=True), compiler_options=QUICK
-)
+blocks_and_gradient = jax.jit(jax.value_and_grad(_features, argnums=1, has_aux=True))
 
 
 def images_of(generator: Any, w_plus: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ FIXTURES = Path(
     os.environ.get("JAXFACE_FIXTURES") or Path(__file__).parents[2] / ".." / "shared" / "fixtures"
 )
 # Unoptimised code compiles in half the time.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 def test_logistic_losses_at_known_logits():
@@ -129,7 +128,7 @@ def _gradients(loss, network, *arguments):
         items, aux = loss(nnx.merge(graphdef, params, buffers), *arguments)
         return jnp.mean(items), (items, aux)
 
-    compiled = jax.jit(jax.grad(mean, has_aux=True), compiler_options=QUICK)
+    compiled = jax.jit(jax.grad(mean, has_aux=True))
     gradients, aux = compiled(params, buffers, *arguments)
     named = {
         ".".join(str(getattr(k, "key", "")) for k in path[:-1]): np.asarray(leaf)

@@ -16,7 +16,6 @@ from tests.methods.microbatches import assert_parts_agree
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 # Unoptimised code compiles in half the time, and these networks run in no time at all.
-QUICK = {"xla_backend_optimization_level": 0}
 
 PERSONS, OCCASIONS, SIZE = 12, 8, 16
 SETTINGS = arcface.ArcFaceSettings(
@@ -60,7 +59,7 @@ def trained():
         key=jax.random.key(0), networks={}, held_out=pictures(1) | {"factors": None}
     )
     data, rng = pictures(0), np.random.default_rng(2)
-    step = jax.jit(recipe.stages[0].phases[0].fn, compiler_options=QUICK)
+    step = jax.jit(recipe.stages[0].phases[0].fn)
     state, rows, first = recipe.state, [], None
     for i in range(SETTINGS.steps):
         rows_of = rng.choice(len(data["person"]), SETTINGS.batch_size, replace=False)

@@ -1,7 +1,6 @@
 """Pivotal tuning at a tiny size: it draws the portrait, row by row, and moves little else."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,6 @@ from jaxface.weights import save_network
 
 # A gain at each step with few of them; the published rate is for a trained generator.
 QUICK = dataclasses.replace(pti.REPO, steps=4, learning_rate=0.01, stop_below=None)
-UNOPTIMISED = {"xla_backend_optimization_level": 0}
 
 
 @pytest.fixture(scope="module", name="suite")
@@ -118,7 +116,7 @@ def compiled_energy(suite, portraits):
     networks = pti.Networks(suite.generator, suite.lpips)
     rest = dataclasses.replace(pti.PAPER, rows="vmap")
 
-    @functools.partial(jax.jit, compiler_options=UNOPTIMISED)
+    @jax.jit
     def measure(networks, weights, numbers):
         settings = dataclasses.replace(rest, **numbers)
         targets = pti.read_targets(settings, networks, images, w_plus)

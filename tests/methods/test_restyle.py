@@ -17,16 +17,14 @@ CONFIG = EncoderConfig((2, 2, 3, 3), (1, 1, 1, 1), num_ws=4, w_dim=5, resolution
 GENERATOR = GeneratorConfig(8, z_dim=5, w_dim=5, mapping_layers=1, channel_base=32, channel_max=4)
 
 # Unoptimised code compiles in half the time, and these networks run in no time at all.
-QUICK = {"xla_backend_optimization_level": 0}
 
-invert = jax.jit(restyle.invert, static_argnames="iterations", compiler_options=QUICK)
+invert = jax.jit(restyle.invert, static_argnames="iterations")
 step = jax.jit(
     lambda encoder, generator, images, w_plus: encoder(
         images, generator.synthesis(w_plus, "const"), w_plus
-    ),
-    compiler_options=QUICK,
+    )
 )
-synthesise = jax.jit(lambda generator, w_plus: generator.synthesis(w_plus), compiler_options=QUICK)
+synthesise = jax.jit(lambda generator, w_plus: generator.synthesis(w_plus))
 
 
 @pytest.fixture(scope="module", params=["RestylePSPEncoder", "RestyleE4EEncoder"])

@@ -22,7 +22,6 @@ from tests.methods.microbatches import assert_parts_agree
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Unoptimised code compiles in half the time.
-QUICK = {"xla_backend_optimization_level": 0}
 
 GENERATOR = GeneratorConfig(8, z_dim=6, w_dim=8, mapping_layers=1, channel_base=32, channel_max=4)
 DISCRIMINATOR = DiscriminatorConfig(8, channel_base=32, channel_max=4)
@@ -57,7 +56,7 @@ def compiled(name, **changes):
     """A phase's function, compiled."""
     phases = stylegan2.phases(dataclasses.replace(SETTINGS, **changes))
     (phase,) = [phase for phase in phases if phase.name == name]
-    return jax.jit(phase.fn, compiler_options=QUICK)
+    return jax.jit(phase.fn)
 
 
 def run(name, state, batch, **changes):
@@ -213,7 +212,7 @@ def test_reconstruction_pulls_towards_the_renders(initial, batch):
     }
     settings = dataclasses.replace(SETTINGS, **changes)
     (phase,) = [phase for phase in stylegan2.phases(settings) if phase.name == "generator"]
-    step = jax.jit(phase.fn, compiler_options=QUICK)
+    step = jax.jit(phase.fn)
     state, distances = initial, []
     for i in range(30):
         state, metrics = step(state, {"perceptual": None}, batch, jax.random.key(i))

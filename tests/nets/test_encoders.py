@@ -24,13 +24,10 @@ ENCODERS = ("PSPEncoder", "E4EEncoder", "RestylePSPEncoder", "RestyleE4EEncoder"
 TOLERANCE = 2e-5
 
 # Unoptimised code compiles in half the time, and these networks run in no time at all.
-QUICK = {"xla_backend_optimization_level": 0}
 
-encode = jax.jit(lambda encoder, *inputs: encoder(*inputs), compiler_options=QUICK)
+encode = jax.jit(lambda encoder, *inputs: encoder(*inputs))
 offsets = jax.jit(
-    lambda encoder, *inputs, **options: encoder.offsets(*inputs, **options),
-    static_argnames="stage",
-    compiler_options=QUICK,
+    lambda encoder, *inputs, **options: encoder.offsets(*inputs, **options), static_argnames="stage"
 )
 
 

@@ -13,7 +13,6 @@ from jaxface.weights import abstract_network
 
 RESNET = DlibResNetConfig(channels=(2, 3, 4, 6), blocks=(1, 1, 0, 1), embedding=5)
 LANDMARKS = FaceLandmarkConfig(channels=(3, 4), convolutions=3, num_landmarks=7)
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +38,7 @@ def test_an_image_is_its_row_of_a_batch(name, config):
     network = seeded_network(name, config)
     images = np.random.default_rng(0).uniform(-0.3, 0.3, (3, 60, 80, 3)).astype(np.float32)
     images += np.array([-0.6, 0.0, 0.6], np.float32)[:, None, None, None]  # noise alone looks alike
-    call = jax.jit(lambda n, x: n(x), compiler_options=QUICK)
+    call = jax.jit(lambda n, x: n(x))
     batch = call(network, images)
     scale = np.abs(batch).max()
     assert np.ptp(batch, axis=0).max() > 1e-2 * scale
@@ -62,7 +61,7 @@ def test_images_are_padded_to_a_square_and_points_are_the_image_s(height, width)
     assert abs(2 * left + width - side) <= 1
 
     network = seeded_network("FaceLandmarkNet", LANDMARKS)
-    call = jax.jit(lambda n, x: n(x), compiler_options=QUICK)
+    call = jax.jit(lambda n, x: n(x))
     points, of_square = call(network, images), call(network, square)
     np.testing.assert_allclose(points + np.array([left, top], np.float32), of_square, atol=1e-4)
 
@@ -70,7 +69,7 @@ def test_images_are_padded_to_a_square_and_points_are_the_image_s(height, width)
 def test_points_scale_with_the_image():
     network = seeded_network("FaceLandmarkNet", LANDMARKS)
     plain = np.zeros((1, 1, 1, 3), np.float32) + np.array([0.5, -0.2, 0.1], np.float32)
-    call = jax.jit(lambda n, x: n(x), compiler_options=QUICK)
+    call = jax.jit(lambda n, x: n(x))
     small, large = (call(network, np.tile(plain, (1, n, n, 1))) for n in (50, 125))
     np.testing.assert_allclose(large, 2.5 * small, rtol=1e-5)
 

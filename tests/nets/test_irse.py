@@ -24,10 +24,9 @@ CONFIG = IRSEConfig(
 )
 
 # Unoptimised code compiles in half the time, and these networks run in no time at all.
-QUICK = {"xla_backend_optimization_level": 0}
 
-embed_portraits = jax.jit(lambda network, images: network(images), compiler_options=QUICK)
-embed = jax.jit(lambda network, crops: network.embed(crops), compiler_options=QUICK)
+embed_portraits = jax.jit(lambda network, images: network(images))
+embed = jax.jit(lambda network, crops: network.embed(crops))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The package's source as syntax trees."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "jaxface"
 
 
+@functools.cache
 def modules(*rooms: str) -> dict[str, ast.Module]:
     """Dotted name to syntax tree: of all modules, or of those in these rooms of the package."""
     folders = [PACKAGE / room for room in rooms] or [PACKAGE]

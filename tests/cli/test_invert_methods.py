@@ -170,6 +170,7 @@ def test_edits_draw_with_the_tuned_generator(run, suites, tmp_path, capsys):
     assert again["weights"] == rows[0]["weights"]
 
 
+@pytest.mark.slow
 def test_tuned_weights_in_shards(run, tmp_path):
     assert run("pti_e4e", *TUNING, "--shard-size", "2", out="shards")[0] == 1
     assert main(["merge", "shards"]) == 1

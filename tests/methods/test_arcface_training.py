@@ -70,6 +70,7 @@ def trained():
     return recipe, state, rows, first
 
 
+@pytest.mark.slow
 def test_learns_the_persons_it_sees(trained):
     _, _, rows, _ = trained
     assert np.mean([row["loss"] for row in rows[-8:]]) < 0.5 * rows[0]["loss"]

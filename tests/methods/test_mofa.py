@@ -92,6 +92,7 @@ def test_what_lies_before_the_face_counts_no_more_than_the_threshold(items, trut
     assert (plain[1] - plain[0] > 3 * (after - before)).all()
 
 
+@pytest.mark.slow
 def test_learns_without_labels(items, truth):
     """Sixty steps on sixteen portraits, which it sees the landmarks and pixels of, nothing else."""
     models = mofa.models()

@@ -75,7 +75,8 @@ def read_motion(reader: MotionReader, portraits: Float[Array, "n r r 3"]) -> Mot
       portraits: in [-1, 1], aligned as FFHQ's; sides up to `LARGEST`, or a multiple of it.
     """
     points = read_meshes(reader, portraits)
-    return motion_of_arkit(reader.canonical_face(points), reader.blendshapes(points))
+    coefficients = reader.blendshapes(points[..., :2])
+    return motion_of_arkit(reader.canonical_face(points), coefficients)
 
 
 def read_meshes(reader: MotionReader, portraits: Float[Array, "n r r 3"]) -> Float[Array, "n p 3"]:

@@ -5,9 +5,8 @@
 writes ``direction_motion.safetensors``, for the suite's folder: `jaxface edit --yaw 15 --smile 0.5`
 then works on photographs.
 
-Samples of the generator are read by MediaPipe's networks, and their latents regressed on what is
-read (`jaxface.methods.motion_directions`). About half a second of processor time a sample; nothing
-is optimised.
+Samples of the generator are read by MediaPipe's networks, and what is read regressed on their
+latents (`jaxface.methods.motion_directions`); nothing is optimised.
 """
 
 from jaxface.data.sources import Latents

@@ -1,5 +1,6 @@
 """Motion of photographs: how it is read, directions of it, and edits along them."""
 
+import functools
 import types
 from typing import Any, NamedTuple
 
@@ -128,20 +129,47 @@ def test_the_square_around_known_points():
 # ---- Directions
 
 
-def test_the_regression_finds_the_world_it_samples():
+@pytest.fixture(scope="module")
+def world():
+    """Latents of a known covariance, and motions that are linear in them but for some noise."""
     random = np.random.default_rng(0)
-    true = random.normal(size=(3, 12))
-    motions = random.normal(size=(4000, 3)) @ np.array([[8, 2, 0], [0, 5, 0], [0, 0, 0.3]])
-    rest = random.normal(size=(4000, 12))
-    latents = 1.0 + (motions - motions.mean(0)) @ true + rest
-    names = ("yaw", "pitch", "smile")
-    found = motion_directions.motion_directions(latents, motions, names)
-    assert found.config.unit_names == ("degree", "degree", "ARKit unit")
-    moved = np.stack([found.move(jnp.zeros((1, 12)), name, 1.0)[0] for name in names])
-    # A coefficient's error: one over the root of the samples and the motion's own deviation.
-    error = 4 / np.sqrt(4000) / np.array([8, 5, 0.3])
-    assert (np.abs(moved - true) < error[:, None]).all()
+    mix = random.normal(size=(12, 12)) / 3
+    latents = 1.0 + random.normal(size=(800, 12)) @ mix
+    rows = random.normal(size=(2, 12)) * np.array([[6.0], [0.2]])
+    motions = latents @ rows.T
+    motions += 0.1 * motions.std(axis=0) * random.normal(size=motions.shape)
+    return latents, motions, rows, mix.T @ mix
+
+
+def test_a_direction_changes_its_motion_alone_by_one_unit(world):
+    latents, motions, rows, covariance = world
+    found = motion_directions.motion_directions(
+        latents, motions, ("yaw", "smile"), covariance=covariance
+    )
+    assert found.config.unit_names == ("degree", "ARKit unit")
+    moved = np.stack([found.move(jnp.zeros((1, 12)), name, 1.0)[0] for name in ("yaw", "smile")])
+    changed = moved @ rows.T / motions.std(axis=0)
+    # A tenth of noise over 800 samples, in deviations of the motions.
+    np.testing.assert_allclose(changed, np.diag(1 / motions.std(axis=0)), atol=0.02)
     np.testing.assert_allclose(found.mean, latents.mean(0), atol=1e-5)
+    # The shortest by the covariance: no change that leaves both motions makes it shorter.
+    inverse = np.linalg.inv(covariance)
+    free = np.linalg.svd(rows)[2][2:]
+    exact = covariance @ rows.T @ np.linalg.inv(rows @ covariance @ rows.T)
+    assert np.abs(free @ inverse @ exact).max() < 1e-8
+    np.testing.assert_allclose(moved, exact.T, atol=0.03 * np.abs(exact).max())
+
+
+def test_ridge_leaves_what_the_inputs_do_not_tell():
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(60, 40))
+    outputs = np.stack([inputs[:, 0] + 0.1 * random.normal(size=60), random.normal(size=60)], 1)
+    outputs = (outputs - outputs.mean(0)) / outputs.std(0)
+    rows, explained = motion_directions.ridge(inputs - inputs.mean(0), outputs)
+    assert explained[0] > 0.8
+    assert explained[1] < 0.2
+    assert np.abs(rows[0, 0]) > 0.7
+    assert np.abs(rows[1]).max() < 0.2
 
 
 def test_directions_keep_the_names_of_their_units(tmp_path):
@@ -156,16 +184,20 @@ def test_directions_keep_the_names_of_their_units(tmp_path):
 def test_motions_without_a_direction_are_refused():
     values = np.random.default_rng(0).normal(size=(50, 2))
     latents = np.random.default_rng(1).normal(size=(50, 4))
-    fit = motion_directions.motion_directions
+    fit = functools.partial(motion_directions.motion_directions, covariance=np.eye(4))
     with pytest.raises(ValueError, match="smile does not vary"):
         fit(latents, values * [1, 0], ("yaw", "smile"))
+    known = latents[:, :1] + 0.1 * values[:, :1]
     with pytest.raises(ValueError, match="do not vary independently"):
-        fit(latents, values[:, :1] * [1, 2], ("yaw", "pitch"))
+        fit(latents, known * [1, 2], ("yaw", "pitch"))
+    noise = np.random.default_rng(2).normal(size=(50, 1))
+    with pytest.raises(ValueError, match="50 samples tell nothing of smile"):
+        fit(latents, np.concatenate([known, noise], 1), ("yaw", "smile"))
     with pytest.raises(ValueError, match=r"expected latents \[N, dim\] and values \[N, 3\]"):
         fit(latents, values, ("yaw", "pitch", "roll"))
     with pytest.raises(ValueError, match="names are out of"):
         MotionDirectionSettings(names=("yew",))
-    with pytest.raises(ValueError, match="at least 22 samples"):
+    with pytest.raises(ValueError, match="at least 10 samples"):
         MotionDirectionSettings(samples=5)
     recipe = MotionDirectionSettings().recipe
     with pytest.raises(UsageError, match="needs a generator"):

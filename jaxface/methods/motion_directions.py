@@ -48,8 +48,8 @@ class MotionDirectionSettings:
 
     Attributes:
       names: of `jaxface.morphable.motion.motion_names`. A motion that hardly varies among the
-        samples has no direction worth having: the roll of aligned faces, closed eyes, open mouths.
-        And what goes together, such as a smile and a raised lip, is better not held apart.
+        samples has no direction worth having: the roll of aligned faces, brows, closed eyes, open
+        mouths. And what goes together, such as a smile and a raised lip, is better not held apart.
       samples: latents whose images are read.
       covariance_samples: latents that C is of, of which there are no images.
       truncation: psi of the samples, towards W's mean.
@@ -57,7 +57,7 @@ class MotionDirectionSettings:
       batch_size: samples at a time; no influence on which.
     """
 
-    names: tuple[str, ...] = ("pitch", "yaw", "smile", "brow_raise", "brow_furrow")
+    names: tuple[str, ...] = ("pitch", "yaw", "smile")
     samples: int = 1000
     covariance_samples: int = 20_000
     truncation: float = 1.0

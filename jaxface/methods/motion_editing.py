@@ -3,8 +3,9 @@
 As PIE's edits with a RigNet (`jaxface.methods.pie.editing`): the portrait's motion is read, the
 latent moves by what is asked less what is there, and rounds of feedback correct what was asked for
 by what was missed. Here the latent moves along `jaxface.methods.motion_directions`, and MediaPipe
-reads. Of the motions that the directions have, those that were not asked for are to stay as they
-are.
+reads. An expression saturates where an angle does not, so a correction is over what a unit gave so
+far (the secant method, one motion at a time). Motions that were not asked for get no correction:
+the directions leave them to first order, and to chase the rest would cost the person's identity.
 """
 
 import functools
@@ -25,6 +26,9 @@ from jaxface.methods.pie.editing import Noise
 from jaxface.morphable.motion import measured
 from jaxface.nets import Generator, LatentDirections
 from jaxface.suite import Suite
+
+GAINS = (0.5, 3.0)
+"""Of a direction, over what it was fitted to: beyond these it is the reading that errs."""
 
 
 class MotionNetworks(NamedTuple):
@@ -77,6 +81,18 @@ class MotionEdit:
     wanted: jax.Array
     before: jax.Array
     after: jax.Array
+
+
+def corrected(
+    change: jax.Array, wanted: jax.Array, before: jax.Array, after: jax.Array
+) -> jax.Array:
+    """What to change instead of `change`, which led from `before` to `after`; all are [N, K].
+
+    By the secant through the two, of a slope within `GAINS`.
+    """
+    moved = jnp.abs(change) > 1e-3
+    gain = jnp.where(moved, (after - before) / jnp.where(moved, change, 1.0), 1.0)
+    return change + (wanted - after) / jnp.clip(gain, *GAINS)
 
 
 def motion_target(
@@ -185,6 +201,6 @@ def apply_motion(
     change = wanted - before
     edited, images, after = attempt(change)
     for _ in range(feedback):
-        change = change + (wanted - after)
+        change = jnp.where(target.given, corrected(change, wanted, before, after), change)
         edited, images, after = attempt(change)
     return MotionEdit(edited, images, wanted, before, after)

@@ -3,9 +3,9 @@
 As PIE's edits with a RigNet (`jaxface.methods.pie.editing`): the portrait's motion is read, the
 latent moves by what is asked less what is there, and rounds of feedback correct what was asked for
 by what was missed. Here the latent moves along `jaxface.methods.motion_directions`, and MediaPipe
-reads. An expression saturates where an angle does not, so a correction is over what a unit gave so
-far (the secant method, one motion at a time). Motions that were not asked for get no correction:
-the directions leave them to first order, and to chase the rest would cost the person's identity.
+reads. An expression saturates where an angle does not, so corrections follow the secant method, one
+motion at a time. Motions that were not asked for get no correction: the directions leave them to
+first order, and to chase the rest would cost the person's identity.
 """
 
 import functools
@@ -27,7 +27,7 @@ from jaxface.morphable.motion import measured
 from jaxface.nets import Generator, LatentDirections
 from jaxface.suite import Suite
 
-GAINS = (0.5, 3.0)
+GAINS = (0.5, 5.0)
 """Of a direction, over what it was fitted to: beyond these it is the reading that errs."""
 
 
@@ -84,14 +84,21 @@ class MotionEdit:
 
 
 def corrected(
-    change: jax.Array, wanted: jax.Array, before: jax.Array, after: jax.Array
+    wanted: jax.Array,
+    last: tuple[jax.Array, jax.Array],
+    before_last: tuple[jax.Array, jax.Array],
 ) -> jax.Array:
-    """What to change instead of `change`, which led from `before` to `after`; all are [N, K].
+    """What to change next, [N, K]: by the secant through two attempts, of a slope within `GAINS`.
 
-    By the secant through the two, of a slope within `GAINS`.
+    Args:
+      wanted: [N, K].
+      last: what was changed last, and what was read then, [N, K] each.
+      before_last: the same of the attempt before, or nothing and the portrait as it was.
     """
-    moved = jnp.abs(change) > 1e-3
-    gain = jnp.where(moved, (after - before) / jnp.where(moved, change, 1.0), 1.0)
+    (change, after), (earlier, seen) = last, before_last
+    step = change - earlier
+    moved = jnp.abs(step) > 1e-3
+    gain = jnp.where(moved, (after - seen) / jnp.where(moved, step, 1.0), 1.0)
     return change + (wanted - after) / jnp.clip(gain, *GAINS)
 
 
@@ -198,9 +205,10 @@ def apply_motion(
 
     before = read(generator.synthesis(w_plus, noise=noise))
     wanted = target.of(before)
-    change = wanted - before
+    change, attempts = wanted - before, [(jnp.zeros_like(before), before)]
     edited, images, after = attempt(change)
     for _ in range(feedback):
-        change = jnp.where(target.given, corrected(change, wanted, before, after), change)
+        attempts.append((change, after))
+        change = jnp.where(target.given, corrected(wanted, attempts[-1], attempts[-2]), change)
         edited, images, after = attempt(change)
     return MotionEdit(edited, images, wanted, before, after)

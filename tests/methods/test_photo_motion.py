@@ -249,15 +249,18 @@ def test_feedback_makes_up_for_what_was_missed(painted):
 
 
 def test_corrections_follow_the_secant_within_limits():
-    def correct(*numbers):
-        arrays = [jnp.array([[number]], jnp.float32) for number in numbers]
-        return float(motion_editing.corrected(*arrays)[0, 0])
+    def correct(wanted, last, before_last):
+        points = [
+            tuple(jnp.array([[x]], jnp.float32) for x in each) for each in (last, before_last)
+        ]
+        return float(motion_editing.corrected(jnp.array([[wanted]]), *points)[0, 0])
 
-    assert correct(0.5, 0.6, 0.1, 0.9) == pytest.approx(0.5 - 0.3 / 1.6)
+    assert correct(0.6, (0.5, 0.9), (0.0, 0.1)) == pytest.approx(0.5 - 0.3 / 1.6)
+    assert correct(0.5, (-0.1, 0.7), (-0.3, 0.1)) == pytest.approx(-0.1 - 0.2 / 3)
     # A reading that went the wrong way, or that leapt, counts as the nearest limit.
-    assert correct(10.0, 12.0, 2.0, 1.0) == pytest.approx(10 + 11 / 0.5)
-    assert correct(1.0, 2.0, 1.0, 9.0) == pytest.approx(1 - 7 / 3)
-    assert correct(0.0, 5.0, 5.0, 4.0) == pytest.approx(1.0)  # nothing was changed yet
+    assert correct(12.0, (10.0, 1.0), (0.0, 2.0)) == pytest.approx(10 + 11 / 0.5)
+    assert correct(2.0, (1.0, 9.0), (0.0, 1.0)) == pytest.approx(1 - 7 / 5)
+    assert correct(5.0, (0.0, 4.0), (0.0, 5.0)) == pytest.approx(1.0)  # nothing was changed yet
 
 
 def test_relative_targets_add_to_what_is_there(painted):

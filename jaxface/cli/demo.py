@@ -17,7 +17,7 @@ HELP = "embed the portraits that ship with the package and show the result"
 
 SAMPLES = Path(jaxface.__file__).parent / "assets" / "samples"
 PHOTOGRAPHS = "*.jpg"
-EDIT = ("--yaw", "12", "--smile", "0.6", "--paste-back")
+EDIT = ("--yaw", "12", "--smile", "0.9", "--paste-back")
 """What is done to the photographs: both heads turn, one of the two begins to smile."""
 EDITED = "edited"
 """The folder of it, inside the demo's."""

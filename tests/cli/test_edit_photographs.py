@@ -127,4 +127,4 @@ def test_the_demo_shows_photographs_edits_and_pasting(suite, tmp_path, monkeypat
     assert (inversion.align, inversion.preset) == (True, "photo_fast")
     assert editing.embeddings == [inversion.out]
     assert (editing.out, editing.suite) == (f"{inversion.out}/{demo.EDITED}", str(suite))
-    assert (editing.yaw, editing.smile, editing.paste_back) == (12, 0.6, True)
+    assert (editing.yaw, editing.smile, editing.paste_back) == (12, 0.9, True)

@@ -41,10 +41,10 @@ TUNING = pti.Settings(
 )
 
 PHOTO = pti.PivotalTuning(PIVOT, TUNING)
-"""For quality: minutes a portrait on two cores."""
+"""For quality."""
 
 PHOTO_FAST = pti.PivotalTuning(
     dataclasses.replace(PIVOT, w_steps=30, w_plus_steps=40, decay_steps=40),
     dataclasses.replace(TUNING, steps=25, learning_rate=1e-3),
 )
-"""At most 90 seconds a portrait on two cores."""
+"""About a third of the steps."""

@@ -24,6 +24,7 @@ from jaxface.nets import (
     VGG16,
     AlexNetReconstruction,
     Blendshapes,
+    CanonicalFace,
     DECAEncoder,
     Deep3D,
     Discriminator,
@@ -41,6 +42,7 @@ from jaxface.nets import (
     LatentDirections,
     LatentMapper,
     MobileGenerator,
+    MobileGeneratorConfig,
     PSPEncoder,
     ResNetReconstruction,
     RestyleE4EEncoder,
@@ -53,6 +55,7 @@ from jaxface.nets import (
     VGGFaceReconstruction,
     WEncoder,
 )
+from jaxface.nets.mobile_stylegan import rows_known, teacher_rows
 from jaxface.runtime.files import sha256
 from jaxface.weights import config_of, load_network, read_header
 
@@ -153,12 +156,14 @@ class Suite:
     """Faces to 478 points, which the 68 can be read from."""
     blendshapes = Role(Blendshapes)
     """The 478 points to 52 coefficients of expression."""
+    canonical_face = Role(CanonicalFace)
+    """The points of a face that looks straight ahead, which a head's rotation is fitted to."""
     pose = Role(HopeNet)
     """Portraits to yaw, pitch and roll."""
     inception = Role(InceptionV3)
     """Features for the Fréchet distance."""
     directions = NamedRole("direction", LatentDirections)
-    """Editing directions in Z, W or W+."""
+    """Editing directions in Z, W or W+; those of a student's teacher in the student's rows."""
     style_directions = Role(StyleDirections)
     """Texts to edits of style space."""
     text_mappers = NamedRole("text_mapper", LatentMapper)
@@ -194,8 +199,17 @@ class Suite:
             network = load_network(self._file(role))
             check_role(role, type(network).__name__, where=self.files[role])
             check_group(role, network.config, where=self.files[role])
+            if isinstance(network, LatentDirections) and network.config.rows > 1:
+                network = self._in_own_rows(network)
             self._loaded[role] = network
         return self._loaded[role]
+
+    def _in_own_rows(self, directions: LatentDirections) -> LatentDirections:
+        """Directions of W+ in the rows of the suite's generator, where they are its teacher's."""
+        config = config_of(self.metadata("generator")) if "generator" in self.files else None
+        if not isinstance(config, MobileGeneratorConfig) or directions.config.rows == config.num_ws:
+            return directions
+        return directions.of_rows(teacher_rows(config.resolution))
 
     def networks(self, role: str) -> dict[str, Any]:
         """The networks of a role of several, by name.
@@ -313,8 +327,9 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
     if generator is None:
         return
     rows, width = generator.num_ws, generator.w_dim
+    known = rows_known(generator)
     encoder = configs.get("encoder")
-    if encoder and (encoder.num_ws, encoder.w_dim) != (rows, width):
+    if encoder and (encoder.num_ws not in known or encoder.w_dim != width):
         raise SuiteError(
             f"the encoder gives W+ of {encoder.num_ws} x {encoder.w_dim}, the generator takes "
             f"{rows} x {width}; take both from one file (network decoder is its generator)"
@@ -328,7 +343,7 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
                 f"{wanted}; take both from one file (network D)"
             )
     of_styles = (ROLES["style_directions"], NAMED_ROLES["style_mappers"])
-    spaces = {"z": (1, generator.z_dim), "w": (rows, width)}
+    spaces = {"z": ((1,), generator.z_dim), "w": (known, width)}
     for stem, config in configs.items():
         role = role_of(stem)
         if role in of_styles and config.widths != generator.style_widths:
@@ -338,11 +353,11 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
                 "others; take one made for this generator"
             )
         if role is NAMED_ROLES["directions"]:
-            most, dim = spaces[config.space]
-            if config.dim != dim or config.rows not in (1, most):
+            own, dim = spaces[config.space]
+            if config.dim != dim or config.rows not in (1, *own):
                 raise SuiteError(
                     f"{stem} moves {config.rows} x {config.dim} in {config.space}, where the "
-                    f"generator has {most} x {dim}; take one made for this generator"
+                    f"generator has {own[0]} x {dim}; take one made for this generator"
                 )
         elif role is NAMED_ROLES["rignets"] and (config.num_ws, config.w_dim) != (rows, width):
             raise SuiteError(

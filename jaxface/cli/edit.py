@@ -21,12 +21,13 @@ _EPILOG = """\
 EMBEDDING is what `jaxface invert` wrote: its output folder, for all of its embeddings, or a file of
 latents. Angles are what the head's pose becomes: positive pitch looks down, positive yaw to the
 image's right, positive roll turns anticlockwise. Expressions are in standard deviations from the
-neutral face. With --relative both are added to what the portrait has. Left and right are the
-image's. Several edits are made in the order pose, expression, light, directions.
+neutral face, or in ARKit's units, 0 to 1, with a suite whose direction_motion edits them. With
+--relative both are added to what the portrait has. Left and right are the image's. Several edits
+are made in the order pose, expression, light, directions.
 
-DIR receives results.jsonl (one row per embedding), latents/, edits/ and contact_sheet.png, and
-sequences/ with --frames. What it wrote can be edited again. The same command again goes on where a
-stopped one ended; inputs that failed are tried again with --retry-failed.
+DIR receives results.jsonl (one row per embedding), latents/, edits/ and contact_sheet.png, pasted/
+with --paste-back, and sequences/ with --frames. What it wrote can be edited again. The same command
+again goes on where a stopped one ended; inputs that failed are tried again with --retry-failed.
 
 exit status: 0, every embedding is edited; 1, some are not; 2, the call was wrong; 130, stopped
 """
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pose = parser.add_argument_group("pose, in degrees")
     for name in ANGLES:
         pose.add_argument(f"--{name}", type=_number, metavar="DEG")
-    expression = parser.add_argument_group("expression, in standard deviations")
+    expression = parser.add_argument_group("expression, in standard deviations or ARKit's units")
     for name in EXPRESSION_NAMES:
         expression.add_argument(f"--{name.replace('_', '-')}", type=_number, metavar="S")
     light = parser.add_argument_group("light")
@@ -81,6 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--feedback", type=int, default=1, metavar="N", help="rounds of feedback; 0 for none (1)"
+    )
+    parser.add_argument(
+        "--paste-back",
+        action="store_true",
+        help="put each edit back into the photograph that it was cut from (of invert --align)",
     )
     parser.add_argument(
         "--frames", type=int, metavar="N", help="a sequence of N images to the edit, as GIF"
@@ -121,10 +127,12 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.editing import Animation, Editing
 
     suite = load_suite(arguments.suite) if arguments.suite else suite_of(latents.items)
-    targets, attributes, asked = _targets(arguments, suite)
+    targets, attributes, motion, asked = _targets(arguments, suite)
     moves = _moves(arguments, suite)
     if moves:
         asked |= {"moves": [dataclasses.asdict(move) for move in moves]}
+    if arguments.paste_back:
+        asked |= {"paste_back": True}
     animation = None
     if arguments.frames is not None:
         animation = Animation(arguments.frames, arguments.seconds or 2.0, arguments.mp4)
@@ -137,6 +145,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.feedback,
         animation,
         any_tuned(latents.items),
+        motion,
+        arguments.paste_back,
     )
     return call.run(latents.items, editing, lambda rows: _report(rows, editing))
 
@@ -181,18 +191,28 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _targets(
     arguments: argparse.Namespace, suite: Any
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Targets by group, their named parameters by group, and what was asked for, JSON-like."""
+) -> tuple[dict[str, Any], dict[str, Any], Any, dict[str, Any]]:
+    """Targets by group, their named parameters by group, the motion's target or None, and what was
+    asked for, JSON-like.
+    """
     import numpy as np
 
+    from jaxface.jobs.editing import MOTION
     from jaxface.media.images import ImageError, read_image, to_square
     from jaxface.methods import pie
+    from jaxface.methods.motion_editing import edits_motion, named_motion
     from jaxface.methods.pie.attributes import light_target, named_targets
     from jaxface.runtime.files import sha256
 
     given = {name: getattr(arguments, name) for name in (*ANGLES, *EXPRESSION_NAMES)}
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    targets, attributes = named_targets(suite, asked, relative=arguments.relative)
+    motion = None
+    if asked and edits_motion(suite):
+        targets: dict[str, Any] = {}
+        motion, named = named_motion(suite, asked, relative=arguments.relative)
+        attributes: dict[str, Any] = {MOTION: named}
+    else:
+        targets, attributes = named_targets(suite, asked, relative=arguments.relative)
     asked |= {"relative": True} if arguments.relative else {}
     if arguments.light is not None:
         strength = 0.8 if arguments.strength is None else arguments.strength
@@ -206,7 +226,7 @@ def _targets(
         asked |= {"like": sha256(arguments.like), "groups": sorted(set(arguments.groups))}
         face = pie.read_parameters(suite, np.asarray(reference)[None])
         targets |= {group: pie.Target.absolute(group, face) for group in arguments.groups}
-    return targets, attributes, asked
+    return targets, attributes, motion, asked
 
 
 def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:

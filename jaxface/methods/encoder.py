@@ -25,6 +25,7 @@ from jaxface.nets import (
     WEncoder,
 )
 from jaxface.nets.encoders.restyle import RestyleEncoder
+from jaxface.nets.mobile_stylegan import as_rows_of
 from jaxface.solving.procedure import Procedure
 from jaxface.suite import Suite
 
@@ -124,7 +125,7 @@ def encoder_of(suite: Suite, kind: Kind) -> Any:
 
 
 def encode(settings: Settings, networks: Any, images: jax.Array) -> jax.Array:
-    """The codes of portraits [N, R, R, 3]: [N, L, w_dim].
+    """The codes of portraits [N, R, R, 3]: [N, L, w_dim], in the generator's own rows.
 
     Args:
       settings: how often, and in what.
@@ -138,7 +139,7 @@ def encode(settings: Settings, networks: Any, images: jax.Array) -> jax.Array:
         ).w_plus
     else:
         codes = networks.encoder(images)
-    return codes.astype(jnp.float32)
+    return as_rows_of(networks.generator.config, codes.astype(jnp.float32))
 
 
 def _finish(networks: Networks, targets: Any, w_plus: jax.Array, keys: jax.Array) -> Inverted:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxface.nets import Generator
 from jaxface.nets.encoders.restyle import RestyleEncoder
+from jaxface.nets.mobile_stylegan import as_rows_of, rows_known
 
 # options/test_options.py: n_iters_per_batch.
 ITERATIONS = 5
@@ -40,7 +41,7 @@ def invert(
 
     Args:
         encoder: ReStyle's over pSp or e4e.
-        generator: the one that the encoder was trained with.
+        generator: the one that the encoder was trained with, or its student.
         images: [N, S, S, 3] RGB in [-1, 1], aligned as FFHQ's, of any size.
         iterations: at least 1; a constant of the program.
 
@@ -49,7 +50,8 @@ def invert(
             there is no iteration.
     """
     codes = (encoder.config.num_ws, encoder.config.w_dim)
-    if codes != (generator.num_ws, generator.config.w_dim):
+    known = rows_known(generator.config)
+    if codes not in [(rows, generator.config.w_dim) for rows in known]:
         raise ValueError(
             f"restyle: the encoder gives codes {list(codes)}, the generator takes "
             f"{[generator.num_ws, generator.config.w_dim]}"
@@ -59,14 +61,17 @@ def invert(
     start = encoder.w_start[...][None]
     count = images.shape[0]
 
+    def draw(w_plus: jax.Array) -> jax.Array:
+        return generator.synthesis(as_rows_of(generator.config, w_plus), "const")
+
     def step(state: tuple[jax.Array, jax.Array], _: None):
         w_plus, generated = state
         w_plus = encoder(images, generated, w_plus)
-        generated = generator.synthesis(w_plus, "const")
+        generated = draw(w_plus)
         return (w_plus, generated), w_plus
 
     # One image of the mean serves the batch.
-    first = generator.synthesis(start, "const")
+    first = draw(start)
     state = (jnp.repeat(start, count, axis=0), jnp.repeat(first, count, axis=0))
     (w_plus, generated), trace = jax.lax.scan(step, state, length=iterations)
     return Refinement(w_plus, generated, jnp.swapaxes(trace, 0, 1))

@@ -64,6 +64,25 @@ ARKIT_UNITS = (
 """Places 0 to 51 of version 3's expression; 52 to 63 are fine motions without a name."""
 
 
+EXPRESSIONS = {
+    "jaw_open": ("jawOpen",),
+    "smile": ("mouthSmileLeft", "mouthSmileRight"),
+    "brow_raise": ("browOuterUpLeft", "browOuterUpRight"),
+    "blink_left": ("eyeBlinkRight",),
+    "blink_right": ("eyeBlinkLeft",),
+    "frown": ("mouthFrownLeft", "mouthFrownRight"),
+    "pucker": ("mouthPucker",),
+    "brow_furrow": ("browDownLeft", "browDownRight"),
+    "mouth_left": ("mouthRight",),
+    "jaw_left": ("jawRight",),
+    "upper_lip_raise": ("mouthUpperUpLeft", "mouthUpperUpRight"),
+    "nose_wrinkle": ("noseSneerLeft", "noseSneerRight"),
+    "cheek_puff": ("cheekPuff",),
+    "eyes_wide": ("eyeWideLeft", "eyeWideRight"),
+}
+"""`jaxface.vocabulary.EXPRESSION_NAMES` as means of units; the names' left is the image's."""
+
+
 def unit_index(name: str) -> int:
     """Place of a unit among the expression coefficients.
 

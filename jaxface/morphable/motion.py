@@ -1,7 +1,7 @@
 """Motion of a face: the head's rotation, the jaw and the expression through T frames.
 
-Reenactment methods take it from PIE's 257 parameters (`motion_of_pie`) or from DECA's 236
-(`motion_of_deca`), and mean the same by it:
+Reenactment methods take it from PIE's 257 parameters (`motion_of_pie`), from DECA's 236
+(`motion_of_deca`) or from ARKit's units (`motion_of_arkit`), and mean the same by it:
 
 * Rotation: R = Rz(roll) Ry(yaw) Rx(pitch), radians; x is the image's right, y up, z towards the
   camera. Positive pitch looks down, positive yaw to the image's right, positive roll turns
@@ -18,6 +18,7 @@ Directions' yaw is the negative of this one, its pitch and roll are these; PVP's
 and the tangent of its yaw is -tan(yaw) / cos(pitch).
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -26,13 +27,17 @@ import numpy as np
 from flax import struct
 from jax import Array
 
+from jaxface.errors import did_you_mean
+from jaxface.morphable.arkit import ARKIT_UNITS, EXPRESSIONS
 from jaxface.morphable.attributes import attribute
 from jaxface.morphable.flame_parameters import FlameParameters
 from jaxface.morphable.parameters import FaceParameters, group_width
 from jaxface.morphable.rotations import axis_angle_to_matrix
+from jaxface.vocabulary import ANGLES
 
-Basis = Literal["embedded", "basel", "flame"]
-"""Whose expression coefficients: the embedded world's head, a Basel Face Model, FLAME."""
+Basis = Literal["embedded", "basel", "flame", "arkit"]
+"""Whose expression coefficients: the embedded world's head, a Basel Face Model, FLAME, or no
+model's: ARKit's 52 units."""
 
 JAW_OPEN = 0.3104
 """Radians about x for a unit of the embedded head's expression ``jaw_open``: by how far it parts
@@ -57,10 +62,10 @@ class Motion:
 
     Attributes:
         rotation: [T, 3], pitch, yaw and roll in radians.
-        jaw: [T, 3], radians; None for the basis "basel", whose jaw is not apart from its
-            expressions.
-        expression: [T, E], coefficients of `basis`: 64, or DECA's 50. With the basis "embedded" two
-            of them repeat the jaw, and where the two differ the jaw counts.
+        jaw: [T, 3], radians; None for the bases "basel" and "arkit", whose jaw is not apart from
+            their expressions.
+        expression: [T, E], coefficients of `basis`: 64, DECA's 50, or ARKit's 52. With the basis
+            "embedded" two of them repeat the jaw, and where the two differ the jaw counts.
         basis: see `Basis`.
     """
 
@@ -174,6 +179,59 @@ def motion_of_deca(face: FlameParameters) -> Motion:
         raise ValueError(f"motion_of_deca: pose must be [T, 6], got {list(face.pose.shape)}.")
     head, jaw = face.pose[:, :3], face.pose[:, 3:]
     return Motion(euler_angles(axis_angle_to_matrix(head)), jaw, face.expression, "flame")
+
+
+def motion_of_arkit(rotations: Array, coefficients: Array) -> Motion:
+    """The motion in a head's rotations and ARKit's units, as MediaPipe gives them.
+
+    Args:
+        rotations: [T, 3, 3] from the head's axes to the camera's.
+        coefficients: [T, 52] in [0, 1], in the order of `jaxface.nets.landmarks.blendshapes.NAMES`:
+            what means nothing, then ARKit's units but the last.
+
+    Returns:
+        Of the basis "arkit": expressions in the order of `ARKIT_UNITS`, with no tongue.
+
+    Raises:
+        ValueError: other shapes.
+    """
+    count = len(ARKIT_UNITS)
+    if rotations.shape[1:] != (3, 3) or coefficients.shape != (len(rotations), count):
+        raise ValueError(
+            f"motion_of_arkit: expected [T, 3, 3] and [T, {count}], got {list(rotations.shape)} "
+            f"and {list(coefficients.shape)}."
+        )
+    units = jnp.pad(coefficients[:, 1:], ((0, 0), (0, 1)))
+    return Motion(euler_angles(rotations), None, units, "arkit")
+
+
+def motion_names() -> tuple[str, ...]:
+    """What `measured` knows: angles, the expressions of `EXPRESSIONS`, ARKit's units."""
+    return (*ANGLES, *EXPRESSIONS, *ARKIT_UNITS)
+
+
+def measured(motion: Motion, names: Sequence[str]) -> Array:
+    """Motion in the numbers that users name: [T, K].
+
+    Args:
+        motion: of the basis "arkit".
+        names: out of `motion_names`: angles in degrees; expressions and units in ARKit's units.
+
+    Raises:
+        ValueError: another basis, or an unknown name; the message gives the nearest.
+    """
+    if motion.basis != "arkit":
+        raise ValueError(f"measured: expected motion of the basis 'arkit', got {motion.basis!r}.")
+    columns = []
+    for name in names:
+        if name in ANGLES:
+            columns.append(motion.degrees[:, ANGLES.index(name)])
+            continue
+        if name not in EXPRESSIONS and name not in ARKIT_UNITS:
+            raise ValueError(f"unknown motion {name!r}; {did_you_mean(name, motion_names())}")
+        units = [ARKIT_UNITS.index(unit) for unit in EXPRESSIONS.get(name, (name,))]
+        columns.append(motion.expression[:, np.array(units)].mean(axis=1))
+    return jnp.stack(columns, axis=1)
 
 
 def euler_angles(matrices: Array) -> Array:

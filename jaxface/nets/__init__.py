@@ -19,6 +19,7 @@ from jaxface.nets.features.lpips import LPIPS, LPIPSConfig
 from jaxface.nets.features.resnet import ResNetConfig, ResNetFeatures
 from jaxface.nets.features.vgg import VGG16, VGGConfig
 from jaxface.nets.landmarks.blendshapes import Blendshapes, BlendshapesConfig
+from jaxface.nets.landmarks.canonical_face import CanonicalFace, CanonicalFaceConfig
 from jaxface.nets.landmarks.face_detector import FaceDetector, FaceDetectorConfig
 from jaxface.nets.landmarks.face_landmarks import FaceLandmarkConfig, FaceLandmarkNet
 from jaxface.nets.landmarks.face_mesh import FaceMesh, FaceMeshConfig
@@ -59,6 +60,8 @@ __all__ = [
     "AlexNetReconstructionConfig",
     "Blendshapes",
     "BlendshapesConfig",
+    "CanonicalFace",
+    "CanonicalFaceConfig",
     "DECAEncoder",
     "DECAEncoderConfig",
     "Deep3D",

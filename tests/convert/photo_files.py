@@ -209,6 +209,39 @@ def tflite_file(operators: Sequence[tuple[str, Sequence[np.ndarray]]]) -> bytes:
     return flatbuffer(Table(model))
 
 
+# ---- Protocol buffers
+
+
+def message(*fields: tuple[int, int | float | bytes]) -> bytes:
+    """A message of fields by number: integers, floats of 4 bytes, and bytes."""
+    found = b""
+    for number, value in fields:
+        if isinstance(value, bytes):
+            found += varint(number << 3 | 2) + varint(len(value)) + value
+        elif isinstance(value, float):
+            found += varint(number << 3 | 5) + struct.pack("<f", value)
+        else:
+            found += varint(number << 3) + varint(value)
+    return found
+
+
+def varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; the last byte is below 128."""
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def canonical_face_file(vertices: np.ndarray, weights: Mapping[int, float]) -> bytes:
+    """The canonical face of some vertices [P, 3], with texture coordinates of 0."""
+    numbers = np.pad(vertices, ((0, 0), (0, 2))).ravel().tolist()
+    mesh = message((1, 0), (2, 0), *((3, number) for number in numbers), (4, 0), (4, 300))
+    points = [message((1, point), (2, weight)) for point, weight in weights.items()]
+    return message((1, mesh), *((2, point) for point in points))
+
+
 # ---- HDF5
 
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,14 @@ from jaxface.convert import Refusal, convert_photo
 from jaxface.convert.families import hed, mediapipe, mobile_stylegan
 from jaxface.convert.formats.hdf5 import read_hdf5
 from jaxface.convert.formats.openvino import read_ir
+from jaxface.convert.formats.protobuf import fields
 from jaxface.convert.formats.tflite import read_tflite
 from jaxface.convert.photo import WHEELS, sources
 from jaxface.convert.plan import fill
 from jaxface.media.mesh_detection import MeshFaces
 from jaxface.nets import (
     BlendshapesConfig,
+    CanonicalFaceConfig,
     FaceDetectorConfig,
     FaceMeshConfig,
     MobileGenerator,
@@ -33,8 +36,10 @@ from jaxface.nets import (
 from jaxface.nets.mobile_stylegan import to_student, to_teacher
 from jaxface.weights import abstract_network, build_network, network_names
 from tests.convert.photo_files import (
+    canonical_face_file,
     generator_files,
     hdf5_file,
+    message,
     tflite_file,
     write_wheel,
 )
@@ -55,6 +60,10 @@ def few_samples():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mobile_stylegan, "MEAN_SAMPLES", 10_000)
         yield
+
+
+CANONICAL_FILE = "geometry_pipeline_metadata_landmarks.binarypb"
+VERTICES = np.random.default_rng(3).normal(size=(6, 3)).astype(np.float32)
 
 
 def _vgg_arrays() -> dict[str, np.ndarray]:
@@ -98,6 +107,7 @@ def _task() -> bytes:
     with zipfile.ZipFile(stream, "w") as task:
         for file, layers, name, config in _models():
             task.writestr(file, tflite_file(_operators(name, config, layers(config))))
+        task.writestr(CANONICAL_FILE, canonical_face_file(VERTICES, {0: 0.5, 4: 1.5}))
     return stream.getvalue()
 
 
@@ -120,9 +130,18 @@ def tiny(tmp_path_factory):
     ]
     found = sources(wheels)
     models = (mediapipe.detector_plan, mediapipe.mesh_plan, mediapipe.blendshapes_plan)
-    for role, (file, _, _, config), plan in zip(list(found)[2:], _models(), models, strict=True):
+    roles = ("face_detector", "face_mesh", "blendshapes")
+    for role, (file, _, _, config), plan in zip(roles, _models(), models, strict=True):
         found[role] = dataclasses.replace(found[role], plan=_planned(file, plan, config))
+    found["canonical_face"] = dataclasses.replace(
+        found["canonical_face"], plan=_planned_canonical_face
+    )
     return folder, found
+
+
+def _planned_canonical_face(files):
+    with zipfile.ZipFile(io.BytesIO(files["task"])) as task:
+        return mediapipe.canonical_face_plan(task.read(CANONICAL_FILE), CanonicalFaceConfig(6))
 
 
 def _planned(file, plan, config):
@@ -147,7 +166,9 @@ def test_a_whole_suite_with_its_licences(suite):
     assert isinstance(suite.generator, MobileGenerator)
     assert suite.generator.config == TINY
     assert suite.perceptual.config.channels == VGG_WIDTHS
-    assert {"face_detector", "face_mesh", "blendshapes"} < set(suite.files)
+    assert {"face_detector", "face_mesh", "blendshapes", "canonical_face"} < set(suite.files)
+    np.testing.assert_array_equal(suite.canonical_face.vertices[...], VERTICES)
+    np.testing.assert_array_equal(suite.canonical_face.weights[...], [0.5, 0, 0, 0, 1.5, 0])
     for role in suite.files:
         assert suite.metadata(role)["licence"].startswith("terms of ")
         assert suite.metadata(role)["source_package"].endswith("==1.0")
@@ -404,6 +425,41 @@ def test_the_teachers_rows_move_what_they_moved_in_the_teacher(real):
 
     assert apart(2, 1) < 0.5 * apart(0, 1)  # coarse rows: the other's geometry
     assert apart(3, 0) < 0.5 * apart(0, 1)  # fine rows: the geometry stays
+
+
+def test_protocol_buffers_are_read_by_number():
+    data = message((1, 300), (2, b"abc"), (3, 1.5), (2, message((7, 0))))
+    found = list(fields(data))
+    assert found == [(1, 300), (2, b"abc"), (3, struct.pack("<f", 1.5)), (2, b"8\0")]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"\x0a\x05abc", "ends inside its field 1"),
+        (b"\x08\x80", "ends inside an integer"),
+        (b"\x08" + b"\x80" * 12, "ends inside an integer"),
+        (b"\x0b", "field 1 of kind 3"),
+    ],
+)
+def test_damaged_messages_are_refused(data, says):
+    with pytest.raises(Refusal, match=says):
+        list(fields(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "a mesh of 0 numbers and 0 weights, expected 30"),
+        (canonical_face_file(VERTICES[:5], {0: 1.0}), "a mesh of 25 numbers"),
+        (canonical_face_file(VERTICES, {}), "0 weights"),
+        (canonical_face_file(VERTICES, {6: 1.0}), "a weight of point 6, of 6"),
+        (message((2, message((1, 0)))), "expected 4 bytes"),
+    ],
+)
+def test_another_canonical_face_is_refused(data, says):
+    with pytest.raises(Refusal, match=says):
+        mediapipe.canonical_face_plan(data, CanonicalFaceConfig(6))
 
 
 @pytest.mark.parametrize(("file", "layers", "name", "config"), _models())

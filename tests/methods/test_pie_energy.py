@@ -16,7 +16,7 @@ from jaxface.keys import item_keys
 from jaxface.losses import identity
 from jaxface.methods import pie
 from jaxface.methods.pie import sampling
-from jaxface.methods.pie.energy import energy
+from jaxface.methods.pie.energy import energy, spread
 from jaxface.methods.presets import PRESETS, preset
 from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.morphable.models import embedded_models
@@ -109,6 +109,17 @@ def test_each_term_is_switched_by_its_name(suite, problem):
     )
     with pytest.raises(ValueError, match="'edit' is none of synthesis"):
         pie.ablate(pie.PAPER, "edit")
+
+
+def test_the_pull_towards_w(suite, problem):
+    """Not PIE's: the rows' mean square about their mean, of no weight in W."""
+    images, w, keys = problem
+    settings = dataclasses.replace(ALL, terms=(pie.SPREAD,), spread_weight=3.0)
+    loss, terms = evaluate(suite, settings, images, w, keys)
+    np.testing.assert_allclose(terms["spread"], w.var(axis=1).mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(loss, 3 * terms["spread"], rtol=1e-6)
+    assert pie.required_roles(settings) == {"generator": pie.SPREAD}
+    assert (spread(jnp.ones((2, 4, 3))) == 0).all()
 
 
 EDITING_CHANGES = {

@@ -152,6 +152,18 @@ def test_every_weight_changes_its_terms(name, energy, tuned):
         assert np.all(np.abs(changed["locality"] / terms["locality"] - 1) > 1e-3)
 
 
+def test_the_distance_sees_a_smaller_image_where_asked(suite, portraits):
+    images = jnp.asarray(np.repeat(np.repeat(portraits[0], 2, axis=1), 2, axis=2))
+    networks = pti.Networks(suite.generator, suite.lpips)
+    smaller = dataclasses.replace(QUICK, resolution=16)
+    found = pti.features(smaller, networks, images)
+    expected = pti.features(QUICK, networks, portraits[0])
+    for layer, value in expected.items():
+        np.testing.assert_allclose(found[layer], value, atol=1e-5)
+    with pytest.raises(ValueError, match="resolution must be >= 1"):
+        dataclasses.replace(QUICK, resolution=0)
+
+
 @pytest.mark.slow  # a program for each
 @pytest.mark.parametrize(
     ("change", "tolerance"),

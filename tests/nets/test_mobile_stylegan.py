@@ -12,18 +12,24 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxface.errors import SuiteError
 from jaxface.latents import broadcast_w, num_ws
-from jaxface.methods import pti
-from jaxface.nets import MobileGenerator, MobileGeneratorConfig
+from jaxface.methods import encoder, pti
+from jaxface.nets import EncoderConfig, GeneratorConfig, MobileGenerator, MobileGeneratorConfig
+from jaxface.nets.edits.linear_directions import directions_of
 from jaxface.nets.mobile_stylegan import (
+    as_rows_of,
+    rows_known,
     student_rows,
     synthesis,
     teacher_rows,
+    through_teacher,
     to_student,
     to_teacher,
 )
 from jaxface.nets.ops.depthwise import by_groups, by_shifts, depthwise_conv
 from jaxface.nets.ops.wavelet import inverse_haar
+from jaxface.suite import Suite, load_suite
 from jaxface.weights import (
     abstract_network,
     build_network,
@@ -305,3 +311,73 @@ def test_a_teachers_row_moves_what_its_resolution_makes(tiny):
         image, still = draw(tiny, moved), draw(tiny, to_student(base, resolution=32))
         seen.append(bool(jnp.abs(image - still).max() > 1e-6))
     assert seen == [True] * 6 + [False] * 2  # the last two have no counterpart
+
+
+def test_codes_of_the_teacher_are_taken_by_its_student():
+    config = MobileGeneratorConfig(64, w_dim=4, channel_base=64, channel_max=16)
+    assert rows_known(config) == (11, 10)
+    codes = jnp.arange(40.0).reshape(1, 10, 4)
+    np.testing.assert_array_equal(as_rows_of(config, codes), to_student(codes, resolution=64))
+    own = jnp.ones((1, 11, 4))
+    assert as_rows_of(config, own) is own
+    with pytest.raises(ValueError, match=r"expected \[N, 11, w_dim\]"):
+        as_rows_of(config, jnp.ones((1, 18, 4)))
+    teacher = GeneratorConfig(64, w_dim=4)
+    assert rows_known(teacher) == (10,)
+    assert as_rows_of(teacher, codes) is codes
+
+
+def test_edits_of_the_teachers_rows_move_their_counterparts():
+    """As StyleCLIP's mappers, whose coarse level are rows 0 to 3; differences of rows are kept."""
+    w_plus = jax.random.normal(jax.random.key(0), (2, 23, 4))
+    moved = through_teacher(lambda w: w.at[:, :4].add(1.0), w_plus) - w_plus
+    rows = list(student_rows(range(4)))
+    assert rows == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_allclose(moved[:, rows], 1.0, atol=1e-6)
+    rest = [row for row in range(23) if row not in rows]
+    np.testing.assert_allclose(moved[:, rest], 0.0, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def student_suite(tmp_path_factory, random_network):
+    """A 64 px student with directions and an encoder of its teacher's 10 rows."""
+    folder = tmp_path_factory.mktemp("student")
+    config = MobileGeneratorConfig(64, z_dim=4, w_dim=4, channel_base=64, channel_max=16)
+    save_network(folder / "generator.safetensors", random_network("MobileGenerator", config))
+    vectors = jnp.zeros((1, 10, 4)).at[0, jnp.arange(10), jnp.arange(10) % 4].set(1.0)
+    save_network(folder / "direction_pose.safetensors", directions_of(["pose"], vectors))
+    encoder = EncoderConfig((1, 1, 2, 2), (1, 1, 1, 1), num_ws=10, w_dim=4, resolution=32)
+    save_network(folder / "encoder.safetensors", random_network("E4EEncoder", encoder))
+    return load_suite(folder)
+
+
+def test_directions_of_the_teachers_rows_move_the_students(student_suite):
+    student_suite.check()
+    directions = student_suite.directions["pose"]
+    moved = directions.move(jnp.zeros((1, 11, 4)), "pose", 2.0)[0]
+    expected = np.zeros((11, 4))
+    expected[np.arange(11), np.array(teacher_rows(64)) % 4] = 2.0
+    np.testing.assert_array_equal(moved, expected)
+
+
+def test_an_encoder_of_the_teachers_rows_inverts(student_suite):
+    networks = encoder.Settings("e4e").networks(student_suite, jax.random.key(0))
+    codes = jnp.arange(40.0).reshape(1, 10, 4)
+    networks = networks._replace(encoder=lambda images: codes)
+    found = encoder.encode(encoder.Settings("e4e"), networks, jnp.zeros((1, 64, 64, 3)))
+    np.testing.assert_array_equal(found, to_student(codes, resolution=64))
+
+
+def test_rows_of_neither_are_refused(student_suite, tmp_path, random_network):
+    for name, stem in (("a generator of 12 rows", "direction_pose"), ("no rows", "encoder")):
+        files = {"generator": student_suite.files["generator"], stem: tmp_path / f"{stem}.s"}
+        network = (
+            directions_of([name], jnp.ones((1, 12, 4)))
+            if stem == "direction_pose"
+            else random_network(
+                "E4EEncoder", EncoderConfig((1, 1, 2, 2), (1, 1, 1, 1), num_ws=12, w_dim=4)
+            )
+        )
+        save_network(files[stem], network)
+        with pytest.raises(SuiteError, match="12 x 4"):
+            Suite("s", files).check()

@@ -1,20 +1,27 @@
 """MediaPipe's face landmarker, three TensorFlow Lite graphs: detector, mesh and blendshapes.
 
+Beside them lies the canonical face, a protocol buffer (``face_geometry``'s
+``GeometryPipelineMetadata``): in field 1 a mesh, whose field 3 are vertices of x, y, z, u, v; each
+field 2 a point, its number and its weight in the fit of the pose.
+
 Their tensors' names mean nothing, so each graph is read as the list of operators with weights, in
 the order of execution, and our networks' layers are the same list: an operator of another kind or
 shape at any place is refused. Convolutions are stored [out, H, W, in] with a bias, depthwise ones
 [1, H, W, C], slopes of PReLU [1, 1, C]; dense layers are 1 x 1 convolutions.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from jaxface.convert import hooks
+from jaxface.convert.formats.protobuf import fields
 from jaxface.convert.formats.tflite import Operator
 from jaxface.convert.plan import Entry, Plan
 from jaxface.convert.refusal import Refusal
 from jaxface.nets.landmarks.blendshapes import EPSILON, BlendshapesConfig
+from jaxface.nets.landmarks.canonical_face import CanonicalFaceConfig
 from jaxface.nets.landmarks.face_detector import FaceDetectorConfig
 from jaxface.nets.landmarks.face_mesh import FaceMeshConfig
 
@@ -96,6 +103,44 @@ def blendshapes_layers(config: BlendshapesConfig) -> list[Layer]:
                 _dense(f"blocks.{i}.{kind}_out"),
             ]
     return [*layers, _dense("head")]
+
+
+def canonical_face_plan(message: bytes, config: CanonicalFaceConfig | None = None) -> Plan:
+    """How to convert ``geometry_pipeline_metadata_landmarks.binarypb``.
+
+    Raises:
+        Refusal: if it is another message.
+    """
+    config = config or CanonicalFaceConfig()
+    values: list[float] = []
+    weights = np.zeros(config.points, np.float32)
+    for number, value in fields(message):
+        if number == 1 and isinstance(value, bytes):
+            values += [_float(each) for key, each in fields(value) if key == 3]
+        elif number == 2 and isinstance(value, bytes):
+            point = dict(fields(value))
+            index = point.get(1, 0)
+            if not isinstance(index, int) or index >= config.points:
+                raise Refusal(f"a weight of point {index}, of {config.points}")
+            weights[index] = _float(point.get(2))
+    if len(values) != 5 * config.points or not weights.any():
+        raise Refusal(
+            f"a mesh of {len(values)} numbers and {np.count_nonzero(weights)} weights, expected "
+            f"{5 * config.points} and some"
+        )
+    vertices = np.array(values, np.float32).reshape(-1, 5)[:, :3]
+    arrays = {"canonical_mesh": vertices, "procrustes_landmark_basis": weights}
+    entries = (
+        Entry("canonical_mesh", "vertices"),
+        Entry("procrustes_landmark_basis", "weights"),
+    )
+    return Plan("CanonicalFace", config, arrays, entries)
+
+
+def _float(value: object) -> float:
+    if not isinstance(value, bytes) or len(value) != 4:
+        raise Refusal(f"a number of {value!r}, expected 4 bytes")
+    return struct.unpack("<f", value)[0]
 
 
 def _conv(target: str) -> Layer:

@@ -309,7 +309,13 @@ class OpenResults:
 _RENAMED = {"settings.edits": "settings.groups_per_step"}
 """Settings whose names in older job files were others."""
 
-_ADDED = {"settings.start": "mean", "settings.tuning.distance": "lpips"}
+_ADDED = {
+    "settings.start": "mean",
+    "settings.spread_weight": 0.0,
+    "settings.pivot.spread_weight": 0.0,
+    "settings.tuning.distance": "lpips",
+    "settings.tuning.resolution": None,
+}
 """Settings that older job files lack, with what was done then."""
 
 

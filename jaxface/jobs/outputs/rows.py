@@ -66,6 +66,7 @@ class FileKind:
 FILES: dict[str, FileKind] = {
     "reconstruction": FileKind("reconstruction", "reconstructions", ".png"),
     "edited": FileKind("edited", "edits", ".png"),
+    "pasted": FileKind("pasted", "pasted", ".png"),
     "weights": FileKind("weights", "generators", ".safetensors"),
     "gif": FileKind("sequence", "sequences", ".gif"),
     "mp4": FileKind("sequence", "sequences", ".mp4"),

@@ -37,7 +37,7 @@ from jaxface.latents import broadcast_w
 from jaxface.losses import identity, perceptual, photometric
 from jaxface.methods.pie.networks import FaceEstimate, Networks, phi, psi, theta_of
 from jaxface.methods.pie.sampling import choose_groups, mix, rig, sample
-from jaxface.methods.pie.settings import Settings
+from jaxface.methods.pie.settings import SPREAD, Settings
 from jaxface.morphable import LANDMARKS_66, FaceParameters
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.morphable.photometric import photometric_square
@@ -133,6 +133,8 @@ def evaluate(
         values |= parameter_terms(settings, w, renderings, networks, targets)
     if "recognition" in chosen or "edit_recognition" in chosen:
         values |= recognition_terms(settings, renderings, networks, targets)
+    if SPREAD in chosen:
+        values[SPREAD] = spread(w)
     weighted = [getattr(settings, f"{name}_weight") * term for name, term in values.items()]
     return jnp.sum(jnp.stack(weighted), axis=0), values, renderings.images[:, 0]
 
@@ -234,6 +236,11 @@ def recognition_terms(
     if "edit_recognition" in settings.terms:
         values["edit_recognition"] = jnp.mean(distance[:, 1 - first :], axis=1)
     return values
+
+
+def spread(w_plus: jax.Array) -> jax.Array:
+    """How far the rows of W+ [N, L, w_dim] lie from their mean: the mean square, [N]."""
+    return jnp.mean(jnp.square(w_plus - w_plus.mean(axis=1, keepdims=True)), axis=(1, 2))
 
 
 def to_w_plus(w: jax.Array, num_ws: int) -> jax.Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxface.errors import SuiteError
 from jaxface.losses import perceptual
-from jaxface.methods.pie.settings import Settings
+from jaxface.methods.pie.settings import SPREAD, Settings
 from jaxface.morphable.models import FaceModels, basel_models, embedded_models
 from jaxface.nets import Generator
 from jaxface.nets.features.vgg import smallest_side
@@ -94,7 +94,7 @@ def phi(settings: Settings, networks: Networks, images: jax.Array) -> perceptual
 def required_roles(settings: Settings) -> dict[str, str]:
     """The roles of a suite that are needed, each with the first term that needs it, or "start"."""
     terms = settings.terms
-    reading = [term for term in terms if term not in ("synthesis", "recognition")]
+    reading = [term for term in terms if term not in ("synthesis", "recognition", SPREAD)]
     needs = {
         "generator": terms,
         "perceptual": [term for term in terms if term == "synthesis"],

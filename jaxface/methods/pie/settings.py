@@ -48,6 +48,9 @@ see `jaxface.methods.pie.energy`."""
 EDITING_TERMS = ("edit", "invariance", "edit_recognition")
 """Those that edit the portrait."""
 
+SPREAD = "spread"
+"""A term that is not PIE's: how far the rows of W+ lie from their mean."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -74,7 +77,8 @@ class Settings:
         of a stage.
       decay_steps: see `decay_rate`.
       stop_below: a portrait whose energy is below this leaves the stage; None: never.
-      terms: which of `TERMS` the energy has. The weights of the others are of no effect.
+      terms: which of `TERMS` the energy has, and whether `SPREAD`. The weights of the others are of
+        no effect.
       identity_weight: lambda_id, of the mean squared entry of w - RigNet(w, theta_w).
       photometric_weight: lambda_ph, inside the edit and the invariance term, of the mean over the
         face's vertices of the squared RGB distance, in [-1, 1].
@@ -86,6 +90,9 @@ class Settings:
       invariance_weight: lambda_inv.
       recognition_weight: lambda_rw, of the squared distance of features of unit length.
       edit_recognition_weight: lambda_rw^, of the same for the edited portrait.
+      spread_weight: of the mean square, over rows and entries, of w less the mean of its rows: a
+        pull towards W, for generators that were trained without style mixing, whose rows do not
+        vary freely.
       groups: the semantic groups tau, out of `EDITABLE_GROUPS`; terms are means over them. The
         paper's inversions have one.
       groups_per_step: "one": each iteration of a portrait takes one of the groups, drawn from its
@@ -132,6 +139,7 @@ class Settings:
     invariance_weight: float = 0.0
     recognition_weight: float = 0.0
     edit_recognition_weight: float = 0.0
+    spread_weight: float = 0.0
     groups: tuple[str, ...] = tuple(EDITABLE_GROUPS)
     groups_per_step: Literal["one", "all"] = "one"
     truncation: float = 1.0
@@ -169,7 +177,7 @@ class Settings:
                 "Settings: an encoder's codes are in W+, so start='encoder' needs w_steps=0, got "
                 f"{self.w_steps}."
             )
-        _check_names("terms", self.terms, TERMS)
+        _check_names("terms", self.terms, (*TERMS, SPREAD))
         _check_names("groups", self.groups, tuple(EDITABLE_GROUPS))
         if self.bank < 0:
             raise ValueError(f"Settings: bank must be >= 0, got {self.bank}.")

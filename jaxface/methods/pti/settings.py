@@ -26,6 +26,8 @@ class Settings:
         convolution: "unrolled", one after the other in one program; "map", by a loop; "vmap", as
         grouped convolutions. None: "unrolled" on CPU, where convolutions in loops are slow, else
         "map".
+      resolution: larger images are averaged down to it before LPIPS compares them; None: it sees
+        them at their full size, as in the authors' code.
       distance: the role of the suite whose network LPIPS is: "lpips"; or "perceptual", whose VGG-16
         then compares as LPIPS does, with heads that were not learned.
       dtype: what generator and LPIPS compute in; weights, losses and the optimiser are float32.
@@ -43,6 +45,7 @@ class Settings:
     samples: int = 1
     truncation: float = 0.5
     rows: Rows | None = None
+    resolution: int | None = None
     distance: Literal["lpips", "perceptual"] = "lpips"
     dtype: Literal["float32", "bfloat16"] = "float32"
 
@@ -50,6 +53,8 @@ class Settings:
         for name in ("steps", "samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Settings: {name} must be >= 1, got {getattr(self, name)}.")
+        if self.resolution is not None and self.resolution < 1:
+            raise ValueError(f"Settings: resolution must be >= 1, got {self.resolution}.")
         for name, known in (
             ("rows", (None, "unrolled", "map", "vmap")),
             ("distance", ("lpips", "perceptual")),

@@ -13,6 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from jaxface.losses import photometric
+from jaxface.losses.perceptual import downsample
 from jaxface.methods.pti.settings import Settings
 from jaxface.nets import LPIPS, Generator
 from jaxface.runtime.iteration import platform_strategy
@@ -196,6 +197,8 @@ def read_targets(
 
 def features(settings: Settings, networks: Networks, images: jax.Array) -> Any:
     """What LPIPS compares of images [N, R, R, 3]: float32, computed in the settings' dtype."""
+    if settings.resolution is not None:
+        images = downsample(images, settings.resolution)
     return networks.lpips.features(images.astype(settings.dtype))
 
 

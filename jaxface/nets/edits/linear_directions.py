@@ -36,15 +36,19 @@ class DirectionsConfig:
         dim: of the latents.
         space: ``z`` for the mapping network's input, ``w`` for W and the rows of W+.
         rows: 1 where a direction is the same for every row, else the rows of W+.
+        unit_names: what a strength of 1 is, one for each direction, such as "degree"; none where
+            the unit is a length or a deviation of the latents.
 
     Raises:
-        ValueError: for no or equal names, sizes below 1, or rows in Z.
+        ValueError: for no or equal names, sizes below 1, rows in Z, or unit names for other
+            directions.
     """
 
     names: tuple[str, ...]
     dim: int = 512
     space: Space = "w"
     rows: int = 1
+    unit_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.names or len(set(self.names)) < len(self.names):
@@ -55,6 +59,10 @@ class DirectionsConfig:
             raise ValueError(f"space: expected 'z' or 'w', got {self.space!r}")
         if self.space == "z" and self.rows != 1:
             raise ValueError(f"rows: Z has one, got {self.rows}")
+        if self.unit_names and len(self.unit_names) != len(self.names):
+            raise ValueError(
+                f"unit_names: expected none or {len(self.names)}, got {self.unit_names}"
+            )
 
 
 class LatentDirections(nnx.Module):
@@ -150,6 +158,23 @@ class LatentDirections(nnx.Module):
         wanted = wanted.reshape(wanted.shape + (1,) * (now.ndim - wanted.ndim))
         return self._moved(latents, name, wanted - now, rows)
 
+    def of_rows(self, rows: Sequence[int]) -> "LatentDirections":
+        """The same for another W+: each of its rows moves as one of this one's.
+
+        Args:
+            rows: for each row of the other W+, one of this one's.
+
+        Raises:
+            ValueError: for a row that these directions do not have.
+        """
+        if not rows or not 0 <= min(rows) <= max(rows) < self.config.rows:
+            raise ValueError(f"of_rows: expected rows in 0..{self.config.rows - 1}, got {rows}")
+        config = dataclasses.replace(self.config, rows=len(rows))
+        found = LatentDirections(config, rngs=nnx.Rngs(0))
+        found.vectors[...] = self.vectors[:, np.array(rows)]
+        found.units[...], found.mean[...] = self.units[...], self.mean[...]
+        return found
+
     def _moved(
         self, latents: jax.Array, name: str, steps: jax.Array, rows: Sequence[int] | None
     ) -> jax.Array:
@@ -196,6 +221,7 @@ def directions_of(
     space: Space = "w",
     units: Float[Array, " k"] | Sequence[float] | None = None,
     mean: Float[Array, " d"] | None = None,
+    unit_names: Sequence[str] = (),
 ) -> LatentDirections:
     """Directions from arrays.
 
@@ -206,6 +232,7 @@ def directions_of(
         space: what the latents are.
         units: [K], the length that a strength of 1 moves; None for 1.
         mean: [dim], where coordinates are 0; None for the origin.
+        unit_names: see `DirectionsConfig`.
 
     Raises:
         ValueError: if the shapes do not fit, or a vector is zero.
@@ -221,7 +248,8 @@ def directions_of(
     if not (lengths > 0).all():
         raise ValueError("directions: a vector of length 0 leads nowhere")
     _, rows, dim = vectors.shape
-    found = LatentDirections(DirectionsConfig(tuple(names), dim, space, rows), rngs=nnx.Rngs(0))
+    config = DirectionsConfig(tuple(names), dim, space, rows, tuple(unit_names))
+    found = LatentDirections(config, rngs=nnx.Rngs(0))
     found.vectors[...] = vectors / lengths
     for name, stored, given in (("units", found.units, units), ("mean", found.mean, mean)):
         if given is None:

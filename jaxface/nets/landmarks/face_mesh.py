@@ -89,6 +89,10 @@ class Bottleneck(nnx.Module):
         return self.activation(x + self.expand(self.depthwise(y)))
 
 
+EYE_CORNERS = (33, 263)
+"""The points at the outer corners of the eyes, the image's left one first."""
+
+
 class Down(nnx.Module):
     """Half the side: a 2 x 2 convolution, depthwise, 1 x 1, plus the largest of each 2 x 2."""
 

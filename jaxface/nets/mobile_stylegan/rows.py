@@ -7,11 +7,12 @@ once, and the second convolution to row 2 + 2 i; the image head, which makes the
 half its side, to the next row, 15 at 1024 px. The teacher's last two rows have no counterpart.
 
 Through these maps what is published for StyleGAN2's FFHQ generator applies: codes of encoders
-(`to_student`), directions of W+ (`to_student` of their vectors), and edits of some rows of W
-(`student_rows`).
+(`as_rows_of`, `to_student`), directions of W+ (a suite gives them in the student's rows), edits of
+some rows of W (`student_rows`) and networks that edit W+ (`through_teacher`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxface.latents import num_ws
+from jaxface.nets.mobile_stylegan.config import MobileGeneratorConfig
 
 IN_A_BLOCK = 3
 
@@ -78,6 +80,55 @@ def to_teacher(w_plus: Float[Array, "*n l d"], *, resolution: int = 1024) -> Flo
     return jnp.einsum(
         "ts,...sd->...td", means, jnp.asarray(w_plus), precision=jax.lax.Precision.HIGHEST
     )
+
+
+def as_rows_of(config: Any, w_plus: Float[Array, "n l d"]) -> Float[Array, "n k d"]:
+    """W+ in a generator's own rows: of a student `to_student` of its teacher's, else as it is.
+
+    Args:
+        config: of the generator.
+        w_plus: [N, L, w_dim] of its own rows or, for a student, of its teacher's.
+
+    Returns:
+        [N, the generator's rows, w_dim].
+
+    Raises:
+        ValueError: for another number of rows.
+    """
+    if w_plus.shape[1] == config.num_ws:
+        return w_plus
+    if w_plus.shape[1] not in rows_known(config):
+        raise ValueError(f"w_plus: expected [N, {config.num_ws}, w_dim], got {list(w_plus.shape)}")
+    return to_student(w_plus, resolution=config.resolution)
+
+
+def rows_known(config: Any) -> tuple[int, ...]:
+    """Of W+ that a generator can be given through `as_rows_of`: its own, and its teacher's."""
+    if isinstance(config, MobileGeneratorConfig):
+        return (config.num_ws, num_ws(config.resolution))
+    return (config.num_ws,)
+
+
+def through_teacher(
+    edit: Callable[[jax.Array], jax.Array],
+    w_plus: Float[Array, "n k d"],
+    *,
+    resolution: int = 1024,
+) -> Float[Array, "n k d"]:
+    """An edit of StyleGAN2's W+, such as StyleCLIP's latent mapper, applied to the student's.
+
+    Args:
+        edit: [N, 18, w_dim] to the same, at 1024 px.
+        w_plus: [N, 23, w_dim].
+
+    Returns:
+        w_plus, each row moved as the edit moves the teacher's that works at its resolution.
+
+    Raises:
+        ValueError: for another number of rows.
+    """
+    before = to_teacher(w_plus, resolution=resolution)
+    return w_plus + to_student(edit(before) - before, resolution=resolution)
 
 
 def student_rows(rows: Sequence[int], *, resolution: int = 1024) -> tuple[int, ...]:

@@ -1,0 +1,50 @@
+"""Inversion of real photographs with the photo suite (docs/photo_suite.md).
+
+In W at 256 px, then in W+ at full size with a pull towards W, since the generator was trained with
+one w for all rows; then pivotal tuning, which draws what W+ cannot.
+
+The features are HED's, of VGG-16's widths but thinned by its training for edges, so that published
+weights of VGG-16 mean nothing here. A layer's weight is one over its mean squared difference
+between two portraits, over 28 pairs of two photographs and six samples of the generator at 256 px:
+each layer's distance is about 1 between strangers.
+"""
+
+import dataclasses
+
+from jaxface.methods import pie, pti
+
+LAYERS = (("relu1_2", 3.0e-4), ("relu2_2", 1.5e-3), ("relu3_3", 6.8e-3), ("relu4_3", 6.7e-2))
+
+PIVOT = pie.Settings(
+    l2_weight=1.0,
+    perceptual_weight=0.1,
+    layers=LAYERS,
+    optimizer=pie.Adam(),
+    w_steps=80,
+    w_step_size=0.1,
+    w_resolution=256,
+    w_plus_steps=120,
+    w_plus_step_size=0.05,
+    decay_rate=0.1,
+    decay_steps=120,
+    terms=("synthesis", pie.SPREAD),
+    spread_weight=0.02,
+)
+
+TUNING = pti.Settings(
+    lpips_weight=0.1,
+    steps=80,
+    learning_rate=5e-4,
+    stop_below=None,
+    resolution=256,
+    distance="perceptual",
+)
+
+PHOTO = pti.PivotalTuning(PIVOT, TUNING)
+"""For quality."""
+
+PHOTO_FAST = pti.PivotalTuning(
+    dataclasses.replace(PIVOT, w_steps=30, w_plus_steps=40, decay_steps=40),
+    dataclasses.replace(TUNING, steps=25, learning_rate=1e-3),
+)
+"""About a third of the steps."""

@@ -25,6 +25,7 @@ import numpy as np
 
 from jaxface.errors import JaxfaceError
 from jaxface.media import images
+from jaxface.media.image_formats import DECODED_SUFFIXES
 
 Item = Mapping[str, Any]
 
@@ -69,7 +70,7 @@ class FolderSource:
     image's place in `paths`.
 
     Args:
-      folder: where to look; every file with one of `images.IMAGE_SUFFIXES` counts.
+      folder: where to look; every file with one of `DECODED_SUFFIXES` counts.
       resolution: pixels per side.
 
     Raises:
@@ -81,7 +82,7 @@ class FolderSource:
         self.paths = sorted(
             path
             for path in pathlib.Path(folder).rglob("*")
-            if path.suffix.lower() in images.IMAGE_SUFFIXES and path.is_file()
+            if path.suffix.lower() in DECODED_SUFFIXES and path.is_file()
         )
         if not self.paths:
             raise DataError(f"{folder}: no images in this folder.")

@@ -4,25 +4,33 @@ Inside the library an image is float32, channels last, RGB in [-1, 1], with the 
 stored (no linear light, no colour management): one image is [H, W, 3], a batch [N, H, W, 3].
 uint8 exists only at the edges of the program, through `from_uint8` and `to_uint8`.
 
-Reading accepts what Pillow reads and says in `LoadedImage.notes` whatever it had to change. What
-it cannot read raises one subclass of `ImageError` per kind of failure, whose `status` is the word
-that a results table uses.
+Reading says in `LoadedImage.notes` whatever it had to change. What cannot be read raises one
+subclass of `jaxface.media.image_errors.ImageError` per kind of failure.
 """
 
 import io
 import os
-import struct
 import warnings
-import zlib
 from dataclasses import dataclass
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from jaxface.errors import JaxfaceError
+from jaxface.media.image_errors import (
+    CorruptImageError,
+    EmptyImageError,
+    ImageTooLargeError,
+    ImageTooSmallError,
+    NotAnImageError,
+    UnsupportedImageError,
+    of_one_image,
+)
+from jaxface.media.image_errors import ImageError as ImageError  # part of this module's surface
+from jaxface.media.image_errors import UnreadableImageError as UnreadableImageError
+from jaxface.media.image_formats import formats_for, is_known, refuse_raw, regular_file
 from jaxface.runtime.files import atomic_writer
 
 MIN_SIDE = 16
@@ -30,70 +38,6 @@ MIN_SIDE = 16
 
 MAX_PIXELS = 2**27
 """Pixels (134 million, 1.6 GB as float32) above which a file is refused before it is decoded."""
-
-# The suffixes that a folder is searched for. Explicitly named files are read whatever their name.
-# fmt: off
-IMAGE_SUFFIXES = frozenset({
-    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
-    ".ppm", ".tga", ".tif", ".tiff", ".webp",
-})
-# fmt: on
-
-# How the formats people use begin: a file that starts so but cannot be opened is a damaged image,
-# not a foreign file.
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
-
-# What Pillow's decoders raise on damaged input, found by truncating and flipping bytes of files.
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError)
-_DECODER_ERRORS += (OverflowError, struct.error, zlib.error)
-
-
-class ImageError(JaxfaceError):
-    """An input that is no usable image. `status` is the failure's name in a results table."""
-
-    status: ClassVar[str] = "image_error"
-
-
-class UnreadableImageError(ImageError):
-    """The file could not be opened or read: gone, a folder, no permission."""
-
-    status = "unreadable"
-
-
-class EmptyImageError(ImageError):
-    """The file has no bytes."""
-
-    status = "empty"
-
-
-class NotAnImageError(ImageError):
-    """The bytes are of no format that Pillow knows."""
-
-    status = "not_an_image"
-
-
-class CorruptImageError(ImageError):
-    """The file is an image by its beginning, but truncated or damaged."""
-
-    status = "corrupt"
-
-
-class UnsupportedImageError(ImageError):
-    """The pixels have no defined range (floating point, 32-bit integers)."""
-
-    status = "unsupported"
-
-
-class ImageTooSmallError(ImageError):
-    """The shorter side is below `MIN_SIDE`."""
-
-    status = "too_small"
-
-
-class ImageTooLargeError(ImageError):
-    """More pixels than `MAX_PIXELS`, or a decompression bomb by Pillow's measure."""
-
-    status = "too_large"
 
 
 @dataclass(frozen=True)
@@ -110,45 +54,46 @@ class LoadedImage:
 
 
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
-    """Reads an image file of any size and any format that Pillow reads.
+    """Reads an image file of any size and any format of `jaxface.media.image_formats`.
 
     EXIF orientation is applied; alpha is flattened on white; greyscale, palette, CMYK and 16-bit
     images become RGB (16-bit greyscale keeps its full precision, 16-bit colour is read by Pillow
     with 8 bits a channel); colour profiles are not applied; of several frames the first is taken.
-    Each of these that happened is in `notes`.
+    Each of these that happened is in `notes`. Only regular files are opened.
 
     Raises:
       ImageError: the subclass tells the kind of failure.
     """
-    try:
-        with open(path, "rb") as file:
-            return decode_image(file)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise UnreadableImageError(f"cannot be read: {error.strerror}") from error
+    with of_one_image(), regular_file(path) as file:
+        return decode_image(file, name=os.fspath(path))
 
 
-def decode_image(file: BinaryIO) -> LoadedImage:
-    """Decodes an image from a seekable binary file; see `read_image`."""
-    head = file.read(4)
-    if not head:
-        raise EmptyImageError("the file is empty")
-    file.seek(0)
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata and large images; whatever matters becomes a note
-            # or an ImageError here.
-            warnings.simplefilter("ignore")
-            with Image.open(file) as image:
+def decode_image(file: BinaryIO, *, name: str = "") -> LoadedImage:
+    """Decodes an image from a seekable binary file; see `read_image`.
+
+    Args:
+      file: at its beginning.
+      name: of the file, where its bytes do not tell the format.
+    """
+    with of_one_image(), warnings.catch_warnings():
+        # Pillow warns of odd metadata and large images; whatever matters becomes a note or an
+        # ImageError here.
+        warnings.simplefilter("ignore")
+        head = file.read(32)
+        if not head:
+            raise EmptyImageError("the file is empty")
+        file.seek(0)
+        try:
+            with Image.open(file, formats=formats_for(head, name)) as image:
+                refuse_raw(image)
                 _check_size(*image.size)
                 return _decode(image)
-    except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(f"more than {MAX_PIXELS} pixels") from error
-    except UnidentifiedImageError as error:
-        if head.startswith(_SIGNATURES):
-            raise CorruptImageError("begins like an image but its header is damaged") from error
-        raise NotAnImageError("not a format that Pillow reads") from error
-    except _DECODER_ERRORS as error:
-        raise CorruptImageError(f"damaged image data: {error}") from error
+        except Image.DecompressionBombError as error:
+            raise ImageTooLargeError(f"more than {MAX_PIXELS} pixels") from error
+        except UnidentifiedImageError as error:
+            if is_known(head):
+                raise CorruptImageError("begins like an image but its header is damaged") from error
+            raise NotAnImageError("not a format that is read") from error
 
 
 def _check_size(width: int, height: int):

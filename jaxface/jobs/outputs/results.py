@@ -8,7 +8,8 @@ Larger collections are done in shards; see `jaxface.jobs.outputs.shards`, which 
       job.json                          the settings, for comparison on resume
       results.jsonl                     one row per portrait, in the order they were finished
       contact_sheet.png
-      latents/<id>.safetensors          <id> keeps its suffix: photos/anna.jpg.safetensors
+      latents/<id>.safetensors          <id> keeps its suffix: photos/anna.jpg.safetensors; where
+                                        it is too long for a name, see `jaxface.jobs.outputs.names`
       reconstructions/<id>.png          and others of `jaxface.jobs.outputs.rows.FILES`, by task
       .progress/, .checkpoint.safetensors   for `jaxface status`; portraits in flight at a SIGTERM
 
@@ -33,6 +34,7 @@ import safetensors.numpy
 from jaxface.errors import UsageError
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.launchers import Share
+from jaxface.jobs.outputs.names import file_name
 from jaxface.jobs.outputs.rows import FILES, OK, Result, finished_rows, input_of, latents_header
 from jaxface.jobs.outputs.snapshots import read_checkpoint, write_checkpoint
 from jaxface.jobs.storage import join, read_bytes, remove, write_new
@@ -111,11 +113,11 @@ class ResultsFolder:
         return self.folder / SHEET_FILE
 
     def latents_path(self, item_id: str) -> Path:
-        return self.folder / "latents" / f"{item_id}.safetensors"
+        return self.folder / "latents" / file_name(item_id, ".safetensors")
 
     def file_path(self, kind: str, item_id: str) -> Path:
         """A result's file of a kind of `jaxface.jobs.outputs.rows.FILES`."""
-        return self.folder / FILES[kind].folder / f"{item_id}{FILES[kind].suffix}"
+        return self.folder / FILES[kind].folder / file_name(item_id, FILES[kind].suffix)
 
     def retry_failed(self, items: Sequence[Item]) -> None:
         """Takes the rows of items back that are not `ok`."""

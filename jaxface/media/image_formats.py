@@ -6,7 +6,6 @@ formats of phones and cameras need decoders of their own, which are used where t
 
 import contextlib
 import functools
-import importlib
 import os
 import stat
 from collections.abc import Iterator
@@ -50,10 +49,6 @@ _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*"
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 _DNG_VERSION, _CFA = 50706, 32803  # a TIFF tag; the value of PhotometricInterpretation
-
-# Package, what it registers with, and how to install it.
-_HEIF = ("HEIC/HEIF", "pillow_heif", "python -m pip install 'jaxface[heic]'")
-_JXL = ("JPEG XL", "pillow_jxl", "python -m pip install pillow-jxl-plugin")
 
 
 @contextlib.contextmanager
@@ -101,9 +96,9 @@ def formats_for(head: bytes, name: str) -> tuple[str, ...]:
     suffix = os.path.splitext(name)[1].lower()
     if head[4:8] == b"ftyp" and _HEIF_BRANDS & {head[8:12], head[16:20], head[20:24]}:
         if b"avif" not in head:
-            return _installed(*_HEIF)
+            return _heif()
     elif head.startswith(_JXL_SIGNATURES):
-        return _installed(*_JXL)
+        return _jxl()
     elif suffix in RAW_SUFFIXES or head[8:10] == b"CR" or head[4:12] == b"ftypcrx ":
         raise UnsupportedImageError(_RAW)
     elif head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
@@ -134,16 +129,26 @@ _RAW = "a camera's raw file; develop it and save it as TIFF or JPEG"
 
 
 @functools.cache
-def _installed(format_name: str, module: str, how: str) -> tuple[str, ...]:
-    """The formats that a decoder's package registers with Pillow."""
+def _heif() -> tuple[str, ...]:
     try:
-        package: Any = importlib.import_module(module)
+        import pillow_heif  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UnsupportedImageError(
-            f"{format_name} needs {module.replace('_', '-')}, which is not installed: {how}"
+            "HEIC/HEIF needs pillow-heif, which is not installed: python -m pip install "
+            "'jaxface[heic]'"
         ) from error
-    before = set(Image.OPEN)
-    if module == "pillow_heif":
-        package.register_heif_opener()
-        return ("HEIF",)
-    return tuple({"JXL"} | (set(Image.OPEN) - before))
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
+
+
+@functools.cache
+def _jxl() -> tuple[str, ...]:
+    try:
+        import pillow_jxl  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UnsupportedImageError(
+            "JPEG XL needs pillow-jxl-plugin, which is not installed: python -m pip install "
+            "'jaxface[jxl]'"
+        ) from error
+    del pillow_jxl  # importing it has registered it
+    return ("JXL",)

@@ -1,7 +1,7 @@
 """Images, and how files become them.
 
-Inside the library an image is float32, channels last, RGB in [-1, 1], with the sRGB values as
-stored (no linear light, no colour management): one image is [H, W, 3], a batch [N, H, W, 3].
+Inside the library an image is float32, channels last, RGB in [-1, 1], with sRGB's values (no
+linear light); what is written says that it is sRGB: one image is [H, W, 3], a batch [N, H, W, 3].
 uint8 exists only at the edges of the program, through `from_uint8` and `to_uint8`.
 
 Reading says in `LoadedImage.notes` whatever it had to change. What cannot be read raises one
@@ -17,8 +17,9 @@ from typing import Any, BinaryIO
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from jaxface.media.colour import SRGB_CHUNK, stated_colour, to_srgb
 from jaxface.media.image_errors import (
     CorruptImageError,
     EmptyImageError,
@@ -58,7 +59,8 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
 
     EXIF orientation is applied; alpha is flattened on white; greyscale, palette, CMYK and 16-bit
     images become RGB (16-bit greyscale keeps its full precision, 16-bit colour is read by Pillow
-    with 8 bits a channel); colour profiles are not applied; of several frames the first is taken.
+    with 8 bits a channel); colours become sRGB, see `jaxface.media.colour`; of several frames the
+    first is taken.
     Each of these that happened is in `notes`. Only regular files are opened.
 
     Raises:
@@ -87,7 +89,7 @@ def decode_image(file: BinaryIO, *, name: str = "") -> LoadedImage:
             with Image.open(file, formats=formats_for(head, name)) as image:
                 refuse_raw(image)
                 _check_size(*image.size)
-                return _decode(image)
+                return _decode(image, file)
         except Image.DecompressionBombError as error:
             raise ImageTooLargeError(f"more than {MAX_PIXELS} pixels") from error
         except UnidentifiedImageError as error:
@@ -103,14 +105,14 @@ def _check_size(width: int, height: int):
         raise ImageTooLargeError(f"{width}x{height} px; at most {MAX_PIXELS} pixels are read")
 
 
-def _decode(image: Image.Image) -> LoadedImage:
+def _decode(image: Image.Image, file: BinaryIO) -> LoadedImage:
     notes = []
     frames = getattr(image, "n_frames", 1)
-    if frames > 1:
+    if frames > 1 and image.format != "MPO":  # whose others are previews, depth or the other eye
         notes.append(f"first of {frames} frames")
     # Pillow drops the low bytes of 16-bit colour; only the decoder's raw mode still tells.
     raw_modes = "".join(str(tile[3]) for tile in getattr(image, "tile", ()))
-    profile = _foreign_profile(image.info.get("icc_profile"))
+    stated = stated_colour(image, file)
     image.load()
     if image.getexif().get(0x0112, 1) in range(2, 9):
         image = ImageOps.exif_transpose(image)
@@ -118,9 +120,10 @@ def _decode(image: Image.Image) -> LoadedImage:
     mode = image.mode
     if mode in ("F", "I"):
         image = _narrow_integers(image)
+    image, converted = to_srgb(image, stated)
     if mode.startswith("I"):
         pixels = np.asarray(image, np.float32)[..., None].repeat(3, axis=-1) * (2 / 65535) - 1
-        return LoadedImage(pixels, (*notes, "16-bit greyscale made RGB"))
+        return LoadedImage(pixels, (*notes, "16-bit greyscale made RGB", *converted))
     if "16" in raw_modes:
         notes.append("16 bits a channel read as 8")
     if image.has_transparency_data:
@@ -128,11 +131,10 @@ def _decode(image: Image.Image) -> LoadedImage:
         notes += ["alpha flattened on white"] if had_holes else []
     if mode in ("1", "L", "LA", "La"):
         notes.append("greyscale made RGB")
-    elif mode not in ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA"):
+    elif image.mode == mode and mode not in ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA"):
         notes.append(f"{mode} made RGB without a colour profile")
-    if profile:
-        notes.append(f"colour profile not applied: {profile}")
-    return LoadedImage(np.asarray(from_uint8(np.asarray(image.convert("RGB")))), tuple(notes))
+    pixels = np.asarray(from_uint8(np.asarray(image.convert("RGB"))))
+    return LoadedImage(pixels, (*notes, *converted))
 
 
 def _narrow_integers(image: Image.Image) -> Image.Image:
@@ -154,18 +156,6 @@ def _flatten(image: Image.Image) -> tuple[Image.Image, bool]:
     return Image.alpha_composite(ground, image), opacity < 255  # type: ignore[operator]
 
 
-def _foreign_profile(icc_profile: bytes | None) -> str | None:
-    """The name of an embedded colour profile that is not sRGB, else None."""
-    if not icc_profile:
-        return None
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
-        name = ImageCms.getProfileDescription(profile).strip()
-    except (ImageCms.PyCMSError, OSError):
-        return "damaged profile"
-    return None if "sRGB" in name else name or "unnamed profile"
-
-
 def write_png(path: str | os.PathLike[str], image: Any):
     """Writes one image, [H, W, 3] in [-1, 1], as an 8-bit PNG that appears whole or not at all."""
     with atomic_writer(path) as file:
@@ -173,11 +163,13 @@ def write_png(path: str | os.PathLike[str], image: Any):
 
 
 def encode_png(image: Any) -> bytes:
-    """One image, [H, W, 3] in [-1, 1], or uint8 as it is, as the bytes of an 8-bit PNG."""
+    """One image, [H, W, 3] in [-1, 1], or uint8 as it is, as an 8-bit PNG that says sRGB."""
     file = io.BytesIO()
     pixels = np.asarray(image)
     pixels = pixels if pixels.dtype == np.uint8 else to_uint8(pixels)
-    Image.fromarray(pixels).save(file, format="PNG")
+    says = PngImagePlugin.PngInfo()
+    says.add(*SRGB_CHUNK)
+    Image.fromarray(pixels).save(file, format="PNG", pnginfo=says)
     return file.getvalue()
 
 

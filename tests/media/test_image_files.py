@@ -102,6 +102,11 @@ def test_whatever_a_decoder_raises_is_one_kind_of_failure(raised, expected):
         raise KeyboardInterrupt
 
 
+def clear_decoders():
+    image_formats._heif.cache_clear()
+    image_formats._jxl.cache_clear()
+
+
 def heif(brand: bytes = b"heic") -> bytes:
     return b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1" + brand + b"\0" * 40
 
@@ -114,7 +119,7 @@ JXL = b"\xff\x0a" + b"\0" * 40
     [
         (heif(), "IMG_0001.HEIC", r"HEIC/HEIF needs pillow-heif, .*jaxface\[heic\]"),
         (heif(b"mif1"), "renamed.jpg", "HEIC/HEIF needs pillow-heif"),
-        (JXL, "a.jxl", "JPEG XL needs pillow-jxl, .*pillow-jxl-plugin"),
+        (JXL, "a.jxl", r"JPEG XL needs pillow-jxl-plugin, .*jaxface\[jxl\]"),
         (encoded("TIFF"), "a.NEF", "a camera's raw file; develop it"),
         (b"II*\0\x10\0\0\0CR\x02\0" + b"\0" * 40, "renamed.tif", "a camera's raw file"),
         (b"\0\0\0\x18ftypcrx \0\0\0\x01" + b"\0" * 40, "a.cr3", "a camera's raw file"),
@@ -124,7 +129,7 @@ JXL = b"\xff\x0a" + b"\0" * 40
 def test_formats_without_a_decoder_are_named_with_what_to_do(monkeypatch, data, name, says):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)
-    image_formats._installed.cache_clear()
+    clear_decoders()
     with pytest.raises(UnsupportedImageError, match=says):
         decode_image(io.BytesIO(data), name=name)
 
@@ -151,9 +156,9 @@ def test_a_decoder_that_is_installed_is_used(monkeypatch):
     monkeypatch.setattr(Image, "ID", list(Image.ID))
     package = types.SimpleNamespace(register_heif_opener=register)
     monkeypatch.setitem(sys.modules, "pillow_heif", package)
-    image_formats._installed.cache_clear()
+    clear_decoders()
     assert decode_image(io.BytesIO(heif()), name="IMG.heic").pixels.shape == (40, 40, 3)
-    image_formats._installed.cache_clear()
+    clear_decoders()
 
 
 def test_heic_is_read_where_pillow_heif_is_installed():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.cli.job_options import JobCall, add_job_arguments
-from jaxface.errors import UsageError
+from jaxface.errors import UsageError, printable
 from jaxface.vocabulary import ANGLES, EDITABLE_GROUPS, EXPRESSION_NAMES
 
 NAME = "edit"
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     latents = find_latents(arguments.embeddings)
     for remark in latents.remarks:
-        print(f"note: {remark}", file=sys.stderr)
+        print(printable(f"note: {remark}"), file=sys.stderr)
     if any(Path(arguments.out).resolve() == Path(each).resolve() for each in arguments.embeddings):
         raise UsageError(f"{arguments.out}: holds the embeddings; name another --out")
     if arguments.mp4:

@@ -13,6 +13,7 @@ from jaxface.cli.inversion_options import (
     inversion_of,
 )
 from jaxface.cli.job_options import JobCall, add_job_arguments
+from jaxface.errors import printable
 
 NAME = "invert"
 HELP = "embed portraits in the generator's latent space"
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         outside=arguments.out,
     )
     for remark in inputs.remarks:
-        print(f"note: {remark}", file=sys.stderr)
+        print(printable(f"note: {remark}"), file=sys.stderr)
     call.set_up()
     inversion = inversion_of(arguments, alignment, fleet=call.fleet, keep_images=call.keeps_images)
     return call.run(inputs.items, inversion, report)

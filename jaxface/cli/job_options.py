@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.cli.distributed import add_distributed_arguments, join_processes
-from jaxface.errors import UsageError
+from jaxface.errors import UsageError, printable
 
 INTERRUPTED = 130
 
@@ -159,7 +159,7 @@ class JobCall:
                 run_job(items, results, task, batch_size=self._arguments.batch_size, stop=stop)
             rows = [row for rows in results.finished(items) for row in rows]
             task.draw_sheet(items, results)
-        print(report(rows))
+        print(printable(report(rows)))
         print(f"\ncontact sheet: {results.sheet_path}\nresults:       {results.rows_path}")
         return 0 if all(row["status"] == "ok" for row in rows) else 1
 

@@ -23,6 +23,7 @@ import grain
 import jax
 import numpy as np
 
+from jaxface.data.tfds_folder import open_builder
 from jaxface.errors import JaxfaceError
 from jaxface.media import images
 from jaxface.media.image_formats import DECODED_SUFFIXES
@@ -106,11 +107,9 @@ def tfds_source(path: str | os.PathLike[str], *, split: str = "train") -> Source
     Raises:
       DataError: the folder is no such data set, or has no such split.
     """
-    import tensorflow_datasets as tfds
-
     if not (pathlib.Path(path) / "dataset_info.json").is_file():
         raise DataError(f"{path}: no TFDS data set here (dataset_info.json is missing).")
-    builder: Any = tfds.builder_from_directory(os.fspath(path))
+    builder: Any = open_builder(path)
     name = split.split("[")[0]
     if name not in builder.info.splits:
         raise DataError(f"{path}: no split {name!r}; there are {sorted(builder.info.splits)}.")

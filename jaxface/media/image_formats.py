@@ -4,16 +4,13 @@ Pillow hands some formats to other programs (EPS to Ghostscript), so it is told 
 formats of phones and cameras need decoders of their own, which are used where they are installed.
 """
 
-import contextlib
 import functools
 import os
-import stat
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any
 
 from PIL import Image
 
-from jaxface.media.image_errors import UnreadableImageError, UnsupportedImageError
+from jaxface.media.image_errors import UnsupportedImageError
 
 # fmt: off
 FORMATS = (
@@ -49,38 +46,6 @@ _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*"
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 _DNG_VERSION, _CFA = 50706, 32803  # a TIFF tag; the value of PhotometricInterpretation
-
-
-@contextlib.contextmanager
-def regular_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Opens a file to read, unless it is no regular one: a pipe or a device would wait for ever.
-
-    Raises:
-      UnreadableImageError: it is none, or the path cannot be one's name.
-      OSError: it cannot be opened.
-    """
-    # Without O_NONBLOCK, opening a pipe waits for a writer.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        number = os.open(path, flags)
-    except ValueError as error:  # a NUL, or a surrogate alone
-        raise UnreadableImageError("cannot be read: the path is no name of a file") from error
-    with open(number, "rb") as file:
-        mode = os.fstat(number).st_mode
-        if not stat.S_ISREG(mode):
-            raise UnreadableImageError(f"cannot be read: {_kind(mode)}, expected a regular file")
-        yield file
-
-
-def _kind(mode: int) -> str:
-    kinds = {
-        stat.S_ISDIR: "a folder",
-        stat.S_ISFIFO: "a pipe",
-        stat.S_ISSOCK: "a socket",
-        stat.S_ISCHR: "a device",
-        stat.S_ISBLK: "a device",
-    }
-    return next((name for test, name in kinds.items() if test(mode)), "no file")
 
 
 def formats_for(head: bytes, name: str) -> tuple[str, ...]:

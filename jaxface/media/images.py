@@ -31,8 +31,8 @@ from jaxface.media.image_errors import (
 )
 from jaxface.media.image_errors import ImageError as ImageError  # part of this module's surface
 from jaxface.media.image_errors import UnreadableImageError as UnreadableImageError
-from jaxface.media.image_formats import formats_for, is_known, refuse_raw, regular_file
-from jaxface.runtime.files import atomic_writer
+from jaxface.media.image_formats import formats_for, is_known, refuse_raw
+from jaxface.runtime.files import atomic_writer, open_regular
 
 MIN_SIDE = 16
 """Pixels of the shorter side below which an image holds no portrait worth inverting."""
@@ -66,7 +66,7 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     Raises:
       ImageError: the subclass tells the kind of failure.
     """
-    with of_one_image(), regular_file(path) as file:
+    with of_one_image(), open_regular(path) as file:
         return decode_image(file, name=os.fspath(path))
 
 

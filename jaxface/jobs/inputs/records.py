@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxface.data.tfds_folder import open_builder
 from jaxface.errors import UsageError
 from jaxface.media.image_errors import UnreadableImageError, UnsupportedImageError
 from jaxface.media.images import LoadedImage, decode_image, from_uint8
@@ -83,10 +84,9 @@ def open_records(folder: Path, split: str | None) -> Iterator[Record]:
 
 def _tfds_records(folder: Path, split: str | None) -> Iterator[Record]:
     try:
-        import tensorflow_datasets as tfds
+        builder: Any = open_builder(folder)
     except ImportError as error:
         raise _missing(folder, "tensorflow-datasets") from error
-    builder: Any = tfds.builder_from_directory(os.fspath(folder))
     splits = sorted(builder.info.splits)
     if split is None and len(splits) == 1:
         split = splits[0]

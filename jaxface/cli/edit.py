@@ -19,7 +19,8 @@ TABLE_ROWS = 40  # a longer table is replaced by a summary
 
 _EPILOG = """\
 EMBEDDING is what `jaxface invert` wrote: its output folder, for all of its embeddings, or a file of
-latents. Angles are what the head's pose becomes: positive pitch looks down, positive yaw to the
+latents; or another tool's codes of W or W+ in a .npy, .npz or .pt file, with --suite.
+Angles are what the head's pose becomes: positive pitch looks down, positive yaw to the
 image's right, positive roll turns anticlockwise. Expressions are in standard deviations from the
 neutral face. With --relative both are added to what the portrait has. Left and right are the
 image's. Several edits are made in the order pose, expression, light, directions.

@@ -2,7 +2,8 @@
 
 A file is one array, the boundary's normal: [1, D] or [D], or [1, L, D] for W+; a ``.npy``, or the
 tensor of a ``.pt``.  Where the family is named, so are [L, D], [L, 1, D] and [1, 1, L, D].
-It does not say whether it belongs to Z or to W: that is the network, ``w`` unless ``--network z`` is given.
+It does not say whether it belongs to Z or to W: that is the network, ``w`` unless
+``--network z`` is given.
 
     boundary / its length    vectors
     its length               units        a strength of 1 adds the file's own vector

@@ -66,8 +66,8 @@ def _keys(root: Any) -> Iterator[str]:
     while waiting:
         prefix, value, depth = waiting.pop()
         if isinstance(value, PersistentObject):
-            for part in ("_modules", "_parameters", "_buffers"):
-                waiting.append((prefix, value.state.get(part), depth))
+            parts = ("_modules", "_parameters", "_buffers")
+            waiting += [(prefix, value.state.get(part), depth) for part in parts]
             continue
         if not isinstance(value, dict) or depth > 3:
             continue

@@ -366,7 +366,9 @@ def _is_inert(path: str) -> bool:
     Python's own modules hold what hostile files ask for, and are refused loudly but for a few
     containers; classes of other packages are just not known here.
     """
-    return path in INERT or path.partition(".")[0] not in {*sys.stdlib_module_names, "builtins"}
+    parts = path.split(".")
+    known = parts[0] in {*sys.stdlib_module_names, "builtins"}
+    return path in INERT or (not known and all(map(str.isidentifier, parts)))
 
 
 def _expect(value: Any, kind: type) -> Any:

@@ -8,9 +8,13 @@ Reading says in `LoadedImage.notes` whatever it had to change. What cannot be re
 subclass of `jaxface.media.image_errors.ImageError` per kind of failure.
 """
 
+import contextlib
 import io
 import os
+import threading
 import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -32,13 +36,22 @@ from jaxface.media.image_errors import (
 from jaxface.media.image_errors import ImageError as ImageError  # part of this module's surface
 from jaxface.media.image_errors import UnreadableImageError as UnreadableImageError
 from jaxface.media.image_formats import formats_for, is_known, refuse_raw
+from jaxface.media.large_images import any_size, reduced
 from jaxface.runtime.files import atomic_writer, open_regular
 
 MIN_SIDE = 16
 """Pixels of the shorter side below which an image holds no portrait worth inverting."""
 
 MAX_PIXELS = 2**27
-"""Pixels (134 million, 1.6 GB as float32) above which a file is refused before it is decoded."""
+"""Pixels (134 million, 1.6 GB as float32) that are read of a file where nobody says. A larger one
+is read at a reduced size where its format has one, else refused before it is decoded."""
+
+LARGE = 2**24
+"""Pixels above which a process decodes one image at a time, so that its threads' memory is bounded:
+decoding takes up to 28 bytes a pixel."""
+
+_one_large = threading.Lock()
+_pixel_limit: ContextVar[int] = ContextVar("pixel_limit", default=MAX_PIXELS)
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,16 @@ class LoadedImage:
 
     pixels: np.ndarray
     notes: tuple[str, ...] = ()
+
+
+@contextlib.contextmanager
+def pixel_limit(count: int) -> Iterator[None]:
+    """Within the block, what is read of a file has at most so many pixels, not `MAX_PIXELS`."""
+    token = _pixel_limit.set(count)
+    try:
+        yield
+    finally:
+        _pixel_limit.reset(token)
 
 
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
@@ -77,7 +100,7 @@ def decode_image(file: BinaryIO, *, name: str = "") -> LoadedImage:
       file: at its beginning.
       name: of the file, where its bytes do not tell the format.
     """
-    with of_one_image(), warnings.catch_warnings():
+    with of_one_image(), any_size(), warnings.catch_warnings():
         # Pillow warns of odd metadata and large images; whatever matters becomes a note or an
         # ImageError here.
         warnings.simplefilter("ignore")
@@ -88,10 +111,12 @@ def decode_image(file: BinaryIO, *, name: str = "") -> LoadedImage:
         try:
             with Image.open(file, formats=formats_for(head, name)) as image:
                 refuse_raw(image)
-                _check_size(*image.size)
-                return _decode(image, file)
-        except Image.DecompressionBombError as error:
-            raise ImageTooLargeError(f"more than {MAX_PIXELS} pixels") from error
+                with reduced(image, _pixel_limit.get()) as (smaller, notes):
+                    _check_size(*smaller.size)
+                    large = smaller.width * smaller.height > LARGE
+                    with _one_large if large else contextlib.nullcontext():
+                        loaded = _decode(smaller, file)
+                return LoadedImage(loaded.pixels, (*notes, *loaded.notes))
         except UnidentifiedImageError as error:
             if is_known(head):
                 raise CorruptImageError("begins like an image but its header is damaged") from error
@@ -101,8 +126,10 @@ def decode_image(file: BinaryIO, *, name: str = "") -> LoadedImage:
 def _check_size(width: int, height: int):
     if min(width, height) < MIN_SIDE:
         raise ImageTooSmallError(f"{width}x{height} px; the shorter side needs {MIN_SIDE}")
-    if width * height > MAX_PIXELS:
-        raise ImageTooLargeError(f"{width}x{height} px; at most {MAX_PIXELS} pixels are read")
+    if width * height > (most := _pixel_limit.get()):
+        raise ImageTooLargeError(
+            f"{width}x{height} px; at most {most} pixels are read, unless --max-pixels allows more"
+        )
 
 
 def _decode(image: Image.Image, file: BinaryIO) -> LoadedImage:

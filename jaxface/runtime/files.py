@@ -3,11 +3,13 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,6 +48,24 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, open(temporary, "xb") as file:
         yield file
+
+
+_LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.part")
+
+
+def remove_leftovers(folder: str | os.PathLike[str], *, older: float = 0.0) -> None:
+    """Removes what `atomic_path` and others left where they were killed: ``.<32 digits>.part``.
+
+    Args:
+      folder: searched with its subfolders.
+      older: seconds since the last change; above 0 where others may be writing.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in filter(_LEFTOVER.fullmatch, [*folders, *files]):
+            path = Path(parent) / name
+            with suppress(OSError):
+                if time.time() - path.lstat().st_mtime >= older:
+                    shutil.rmtree(path) if name in folders else path.unlink()
 
 
 @contextmanager

@@ -26,7 +26,13 @@ from jaxface.jobs.inputs.manifests import read_manifest
 from jaxface.jobs.inputs.records import is_record_folder, open_records, refuse_remote_records
 from jaxface.jobs.storage import filesystem, is_remote, read_bytes
 from jaxface.media.image_errors import UnreadableImageError, of_one_image
-from jaxface.media.images import LoadedImage, decode_image, read_image
+from jaxface.media.images import (
+    MAX_PIXELS,
+    LoadedImage,
+    decode_image,
+    pixel_limit,
+    read_image,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ def find_inputs(
     column: str = "path",
     split: str | None = None,
     outside: str | os.PathLike[str] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Inputs:
     """Resolves what the user named.
 
@@ -94,6 +101,7 @@ def find_inputs(
       column: of the manifests that have columns, the one that holds the paths.
       split: the data set's split; required where it has several.
       outside: a folder whose files are never inputs: the job's own output.
+      max_pixels: of an image that are read; see `jaxface.media.images`.
 
     Raises:
       UsageError: an argument that names nothing, a folder without images, no arguments, a manifest
@@ -123,7 +131,7 @@ def find_inputs(
         if not entries:
             raise UsageError(f"{manifest}: lists no paths")
         found += entries
-    return Inputs(tuple(_with_ids(found)), tuple(remarks))
+    return Inputs(tuple(_with_ids(found, max_pixels)), tuple(remarks))
 
 
 def _matches(argument: str) -> list[Path]:
@@ -215,7 +223,7 @@ def _folder(folder: Path, outside: Path | None, remarks: list[str]) -> list[_Fou
     return [_file(path, _depth(_key(path)) - root_depth + 1) for path in listing.images]
 
 
-def _with_ids(found: Sequence[_Found]) -> Iterator[Item]:
+def _with_ids(found: Sequence[_Found], max_pixels: int) -> Iterator[Item]:
     """Items in the order found, ids lengthened where different items would share one."""
     firsts: dict[str, _Found] = {}
     for candidate in found:
@@ -243,7 +251,9 @@ def _with_ids(found: Sequence[_Found]) -> Iterator[Item]:
         if text != item_id and text in valid:  # another file is really called so
             key = candidate.key.encode(errors="surrogatepass")
             text += f"~{hashlib.sha256(key).hexdigest()[:8]}"
-        yield Item(text, _text(candidate.path), functools.partial(_guarded, candidate.load))
+        yield Item(
+            text, _text(candidate.path), functools.partial(_guarded, candidate.load, max_pixels)
+        )
 
 
 def _last_parts(key: str, depth: int) -> str:
@@ -264,9 +274,9 @@ def _text(name: str) -> str:
     return _NO_TEXT.sub(escaped, name)
 
 
-def _guarded(load: Callable[[], LoadedImage]) -> LoadedImage:
+def _guarded(load: Callable[[], LoadedImage], max_pixels: int) -> LoadedImage:
     """Reads an item; whatever its reader raises is an `ImageError`, and so the item's own row."""
-    with of_one_image():
+    with of_one_image(), pixel_limit(max_pixels):
         return load()
 
 

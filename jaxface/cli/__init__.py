@@ -16,8 +16,9 @@ from types import ModuleType
 from typing import NoReturn
 
 from jaxface import __version__
-from jaxface.cli.environment import keep_freed_memory, share_cpu_cores, use_compilation_cache
+from jaxface.cli.environment import keep_freed_memory, share_cpu_cores
 from jaxface.errors import JaxfaceError, UsageError, did_you_mean, printable
+from jaxface.runtime.compilation_cache import use_compilation_cache
 
 VERBS = (
     "invert",

@@ -10,7 +10,13 @@ from typing import Any
 
 from jaxface.cli.job_options import JobCall, add_job_arguments
 from jaxface.errors import UsageError, printable
-from jaxface.vocabulary import ANGLES, EDITABLE_GROUPS, EXPRESSION_NAMES
+from jaxface.vocabulary import (
+    ANGLE_LIMITS,
+    ANGLES,
+    EDITABLE_GROUPS,
+    EXPRESSION_LIMIT,
+    EXPRESSION_NAMES,
+)
 
 NAME = "edit"
 HELP = "change pose, expression, light or other attributes of embedded portraits"
@@ -79,6 +85,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--relative", action="store_true", help="add angles and expressions to what is there"
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="edit towards targets that no generator has learnt to show, too",
     )
     parser.add_argument(
         "--feedback", type=int, default=1, metavar="N", help="rounds of feedback; 0 for none (1)"
@@ -173,11 +184,24 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
+    _check_reach(arguments)
     for name in ("seconds", "mp4"):
         if getattr(arguments, name) and arguments.frames is None:
             raise UsageError(f"--{name} requires --frames")
     if arguments.seconds is not None and arguments.seconds <= 0:
         raise UsageError(f"--seconds: expected more than 0, got {arguments.seconds}")
+
+
+def _check_reach(arguments: argparse.Namespace) -> None:
+    """Refuses targets beyond what there are portraits of: the result would be no face."""
+    limits = ANGLE_LIMITS | dict.fromkeys(EXPRESSION_NAMES, EXPRESSION_LIMIT)
+    for name, most in limits.items():
+        value = getattr(arguments, name)
+        if value is not None and abs(value) > most and not arguments.force:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {value:g}: generators learn from portraits within "
+                f"{-most:g} to {most:g}; name a target there, or try it all the same with --force"
+            )
 
 
 def _targets(
@@ -261,6 +285,8 @@ def _rows(text: str | None) -> tuple[int, ...] | None:
 
 def _report(rows: Sequence[Mapping[str, Any]], editing: Any) -> str:
     """A line for each row, or for those that failed where there are many, and a summary."""
+    from jaxface.jobs.editing import MISSED
+
     ok = [row for row in rows if row["status"] == "ok"]
     shown = rows if len(rows) <= TABLE_ROWS else [row for row in rows if row["status"] != "ok"]
     width = max((len(row["id"]) for row in shown[:TABLE_ROWS]), default=0)
@@ -269,9 +295,16 @@ def _report(rows: Sequence[Mapping[str, Any]], editing: Any) -> str:
         if row["status"] == "ok":
             distance = row["identity_distance"]
             same = "" if distance is None else f"  identity distance {distance:.3f}"
-            lines.append(f"{row['id']:<{width}}  ok  {editing.described(row)}{same}")
+            notes = "".join(f"  ({note})" for note in row["notes"])
+            lines.append(f"{row['id']:<{width}}  ok  {editing.described(row)}{same}{notes}")
         else:
             lines.append(f"{row['id']:<{width}}  {row['status']}  {row['reason']}")
     if len(shown) > TABLE_ROWS:
         lines.append(f"... and {len(shown) - TABLE_ROWS} more that are not ok")
-    return "\n".join([*lines, "", f"{len(ok)} of {len(rows)} edited"])
+    summary = f"{len(ok)} of {len(rows)} edited"
+    if missed := sum(any(note.startswith(MISSED) for note in row["notes"]) for row in ok):
+        summary += f", {missed} missed their targets"
+    distances = [row["identity_distance"] for row in ok if row["identity_distance"] is not None]
+    if distances:
+        summary += f", identity distance {sum(distances) / len(distances):.3f} in the mean"
+    return "\n".join([*lines, "", summary])

@@ -239,8 +239,10 @@ class ShardsFolder:
             write_bytes(
                 os.path.splitext(path)[0] + ".json", json.dumps(shard.summary(self.share)).encode()
             )
-            # A file that is there is damaged, else the shard would be finished.
-            publish(temporary, path, replace=name in names_in(join(self.folder, SHARDS)))
+            damaged = name in names_in(join(self.folder, SHARDS)) and not _is_whole(
+                path, self._kind
+            )
+            publish(temporary, path, replace=damaged)
         remove(left)
         remove(checkpoint)
 

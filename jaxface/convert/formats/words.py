@@ -21,6 +21,11 @@ class _Abbreviated(reprlib.Repr):
             return f"an integer of {x.bit_length()} bits"
         return repr(x)
 
+    def repr_bool(self, x: bool, level: int) -> str:
+        return repr(x)
+
+    repr_float = repr_complex = repr_NoneType = repr_bool
+
     def repr_str(self, x: str, level: int) -> str:
         return super().repr_str(x[:_LONGEST], level)
 

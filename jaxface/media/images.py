@@ -111,9 +111,9 @@ def decode_image(file: BinaryIO, *, name: str = "") -> LoadedImage:
         try:
             with Image.open(file, formats=formats_for(head, name)) as image:
                 refuse_raw(image)
-                with reduced(image, _pixel_limit.get()) as (smaller, notes):
-                    _check_size(*smaller.size)
-                    large = smaller.width * smaller.height > LARGE
+                with reduced(image, _pixel_limit.get()) as (smaller, size, notes):
+                    _check_size(*size)
+                    large = size[0] * size[1] > LARGE
                     with _one_large if large else contextlib.nullcontext():
                         loaded = _decode(smaller, file)
                 return LoadedImage(loaded.pixels, (*notes, *loaded.notes))

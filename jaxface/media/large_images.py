@@ -39,8 +39,12 @@ def any_size() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reduced(image: Image.Image, most: int) -> Iterator[tuple[Image.Image, tuple[str, ...]]]:
+def reduced(
+    image: Image.Image, most: int
+) -> Iterator[tuple[Image.Image, tuple[int, int], tuple[str, ...]]]:
     """The image, prepared to be decoded at a size of at most `most` pixels if its format can.
+
+    With it the width and height that it will have, and notes.
 
     Args:
       image: opened, not loaded.
@@ -48,7 +52,7 @@ def reduced(image: Image.Image, most: int) -> Iterator[tuple[Image.Image, tuple[
     """
     width, height = image.size
     if width * height <= most:
-        yield image, ()
+        yield image, image.size, ()
         return
     share = 2
     while -(-width // share) * -(-height // share) > most:
@@ -59,12 +63,13 @@ def reduced(image: Image.Image, most: int) -> Iterator[tuple[Image.Image, tuple[
     elif image.format == "JPEG2000":
         jpeg2000: Any = image
         jpeg2000.reduce = share.bit_length() - 1
-        # Pillow tells the reduced size only once it has decoded.
-        jpeg2000._size = (-(-width // share), -(-height // share))
     elif image.format == "TIFF":
         smaller = _smaller_copy(image, most)
-    note = f"read at {smaller.width}x{smaller.height} of {width}x{height} px"
-    yield smaller, () if smaller.size == (width, height) else (note,)
+    size = smaller.size
+    if image.format == "JPEG2000":  # which tells it only once it is decoded
+        size = ((width + share // 2) // share, (height + share // 2) // share)
+    note = f"read at {size[0]}x{size[1]} of {width}x{height} px"
+    yield smaller, size, () if size == (width, height) else (note,)
 
 
 def _smaller_copy(image: Any, most: int) -> Any:

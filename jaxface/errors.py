@@ -20,6 +20,14 @@ class UsageError(JaxfaceError):
     """The call itself was wrong: a bad option, an input that does not exist, a folder in use."""
 
 
+def printable(text: str) -> str:
+    """Text for a terminal: control characters, which could be commands to it, become "?".
+
+    Names and contents of files are whoever's that made them. Line breaks and tabs stay.
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+
+
 def did_you_mean(name: str, known: Collection[str], *, cutoff: float = 0.0) -> str:
     """The hint for an unknown name: the nearest known one, or all where none is near.
 

@@ -56,7 +56,7 @@ from jaxface.nets import (
     WEncoder,
 )
 from jaxface.nets.mobile_stylegan import rows_known, teacher_rows
-from jaxface.runtime.files import sha256
+from jaxface.runtime.files import read_regular, sha256
 from jaxface.weights import config_of, load_network, read_header
 
 ASSETS = Path(__file__).parent / "assets"
@@ -415,13 +415,16 @@ def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
 def _shared(folder: Path) -> dict[str, Path]:
     """Networks of other folders that a suite's folder names in `SHARED_FILE`, by role."""
     path = folder / SHARED_FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     try:
-        named = json.loads(path.read_bytes())
-        files = {stem: (folder / file).resolve() for stem, file in named.items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise SuiteError(f"{path}: expected a JSON object of roles and files ({error})") from error
+        named = json.loads(read_regular(path))
+        files = {stem: Path(os.path.realpath(folder / file)) for stem, file in named.items()}
+    except OSError as error:
+        raise SuiteError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SuiteError(f"{path}: expected a JSON object of roles and files ({reason})") from error
     for stem, file in files.items():
         if role_of(stem) is None:
             raise SuiteError(f"{path}: {stem!r} is no role; expected {_role_names()}")

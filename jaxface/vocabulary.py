@@ -16,6 +16,13 @@ REDUCED_PRECISIONS = ("none", "float16", "bfloat16")
 ANGLES = ("pitch", "yaw", "roll")
 """Names of the head's rotations, in the order of their parameters."""
 
+ANGLE_LIMITS = {"pitch": 30.0, "yaw": 60.0, "roll": 15.0}
+"""Degrees that the portraits which generators and RigNets learn from approach and never pass
+(`jaxface.morphable.scenes`)."""
+
+EXPRESSION_LIMIT = 4.0
+"""Standard deviations of an expression that one face in ten thousand passes."""
+
 EXPRESSION_NAMES = (
     "jaw_open",
     "smile",

@@ -86,9 +86,16 @@ def abstract_network(class_name: str, config: Any) -> nnx.Module:
         WeightsError: for an unknown class or field, or values that the configuration refuses.
     """
     network_class: Any = _network_class(class_name)
-    if isinstance(config, Mapping):
-        config = _read_config(config_class(class_name), config)
-    return nnx.eval_shape(lambda: network_class(config, rngs=nnx.Rngs(0)))
+    if not isinstance(config, Mapping):
+        return nnx.eval_shape(lambda: network_class(config, rngs=nnx.Rngs(0)))
+    read = _read_config(config_class(class_name), config)
+    try:
+        return nnx.eval_shape(lambda: network_class(read, rngs=nnx.Rngs(0)))
+    except Exception as error:  # a file may combine sizes that no constructor foresees
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"{class_name}: no network is of this configuration: {reason}"
+        ) from error
 
 
 def build_network(class_name: str, config: Any, arrays: Mapping[str, np.ndarray]) -> nnx.Module:
@@ -102,6 +109,8 @@ def build_network(class_name: str, config: Any, arrays: Mapping[str, np.ndarray]
     Raises:
         WeightsError: naming the missing, surplus or wrongly shaped arrays.
     """
+    if isinstance(config, Mapping):
+        _check_counts(class_name, config, len(arrays))
     network = abstract_network(class_name, config)
     expected = network_names(network)
     problems = [f"missing {name} {list(expected[name].shape)}" for name in expected.keys() - arrays]
@@ -188,7 +197,7 @@ def config_of(header: Mapping[str, str]) -> Any:
     Raises:
         WeightsError: for an unknown class or field, or values that the configuration refuses.
     """
-    return _read_config(config_class(header["network"]), json.loads(header["config"]))
+    return _read_config(config_class(header["network"]), _config_fields(header))
 
 
 def load_network(path: str | os.PathLike[str]) -> Any:
@@ -203,7 +212,7 @@ def load_network(path: str | os.PathLike[str]) -> Any:
     """
     header, arrays = _read(path, with_arrays=True)
     try:
-        return build_network(header["network"], json.loads(header["config"]), arrays)
+        return build_network(header["network"], _config_fields(header), arrays)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
 
@@ -263,6 +272,69 @@ def _network_class(class_name: str) -> type[nnx.Module]:
     return classes[class_name]
 
 
+LARGEST = 2**24
+"""Of the integers in a configuration: no array that fits a memory has a longer side."""
+_COUNTS = ("blocks", "convolutions", "depth", "layers", "mapping_layers", "stacks", "units")
+"""Fields that count layers, each of which has an array at least."""
+
+
+def _config_fields(header: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        fields = json.loads(header["config"])
+    except (ValueError, RecursionError) as error:
+        raise WeightsError("the header's config is no JSON") from error
+    if not isinstance(fields, dict):
+        raise WeightsError("the header's config is no JSON object")
+    return fields
+
+
+def _check_counts(class_name: str, fields: Mapping[str, Any], most: int) -> None:
+    """Refuses a configuration of more layers than a file has arrays, before they are made."""
+    if isinstance(rows := fields.get("num_ws"), int) and rows > 1024:
+        raise WeightsError(f"{class_name}: num_ws is {rows}, and no generator has above 1024")
+    for name in fields.keys() & set(_COUNTS):
+        values = fields[name] if isinstance(fields[name], list | tuple) else [fields[name]]
+        numbers = [value for value in values if isinstance(value, int)]
+        if numbers and sum(numbers) > most:
+            raise WeightsError(
+                f"{class_name}: {name} counts {sum(numbers)} layers, and the file has {most} arrays"
+            )
+
+
+def _check_value(kind: type, name: str, value: Any, hint: Any) -> None:
+    """Refuses a value that is not of the field's type, or out of all proportion.
+
+    Raises:
+        WeightsError: naming the field.
+    """
+    if not _is_of(value, hint):
+        shown = json.dumps(value)[:60]
+        raise WeightsError(f"{kind.__name__}: {name} is {shown}, expected {_type_name(hint)}")
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            return False
+        if len(inner) == 2 and inner[1] is Ellipsis:
+            return len(value) <= 4096 and all(_is_of(each, inner[0]) for each in value)
+        return len(value) == len(inner) and all(map(_is_of, value, inner))
+    if origin is typing.Literal:
+        return value in inner if isinstance(value, str | int | type(None)) else False
+    if inner:  # a union
+        return any(_is_of(value, each) for each in inner)
+    if hint is float:
+        return type(value) in (int, float) and abs(value) < 1e30
+    if hint is int:
+        return type(value) is int and abs(value) <= LARGEST
+    return type(value) is hint if isinstance(hint, type) else True
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
 def _read_config(kind: type, fields: Mapping[str, Any]) -> Any:
     known = {field.name for field in dataclasses.fields(kind)}
     unknown = sorted(set(fields) - known)
@@ -271,6 +343,9 @@ def _read_config(kind: type, fields: Mapping[str, Any]) -> Any:
             f"{kind.__name__}: unknown {', '.join(unknown)}; expected some of "
             f"{', '.join(sorted(known))}"
         )
+    hints = typing.get_type_hints(kind)
+    for name, value in fields.items():
+        _check_value(kind, name, value, hints[name])
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     try:
         return kind(**values)

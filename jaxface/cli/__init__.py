@@ -16,8 +16,9 @@ from types import ModuleType
 from typing import NoReturn
 
 from jaxface import __version__
-from jaxface.cli.environment import keep_freed_memory, share_cpu_cores, use_compilation_cache
-from jaxface.errors import JaxfaceError, UsageError, did_you_mean
+from jaxface.cli.environment import keep_freed_memory, share_cpu_cores
+from jaxface.errors import JaxfaceError, UsageError, did_you_mean, printable
+from jaxface.runtime.compilation_cache import use_compilation_cache
 
 VERBS = (
     "invert",
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(argv)
     except JaxfaceError as error:
-        print(f"jaxface: error: {error}", file=sys.stderr)
+        print(printable(f"jaxface: error: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("jaxface: stopped", file=sys.stderr)

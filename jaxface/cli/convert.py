@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from jaxface.errors import UsageError, did_you_mean
+from jaxface.errors import UsageError, did_you_mean, printable
 from jaxface.vocabulary import REDUCED_PRECISIONS
 
 NAME = "convert"
@@ -65,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compute in this where the source computes in float16 (default: none, all float32)",
     )
     parser.add_argument(
+        "--unpack-limit",
+        type=_gigabytes,
+        metavar="GB",
+        help="what the files may unpack to (16); small files can be made to fill any memory",
+    )
+    parser.add_argument(
         "--check",
         action="store_true",
         help="load the result, run it on a seeded input and print the ranges of its outputs; "
@@ -77,6 +83,16 @@ def _named_file(text: str) -> tuple[str, Path]:
     if not (name and equals and file):
         raise argparse.ArgumentTypeError(f"expected NAME=FILE, got {text!r}")
     return name, Path(file)
+
+
+def _gigabytes(text: str) -> int:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"expected gigabytes, such as 32, got {text!r}")
+    return int(value * 1e9)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -99,7 +115,12 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.family == "photo":
             report = convert_photo(arguments.source, arguments.target, check=arguments.check)
         elif arguments.family == "suite":
-            report = convert_suite(arguments.source, arguments.target, check=arguments.check)
+            report = convert_suite(
+                arguments.source,
+                arguments.target,
+                check=arguments.check,
+                unpack_limit=arguments.unpack_limit,
+            )
         else:
             report = convert(
                 arguments.family,
@@ -109,9 +130,10 @@ def run(arguments: argparse.Namespace) -> int:
                 extras=extras,
                 reduced_precision=arguments.reduced_precision,
                 check=arguments.check,
+                unpack_limit=arguments.unpack_limit,
             ).report
     except Refusal as refusal:
-        print(f"refused: {refusal}", file=sys.stderr)
+        print(printable(f"refused: {refusal}"), file=sys.stderr)
         return 2
-    print("\n".join(report))
+    print(printable("\n".join(report)))
     return 0

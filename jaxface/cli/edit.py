@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.cli.job_options import JobCall, add_job_arguments
-from jaxface.errors import UsageError
-from jaxface.vocabulary import ANGLES, EDITABLE_GROUPS, EXPRESSION_NAMES
+from jaxface.errors import UsageError, printable
+from jaxface.vocabulary import (
+    ANGLE_LIMITS,
+    ANGLES,
+    EDITABLE_GROUPS,
+    EXPRESSION_LIMIT,
+    EXPRESSION_NAMES,
+)
 
 NAME = "edit"
 HELP = "change pose, expression, light or other attributes of embedded portraits"
@@ -19,7 +25,8 @@ TABLE_ROWS = 40  # a longer table is replaced by a summary
 
 _EPILOG = """\
 EMBEDDING is what `jaxface invert` wrote: its output folder, for all of its embeddings, or a file of
-latents. Angles are what the head's pose becomes: positive pitch looks down, positive yaw to the
+latents; or another tool's codes of W or W+ in a .npy, .npz or .pt file, with --suite.
+Angles are what the head's pose becomes: positive pitch looks down, positive yaw to the
 image's right, positive roll turns anticlockwise. Expressions are in standard deviations from the
 neutral face, or in ARKit's units, 0 to 1, with a suite whose direction_motion edits them. With
 --relative both are added to what the portrait has. Left and right are the image's. Several edits
@@ -81,6 +88,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--relative", action="store_true", help="add angles and expressions to what is there"
     )
     parser.add_argument(
+        "--force",
+        action="store_true",
+        help="edit towards targets that no generator has learnt to show, too",
+    )
+    parser.add_argument(
         "--feedback", type=int, default=1, metavar="N", help="rounds of feedback; 0 for none (1)"
     )
     parser.add_argument(
@@ -114,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     latents = find_latents(arguments.embeddings)
     for remark in latents.remarks:
-        print(f"note: {remark}", file=sys.stderr)
+        print(printable(f"note: {remark}"), file=sys.stderr)
     if any(Path(arguments.out).resolve() == Path(each).resolve() for each in arguments.embeddings):
         raise UsageError(f"{arguments.out}: holds the embeddings; name another --out")
     if arguments.mp4:
@@ -182,11 +194,24 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
+    _check_reach(arguments)
     for name in ("seconds", "mp4"):
         if getattr(arguments, name) and arguments.frames is None:
             raise UsageError(f"--{name} requires --frames")
     if arguments.seconds is not None and arguments.seconds <= 0:
         raise UsageError(f"--seconds: expected more than 0, got {arguments.seconds}")
+
+
+def _check_reach(arguments: argparse.Namespace) -> None:
+    """Refuses targets beyond what there are portraits of: the result would be no face."""
+    limits = ANGLE_LIMITS | dict.fromkeys(EXPRESSION_NAMES, EXPRESSION_LIMIT)
+    for name, most in limits.items():
+        value = getattr(arguments, name)
+        if value is not None and abs(value) > most and not arguments.force:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {value:g}: generators learn from portraits within "
+                f"{-most:g} to {most:g}; name a target there, or try it all the same with --force"
+            )
 
 
 def _targets(
@@ -280,6 +305,8 @@ def _rows(text: str | None) -> tuple[int, ...] | None:
 
 def _report(rows: Sequence[Mapping[str, Any]], editing: Any) -> str:
     """A line for each row, or for those that failed where there are many, and a summary."""
+    from jaxface.jobs.editing import MISSED
+
     ok = [row for row in rows if row["status"] == "ok"]
     shown = rows if len(rows) <= TABLE_ROWS else [row for row in rows if row["status"] != "ok"]
     width = max((len(row["id"]) for row in shown[:TABLE_ROWS]), default=0)
@@ -288,9 +315,16 @@ def _report(rows: Sequence[Mapping[str, Any]], editing: Any) -> str:
         if row["status"] == "ok":
             distance = row["identity_distance"]
             same = "" if distance is None else f"  identity distance {distance:.3f}"
-            lines.append(f"{row['id']:<{width}}  ok  {editing.described(row)}{same}")
+            notes = "".join(f"  ({note})" for note in row["notes"])
+            lines.append(f"{row['id']:<{width}}  ok  {editing.described(row)}{same}{notes}")
         else:
             lines.append(f"{row['id']:<{width}}  {row['status']}  {row['reason']}")
     if len(shown) > TABLE_ROWS:
         lines.append(f"... and {len(shown) - TABLE_ROWS} more that are not ok")
-    return "\n".join([*lines, "", f"{len(ok)} of {len(rows)} edited"])
+    summary = f"{len(ok)} of {len(rows)} edited"
+    if missed := sum(any(note.startswith(MISSED) for note in row["notes"]) for row in ok):
+        summary += f", {missed} missed their targets"
+    distances = [row["identity_distance"] for row in ok if row["identity_distance"] is not None]
+    if distances:
+        summary += f", identity distance {sum(distances) / len(distances):.3f} in the mean"
+    return "\n".join([*lines, "", summary])

@@ -8,9 +8,6 @@ import ctypes
 import os
 import sys
 from importlib.util import find_spec
-from pathlib import Path
-
-from jaxface.errors import UsageError
 
 MAX_CPU_DEVICES = 8
 
@@ -27,24 +24,6 @@ def share_cpu_cores() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     count = min(MAX_CPU_DEVICES, 1 << ((cores or 1).bit_length() - 1))
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(count))
-
-
-def use_compilation_cache() -> None:
-    """Keeps compiled programs between runs, in the user's cache folder.
-
-    JAXFACE_COMPILATION_CACHE=off turns it off; JAX's own JAX_COMPILATION_CACHE_DIR takes
-    precedence.
-    """
-    setting = os.environ.get("JAXFACE_COMPILATION_CACHE", "on")
-    if setting not in ("on", "off"):
-        raise UsageError(f"JAXFACE_COMPILATION_CACHE must be on or off, got {setting!r}")
-    if setting == "off" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if cache.is_absolute():  # else there is no home folder
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache / "jaxface" / "xla")
-        # JAX's own limit, a second, leaves out programs that add up to several.
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 
 def keep_freed_memory() -> None:

@@ -13,6 +13,7 @@ from jaxface.cli.inversion_options import (
     inversion_of,
 )
 from jaxface.cli.job_options import JobCall, add_job_arguments
+from jaxface.errors import printable
 
 NAME = "invert"
 HELP = "embed portraits in the generator's latent space"
@@ -63,9 +64,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     add_method_arguments(parser)
+    parser.add_argument(
+        "--max-pixels",
+        type=_pixels,
+        default=2**27,
+        metavar="N",
+        help="read larger images at a reduced size where their format has one (JPEG, JPEG 2000, "
+        "TIFF), else refuse them (134217728); decoding takes up to 28 bytes a pixel",
+    )
     parser.add_argument("--split", metavar="NAME", help="which split of a data set")
     add_alignment_arguments(parser)
     add_job_arguments(parser)
+
+
+def _pixels(text: str) -> int:
+    if not text.isdecimal() or int(text) < 256:
+        raise argparse.ArgumentTypeError(f"expected a number of pixels from 256 on, got {text!r}")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,9 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
         column=arguments.column,
         split=arguments.split,
         outside=arguments.out,
+        max_pixels=arguments.max_pixels,
     )
     for remark in inputs.remarks:
-        print(f"note: {remark}", file=sys.stderr)
+        print(printable(f"note: {remark}"), file=sys.stderr)
     call.set_up()
     inversion = inversion_of(arguments, alignment, fleet=call.fleet, keep_images=call.keeps_images)
     return call.run(inputs.items, inversion, report)

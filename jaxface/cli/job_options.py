@@ -3,13 +3,15 @@
 import argparse
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxface.cli.distributed import add_distributed_arguments, join_processes
-from jaxface.errors import UsageError
+from jaxface.errors import UsageError, printable
+from jaxface.runtime.stopping import EXIT_STATUS, Stopped, stop_requests
 
 INTERRUPTED = 130
 
@@ -121,9 +123,9 @@ class JobCall:
           report: rows -> what is printed of a job without shards.
         """
         from jaxface.runtime.profiling import ChunkTrace
-        from jaxface.runtime.stopping import EXIT_STATUS, Stopped, stop_requests
 
-        with stop_requests() as asked:
+        # Ctrl-C stores what is under way as SIGTERM does, during a compilation too.
+        with stop_requests((signal.SIGTERM, signal.SIGINT)) as asked:
             try:
                 with ChunkTrace(self._arguments.profile, asked) as stop:
                     if self.share is not None:
@@ -131,11 +133,13 @@ class JobCall:
                     return self._in_one_piece(items, task, report, stop)
             except Interrupted:
                 return INTERRUPTED
-            except Stopped:
+            except Stopped as stopped:
+                done = f" with {stopped.done}" if asked.number == signal.SIGINT else " as asked"
                 print(
-                    "jaxface: stopped as asked; the same command goes on from there",
-                    file=sys.stderr,
+                    f"jaxface: stopped{done}; the same command goes on from there", file=sys.stderr
                 )
+                if asked.number == signal.SIGINT:
+                    return INTERRUPTED
                 if self._arguments.distributed:  # else it would wait for the other processes
                     sys.stderr.flush()
                     os._exit(EXIT_STATUS)
@@ -159,7 +163,7 @@ class JobCall:
                 run_job(items, results, task, batch_size=self._arguments.batch_size, stop=stop)
             rows = [row for rows in results.finished(items) for row in rows]
             task.draw_sheet(items, results)
-        print(report(rows))
+        print(printable(report(rows)))
         print(f"\ncontact sheet: {results.sheet_path}\nresults:       {results.rows_path}")
         return 0 if all(row["status"] == "ok" for row in rows) else 1
 
@@ -208,9 +212,12 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _told(done: Callable[[], str]) -> Iterator[None]:
-    """Where the block is interrupted, tells what was done."""
+    """Where the block is interrupted, tells what was done; where it was stopped, notes it."""
     try:
         yield
+    except Stopped as stopped:
+        stopped.done = done()
+        raise
     except KeyboardInterrupt as error:
         print(
             f"jaxface: stopped with {done()}; the same command goes on from there",

@@ -2,6 +2,8 @@
 
 import argparse
 
+from jaxface.errors import printable
+
 NAME = "status"
 HELP = "tell how far a job of `invert` is"
 
@@ -15,5 +17,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.status import describe, overview
 
-    print(describe(overview(arguments.folder)))
+    print(printable(describe(overview(arguments.folder))))
     return 0

@@ -6,6 +6,10 @@ import pathlib
 
 from jaxface.cli.distributed import add_distributed_arguments, join_processes
 from jaxface.errors import UsageError
+from jaxface.runtime.files import atomic_writer
+
+BEGIN = "begin.txt"
+"""In a run's folder: the folder of --begin, so that the run can be resumed without naming it."""
 
 NAME = "train"
 HELP = "train a network of the suite by a configuration file"
@@ -104,9 +108,15 @@ def run(arguments: argparse.Namespace) -> int:
 
         # All have looked at DIR before any of them writes there.
         multihost_utils.sync_global_devices("run folder")
+    begin = out / BEGIN
+    if arguments.resume and begin.exists():
+        arguments.begin = begin.read_text()  # the networks that give the state its form
     if arguments.begin is not None:
         networks = dict(experiment.networks) | _networks(pathlib.Path(arguments.begin))
         experiment = dataclasses.replace(experiment, networks=networks)
+        if jax.process_index() == 0 and not arguments.resume:
+            with atomic_writer(begin) as file:
+                file.write(str(pathlib.Path(arguments.begin).absolute()).encode())
     networks = run_experiment(experiment, out, profile=arguments.profile)
     for role in networks if jax.process_index() == 0 else ():
         print(out / f"{role}.safetensors")

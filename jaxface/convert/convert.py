@@ -33,11 +33,15 @@ from jaxface.convert.families import (
     torchvision,
     vgg_face,
 )
+from jaxface.convert.families.strangers import likeliest, trainer_of
+from jaxface.convert.formats.budget import unpacking
 from jaxface.convert.formats.checkpoint import Checkpoint, read_checkpoint
-from jaxface.convert.formats.pickle_machine import one_line
+from jaxface.convert.formats.words import keys_of, one_line
+from jaxface.convert.forms import foreign_classes, forms
 from jaxface.convert.plan import Plan, fill
-from jaxface.convert.refusal import Refusal
+from jaxface.convert.refusal import Refusal, refusing
 from jaxface.convert.staging import staged
+from jaxface.errors import WeightsError
 from jaxface.weights import build_network, load_network, save_network
 
 # Goes up whenever the same source would give another file.
@@ -136,6 +140,7 @@ def convert(
     extras: Mapping[str, Path] | None = None,
     reduced_precision: str = "none",
     check: bool = False,
+    unpack_limit: int | None = None,
 ) -> Conversion:
     """Convert one network of a checkpoint; the target appears whole or not at all.
 
@@ -148,19 +153,21 @@ def convert(
         reduced_precision: ``none`` computes every resolution in float32; ``float16`` and
             ``bfloat16`` let those compute in it that the source computes in float16.
         check: load the written file and run it; see ``check.py``.
+        unpack_limit: bytes that the files may unpack to; see ``formats/budget.py``.
 
     Raises:
         Refusal: if the source cannot be converted, the target not written, or the check fails.
     """
     _check_target(target, [source, *(extras or {}).values()])
-    conversion = prepare(
-        family, source, network=network, extras=extras, reduced_precision=reduced_precision
-    )
-    with staged(target) as path:
-        try:
-            checked = write(conversion, path, check=check)
-        except Refusal as refusal:
-            raise Refusal(f"{source}: {refusal}") from refusal
+    with unpacking(unpack_limit):
+        conversion = prepare(
+            family, source, network=network, extras=extras, reduced_precision=reduced_precision
+        )
+        with staged(target) as path:
+            try:
+                checked = write(conversion, path, check=check)
+            except Refusal as refusal:
+                raise Refusal(f"{source}: {refusal}") from refusal
     report = (*conversion.report, *checked, f"written  {target}")
     return dataclasses.replace(conversion, report=report)
 
@@ -178,21 +185,45 @@ def prepare(
     Raises:
         Refusal: if the source cannot be converted.
     """
+    with unpacking():
+        return _prepared(family, source, network, extras or {}, reduced_precision)
+
+
+def _prepared(
+    family: str,
+    source: Path,
+    network: str | None,
+    extras: Mapping[str, Path],
+    reduced_precision: str,
+) -> Conversion:
     checkpoint = read_checkpoint(source)
-    others = {name: read_checkpoint(path) for name, path in (extras or {}).items()}
+    others = {name: read_checkpoint(path) for name, path in extras.items()}
     try:
-        name = _family(family, checkpoint)
-        module = FAMILIES[name]
-        network = network or module.NETWORKS[0]
-        if network not in module.NETWORKS:
-            raise Refusal(
-                f"files of the family {name} hold {', '.join(module.NETWORKS)}, not {network}"
-            )
-        plan = _plan(name, checkpoint, network, others)
-        plan, precision = _with_precision(plan, reduced_precision)
-        arrays, lines = fill(plan)
-    except Refusal as refusal:
+        with refusing():
+            return _conversion(family, source, checkpoint, others, network, reduced_precision)
+    except (Refusal, WeightsError) as refusal:
         raise Refusal(f"{source}: {refusal}") from refusal
+
+
+def _conversion(
+    family: str,
+    source: Path,
+    checkpoint: Checkpoint,
+    others: dict[str, Checkpoint],
+    network: str | None,
+    reduced_precision: str,
+) -> Conversion:
+    name, checkpoint, said = _family(family, checkpoint)
+    module = FAMILIES[name]
+    network = network or module.NETWORKS[0]
+    if network not in module.NETWORKS:
+        raise Refusal(
+            f"files of the family {name} hold {', '.join(module.NETWORKS)}, not {network}"
+        )
+    plan = _plan(name, checkpoint, network, others)
+    plan = dataclasses.replace(plan, notes=(*said, *plan.notes))
+    plan, precision = _with_precision(plan, reduced_precision)
+    arrays, lines = fill(plan)
     metadata = {
         "source_sha256": checkpoint.sha256,
         **{f"source_sha256_{other}": file.sha256 for other, file in others.items()},
@@ -202,6 +233,7 @@ def prepare(
         "conversion_notes": "; ".join(plan.notes),
     }
     fields = dataclasses.asdict(plan.config)
+    foreign = foreign_classes(checkpoint.root)
     report = [
         f"source   {source}, {name}, network {network}, SHA-256 {checkpoint.sha256}",
         *(f"with     {k}={file.path}, SHA-256 {file.sha256}" for k, file in others.items()),
@@ -211,6 +243,7 @@ def prepare(
             f"ignored  {k}: {why}"
             for k, why in module.other_parts(checkpoint.root, network).items()
         ),
+        *(f"ignored  {each}: a class that is not known, unread" for each in foreign),
         *precision,
         *(f"note     {note}" for note in plan.notes),
         f"filled   {len(arrays)} of {len(arrays)} arrays, every shape checked",
@@ -242,15 +275,37 @@ def _check_target(target: Path, sources: list[Path]) -> None:
             raise Refusal(f"{target}: is the source itself")
 
 
-def _family(wanted: str, checkpoint: Checkpoint) -> str:
-    found = [name for name, module in FAMILIES.items() if module.matches(checkpoint.root)]
-    if not found:
-        raise Refusal(
-            f"of no supported family ({', '.join(FAMILIES)}); it holds {_contents(checkpoint.root)}"
-        )
-    if wanted not in ("auto", found[0]):
-        raise Refusal(f"is of the family {found[0]}, not {wanted}")
-    return found[0]
+def _family(wanted: str, checkpoint: Checkpoint) -> tuple[str, Checkpoint, tuple[str, ...]]:
+    """The family of a file, the file in the form that it reads, and what was done for that.
+
+    A family that was named is asked first, and takes files that no guess would give it.
+    """
+    if wanted == "auto" and (trainer := trainer_of(checkpoint.root)):
+        raise Refusal(f"is a file of {trainer}, whose networks are not converted")
+    claims: list[str] = []
+    for root, notes in forms(checkpoint.root):
+        taken = dataclasses.replace(checkpoint, root=root)
+        if wanted != "auto" and _accepts(FAMILIES[wanted], root):
+            return wanted, taken, notes
+        claims = claims or [name for name, module in FAMILIES.items() if module.matches(root)]
+        if claims and wanted == "auto":
+            return claims[0], taken, notes
+    if claims:
+        raise Refusal(f"is of the family {claims[0]}, not {wanted}")
+    if trainer := trainer_of(checkpoint.root):
+        raise Refusal(f"is a file of {trainer}, whose networks are not converted")
+    held = _contents(checkpoint.root)
+    near = ", ".join(likeliest(checkpoint.root))
+    raise Refusal(
+        f"of no supported family; it holds {held}. The likeliest are {near}; `python -m pydoc "
+        "jaxface.convert` lists all"
+    )
+
+
+def _accepts(module: Family | FamilyOfSeveralFiles, root: Any) -> bool:
+    """Whether a family takes a file that is said to be its own."""
+    accepts = getattr(module, "accepts", module.matches)
+    return accepts(root)
 
 
 def _plan(name: str, checkpoint: Checkpoint, network: str, others: dict[str, Checkpoint]) -> Plan:
@@ -271,7 +326,7 @@ def _plan(name: str, checkpoint: Checkpoint, network: str, others: dict[str, Che
 
 def _contents(root: Any) -> str:
     if isinstance(root, dict):
-        return "the keys " + (", ".join(one_line(key) for key in list(root)[:8]) or "(none)")
+        return f"the keys {keys_of(root)}"
     return f"a {type(root).__name__}"
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jaxface.convert.formats.pickle_machine import one_line
+from jaxface.convert.formats.words import shown
 from jaxface.convert.hooks import Hook, same
 from jaxface.convert.refusal import Refusal
 from jaxface.weights import abstract_network, network_names
@@ -61,7 +61,7 @@ def checked(value: Any, *kinds: type | None, where: str) -> Any:
     """
     if any(value is None if kind is None else isinstance(value, kind) for kind in kinds):
         return value
-    raise Refusal(f"{where} is {one_line(repr(value))}, which StyleGAN2 does not have")
+    raise Refusal(f"{where} is {shown(value)}, which StyleGAN2 does not have")
 
 
 # Sizes below these come from damaged or hostile files.

@@ -33,10 +33,12 @@ from typing import Any
 
 from jaxface.convert.check import check_network
 from jaxface.convert.convert import FAMILIES, prepare, write
+from jaxface.convert.formats.budget import unpacking
+from jaxface.convert.formats.words import one_line, shown
 from jaxface.convert.refusal import Refusal
 from jaxface.convert.staging import staged
 from jaxface.errors import SuiteError, WeightsError, did_you_mean
-from jaxface.runtime.files import sha256
+from jaxface.runtime.files import read_regular, sha256
 from jaxface.suite import check_group, check_role, load_suite, role_of
 from jaxface.vocabulary import REDUCED_PRECISIONS
 from jaxface.weights import load_network, read_header
@@ -57,13 +59,16 @@ class Part:
     reduced_precision: str = "none"
 
 
-def convert_suite(source: Path, target: Path, *, check: bool = False) -> list[str]:
+def convert_suite(
+    source: Path, target: Path, *, check: bool = False, unpack_limit: int | None = None
+) -> list[str]:
     """Convert every part of a suite, or copy it where it is converted already.
 
     Args:
         source: SUITE.toml.
         target: the folder to make; it may exist, empty.
         check: load and run every part; see ``check.py``.
+        unpack_limit: bytes that the files may unpack to, all together.
 
     Returns:
         The report: each part's, under its role.
@@ -75,7 +80,7 @@ def convert_suite(source: Path, target: Path, *, check: bool = False) -> list[st
     parts = read_parts(source)
     check_suite_target(target)
     report = []
-    with staged(target) as folder:
+    with unpacking(unpack_limit), staged(target) as folder:
         folder.mkdir()
         for part in parts:
             try:
@@ -97,11 +102,11 @@ def read_parts(path: Path) -> list[Part]:
         Refusal: if it cannot be read, is no TOML, or says what it should not.
     """
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        tables = tomllib.loads(read_regular(path).decode())
     except OSError as error:
         raise Refusal(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Refusal(f"{path}: no TOML file: {error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(f"{path}: no TOML file: {one_line(error)}") from error
     if not tables:
         raise Refusal(f"{path}: names no part; expected tables such as [generator]")
     try:
@@ -111,21 +116,21 @@ def read_parts(path: Path) -> list[Part]:
 
 
 def _part(role: str, table: Any, folder: Path) -> Part:
-    where = f"[{role}]"
+    where = f"[{one_line(role)}]"
     if role_of(role) is None:
         raise Refusal(f"{where}: a suite has no such role")
     if not isinstance(table, dict):
-        raise Refusal(f"{where}: expected a table with a file, got {table!r}")
+        raise Refusal(f"{where}: expected a table with a file, got {shown(table)}")
     known = ("file", "family", "network", "reduced_precision", "with")
     for key in table.keys() - set(known):
         raise Refusal(f"{where}: unknown {key!r}; {did_you_mean(key, known)}")
     extras = table.get("with", {})
     texts = {key: value for key, value in table.items() if key != "with"}
     if not isinstance(extras, dict):
-        raise Refusal(f"{where}: with: expected names and files, got {extras!r}")
+        raise Refusal(f"{where}: with: expected names and files, got {shown(extras)}")
     for key, value in {**texts, **{f"with.{name}": file for name, file in extras.items()}}.items():
         if not isinstance(value, str):
-            raise Refusal(f"{where}: {key}: expected text, got {value!r}")
+            raise Refusal(f"{where}: {key}: expected text, got {shown(value)}")
     if "file" not in table:
         raise Refusal(f"{where}: names no file")
     for key, choices in (

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxface.convert.formats.pickle_machine import one_line
+from jaxface.convert.formats.words import one_line
 from jaxface.convert.refusal import Refusal
 
 

@@ -23,8 +23,10 @@ import grain
 import jax
 import numpy as np
 
+from jaxface.data.tfds_folder import open_builder
 from jaxface.errors import JaxfaceError
 from jaxface.media import images
+from jaxface.media.image_formats import DECODED_SUFFIXES
 
 Item = Mapping[str, Any]
 
@@ -69,7 +71,7 @@ class FolderSource:
     image's place in `paths`.
 
     Args:
-      folder: where to look; every file with one of `images.IMAGE_SUFFIXES` counts.
+      folder: where to look; every file with one of `DECODED_SUFFIXES` counts.
       resolution: pixels per side.
 
     Raises:
@@ -81,7 +83,7 @@ class FolderSource:
         self.paths = sorted(
             path
             for path in pathlib.Path(folder).rglob("*")
-            if path.suffix.lower() in images.IMAGE_SUFFIXES and path.is_file()
+            if path.suffix.lower() in DECODED_SUFFIXES and path.is_file()
         )
         if not self.paths:
             raise DataError(f"{folder}: no images in this folder.")
@@ -105,11 +107,9 @@ def tfds_source(path: str | os.PathLike[str], *, split: str = "train") -> Source
     Raises:
       DataError: the folder is no such data set, or has no such split.
     """
-    import tensorflow_datasets as tfds
-
     if not (pathlib.Path(path) / "dataset_info.json").is_file():
         raise DataError(f"{path}: no TFDS data set here (dataset_info.json is missing).")
-    builder: Any = tfds.builder_from_directory(os.fspath(path))
+    builder: Any = open_builder(path)
     name = split.split("[")[0]
     if name not in builder.info.splits:
         raise DataError(f"{path}: no split {name!r}; there are {sorted(builder.info.splits)}.")

@@ -47,6 +47,11 @@ from jaxface.suite import Suite, identity_network
 from jaxface.vocabulary import ANGLES
 
 NOT_FINITE, NO_PHOTOGRAPH = "not_finite", "no_photograph"
+MISSED = "missed"
+"""How a row's note begins where an edit ended far from its target."""
+TOLERANCES = {"pose": 5.0, "expression": 1.0, "unit": 0.2}
+"""Degrees, standard deviations and ARKit's units from its target within which an edit counts as
+arrived."""
 BATCH, CPU_BATCH = 16, 4  # latent codes edited together on each device, where there are that many
 _MOMENTS = ("wanted", "before", "after")
 _EDIT = "edit_"  # before a group's name, in what the steps know
@@ -287,6 +292,7 @@ class Editing:
             for group in (MOTION, *EDITABLE_GROUPS)
             if group in edited["edits"]
         }
+        row["notes"] += self._missed(row["edits"])
         row["identity_distance"] = number(edited["distance"])
         row["seconds"] = round(outcome.seconds, 3)
         # What made the inversion stays in the header, so that an edit can be edited again.
@@ -308,6 +314,20 @@ class Editing:
         if self.animation is not None:
             files |= self._sequence(latent, edited["w_plus"], self.animation)
         return Result(row, edited["w_plus"], files, header)
+
+    def _missed(self, edits: Mapping[str, Any]) -> list[str]:
+        """Notes on named parameters that ended further from their targets than `TOLERANCES`."""
+        notes = []
+        for group in self.attributes.keys() & edits.keys():
+            for each in self.attributes[group]:
+                kind = group if group != MOTION else "pose" if each.name in ANGLES else "unit"
+                if (tolerance := TOLERANCES.get(kind)) is None:
+                    continue
+                wanted, after = (edits[group][when][each.place] for when in ("wanted", "after"))
+                by = math.inf if after is None else abs(after - wanted) / each.unit
+                if by > tolerance:
+                    notes.append(f"{MISSED} {each.name} by {by:.1f}, more than {tolerance:g}")
+        return notes
 
     def _sequence(
         self, latent: Latent, w_plus: np.ndarray, animation: Animation

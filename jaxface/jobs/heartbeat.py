@@ -77,14 +77,21 @@ class Heartbeat:
         write_bytes(self._path, json.dumps(self._beat).encode())
 
 
+_NUMBERS = ("process", "processes", "pid", "started", "updated", "total", "before", "done")
+
+
 def read_heartbeats(folder: str) -> list[dict[str, Any]]:
     """What the processes of a job last said, with ``alive`` for those that still run."""
     beats = []
     for name in names_in(join(folder, FOLDER)):
         if not name.endswith(".json"):
             continue
-        beat = json.loads(read_bytes(join(folder, FOLDER, name)))
-        beats.append(beat | {"alive": _alive(beat)})
+        try:
+            beat = json.loads(read_bytes(join(folder, FOLDER, name)))
+            if all(type(beat[key]) in (int, float) for key in _NUMBERS):
+                beats.append(beat | {"alive": _alive(beat)})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            continue  # damaged: its process says it again, if it runs
     return sorted(beats, key=lambda beat: (beat["processes"], beat["process"]))
 
 

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from jaxface.errors import UsageError
 from jaxface.jobs.heartbeat import read_heartbeats
 from jaxface.jobs.outputs.results import ROWS_FILE, read_job
-from jaxface.jobs.outputs.rows import FILES, OK
+from jaxface.jobs.outputs.rows import FILES, OK, Result
 from jaxface.jobs.outputs.shards import SHARDS, finished_shards, results_in, shard_name, shard_of
 from jaxface.jobs.storage import join, publish, read_bytes, staged
 
@@ -117,8 +118,8 @@ def merge(folder: str) -> Counter[str]:
     missing = count - len(finished_shards(folder, count, kind))
     if missing:
         raise UsageError(
-            f"{folder}: {missing} of {count} shards are missing; the job's command goes on with "
-            "them"
+            f"{folder}: {missing} of {count} shards are missing or damaged; the job's command goes "
+            "on with them"
         )
     statuses: Counter[str] = Counter()
     inputs = 0
@@ -128,7 +129,7 @@ def merge(folder: str) -> Counter[str]:
             for number in range(count):
                 name = join(SHARDS, shard_name(number, count, kind))
                 seen: dict[str, str] = {}
-                for place, result in enumerate(results_in(folder, number, count, kind)):
+                for place, result in enumerate(_results(folder, number, count, kind)):
                     row = result.row
                     if row["id"] in seen or shard_of(row["input"], count) != number:
                         raise UsageError(f"{folder}: {name} holds {row['id']} twice or wrongly")
@@ -148,6 +149,18 @@ def merge(folder: str) -> Counter[str]:
     return statuses
 
 
+def _results(folder: str, number: int, count: int, kind: str) -> Iterator[Result]:
+    """A shard's results; one that is damaged within is told by its name."""
+    try:
+        yield from results_in(folder, number, count, kind)
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        name = join(folder, SHARDS, shard_name(number, count, kind))
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"{name}: damaged ({reason}); remove it, and the job's command does it again"
+        ) from error
+
+
 def _named(empty: Any, name: str | None) -> Any:
     """The column of files that lie in a shard: its name, in a list where there may be several."""
     if isinstance(empty, list):
@@ -161,8 +174,18 @@ def _rows(folder: str) -> tuple[int, Counter[str]]:
         whole = read_bytes(join(folder, ROWS_FILE)).rpartition(b"\n")[0]
     except FileNotFoundError:
         return 0, Counter()
-    rows = [json.loads(line) for line in whole.splitlines()]
-    return len({row["input"] for row in rows}), Counter(row["status"] for row in rows)
+    inputs, statuses = set(), Counter()
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            inputs.add(row.get("input", row["id"]))
+            statuses[row["status"]] += 1
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{join(folder, ROWS_FILE)}, line {number}: not a results row ({error!r}); "
+                "repair or remove the line"
+            ) from error
+    return len(inputs), statuses
 
 
 def _duration(seconds: float) -> str:

@@ -1,99 +1,57 @@
 """Images, and how files become them.
 
-Inside the library an image is float32, channels last, RGB in [-1, 1], with the sRGB values as
-stored (no linear light, no colour management): one image is [H, W, 3], a batch [N, H, W, 3].
+Inside the library an image is float32, channels last, RGB in [-1, 1], with sRGB's values (no
+linear light); what is written says that it is sRGB: one image is [H, W, 3], a batch [N, H, W, 3].
 uint8 exists only at the edges of the program, through `from_uint8` and `to_uint8`.
 
-Reading accepts what Pillow reads and says in `LoadedImage.notes` whatever it had to change. What
-it cannot read raises one subclass of `ImageError` per kind of failure, whose `status` is the word
-that a results table uses.
+Reading says in `LoadedImage.notes` whatever it had to change. What cannot be read raises one
+subclass of `jaxface.media.image_errors.ImageError` per kind of failure.
 """
 
+import contextlib
 import io
 import os
-import struct
+import threading
 import warnings
-import zlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from jaxface.errors import JaxfaceError
-from jaxface.runtime.files import atomic_writer
+from jaxface.media.colour import SRGB_CHUNK, stated_colour, to_srgb
+from jaxface.media.image_errors import (
+    CorruptImageError,
+    EmptyImageError,
+    ImageTooLargeError,
+    ImageTooSmallError,
+    NotAnImageError,
+    UnsupportedImageError,
+    of_one_image,
+)
+from jaxface.media.image_errors import ImageError as ImageError  # part of this module's surface
+from jaxface.media.image_errors import UnreadableImageError as UnreadableImageError
+from jaxface.media.image_formats import formats_for, is_known, refuse_raw
+from jaxface.media.large_images import any_size, reduced
+from jaxface.runtime.files import atomic_writer, open_regular
 
 MIN_SIDE = 16
 """Pixels of the shorter side below which an image holds no portrait worth inverting."""
 
 MAX_PIXELS = 2**27
-"""Pixels (134 million, 1.6 GB as float32) above which a file is refused before it is decoded."""
+"""Pixels (134 million, 1.6 GB as float32) that are read of a file where nobody says. A larger one
+is read at a reduced size where its format has one, else refused before it is decoded."""
 
-# The suffixes that a folder is searched for. Explicitly named files are read whatever their name.
-# fmt: off
-IMAGE_SUFFIXES = frozenset({
-    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
-    ".ppm", ".tga", ".tif", ".tiff", ".webp",
-})
-# fmt: on
+LARGE = 2**24
+"""Pixels above which a process decodes one image at a time, so that its threads' memory is bounded:
+decoding takes up to 28 bytes a pixel."""
 
-# How the formats people use begin: a file that starts so but cannot be opened is a damaged image,
-# not a foreign file.
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
-
-# What Pillow's decoders raise on damaged input, found by truncating and flipping bytes of files.
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError)
-_DECODER_ERRORS += (OverflowError, struct.error, zlib.error)
-
-
-class ImageError(JaxfaceError):
-    """An input that is no usable image. `status` is the failure's name in a results table."""
-
-    status: ClassVar[str] = "image_error"
-
-
-class UnreadableImageError(ImageError):
-    """The file could not be opened or read: gone, a folder, no permission."""
-
-    status = "unreadable"
-
-
-class EmptyImageError(ImageError):
-    """The file has no bytes."""
-
-    status = "empty"
-
-
-class NotAnImageError(ImageError):
-    """The bytes are of no format that Pillow knows."""
-
-    status = "not_an_image"
-
-
-class CorruptImageError(ImageError):
-    """The file is an image by its beginning, but truncated or damaged."""
-
-    status = "corrupt"
-
-
-class UnsupportedImageError(ImageError):
-    """The pixels have no defined range (floating point, 32-bit integers)."""
-
-    status = "unsupported"
-
-
-class ImageTooSmallError(ImageError):
-    """The shorter side is below `MIN_SIDE`."""
-
-    status = "too_small"
-
-
-class ImageTooLargeError(ImageError):
-    """More pixels than `MAX_PIXELS`, or a decompression bomb by Pillow's measure."""
-
-    status = "too_large"
+_one_large = threading.Lock()
+_pixel_limit: ContextVar[int] = ContextVar("pixel_limit", default=MAX_PIXELS)
 
 
 @dataclass(frozen=True)
@@ -109,63 +67,79 @@ class LoadedImage:
     notes: tuple[str, ...] = ()
 
 
+@contextlib.contextmanager
+def pixel_limit(count: int) -> Iterator[None]:
+    """Within the block, what is read of a file has at most so many pixels, not `MAX_PIXELS`."""
+    token = _pixel_limit.set(count)
+    try:
+        yield
+    finally:
+        _pixel_limit.reset(token)
+
+
 def read_image(path: str | os.PathLike[str]) -> LoadedImage:
-    """Reads an image file of any size and any format that Pillow reads.
+    """Reads an image file of any size and any format of `jaxface.media.image_formats`.
 
     EXIF orientation is applied; alpha is flattened on white; greyscale, palette, CMYK and 16-bit
     images become RGB (16-bit greyscale keeps its full precision, 16-bit colour is read by Pillow
-    with 8 bits a channel); colour profiles are not applied; of several frames the first is taken.
-    Each of these that happened is in `notes`.
+    with 8 bits a channel); colours become sRGB, see `jaxface.media.colour`; of several frames the
+    first is taken.
+    Each of these that happened is in `notes`. Only regular files are opened.
 
     Raises:
       ImageError: the subclass tells the kind of failure.
     """
-    try:
-        with open(path, "rb") as file:
-            return decode_image(file)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise UnreadableImageError(f"cannot be read: {error.strerror}") from error
+    with of_one_image(), open_regular(path) as file:
+        return decode_image(file, name=os.fspath(path))
 
 
-def decode_image(file: BinaryIO) -> LoadedImage:
-    """Decodes an image from a seekable binary file; see `read_image`."""
-    head = file.read(4)
-    if not head:
-        raise EmptyImageError("the file is empty")
-    file.seek(0)
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata and large images; whatever matters becomes a note
-            # or an ImageError here.
-            warnings.simplefilter("ignore")
-            with Image.open(file) as image:
-                _check_size(*image.size)
-                return _decode(image)
-    except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(f"more than {MAX_PIXELS} pixels") from error
-    except UnidentifiedImageError as error:
-        if head.startswith(_SIGNATURES):
-            raise CorruptImageError("begins like an image but its header is damaged") from error
-        raise NotAnImageError("not a format that Pillow reads") from error
-    except _DECODER_ERRORS as error:
-        raise CorruptImageError(f"damaged image data: {error}") from error
+def decode_image(file: BinaryIO, *, name: str = "") -> LoadedImage:
+    """Decodes an image from a seekable binary file; see `read_image`.
+
+    Args:
+      file: at its beginning.
+      name: of the file, where its bytes do not tell the format.
+    """
+    with of_one_image(), any_size(), warnings.catch_warnings():
+        # Pillow warns of odd metadata and large images; whatever matters becomes a note or an
+        # ImageError here.
+        warnings.simplefilter("ignore")
+        head = file.read(32)
+        if not head:
+            raise EmptyImageError("the file is empty")
+        file.seek(0)
+        try:
+            with Image.open(file, formats=formats_for(head, name)) as image:
+                refuse_raw(image)
+                with reduced(image, _pixel_limit.get()) as (smaller, size, notes):
+                    _check_size(*size)
+                    large = size[0] * size[1] > LARGE
+                    with _one_large if large else contextlib.nullcontext():
+                        loaded = _decode(smaller, file)
+                return LoadedImage(loaded.pixels, (*notes, *loaded.notes))
+        except UnidentifiedImageError as error:
+            if is_known(head):
+                raise CorruptImageError("begins like an image but its header is damaged") from error
+            raise NotAnImageError("not a format that is read") from error
 
 
 def _check_size(width: int, height: int):
     if min(width, height) < MIN_SIDE:
         raise ImageTooSmallError(f"{width}x{height} px; the shorter side needs {MIN_SIDE}")
-    if width * height > MAX_PIXELS:
-        raise ImageTooLargeError(f"{width}x{height} px; at most {MAX_PIXELS} pixels are read")
+    if width * height > (most := _pixel_limit.get()):
+        raise ImageTooLargeError(
+            f"{width}x{height} px; at most {most} pixels are read, unless --max-pixels allows more"
+        )
 
 
-def _decode(image: Image.Image) -> LoadedImage:
+def _decode(image: Image.Image, file: BinaryIO) -> LoadedImage:
     notes = []
     frames = getattr(image, "n_frames", 1)
-    if frames > 1:
+    if frames > 1 and image.format != "MPO":  # whose others are previews, depth or the other eye
         notes.append(f"first of {frames} frames")
     # Pillow drops the low bytes of 16-bit colour; only the decoder's raw mode still tells.
     raw_modes = "".join(str(tile[3]) for tile in getattr(image, "tile", ()))
-    profile = _foreign_profile(image.info.get("icc_profile"))
+    stated = stated_colour(image, file)
     image.load()
     if image.getexif().get(0x0112, 1) in range(2, 9):
         image = ImageOps.exif_transpose(image)
@@ -173,9 +147,10 @@ def _decode(image: Image.Image) -> LoadedImage:
     mode = image.mode
     if mode in ("F", "I"):
         image = _narrow_integers(image)
+    image, converted = to_srgb(image, stated)
     if mode.startswith("I"):
         pixels = np.asarray(image, np.float32)[..., None].repeat(3, axis=-1) * (2 / 65535) - 1
-        return LoadedImage(pixels, (*notes, "16-bit greyscale made RGB"))
+        return LoadedImage(pixels, (*notes, "16-bit greyscale made RGB", *converted))
     if "16" in raw_modes:
         notes.append("16 bits a channel read as 8")
     if image.has_transparency_data:
@@ -183,11 +158,10 @@ def _decode(image: Image.Image) -> LoadedImage:
         notes += ["alpha flattened on white"] if had_holes else []
     if mode in ("1", "L", "LA", "La"):
         notes.append("greyscale made RGB")
-    elif mode not in ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA"):
+    elif image.mode == mode and mode not in ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA"):
         notes.append(f"{mode} made RGB without a colour profile")
-    if profile:
-        notes.append(f"colour profile not applied: {profile}")
-    return LoadedImage(np.asarray(from_uint8(np.asarray(image.convert("RGB")))), tuple(notes))
+    pixels = np.asarray(from_uint8(np.asarray(image.convert("RGB"))))
+    return LoadedImage(pixels, (*notes, *converted))
 
 
 def _narrow_integers(image: Image.Image) -> Image.Image:
@@ -209,18 +183,6 @@ def _flatten(image: Image.Image) -> tuple[Image.Image, bool]:
     return Image.alpha_composite(ground, image), opacity < 255  # type: ignore[operator]
 
 
-def _foreign_profile(icc_profile: bytes | None) -> str | None:
-    """The name of an embedded colour profile that is not sRGB, else None."""
-    if not icc_profile:
-        return None
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc_profile))
-        name = ImageCms.getProfileDescription(profile).strip()
-    except (ImageCms.PyCMSError, OSError):
-        return "damaged profile"
-    return None if "sRGB" in name else name or "unnamed profile"
-
-
 def write_png(path: str | os.PathLike[str], image: Any):
     """Writes one image, [H, W, 3] in [-1, 1], as an 8-bit PNG that appears whole or not at all."""
     with atomic_writer(path) as file:
@@ -228,11 +190,13 @@ def write_png(path: str | os.PathLike[str], image: Any):
 
 
 def encode_png(image: Any) -> bytes:
-    """One image, [H, W, 3] in [-1, 1], or uint8 as it is, as the bytes of an 8-bit PNG."""
+    """One image, [H, W, 3] in [-1, 1], or uint8 as it is, as an 8-bit PNG that says sRGB."""
     file = io.BytesIO()
     pixels = np.asarray(image)
     pixels = pixels if pixels.dtype == np.uint8 else to_uint8(pixels)
-    Image.fromarray(pixels).save(file, format="PNG")
+    says = PngImagePlugin.PngInfo()
+    says.add(*SRGB_CHUNK)
+    Image.fromarray(pixels).save(file, format="PNG", pnginfo=says)
     return file.getvalue()
 
 

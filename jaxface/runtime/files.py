@@ -1,11 +1,15 @@
 """Files and folders that appear whole or not at all, and what tells one file from another."""
 
+import errno
 import hashlib
 import os
+import re
 import shutil
+import stat
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,6 +48,61 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, open(temporary, "xb") as file:
         yield file
+
+
+_LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.part")
+
+
+def remove_leftovers(folder: str | os.PathLike[str], *, older: float = 0.0) -> None:
+    """Removes what `atomic_path` and others left where they were killed: ``.<32 digits>.part``.
+
+    Args:
+      folder: searched with its subfolders.
+      older: seconds since the last change; above 0 where others may be writing.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in filter(_LEFTOVER.fullmatch, [*folders, *files]):
+            path = Path(parent) / name
+            with suppress(OSError):
+                if time.time() - path.lstat().st_mtime >= older:
+                    shutil.rmtree(path) if name in folders else path.unlink()
+
+
+@contextmanager
+def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Opens a file to read, unless it is no regular one: a pipe or a device would wait for ever.
+
+    Raises:
+      OSError: it is none, or cannot be opened, or the path cannot be a name.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        number = os.open(path, flags)
+    except ValueError as error:  # a NUL, or a surrogate alone
+        raise OSError(errno.EINVAL, "the path is no name of a file") from error
+    with open(number, "rb") as file:
+        mode = os.fstat(number).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"{_kind(mode)}, expected a regular file")
+        yield file
+
+
+def read_regular(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a regular file; see `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_ISDIR: "a folder",
+        stat.S_ISFIFO: "a pipe",
+        stat.S_ISSOCK: "a socket",
+        stat.S_ISCHR: "a device",
+        stat.S_ISBLK: "a device",
+    }
+    return next((name for test, name in kinds.items() if test(mode)), "no file")
 
 
 def _sync(path: Path) -> None:

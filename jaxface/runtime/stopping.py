@@ -25,7 +25,10 @@ class Stopped(JaxfaceError):
 
     Attributes:
       rows: the portraits in flight, by id; see `jaxface.jobs.outputs.snapshots`.
+      done: how far it is, for the user; the command fills it in.
     """
+
+    done = "nothing told"
 
     def __init__(self, message: str, rows: Mapping[str, Any]):
         super().__init__(message)
@@ -62,8 +65,8 @@ def stop_requests(
     Args:
       numbers: the signals.
       grace: seconds after which the process ends anyway, unless the block has ended; further
-        signals are ignored. None: the process takes its time, and a second signal has its usual
-        effect.
+        signals are ignored, but for a second Ctrl-C, which is a KeyboardInterrupt. None: the
+        process takes its time, and a second signal has its usual effect.
     """
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
@@ -77,6 +80,8 @@ def stop_requests(
 
     def receive(number: int, frame: FrameType | None) -> None:
         del frame
+        if number == flag.number == signal.SIGINT:  # Ctrl-C again: at once
+            raise KeyboardInterrupt
         flag.number = number
         if grace is None:
             restore()

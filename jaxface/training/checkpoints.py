@@ -11,6 +11,7 @@ number of hosts.
 """
 
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,17 +78,35 @@ class Checkpoints:
 
         Args:
           state: pytree with the structure, shapes, dtypes and placement wanted back.
-          step: which one; default: the newest.
+          step: which one; default: the newest that is whole. One that is damaged is removed, with
+            a warning, and the one before it is taken.
 
         Returns:
           (state, data, meta) as they were saved.
 
         Raises:
-          CheckpointError: there is none, or its arrays are not those of `state`.
+          CheckpointError: there is none, none is whole, or its arrays are not those of `state`.
         """
-        step = self.latest() if step is None else step
-        if step is None:
+        if step is not None:
+            return self._restored(state, step)
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        if not steps:
             raise CheckpointError(f"{self.directory}: no checkpoint here.")
+        for newest, older in zip(steps, [*steps[1:], None], strict=True):
+            try:
+                return self._restored(state, newest)
+            except CheckpointError:
+                raise  # it is whole, and of another run
+            except Exception as error:
+                reason = " ".join(str(error).split())[:200]
+                what = f"{self.directory} step {newest} is damaged ({reason})"
+                if older is None:
+                    raise CheckpointError(f"{what}, and there is none before it.") from error
+                print(f"jaxface: warning: {what}; going on from step {older}", file=sys.stderr)
+                self._manager.delete(newest)  # else it would be in the way when its step comes
+        raise AssertionError("unreachable")
+
+    def _restored(self, state: Any, step: int) -> tuple[Any, Any, dict[str, Any]]:
         wanted = _flatten(state)
         self._check(step, wanted)
         # Arrays are asked for where `state` has them; a leaf without placement comes as NumPy's.

@@ -8,7 +8,8 @@ import pytest
 
 import jaxface
 from jaxface.cli import VERBS, main
-from jaxface.cli.environment import share_cpu_cores, use_compilation_cache
+from jaxface.cli.environment import share_cpu_cores
+from jaxface.runtime.compilation_cache import use_compilation_cache
 
 
 def test_help_names_every_verb_without_importing_jax():

@@ -15,7 +15,7 @@ from typing import Any
 from jaxface.convert.families.resnet import trunk_entries, trunk_sizes
 from jaxface.convert.families.sizes import shape_of
 from jaxface.convert.families.torch_layers import counters, linear, state_arrays
-from jaxface.convert.formats.pickle_machine import one_line
+from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import ANOTHER_NETWORK, NO_NETWORK, Plan, make_config
 from jaxface.nets.reconstruction.deca import DECAEncoderConfig
 

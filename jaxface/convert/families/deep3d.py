@@ -17,7 +17,7 @@ from typing import Any
 from jaxface.convert import hooks
 from jaxface.convert.families.resnet import trunk_entries, trunk_sizes
 from jaxface.convert.families.torch_layers import counters, state_arrays
-from jaxface.convert.formats.pickle_machine import one_line
+from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import NO_NETWORK, Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
 from jaxface.nets.recognition.crops import DEEP3D

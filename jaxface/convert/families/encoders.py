@@ -47,8 +47,8 @@ from jaxface.convert.families import rosinality
 from jaxface.convert.families.arcface import body_entries, body_sizes
 from jaxface.convert.families.sizes import count_keys, shape_of
 from jaxface.convert.families.torch_layers import conv, counters, linear
-from jaxface.convert.formats.pickle_machine import one_line
 from jaxface.convert.formats.tensors import NumpyArray, Tensor, as_array, namespace
+from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import ANOTHER_NETWORK, NO_NETWORK, Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
 from jaxface.latents import num_ws as rows_at

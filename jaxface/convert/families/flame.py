@@ -29,8 +29,8 @@ import numpy as np
 from jaxface.convert import hooks
 from jaxface.convert.families.sizes import shape_of
 from jaxface.convert.formats.checkpoint import Checkpoint
-from jaxface.convert.formats.pickle_machine import one_line
 from jaxface.convert.formats.tensors import ArrayRecord, as_array
+from jaxface.convert.formats.words import one_line, shown
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
 from jaxface.morphable.flame import FLAMEConfig
@@ -108,7 +108,7 @@ def other_parts(root: Any, network: str) -> dict[str, str]:
     """What else the model's file holds that is no array."""
     del network
     return {
-        one_line(key): f"{value!r}, as here" if key in STYLES else "not an array of the model"
+        one_line(key): f"{shown(value)}, as here" if key in STYLES else "not an array of the model"
         for key, value in root.items()
         if not isinstance(value, ArrayRecord)
     }

@@ -1,8 +1,9 @@
 """InterFaceGAN's boundaries: ``boundaries/*_boundary.npy``, and encoder4editing's ``smile.pt``.
 
 A file is one array, the boundary's normal: [1, D] or [D], or [1, L, D] for W+; a ``.npy``, or the
-tensor of a ``.pt``.  It does not say whether it belongs to Z or to
-W: that is the network, ``w`` unless ``--network z`` is given.
+tensor of a ``.pt``.  Where the family is named, so are [L, D], [L, 1, D] and [1, 1, L, D].
+It does not say whether it belongs to Z or to W: that is the network, ``w`` unless
+``--network z`` is given.
 
     boundary / its length    vectors
     its length               units        a strength of 1 adds the file's own vector
@@ -22,6 +23,8 @@ NETWORKS: tuple[str, ...] = ("w", "z")
 
 # What the file's only array is called in the report.
 KEY = "boundary"
+# One for all rows of W+, or each its own: 2 to 20 by the resolution, and the mobile generator's 23.
+ROWS = (1, *range(2, 21, 2), 23)
 # The published normals have a length of 1; this is some roundings of float32 and text.
 UNIT_TOLERANCE = 1e-4
 
@@ -34,11 +37,19 @@ def matches(root: Any) -> bool:
     return len(shape) == 1 or (len(shape) in (2, 3) and shape[0] == 1)
 
 
+def accepts(root: Any) -> bool:
+    """Whether a file that is said to be of this family can be: an array with one side for rows."""
+    if not isinstance(root, ArrayRecord):
+        return False
+    shape = root.array().shape
+    return len(shape) >= 1 and sum(side != 1 for side in shape[:-1]) <= 1
+
+
 def plan(root: Any, network: str) -> Plan:
     """How to convert the boundary.
 
     Raises:
-        Refusal: if it is empty, has no length, or has rows in Z.
+        Refusal: if it is empty, has no length, has rows in Z, or as many as no generator has.
     """
     stored = as_array(root, where=KEY)
     if not stored.size:
@@ -53,6 +64,13 @@ def plan(root: Any, network: str) -> Plan:
             f"{KEY}: its rows differ in length, {lengths.min():.4g} to {lengths.max():.4g}"
         )
     rows, dim = boundary.shape
+    # The published form says which side is rows; how many a generator has, its suite checks.
+    published = stored.ndim == 3 and stored.shape[0] == 1 and rows <= ROWS[-1]
+    if dim < 2 or not (published or rows in ROWS):
+        raise Refusal(
+            f"{KEY}: {rows} x {dim} fits no generator: a direction has one row, or as many as W+ "
+            f"has ({', '.join(map(str, ROWS[1:]))})"
+        )
     notes = ["a strength of 1 moves a latent by a length of 1"]
     if abs(length - 1) > UNIT_TOLERANCE:
         notes = [f"the vector's length is {length:.5g}: a strength of 1 moves a latent by that"]

@@ -33,7 +33,7 @@ import numpy as np
 from jaxface.convert import hooks
 from jaxface.convert.families.sizes import channel_schedule, shape_of
 from jaxface.convert.formats.openvino import Node
-from jaxface.convert.formats.pickle_machine import one_line
+from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
 from jaxface.nets.mobile_stylegan.config import BANDS, MobileGeneratorConfig

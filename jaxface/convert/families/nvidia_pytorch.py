@@ -39,8 +39,8 @@ from jaxface.convert.families.sizes import (
     shape_of,
 )
 from jaxface.convert.formats.checkpoint import PersistentObject
-from jaxface.convert.formats.pickle_machine import one_line
 from jaxface.convert.formats.tensors import as_array
+from jaxface.convert.formats.words import keys_of, one_line, shown
 from jaxface.convert.plan import (
     ANOTHER_NETWORK,
     NO_NETWORK,
@@ -109,10 +109,10 @@ def plan(root: Any, network: str) -> Plan:
     """
     module = root.get(network)
     if not isinstance(module, PersistentObject):
-        raise Refusal(f"no network {network} in the file; it holds {', '.join(map(str, root))}")
+        raise Refusal(f"no network {network} in the file; it holds {keys_of(root)}")
     wanted = "Discriminator" if network == "D" else "Generator"
     if module.class_name != wanted:
-        raise Refusal(f"{network} is of class {module.class_name}, expected {wanted}")
+        raise Refusal(f"{network} is of class {one_line(module.class_name)}, expected {wanted}")
     modules = Modules()
     _flatten(module, "", modules, set())
     _check_activations(modules)
@@ -131,7 +131,9 @@ def other_parts(root: Any, network: str) -> dict[str, str]:
 def _flatten(module: PersistentObject, prefix: str, into: Modules, seen: set[int]) -> None:
     path = prefix[:-1]
     if module.class_name not in KNOWN_CLASSES:
-        raise Refusal(f"{path} is of the unknown class {module.class_name}: not StyleGAN2")
+        raise Refusal(
+            f"{path} is of the unknown class {one_line(module.class_name)}: not StyleGAN2"
+        )
     if id(module) in seen:
         raise Refusal(f"{path} is the same object as another module")
     seen.add(id(module))
@@ -152,7 +154,7 @@ def _check_activations(modules: Modules) -> None:
         if "activation" in attributes:
             wanted = "linear" if path.split(".")[-1] in LINEAR_LAYERS else "lrelu"
             if attributes["activation"] != wanted:
-                raise Refusal(f"{path} uses {attributes['activation']!r}, expected {wanted!r}")
+                raise Refusal(f"{path} uses {shown(attributes['activation'])}, expected {wanted!r}")
 
 
 def _generator_plan(modules: Modules) -> Plan:

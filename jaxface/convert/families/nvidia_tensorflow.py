@@ -38,8 +38,9 @@ import numpy as np
 from jaxface.convert import hooks
 from jaxface.convert.families.sizes import BINOMIAL, channel_schedule, count_keys, shape_of
 from jaxface.convert.formats.checkpoint import TENSORFLOW_NETWORK
-from jaxface.convert.formats.pickle_machine import Record, one_line
+from jaxface.convert.formats.pickle_machine import Record
 from jaxface.convert.formats.tensors import as_array
+from jaxface.convert.formats.words import one_line, shown
 from jaxface.convert.plan import (
     ANOTHER_NETWORK,
     STYLEGAN2_NETWORKS,
@@ -159,7 +160,8 @@ def plan(root: Any, network: str) -> Plan:
     version = record.state.get("version")
     if version not in VERSIONS:
         raise Refusal(
-            f"{network} is of format version {version!r}; StyleGAN2 has 4, its ADA variant 5, and "
+            f"{network} is of format version {shown(version)}; StyleGAN2 has 4, its ADA variant "
+            "5, and "
             "older ones are other networks"
         )
     arrays = _variables(record, "")
@@ -207,7 +209,7 @@ def _settings(record: Record, kind: str) -> Settings:
     settings = _state(record, "static_kwargs", dict)
     for name, value in settings.items():
         if name in REQUIRED and value != REQUIRED[name]:
-            raise Refusal(f"the setting {name} is {value!r}, expected {REQUIRED[name]!r}")
+            raise Refusal(f"the setting {name} is {shown(value)}, expected {REQUIRED[name]!r}")
         if name not in IRRELEVANT and name not in REQUIRED and name not in USED[kind]:
             raise Refusal(f"the setting {one_line(name)} is not one of StyleGAN2's")
     return Settings(settings)

@@ -46,8 +46,8 @@ from jaxface.convert.families.sizes import (
     filter_taps,
     shape_of,
 )
-from jaxface.convert.formats.pickle_machine import one_line
 from jaxface.convert.formats.tensors import NumpyArray, Tensor, as_array
+from jaxface.convert.formats.words import keys_of, one_line
 from jaxface.convert.plan import (
     ANOTHER_NETWORK,
     NO_NETWORK,
@@ -81,9 +81,7 @@ def plan(root: Any, network: str) -> Plan:
     """
     state = root.get(KEYS[network])
     if not isinstance(state, dict):
-        raise Refusal(
-            f"no network {KEYS[network]} in the file; it holds {', '.join(map(str, root))}"
-        )
+        raise Refusal(f"no network {KEYS[network]} in the file; it holds {keys_of(root)}")
     arrays = {str(key): as_array(value, where=str(key)) for key, value in state.items()}
     if network == "D":
         return _discriminator_plan(arrays)
@@ -131,7 +129,7 @@ def generator_plan(
         mapping_lr_multiplier=MAPPING_LR_MULTIPLIER,
         architecture="skip",
     )
-    notes = ()
+    notes = _seeded_noise(arrays, config)
     if isinstance(latent_avg, Tensor | NumpyArray):
         mean = as_array(latent_avg, where="latent_avg")
         if mean.shape not in ((w_dim,), (1, w_dim)):
@@ -139,7 +137,7 @@ def generator_plan(
         arrays["latent_avg"] = mean.reshape(-1)
     else:
         arrays["latent_avg"] = _mean_of_w(arrays, config)
-        notes = (
+        notes += (
             f"{why}: the mean of W is that of {W_MEAN_SAMPLES} latents of "
             "numpy.random.RandomState(0)",
         )
@@ -187,6 +185,20 @@ def _filters(arrays: Mapping[str, np.ndarray], *, gain: float) -> dict[str, str]
                 raise Refusal(f"{key}: the FIR filter is not the repository's [1, 3, 3, 1]")
             ignored[key] = "FIR filter, equal to the configuration's [1, 3, 3, 1]"
     return ignored
+
+
+def _seeded_noise(arrays: dict[str, np.ndarray], config: GeneratorConfig) -> tuple[str, ...]:
+    """Noise maps where a file has none at all, as forks leave them out; a note on that."""
+    if any(key.startswith("noises.") for key in arrays):
+        return ()
+    random = np.random.RandomState(0)
+    for number in range(2 * len(config.block_resolutions) - 1):
+        side = 4 << ((number + 1) // 2)
+        arrays[f"noises.noise_{number}"] = random.standard_normal((1, 1, side, side))
+    return (
+        "the file has no noise maps: they are drawn from numpy.random.RandomState(0), so constant "
+        "noise is not the original's",
+    )
 
 
 def _mean_of_w(arrays: Mapping[str, np.ndarray], config: GeneratorConfig) -> np.ndarray:

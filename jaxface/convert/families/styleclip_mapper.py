@@ -28,8 +28,8 @@ import numpy as np
 from jaxface.convert.families.encoders import file_options
 from jaxface.convert.families.sizes import count_keys, shape_of
 from jaxface.convert.families.torch_layers import linear
-from jaxface.convert.formats.pickle_machine import one_line
 from jaxface.convert.formats.tensors import as_array
+from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import ANOTHER_NETWORK, NO_NETWORK, Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
 from jaxface.nets.edits.latent_mapper import LatentMapperConfig

@@ -31,8 +31,8 @@ import numpy as np
 from jaxface.convert import hooks
 from jaxface.convert.families.sizes import shape_of
 from jaxface.convert.families.torch_layers import conv, has_tensors, linear, state_arrays
-from jaxface.convert.formats.pickle_machine import one_line
 from jaxface.convert.formats.tensors import as_array
+from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
 from jaxface.nets.features.vgg import STAGES

@@ -22,12 +22,14 @@ from jaxface.convert.families.expression_basis import (
     read_expression_basis,
     read_numbers,
 )
+from jaxface.convert.formats.budget import unpacking
 from jaxface.convert.formats.chumpy_objects import TABLE as CHUMPY_TABLE
 from jaxface.convert.formats.matlab import SIGNATURE as MATLAB_SIGNATURE
 from jaxface.convert.formats.matlab import read_mat
 from jaxface.convert.formats.numpy_files import MAGIC as NPY_MAGIC
 from jaxface.convert.formats.numpy_files import is_npz, read_npy, read_npz
-from jaxface.convert.formats.pickle_machine import Table, one_line, read_pickle
+from jaxface.convert.formats.pickle_machine import Table, read_pickle
+from jaxface.convert.formats.safetensors_files import is_safetensors, read_safetensors
 from jaxface.convert.formats.tensors import TABLE as TENSOR_TABLE
 from jaxface.convert.formats.tensors import Storage
 from jaxface.convert.formats.torch_files import (
@@ -37,7 +39,9 @@ from jaxface.convert.formats.torch_files import (
     storage_from_bytes,
 )
 from jaxface.convert.formats.weights_manifest import read_manifest
-from jaxface.convert.refusal import Refusal
+from jaxface.convert.formats.words import one_line, shown
+from jaxface.convert.refusal import Refusal, refusing
+from jaxface.runtime.files import read_regular
 
 # torch_utils/persistence.py: _version.
 PERSISTENCE_VERSION = 6
@@ -55,7 +59,7 @@ class Checkpoint:
     root: Any
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class PersistentObject:
     """A module of NVIDIA's PyTorch code: its class name and its attributes, never its source."""
 
@@ -68,8 +72,8 @@ def _persistent_object(meta: Any) -> PersistentObject:
         raise TypeError(f"a persistent object is made from a {type(meta).__name__}")
     if meta.get("type") != "class" or meta.get("version") != PERSISTENCE_VERSION:
         raise Refusal(
-            f"a persistent object of type {meta.get('type')!r} and version "
-            f"{meta.get('version')!r}, expected 'class' and {PERSISTENCE_VERSION}"
+            f"a persistent object of type {shown(meta.get('type'))} and version "
+            f"{shown(meta.get('version'))}, expected 'class' and {PERSISTENCE_VERSION}"
         )
     name, state = meta.get("class_name"), meta.get("state")
     if not isinstance(name, str) or not isinstance(state, dict):
@@ -99,17 +103,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
             outside ``TABLE``.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise Refusal(f"{path}: cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise Refusal(f"{path}: needs more memory than there is") from error
     digest = hashlib.sha256(data)
     try:
-        if data[:64].lstrip()[:1] in (b"[", b"{"):  # how JSON starts, and no pickle does
-            root, files = read_manifest(data, path.parent)
-            for file in files:
-                digest.update(file)
-        else:
-            root = _read(data)
+        with unpacking(), refusing():
+            if data[:64].lstrip()[:1] in (b"[", b"{"):  # how JSON starts, and no pickle does
+                root, files = read_manifest(data, path.parent)
+                for file in files:
+                    digest.update(file)
+            else:
+                root = _read(data)
     except Refusal as refusal:
         raise Refusal(f"{path}: {refusal}") from refusal
     return Checkpoint(path, digest.hexdigest(), root)
@@ -120,6 +127,8 @@ def _read(data: bytes) -> Any:
     if data[:2] == b"PK" or zipfile.is_zipfile(stream):
         return read_npz(stream, TABLE) if is_npz(stream) else read_zip(stream, TABLE)
     stream.seek(0)
+    if is_safetensors(data):
+        return read_safetensors(data)
     if data.startswith(NPY_MAGIC):
         return read_npy(stream, TABLE)
     if data[257:262] == b"ustar":

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxface.convert.formats.pickle_machine import Name
 from jaxface.convert.formats.tensors import ArrayRecord, as_array
+from jaxface.convert.formats.words import shown
 from jaxface.convert.refusal import Refusal
 
 
@@ -38,7 +39,7 @@ class _Attributes(ArrayRecord):
     def _shape(self, name: str) -> tuple[int, ...]:
         shape = self.state.get(name)
         if not isinstance(shape, tuple | list) or not all(type(n) is int for n in shape):
-            raise Refusal(f"the {name} of a {type(self).__name__} is {shape!r}")
+            raise Refusal(f"the {name} of a {type(self).__name__} is {shown(shape)}")
         return tuple(shape)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxface.convert.formats.pickle_machine import one_line
+from jaxface.convert.formats.words import one_line
 from jaxface.convert.refusal import Refusal
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"

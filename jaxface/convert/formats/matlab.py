@@ -26,8 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxface.convert.formats.pickle_machine import one_line
+from jaxface.convert.formats.budget import remaining, spend
 from jaxface.convert.formats.tensors import ArrayRecord, NumpyArray
+from jaxface.convert.formats.words import one_line
 from jaxface.convert.refusal import Refusal
 
 # How the text at the head of a file begins.
@@ -84,7 +85,7 @@ def read_mat(data: bytes) -> dict[str, Any]:
     try:
         for kind, contents in _elements(memoryview(data)[HEADER_SIZE:]):
             if kind == COMPRESSED:
-                ((kind, contents),) = _elements(memoryview(zlib.decompress(contents)))
+                ((kind, contents),) = _elements(memoryview(_decompressed(contents)))
             if kind != MATRIX:
                 raise ValueError(f"a variable of type {kind}")
             name, value = _matrix(contents, "", 0)
@@ -100,6 +101,16 @@ def read_mat(data: bytes) -> dict[str, Any]:
     ) as error:
         raise Refusal(f"truncated or damaged MATLAB file ({one_line(error)})") from error
     return variables
+
+
+def _decompressed(data: memoryview) -> bytes:
+    """A compressed element's contents, no more of them than the budget allows."""
+    unpacker = zlib.decompressobj()
+    contents = unpacker.decompress(data, remaining() + 1)
+    spend(len(contents))
+    if not unpacker.eof:
+        raise ValueError("a compressed element without an end")
+    return contents
 
 
 def _elements(data: memoryview) -> Elements:

@@ -13,8 +13,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from jaxface.convert.formats.budget import spend
 from jaxface.convert.formats.pickle_machine import Table, read_pickle
 from jaxface.convert.formats.tensors import NUMPY_KINDS, NumpyArray, NumpyType
+from jaxface.convert.formats.words import one_line
 from jaxface.convert.refusal import Refusal
 
 MAGIC = b"\x93NUMPY"
@@ -37,7 +39,9 @@ def read_npy(stream: BinaryIO, table: Table) -> Any:
     if dtype == np.dtype(object):
         return _alone(read_pickle(stream, _with_objects(table)), shape)
     if dtype.kind not in NUMPY_KINDS or dtype.names is not None or dtype.shape:
-        raise Refusal(f"a .npy file of type {dtype} is not one that a checkpoint needs")
+        raise Refusal(
+            f"a .npy file of type {one_line(str(dtype))} is not one that a checkpoint needs"
+        )
     data, count = stream.read(), math.prod(shape)
     if len(data) < count * dtype.itemsize:
         raise Refusal(
@@ -69,11 +73,12 @@ def read_npz(stream: BinaryIO, table: Table) -> dict[str, Any]:
         with zipfile.ZipFile(stream) as archive:
             for name in archive.namelist():
                 try:
+                    spend(archive.getinfo(name).file_size)
                     members[name[: -len(".npy")]] = read_npy(io.BytesIO(archive.read(name)), table)
                 except Refusal as refusal:
-                    raise Refusal(f"{name}: {refusal}") from refusal
+                    raise Refusal(f"{one_line(name)}: {refusal}") from refusal
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise Refusal(f"truncated or damaged zip file ({error})") from error
+        raise Refusal(f"truncated or damaged zip file ({one_line(error)})") from error
     return members
 
 

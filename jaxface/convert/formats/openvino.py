@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxface.convert.formats.pickle_machine import one_line
+from jaxface.convert.formats.words import one_line, shown
 from jaxface.convert.refusal import Refusal
 
 TYPES = {"f32": "<f4", "f16": "<f2", "i64": "<i8", "i32": "<i4", "u8": "<u1"}
@@ -66,7 +66,7 @@ def read_ir(xml: bytes, weights: bytes) -> dict[int, Node]:
             nodes[target].reads.append(source)
             nodes[source].readers.append(target)
     except (KeyError, ValueError) as error:
-        raise Refusal(f"its OpenVINO graph is damaged ({one_line(repr(error))})") from error
+        raise Refusal(f"its OpenVINO graph is damaged ({shown(error)})") from error
     return nodes
 
 

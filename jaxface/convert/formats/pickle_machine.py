@@ -3,9 +3,9 @@
 Python's ``pickle`` builds objects by calling whatever the file names, so a downloaded checkpoint
 can run any program.  This machine walks the same opcodes (protocols 0 to 5, as parsed by the
 standard library's ``pickletools``) with a stack and a memo of its own.  A name such as
-``collections.OrderedDict`` must be in the caller's table, which gives a pure function that turns
-the call's arguments into plain data; any other name, ``os.system`` say, is refused the moment it
-is mentioned.
+``collections.OrderedDict`` is in the caller's table, which gives a pure function that turns the
+call's arguments into plain data. A name of Python's own, ``os.system`` say, is refused the moment
+it is mentioned; classes of other packages become inert :class:`Foreign` records.
 
 What a pickle may contain, and what comes out:
 
@@ -22,10 +22,13 @@ a persistent id                the caller's ``persistent`` function of it
 
 import io
 import pickletools
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from jaxface.convert.formats.budget import ITEM, size_of, spend
+from jaxface.convert.formats.words import one_line, shown
 from jaxface.convert.refusal import Refusal
 
 # A table's value: the rebuilding function, or None for a class whose instances become Records.
@@ -61,6 +64,24 @@ LITERALS = frozenset(
 )
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 TUPLE_SIZES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+# Harmless classes of Python's own that options and old checkpoints hold.
+INERT = frozenset(
+    f"{module}.{name}"
+    for module, names in {
+        "pathlib": ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath"),
+        "collections": ("Counter", "defaultdict", "deque"),
+        "datetime": ("date", "datetime", "timedelta", "timezone"),
+        "decimal": ("Decimal",),
+        "fractions": ("Fraction",),
+        "types": ("SimpleNamespace",),
+        "uuid": ("UUID",),
+        "builtins": ("list", "dict", "tuple", "int", "float", "str", "bool", "complex", "object"),
+    }.items()
+    for name in names
+) | {"pathlib.WindowsPath", "copyreg._reconstructor"}
+# What a dictionary's keys may be, and flat tuples of them.
+KEYS = frozenset({str, int, bytes, float, bool, type(None)})
+LONGEST_KEY = 16
 # Opcodes that reach outside the file: the extension registry and out-of-band buffers.
 OUTSIDE = frozenset({"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"})
 
@@ -72,7 +93,7 @@ class Name:
     path: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Record:
     """An instance of a class, as data: what it was made from and its attributes."""
 
@@ -86,6 +107,18 @@ class Record:
             raise Refusal(
                 f"the state of a {self.path} is a {type(state).__name__}, expected a dict"
             )
+        self.state = state
+
+
+class Foreign(Record):
+    """What another package's class made: what it was called with and its state, all inert.
+
+    A file may hold such things in parts that nobody needs (options with a path, another network).
+    Where a network is to come of one, it is refused as no tensor.
+    """
+
+    def set_state(self, state: Any) -> None:
+        """Keep the state, whatever it is."""
         self.state = state
 
 
@@ -106,6 +139,7 @@ def read_pickle(
     machine = _Machine(table, persistent)
     try:
         for opcode, argument, _ in pickletools.genops(stream):
+            spend(ITEM)
             machine.step(opcode.name, argument)
         return machine.result()
     except (
@@ -226,7 +260,7 @@ class _Machine:
 
     def _frozenset(self, _: Any) -> None:
         values = self._unmark()
-        self.stack.append(frozenset(values))
+        self.stack.append(frozenset(map(key, values)))
 
     def _dict(self, _: Any) -> None:
         values = self._unmark()
@@ -234,23 +268,27 @@ class _Machine:
 
     def _append(self, _: Any) -> None:
         value = self.stack.pop()
-        _expect(self.stack[-1], list).append(value)
+        if not isinstance(self.stack[-1], Foreign):  # a list of another package's: not needed
+            _expect(self.stack[-1], list).append(value)
 
     def _appends(self, _: Any) -> None:
         values = self._unmark()
-        _expect(self.stack[-1], list).extend(values)
+        if not isinstance(self.stack[-1], Foreign):
+            _expect(self.stack[-1], list).extend(values)
 
     def _setitem(self, _: Any) -> None:
-        key, value = self._pop_many(2)
-        _expect(self.stack[-1], dict)[key] = value
+        name, value = self._pop_many(2)
+        if not isinstance(self.stack[-1], Foreign):
+            _expect(self.stack[-1], dict)[key(name)] = value
 
     def _setitems(self, _: Any) -> None:
         values = self._unmark()
-        _expect(self.stack[-1], dict).update(_pairs(values))
+        if not isinstance(self.stack[-1], Foreign):
+            _expect(self.stack[-1], dict).update(_pairs(values))
 
     def _additems(self, _: Any) -> None:
         values = self._unmark()
-        _expect(self.stack[-1], set).update(values)
+        _expect(self.stack[-1], set).update(map(key, values))
 
     # Names, calls and states
 
@@ -264,7 +302,7 @@ class _Machine:
 
     def _name(self, module: str, name: str) -> Name:
         path = f"{PUBLIC_MODULE.get(module, module)}.{name}"
-        if path not in self.table:
+        if path not in self.table and not _is_inert(path):
             raise Refusal(
                 f"the file asks to run {one_line(path)}, which no supported checkpoint needs; "
                 "nothing was run"
@@ -280,7 +318,7 @@ class _Machine:
     def _newobj_ex(self, _: Any) -> None:
         name, arguments, keywords = self._pop_many(3)
         if keywords:
-            raise Refusal(f"a call with keywords {sorted(keywords)} is not one a checkpoint needs")
+            raise Refusal(f"a call with keywords {shown(keywords)} is not one a checkpoint needs")
         self._call(name, arguments)
 
     def _inst(self, argument: str) -> None:
@@ -295,6 +333,10 @@ class _Machine:
     def _call(self, name: Any, arguments: Any) -> None:
         path = _expect(name, Name).path
         arguments = _expect(arguments, tuple)
+        spend(sum(map(size_of, arguments)))  # a call may copy what it is given
+        if path not in self.table:
+            self.stack.append(Foreign(path, arguments))
+            return
         rebuild = self.table[path]
         self.stack.append(Record(path, arguments) if rebuild is None else rebuild(*arguments))
 
@@ -318,6 +360,17 @@ class _Machine:
         raise Refusal("the pickle refers to data outside itself (a persistent id)")
 
 
+def _is_inert(path: str) -> bool:
+    """Whether a name outside the table may stand in a file: nothing is ever made of it.
+
+    Python's own modules hold what hostile files ask for, and are refused loudly but for a few
+    containers; classes of other packages are just not known here.
+    """
+    parts = path.split(".")
+    known = parts[0] in {*sys.stdlib_module_names, "builtins"}
+    return path in INERT or (not known and all(map(str.isidentifier, parts)))
+
+
 def _expect(value: Any, kind: type) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"expected a {kind.__name__}, got a {type(value).__name__}")
@@ -325,10 +378,17 @@ def _expect(value: Any, kind: type) -> Any:
 
 
 def _pairs(values: list[Any]) -> dict[Any, Any]:
-    return dict(zip(values[::2], values[1::2], strict=True))
+    return dict(zip(map(key, values[::2]), values[1::2], strict=True))
 
 
-def one_line(value: object) -> str:
-    """Text for an error message: no line breaks, no control characters, not too long."""
-    text = " ".join(str(value).split())[:200]
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+def key(value: Any) -> Any:
+    """What may be a key of a dictionary, or an item of a set: nothing whose hash takes long.
+
+    Raises:
+        TypeError: a nested tuple (whose hash can take for ever, or more stack than there is), or
+            anything else that is no name or number.
+    """
+    flat = value if type(value) is tuple and len(value) <= LONGEST_KEY else (value,)
+    if any(type(part) not in KEYS for part in flat):
+        raise TypeError(f"{shown(value)} as a key")
+    return value

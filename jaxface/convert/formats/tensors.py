@@ -14,7 +14,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.convert.formats.pickle_machine import Name, Record
+from jaxface.convert.formats.budget import spend
+from jaxface.convert.formats.pickle_machine import Name, Record, key
+from jaxface.convert.formats.words import one_line, shown
 from jaxface.convert.refusal import Refusal
 
 # PyTorch's storage classes and their element types, little-endian as every file is in practice.
@@ -65,7 +67,7 @@ class ArrayRecord:
         raise NotImplementedError
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Tensor(ArrayRecord):
     """A strided view of a storage."""
 
@@ -93,6 +95,7 @@ class Tensor(ArrayRecord):
                 f"a tensor of shape {self.shape} at offset {self.offset} leaves its storage of "
                 f"{elements.size} elements"
             )
+        spend(count * elements.itemsize)
         view = np.lib.stride_tricks.as_strided(
             elements[self.offset :],
             self.shape,
@@ -102,7 +105,7 @@ class Tensor(ArrayRecord):
         return np.array(view, order="C")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class NumpyType:
     """A ``numpy.dtype`` as pickled: a code such as ``f4``, then a state with the byte order."""
 
@@ -117,7 +120,7 @@ class NumpyType:
             self.dtype = self.dtype.newbyteorder(order)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class NumpyArray(ArrayRecord):
     """A ``numpy.ndarray`` as pickled: created empty, then given type, shape and bytes.
 
@@ -172,9 +175,11 @@ def storage_dtype(kind: Any) -> np.dtype:
     Raises:
         Refusal: for a class that is not in ``STORAGE_TYPES``.
     """
-    path = kind.path if isinstance(kind, Name) else str(kind)
+    path = kind.path if isinstance(kind, Name) else shown(kind)
     if path not in STORAGE_TYPES:
-        raise Refusal(f"tensors of {path} are not supported, only {', '.join(STORAGE_TYPES)}")
+        raise Refusal(
+            f"tensors of {one_line(path)} are not supported, only {', '.join(STORAGE_TYPES)}"
+        )
     return STORAGE_TYPES[path]
 
 
@@ -205,7 +210,7 @@ def _rebuild_numpy_type(code: Any, *_: Any) -> NumpyType:
         code = code.decode("ascii")
     dtype = np.dtype(code) if isinstance(code, str) else np.dtype(object)
     if dtype.kind not in NUMPY_KINDS or dtype.names is not None or dtype.shape:
-        raise Refusal(f"NumPy arrays of type {code!r} are not ones that a checkpoint needs")
+        raise Refusal(f"NumPy arrays of type {shown(code)} are not ones that a checkpoint needs")
     return NumpyType(dtype)
 
 
@@ -233,7 +238,7 @@ def _raw_bytes(data: Any) -> bytes:
 def _encode(text: str, encoding: str) -> bytes:
     # How Python 3 writes bytes into a protocol 2 pickle.
     if encoding not in ("latin1", "latin-1"):
-        raise Refusal(f"text encoded as {encoding} is not one that a checkpoint needs")
+        raise Refusal(f"text encoded as {shown(encoding)} is not one that a checkpoint needs")
     return text.encode("latin-1")
 
 
@@ -243,11 +248,12 @@ def _empty_bytes() -> bytes:
 
 
 def _dict(items: Any = ()) -> dict[Any, Any]:
-    return dict(items)
+    pairs = items.items() if isinstance(items, dict) else items
+    return {key(name): value for name, value in pairs}
 
 
 def _set(items: Any = ()) -> set[Any]:
-    return set(items)
+    return {key(item) for item in items}
 
 
 def _numpy_names(

@@ -14,8 +14,11 @@ import zipfile
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
+from jaxface.convert.formats.budget import spend
 from jaxface.convert.formats.pickle_machine import Table, read_pickle
+from jaxface.convert.formats.pickle_machine import key as key_of
 from jaxface.convert.formats.tensors import Storage, storage_dtype
+from jaxface.convert.formats.words import one_line, shown
 from jaxface.convert.refusal import Refusal
 
 # torch/serialization.py: MAGIC_NUMBER and PROTOCOL_VERSION.
@@ -33,8 +36,8 @@ class _Storages:
         """A persistent id is ("storage", class, key, device, elements[, None])."""
         kind, storage_class, key, _device, size, *view = identifier
         if kind != "storage" or any(part is not None for part in view):
-            raise Refusal(f"a persistent id of kind {kind!r} is not one that a checkpoint needs")
-        if key not in self.by_key:
+            raise Refusal(f"a persistent id of kind {shown(kind)} is not what a checkpoint needs")
+        if key_of(key) not in self.by_key:
             self.by_key[key] = Storage(storage_dtype(storage_class), int(size))
         return self.by_key[key]
 
@@ -49,7 +52,7 @@ def read_zip(stream: BinaryIO, table: Table) -> Any:
         with zipfile.ZipFile(stream) as archive:
             return _read_archive(archive, table)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, KeyError) as error:
-        raise Refusal(f"truncated or damaged zip file ({error})") from error
+        raise Refusal(f"truncated or damaged zip file ({one_line(error)})") from error
 
 
 def _read_archive(archive: zipfile.ZipFile, table: Table) -> Any:
@@ -66,15 +69,23 @@ def _read_archive(archive: zipfile.ZipFile, table: Table) -> Any:
         )
     for info in archive.infolist():
         if info.compress_type != zipfile.ZIP_STORED:
-            raise Refusal(f"{info.filename} is compressed, which torch.save never does")
+            raise Refusal(f"{one_line(info.filename)} is compressed, which torch.save never does")
     order = str(folder / "byteorder")
-    if order in names and archive.read(order).strip() != b"little":
+    if order in names and _member(archive, order).strip() != b"little":
         raise Refusal("a big-endian file; save it again on a little-endian machine")
     storages = _Storages()
-    value = read_pickle(io.BytesIO(archive.read(pickles[0])), table, persistent=storages.persistent)
+    value = read_pickle(
+        io.BytesIO(_member(archive, pickles[0])), table, persistent=storages.persistent
+    )
     for key, storage in storages.by_key.items():
-        storage.data = archive.read(str(folder / "data" / str(key)))
+        storage.data = _member(archive, str(folder / "data" / str(key)))
     return value
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member's bytes; members may overlap, so that all of them are more than the file."""
+    spend(archive.getinfo(name).file_size)
+    return archive.read(name)
 
 
 def read_stream_after_magic(stream: BinaryIO, table: Table) -> Any:
@@ -85,7 +96,7 @@ def read_stream_after_magic(stream: BinaryIO, table: Table) -> Any:
     """
     version = read_pickle(stream, table)
     if version != PROTOCOL_VERSION:
-        raise Refusal(f"PyTorch stream version {version}, expected {PROTOCOL_VERSION}")
+        raise Refusal(f"PyTorch stream version {shown(version)}, expected {PROTOCOL_VERSION}")
     system = read_pickle(stream, table)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise Refusal("a big-endian file; save it again on a little-endian machine")
@@ -93,8 +104,8 @@ def read_stream_after_magic(stream: BinaryIO, table: Table) -> Any:
     value = read_pickle(stream, table, persistent=storages.persistent)
     keys = read_pickle(stream, table)
     for key in keys:
-        if key not in storages.by_key:
-            raise Refusal(f"the stream stores a tensor {key!r} that it never mentions")
+        if key_of(key) not in storages.by_key:
+            raise Refusal(f"the stream stores a tensor {shown(key)} that it never mentions")
         storage = storages.by_key[key]
         size = int.from_bytes(stream.read(8), "little")
         if size != storage.size:

@@ -1,18 +1,21 @@
 """Faces of a photograph, cut out as portraits."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from jaxface.errors import JaxfaceError
 from jaxface.media.alignment import CropTransform, crop_face, ffhq_transform, padded_margins
 from jaxface.media.detection import (
     NoFaceError,
     find_landmarks,
     in_order,
 )
-from jaxface.media.images import ImageError, LoadedImage, to_uint8
+from jaxface.media.image_errors import ImageError
+from jaxface.media.images import LoadedImage, to_uint8
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Aligner:
         """Reads an image and cuts its faces out, from left to right."""
         try:
             image = load()
-            landmarks = find_landmarks(image.pixels, self.find_faces)
+            with _of_the_detector():
+                landmarks = find_landmarks(image.pixels, self.find_faces)
         except ImageError as error:
             return error
         return self._crops(image, landmarks, size)
@@ -62,7 +66,9 @@ class Aligner:
         """The first of two steps: what the second wants of an image."""
         del size  # of the crops, which come later
         try:
-            return self.find_faces.preprocess(load().pixels)
+            image = load()
+            with _of_the_detector():
+                return self.find_faces.preprocess(image.pixels)
         except ImageError as error:
             return error
 
@@ -87,6 +93,24 @@ class Aligner:
             return _crops(image, landmarks, size, self.faces)
         except ValueError as error:  # of points that a detector should not have returned
             return NoFaceError(f"what was found is no face: {error}")
+
+
+class DetectorFailedError(ImageError):
+    """The detector raised something of its own on this image."""
+
+    status = "detector_failed"
+
+
+@contextlib.contextmanager
+def _of_the_detector() -> Iterator[None]:
+    """Makes what a detector raises this image's failure; it may be any callable."""
+    try:
+        yield
+    except JaxfaceError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DetectorFailedError(f"the face detector failed: {reason}") from error
 
 
 def _crops(image: LoadedImage, landmarks: np.ndarray, size: int, faces: str) -> list[Crop]:

@@ -11,22 +11,26 @@ from the left until they differ. A manifest may give ids of its own.
 
 import functools
 import glob
+import hashlib
 import io
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jaxface.errors import UsageError
+from jaxface.jobs.inputs.folders import is_image, list_images, passed_over
 from jaxface.jobs.inputs.manifests import read_manifest
 from jaxface.jobs.inputs.records import is_record_folder, open_records, refuse_remote_records
 from jaxface.jobs.storage import filesystem, is_remote, read_bytes
+from jaxface.media.image_errors import UnreadableImageError, of_one_image
 from jaxface.media.images import (
-    IMAGE_SUFFIXES,
+    MAX_PIXELS,
     LoadedImage,
-    UnreadableImageError,
     decode_image,
+    pixel_limit,
     read_image,
 )
 
@@ -80,11 +84,13 @@ def find_inputs(
     column: str = "path",
     split: str | None = None,
     outside: str | os.PathLike[str] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Inputs:
     """Resolves what the user named.
 
-    A folder is searched with all its subfolders for files whose suffix is in `IMAGE_SUFFIXES`;
-    hidden files and folders are passed over, and so is `outside`. A file that is named, or matched
+    A folder is searched with all its subfolders (`jaxface.jobs.inputs.folders`) for files whose
+    suffix is one of an image, whether a decoder for it is installed or not; hidden files and
+    folders are passed over, and so is `outside`. A file that is named, or matched
     by a glob (``**`` reaches into subfolders), is taken whatever its suffix. A folder that holds a
     TFDS data set or array_record files is read record by record. An input named twice counts once.
     Files, folders and globs may be on an object store (``gs://``, ``s3://``), data sets not.
@@ -95,6 +101,7 @@ def find_inputs(
       column: of the manifests that have columns, the one that holds the paths.
       split: the data set's split; required where it has several.
       outside: a folder whose files are never inputs: the job's own output.
+      max_pixels: of an image that are read; see `jaxface.media.images`.
 
     Raises:
       UsageError: an argument that names nothing, a folder without images, no arguments, a manifest
@@ -109,7 +116,7 @@ def find_inputs(
             found += _remote(argument, outside, remarks)
             continue
         for path in _matches(argument):
-            if not path.is_dir():
+            if not os.path.isdir(path):
                 found.append(_file(str(path), depth=2))
             elif is_record_folder(path):
                 found += _records(path, split)
@@ -124,14 +131,13 @@ def find_inputs(
         if not entries:
             raise UsageError(f"{manifest}: lists no paths")
         found += entries
-    return Inputs(tuple(_with_ids(found)), tuple(remarks))
+    return Inputs(tuple(_with_ids(found, max_pixels)), tuple(remarks))
 
 
 def _matches(argument: str) -> list[Path]:
     """The existing paths that an argument names, sorted."""
-    path = Path(argument)
-    if path.exists():
-        return [path]
+    if os.path.lexists(argument):  # a link to itself is there, and gets its row
+        return [Path(argument)]
     if glob.has_magic(argument):
         matches = sorted(glob.glob(argument, recursive=True))
         if not matches:
@@ -185,21 +191,12 @@ def _remote(
         for path, name in below.items()
         if not any(part.startswith(".") for part in name.split("/"))
     ]
-    images = [(path, name) for path, name in shown if _is_image(name)]
+    images = [(path, name) for path, name in shown if is_image(name)]
     if not images:
         raise UsageError(f"{argument}: no images in this folder")
-    if others := [name for _, name in shown if not _is_image(name)]:
-        remarks.append(_passed_over(argument, others))
+    if others := [name for _, name in shown if not is_image(name)]:
+        remarks.append(passed_over(argument, others))
     return [_file(files.unstrip_protocol(path), depth=_depth(name) + 1) for path, name in images]
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def _passed_over(folder: str | Path, others: Sequence[str]) -> str:
-    shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-    return f"{folder}: passed over {len(others)} files that are no images: {shown}"
 
 
 def _records(folder: Path, split: str | None) -> Iterable[_Found]:
@@ -214,35 +211,19 @@ def _records(folder: Path, split: str | None) -> Iterable[_Found]:
 
 
 def _folder(folder: Path, outside: Path | None, remarks: list[str]) -> list[_Found]:
-    root_depth = _depth(_key(str(folder)))
-    outside = outside.resolve() if outside is not None else None
-    if outside == folder.resolve():
+    if outside is not None and os.path.realpath(outside) == os.path.realpath(folder):
         raise UsageError(f"{folder}: is the output folder too; name another with --out")
-    images: list[_Found] = []
-    others: list[str] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and (Path(parent) / name).resolve() != outside
-        )
-        if not folders and not files and Path(parent) != folder:
-            remarks.append(f"{parent}: an empty folder")
-        for name in sorted(files):
-            path = Path(parent) / name
-            if _is_image(name) and not name.startswith("."):
-                images.append(_file(str(path), _depth(_key(str(path))) - root_depth + 1))
-            elif not name.startswith("."):
-                others.append(name)
-    if not images:
+    listing = list_images(folder, outside)
+    if not listing.images:
+        others = listing.others
         what = f"only files of other kinds, such as {others[0]}" if others else "it is empty"
         raise UsageError(f"{folder}: no images in this folder, {what}")
-    if others:
-        remarks.append(_passed_over(folder, others))
-    return images
+    remarks += listing.remarks
+    root_depth = _depth(_key(str(folder)))
+    return [_file(path, _depth(_key(path)) - root_depth + 1) for path in listing.images]
 
 
-def _with_ids(found: Sequence[_Found]) -> Iterator[Item]:
+def _with_ids(found: Sequence[_Found], max_pixels: int) -> Iterator[Item]:
     """Items in the order found, ids lengthened where different items would share one."""
     firsts: dict[str, _Found] = {}
     for candidate in found:
@@ -264,17 +245,39 @@ def _with_ids(found: Sequence[_Found]) -> Iterator[Item]:
                 raise UsageError(f"id {candidate.id!r} is given to both {one} and {other}")
             depths[index] = min(depths[index] + 1, _depth(candidate.key))
             ids[index] = _last_parts(candidate.key, depths[index])
+    valid = {item_id for item_id in ids if not _NO_TEXT.search(item_id)}
     for item_id, candidate in zip(ids, unique, strict=True):
-        yield Item(_text(item_id), _text(candidate.path), candidate.load)
+        text = _text(item_id)
+        if text != item_id and text in valid:  # another file is really called so
+            key = candidate.key.encode(errors="surrogatepass")
+            text += f"~{hashlib.sha256(key).hexdigest()[:8]}"
+        yield Item(
+            text, _text(candidate.path), functools.partial(_guarded, candidate.load, max_pixels)
+        )
 
 
 def _last_parts(key: str, depth: int) -> str:
     return "/".join(key.rsplit("/", depth)[-depth:])
 
 
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""Surrogates alone: bytes of a file name that are no UTF-8, or what a manifest's JSON says."""
+
+
 def _text(name: str) -> str:
-    """A file name as valid Unicode: bytes that are none are shown as escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A file name as valid Unicode: what is none is shown as escapes."""
+
+    def escaped(match: re.Match[str]) -> str:
+        code = ord(match.group())
+        return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+    return _NO_TEXT.sub(escaped, name)
+
+
+def _guarded(load: Callable[[], LoadedImage], max_pixels: int) -> LoadedImage:
+    """Reads an item; whatever its reader raises is an `ImageError`, and so the item's own row."""
+    with of_one_image(), pixel_limit(max_pixels):
+        return load()
 
 
 def loader(path: str) -> functools.partial[LoadedImage]:
@@ -283,7 +286,10 @@ def loader(path: str) -> functools.partial[LoadedImage]:
 
 
 def _read_remote_image(url: str) -> LoadedImage:
-    try:
-        return decode_image(io.BytesIO(read_bytes(url)))
-    except OSError as error:
-        raise UnreadableImageError(f"cannot be read: {error}") from error
+    with of_one_image():
+        try:
+            data = read_bytes(url)
+        except Exception as error:  # the stores' packages have classes of their own
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UnreadableImageError(f"cannot be read: {reason}") from error
+        return decode_image(io.BytesIO(data), name=url)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from jaxface.convert.refusal import Refusal
 from jaxface.errors import JaxfaceError, UsageError
+from jaxface.jobs.inputs.foreign_latents import SUFFIXES, read_codes
 from jaxface.jobs.inputs.items import Item
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 UNREADABLE = "unreadable"
 NOT_AN_EMBEDDING = "not_an_embedding"
 ROWS_FILE = "results.jsonl"
+_ONE_ROW = "other_tool"  # in the header of a code that may be one of W
 _OK = "ok"
 
 
@@ -68,8 +71,9 @@ def find_latents(arguments: Sequence[str]) -> FoundLatents:
     """Resolves what the user named.
 
     Args:
-      arguments: files of latents, and output folders of `jaxface invert` or `jaxface edit`, which
-        stand for everything in them that is `ok`; those of a job in shards once they are merged.
+      arguments: files of latents (other tools' too, see `jaxface.jobs.inputs.foreign_latents`), and
+        output folders of `jaxface invert` or `jaxface edit`, which stand for everything in them
+        that is `ok`; those of a job in shards once they are merged.
 
     Raises:
       UsageError: an argument is neither; a folder has no latent code; two different files are of
@@ -81,6 +85,8 @@ def find_latents(arguments: Sequence[str]) -> FoundLatents:
         path = Path(argument)
         if path.is_dir():
             some = _of_folder(path, remarks)
+        elif path.is_file() and path.suffix.lower() in SUFFIXES:
+            some = _of_other_tools(path)
         elif path.is_file():
             some = [_item(_id_of_file(path), path)]
         else:
@@ -146,6 +152,9 @@ def read_latent(item: Item, shape: tuple[int, int]) -> Latent:
       LatentError: the file cannot be read, or holds none.
     """
     latent = _loaded(item)
+    if _ONE_ROW in latent.header and latent.w_plus.shape == (1, shape[1]):  # a code of W
+        code = np.broadcast_to(latent.w_plus, shape)
+        latent = Latent(code, latent.header, latent.weights)
     if latent.w_plus.shape != shape:
         raise LatentError(
             NOT_AN_EMBEDDING,
@@ -159,6 +168,25 @@ def read_latent(item: Item, shape: tuple[int, int]) -> Latent:
 
 def _loaded(item: Item) -> Latent:
     return item.load()  # type: ignore (of images elsewhere)
+
+
+def _of_other_tools(path: Path) -> list[Item]:
+    """The codes of a file that jaxface did not write; their header says so.
+
+    Raises:
+      UsageError: it holds none.
+    """
+    try:
+        codes = read_codes(path)
+    except Refusal as refusal:
+        raise UsageError(str(refusal)) from refusal
+    some = []
+    for name, code in codes:
+        item_id = f"{path.stem}{name}"
+        header = {"id": item_id, "path": str(path), _ONE_ROW: "yes"}
+        load: Any = functools.partial(Latent, code, header)
+        some.append(Item(item_id, str(path), load))
+    return some
 
 
 def _item(item_id: str, path: Path, weights: str | None = None) -> Item:

@@ -115,7 +115,14 @@ def _parquet(path: str, column: str) -> Iterator[_Line]:
 def _check_id(where: str, item_id: object) -> None:
     """An id becomes the name of files below the output folder."""
     parts = PurePosixPath(item_id).parts if isinstance(item_id, str) else ()
-    if not parts or ".." in parts or parts[0] == "/" or str(PurePosixPath(*parts)) != item_id:
+    no_name = any(c == "\0" or "\ud800" <= c <= "\udfff" for c in str(item_id))
+    if (
+        not parts
+        or no_name
+        or ".." in parts
+        or parts[0] == "/"
+        or str(PurePosixPath(*parts)) != item_id
+    ):
         raise UsageError(
             f"{where}: expected an id such as 'photos/anna.jpg' (text, no '..', no leading or "
             f"doubled '/'), got {item_id!r}"

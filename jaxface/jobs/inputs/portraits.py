@@ -31,7 +31,8 @@ from jaxface.media.detection import (
     detector_versions,
     in_two_steps,
 )
-from jaxface.media.images import ImageError, LoadedImage, from_uint8, to_square
+from jaxface.media.image_errors import ImageError, of_one_image
+from jaxface.media.images import LoadedImage, from_uint8, to_square
 
 FEW = 4  # inputs below which starting processes takes longer than the work
 
@@ -163,7 +164,8 @@ def shown_target(item: Item, row: dict[str, Any], size: int) -> np.ndarray | Non
 
 def _central(item: Item, size: int) -> list[Portrait] | ImageError:
     try:
-        return [Portrait(item.id, item, to_square(item.load(), size))]
+        with of_one_image():
+            return [Portrait(item.id, item, to_square(item.load(), size))]
     except ImageError as error:
         return error
 

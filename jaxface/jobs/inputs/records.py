@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxface.data.tfds_folder import open_builder
 from jaxface.errors import UsageError
-from jaxface.media.images import LoadedImage, UnsupportedImageError, decode_image, from_uint8
+from jaxface.media.image_errors import UnreadableImageError, UnsupportedImageError
+from jaxface.media.images import LoadedImage, decode_image, from_uint8
 
 _TFDS_MARKER = "dataset_info.json"
 _RECORD_PATTERNS = ("*.array_record", "*.array_record-*-of-*", "*.arrayrecord")
@@ -82,10 +84,9 @@ def open_records(folder: Path, split: str | None) -> Iterator[Record]:
 
 def _tfds_records(folder: Path, split: str | None) -> Iterator[Record]:
     try:
-        import tensorflow_datasets as tfds
+        builder: Any = open_builder(folder)
     except ImportError as error:
         raise _missing(folder, "tensorflow-datasets") from error
-    builder: Any = tfds.builder_from_directory(os.fspath(folder))
     splits = sorted(builder.info.splits)
     if split is None and len(splits) == 1:
         split = splits[0]
@@ -115,13 +116,23 @@ def _plain_records(folder: Path) -> Iterator[Record]:
     except ImportError as error:
         raise _missing(folder, "grain and array-record") from error
     for file in _record_files(folder):
-        source: Any = ArrayRecordDataSource([os.fspath(file)])
-        for index in range(len(source)):
+        try:
+            source: Any = ArrayRecordDataSource([os.fspath(file)])
+            count = len(source)
+        except (OSError, RuntimeError, ValueError) as error:  # then the file is one input
+            reason = " ".join(str(error).split()) or type(error).__name__
+            yield Record((file.name,), 1, functools.partial(_unreadable, reason))
+            continue
+        for index in range(count):
             yield Record(
                 parts=(file.name, f"{index:08d}"),
                 name_depth=1,
                 load=functools.partial(_load_bytes, source, index),
             )
+
+
+def _unreadable(reason: str) -> LoadedImage:
+    raise UnreadableImageError(f"no readable array_record file: {reason}")
 
 
 def _load_features(source: Any, index: int) -> LoadedImage:

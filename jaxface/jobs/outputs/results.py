@@ -8,7 +8,8 @@ Larger collections are done in shards; see `jaxface.jobs.outputs.shards`, which 
       job.json                          the settings, for comparison on resume
       results.jsonl                     one row per portrait, in the order they were finished
       contact_sheet.png
-      latents/<id>.safetensors          <id> keeps its suffix: photos/anna.jpg.safetensors
+      latents/<id>.safetensors          <id> keeps its suffix: photos/anna.jpg.safetensors; where
+                                        it is too long for a name, see `jaxface.jobs.outputs.names`
       reconstructions/<id>.png          and others of `jaxface.jobs.outputs.rows.FILES`, by task
       .progress/, .checkpoint.safetensors   for `jaxface status`; portraits in flight at a SIGTERM
 
@@ -18,14 +19,13 @@ one with a row is not. Rows whose files somebody removed are taken back.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -33,11 +33,13 @@ import safetensors.numpy
 from jaxface.errors import UsageError
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.launchers import Share
+from jaxface.jobs.outputs.locks import Lock, take_lock
+from jaxface.jobs.outputs.names import file_name
 from jaxface.jobs.outputs.rows import FILES, OK, Result, finished_rows, input_of, latents_header
 from jaxface.jobs.outputs.snapshots import read_checkpoint, write_checkpoint
 from jaxface.jobs.storage import join, read_bytes, remove, write_new
 from jaxface.jobs.task import Case, Plan
-from jaxface.runtime.files import atomic_writer
+from jaxface.runtime.files import atomic_writer, remove_leftovers
 from jaxface.runtime.stopping import Stopped
 from jaxface.solving.continuous_batching import Snapshot
 
@@ -79,15 +81,19 @@ class ResultsFolder:
         self._files = tuple(files)
         self.settings = json.loads(json.dumps(settings))  # as the file will hold them
         self.rows: dict[str, dict[str, Any]] = {}
-        self._lock: BinaryIO | None = None
+        self._lock: Lock | None = None
 
     def __enter__(self) -> "ResultsFolder":
         self._lock = take_lock(self.folder / LOCK_FILE)
         try:
+            remove_leftovers(self.folder)
             check_settings(str(self.folder), self.settings)
             self.rows = self._read_rows()
             gone = [i for i, row in self.rows.items() if row["status"] == OK and self._gone(i)]
             self.forget(gone)
+        except OSError as error:  # a full disk, say
+            self._lock.close()
+            raise cannot_write(str(self.folder), error) from error
         except BaseException:
             self._lock.close()
             raise
@@ -111,11 +117,11 @@ class ResultsFolder:
         return self.folder / SHEET_FILE
 
     def latents_path(self, item_id: str) -> Path:
-        return self.folder / "latents" / f"{item_id}.safetensors"
+        return self.folder / "latents" / file_name(item_id, ".safetensors")
 
     def file_path(self, kind: str, item_id: str) -> Path:
         """A result's file of a kind of `jaxface.jobs.outputs.rows.FILES`."""
-        return self.folder / FILES[kind].folder / f"{item_id}{FILES[kind].suffix}"
+        return self.folder / FILES[kind].folder / file_name(item_id, FILES[kind].suffix)
 
     def retry_failed(self, items: Sequence[Item]) -> None:
         """Takes the rows of items back that are not `ok`."""
@@ -359,32 +365,6 @@ def read_job(folder: str) -> dict[str, Any]:
         raise UsageError(f"{folder}: no output folder of `jaxface invert` ({JOB_FILE})") from error
     except ValueError as error:
         raise UsageError(f"{path}: damaged: {error}; use another --out") from error
-
-
-def take_lock(path: Path, *, shared: bool = False) -> BinaryIO:
-    """Holds a local file until it is closed or the process ends, however it ends.
-
-    Args:
-      path: created if it does not exist.
-      shared: with all others that hold it shared.
-
-    Raises:
-      UsageError: another process holds it, or it cannot be written.
-    """
-    folder = path.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(path, "ab")  # noqa: SIM115 (it outlives this function)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise UsageError(
-            f"{folder}: another process is writing there; wait for it or use another --out"
-        ) from error
-    return lock
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

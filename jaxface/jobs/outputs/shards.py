@@ -24,18 +24,20 @@ import json
 import os
 import shutil
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from jaxface.errors import UsageError
 from jaxface.jobs.heartbeat import refuse_running
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.launchers import Share
-from jaxface.jobs.outputs.results import LOCK_FILE, check_settings, take_lock
+from jaxface.jobs.outputs.locks import Lock, take_lock
+from jaxface.jobs.outputs.results import LOCK_FILE, check_settings
 from jaxface.jobs.outputs.rows import Column, Result
 from jaxface.jobs.outputs.shard_formats import SUFFIXES, ShardWriter, read_shard, shard_writer
 from jaxface.jobs.outputs.snapshots import read_checkpoint, write_checkpoint
@@ -51,12 +53,14 @@ from jaxface.jobs.storage import (
     write_bytes,
 )
 from jaxface.jobs.task import Case, Plan
+from jaxface.runtime.files import remove_leftovers
 from jaxface.runtime.stopping import Stopped
 from jaxface.solving.continuous_batching import Snapshot
 
 SHARDS = "shards"
 UNFINISHED = "unfinished"
 LOCKS = ".locks"
+LEFT_OVER = 3600.0  # seconds after which no process is still writing a temporary file
 
 
 def shard_of(item_id: str, count: int) -> int:
@@ -123,7 +127,7 @@ class ShardsFolder:
         self._kind: str = settings["shards"]["format"]
         self._shape = w_plus_shape
         self._columns, self._files = dict(columns), tuple(files)
-        self._locks: list[BinaryIO] = []
+        self._locks: list[Lock] = []
 
     def __enter__(self) -> "ShardsFolder":
         try:
@@ -131,6 +135,7 @@ class ShardsFolder:
                 refuse_running(self.folder, self.share)
             else:
                 self._take_locks(Path(self.folder))
+                remove_leftovers(self.folder, older=LEFT_OVER)
             try:
                 check_settings(self.folder, self.settings)
             except OSError as error:
@@ -215,9 +220,8 @@ class ShardsFolder:
             shard = OpenShard(number, writer, read_checkpoint(checkpoint), files=self._files)
             try:
                 if name in names_in(join(self.folder, UNFINISHED)):
-                    with local_copy(left) as before:
-                        for result in read_shard(before):
-                            shard.add([result])
+                    for result in _readable(left):
+                        shard.add([result])
                 yield shard
             except Stopped as stopped:
                 shard.close()
@@ -235,7 +239,10 @@ class ShardsFolder:
             write_bytes(
                 os.path.splitext(path)[0] + ".json", json.dumps(shard.summary(self.share)).encode()
             )
-            publish(temporary, path)
+            damaged = name in names_in(join(self.folder, SHARDS)) and not _is_whole(
+                path, self._kind
+            )
+            publish(temporary, path, replace=damaged)
         remove(left)
         remove(checkpoint)
 
@@ -343,15 +350,54 @@ def shard_name(number: int, count: int, kind: str) -> str:
 def finished_shards(
     folder: str, count: int, kind: str, wanted: Sequence[int] | None = None
 ) -> dict[int, dict[str, Any]]:
-    """{number: summary} of the shards whose files are there, of all or of those wanted."""
+    """{number: summary} of the shards whose files are there and whole, of all or of those wanted.
+
+    One whose file or summary is damaged is not finished: it is done again.
+    """
     names = set(names_in(join(folder, SHARDS)))
     found = {}
     for number in range(count) if wanted is None else wanted:
         name = shard_name(number, count, kind)
         if name in names:
             summary = join(folder, SHARDS, os.path.splitext(name)[0] + ".json")
-            found[number] = json.loads(read_bytes(summary))
+            told = _summary(summary)
+            if told is not None and _is_whole(join(folder, SHARDS, name), kind):
+                found[number] = told
     return found
+
+
+def _summary(path: str) -> dict[str, Any] | None:
+    """A shard's summary; None where it is gone or damaged."""
+    try:
+        told = json.loads(read_bytes(path))
+        counts = [told["inputs"], *told["statuses"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return told if all(type(count) is int for count in counts) else None
+
+
+def _is_whole(path: str, kind: str) -> bool:
+    """Whether a shard's file begins and ends as one does; remote files appear whole."""
+    if is_remote(path):
+        return True
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4)
+            file.seek(-4, os.SEEK_END)
+            return kind != "parquet" or head == file.read(4) == b"PAR1"
+    except OSError:  # shorter than that, or unreadable
+        return False
+
+
+def _readable(path: str) -> list[Result]:
+    """What a stopped process left of a shard; nothing where it is damaged."""
+    try:
+        with local_copy(path) as before:
+            return list(read_shard(before))
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        print(f"jaxface: warning: {path}: damaged, done again: {reason}", file=sys.stderr)
+        return []
 
 
 @contextlib.contextmanager

@@ -7,13 +7,14 @@ goes on where it was, in whatever batch it falls into.
 
 import dataclasses
 import json
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from jaxface.jobs.storage import read_bytes, write_bytes
 from jaxface.solving.continuous_batching import Snapshot
@@ -34,11 +35,23 @@ def write_checkpoint(path: str, rows: Mapping[str, Snapshot]) -> None:
 
 
 def read_checkpoint(path: str) -> dict[str, Snapshot]:
-    """The rows by their portraits' ids; none where there is no file."""
+    """The rows by their portraits' ids; none where there is no file, or a damaged one."""
     try:
         data = read_bytes(path)
     except FileNotFoundError:
         return {}
+    try:
+        return _rows(data)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        print(
+            f"jaxface: warning: {path}: damaged, its portraits begin again: {reason}",
+            file=sys.stderr,
+        )
+        return {}
+
+
+def _rows(data: bytes) -> dict[str, Snapshot]:
     rows = {}
     with tempfile.TemporaryDirectory(prefix="jaxface-") as folder:
         local = Path(folder) / "checkpoint.safetensors"

@@ -22,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="items in a row that show the same person (1)",
     )
+    parser.add_argument(
+        "--world",
+        default="2.0.0",
+        metavar="VERSION",
+        help="version of the world, 2.0.0 or 3.0.0; the data set bears it (2.0.0)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         shard_size=args.shard_size,
         images_per_identity=args.images_per_identity,
+        version=args.world,
     )
     print(generate(config, args.out))
     return 0

@@ -13,15 +13,19 @@ One record holds
 * ``face`` float32 [257], PIE's parameters, `morphable.FaceParameters.flat`;
 * ``nuisance`` float32 [K], hair, clothes and background, `morphable.Nuisance.flat`;
 * ``factors`` float32 [F], the whitened scene, independent N(0, 1); the scene is a function of it,
-  `morphable.scene_from_gaussian`;
+  `scenes` of the version's `morphable.world`;
 * ``landmarks`` float32 [68, 2], (x, y) in pixels;
+* ``gaze`` float32 [2] (version 3), yaw and pitch of the eyes in degrees relative to the head;
+* ``boxes`` float32 [3, 4] (version 3), left, top, right and bottom of the image's left eye, its
+  right eye and the mouth in pixels;
 * ``id`` int64, the item's number in its split;
 * ``person`` int64, who it is, where `images_per_identity` is more than 1: the same
-  `morphable.PERSON_FACTORS` in so many items in a row.
+  `person_factors` of the world in so many items in a row.
 
-Item i depends on (seed, split, i) and the world's version, on nothing else: not on the number of
-items, of shards, or of interruptions. A killed generation keeps its finished shards, and the same
-command goes on after them.
+`PortraitsConfig.version` chooses the world: 2.0.0, which the shipped networks were trained on, or
+3.0.0. Item i depends on (seed, split, i) and the world's version, on nothing else: not on the
+number of items, of shards, or of interruptions. A killed generation keeps its finished shards, and
+the same command goes on after them.
 
 Images are stored as bytes, not as PNG: decoding a record takes 0.05 ms instead of about 0.25 ms at
 64 px, and array_record compresses its records itself.
@@ -46,15 +50,22 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core import example_serializer, splits
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
-from jaxface import morphable
-from jaxface.data.scene_items import SPLITS, item_keys, person_keys, scene_items
+from jaxface.data.scene_items import (
+    RENDER_BATCH,
+    SPLITS,
+    item_keys,
+    person_keys,
+    scene_items,
+)
 from jaxface.errors import JaxfaceError
+from jaxface.morphable.annotation import FEATURES
+from jaxface.morphable.parameters import PortraitNuisance
+from jaxface.morphable.worlds import world
 from jaxface.runtime.files import atomic_path, atomic_writer
 from jaxface.runtime.progress import Progress
 
-RENDER_BATCH = 32
-"""Items rendered together, always the aligned group that an item belongs to, so that its pixels do
-not depend on how far a run got: one program, whose rounding could differ from another batch's."""
+VERSIONS = ("2.0.0", "3.0.0")
+"""Versions that can be made; older ones can be read."""
 
 
 class GenerationError(JaxfaceError):
@@ -71,6 +82,7 @@ class PortraitsConfig(tfds.core.BuilderConfig):
       seed: of all items.
       shard_size: items per file, a multiple of 32; what a killed run loses at most.
       images_per_identity: items in a row that show the same person, a divisor of both sizes.
+      version: of the world, and of the data set.
       name: derived from the others if empty.
     """
 
@@ -81,8 +93,14 @@ class PortraitsConfig(tfds.core.BuilderConfig):
     seed: int = 0
     shard_size: int = 2048
     images_per_identity: int = 1
+    version: str = "2.0.0"
 
     def __post_init__(self):
+        if self.version not in VERSIONS:
+            raise GenerationError(
+                f"synthetic_portraits: version must be {' or '.join(VERSIONS)}, got "
+                f"{self.version!r}."
+            )
         if self.resolution < 16 or self.num_train < 1 or self.num_test < 0:
             raise GenerationError(
                 "synthetic_portraits: need resolution >= 16, num_train >= 1 and num_test >= 0; got "
@@ -115,7 +133,9 @@ class SyntheticPortraits(FileReaderBuilder):
     """
 
     VERSION = tfds.core.Version("2.0.0")
+    SUPPORTED_VERSIONS: ClassVar = [tfds.core.Version("3.0.0")]
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "3.0.0": "An anatomical head with ARKit's units, eyes that look, sheen and shadows.",
         "2.0.0": "Glasses, age, patterned backdrops, wider turns of the head, stronger lights.",
         "1.0.0": "The first world.",
     }
@@ -140,11 +160,14 @@ class SyntheticPortraits(FileReaderBuilder):
                 shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES
             )
 
-        factors = jax.ShapeDtypeStruct((1, morphable.NUM_FACTORS), jnp.float32)
-        scene = jax.eval_shape(morphable.scene_from_gaussian, factors)
+        of_world = world(self.portraits.version)
+        factors = jax.ShapeDtypeStruct((1, of_world.num_factors), jnp.float32)
+        scene = jax.eval_shape(of_world.scenes, factors)
         num_nuisance = jax.eval_shape(lambda scene: scene.nuisance.flat, scene).shape[1]
         number = tfds.features.Scalar(dtype=np.int64)
-        person = {"person": number} if self.portraits.images_per_identity > 1 else {}
+        more = {"person": number} if self.portraits.images_per_identity > 1 else {}
+        if isinstance(scene.nuisance, PortraitNuisance):
+            more |= {"gaze": tensor(2), "boxes": tensor(len(FEATURES), 4)}
         return tfds.core.DatasetInfo(
             builder=self,
             description="Rendered portraits with the parameters they were rendered from.",
@@ -153,10 +176,10 @@ class SyntheticPortraits(FileReaderBuilder):
                     "image": tensor(size, size, 3, dtype=np.uint8),
                     "face": tensor(257),
                     "nuisance": tensor(num_nuisance),
-                    "factors": tensor(morphable.NUM_FACTORS),
+                    "factors": tensor(of_world.num_factors),
                     "landmarks": tensor(68, 2),
                     "id": number,
-                    **person,
+                    **more,
                 }
             ),
             metadata=tfds.core.MetadataDict(seed=self.portraits.seed),
@@ -263,9 +286,10 @@ def _render(config: PortraitsConfig, split: str, start: int, stop: int) -> Itera
     def submit(first):
         indices = jnp.arange(first, first + RENDER_BATCH)
         if each == 1:
-            return scene_items(item_keys(config.seed, split, indices), config.resolution)
+            keys = item_keys(config.seed, split, indices)
+            return scene_items(keys, config.resolution, version=config.version)
         persons, keys = person_keys(config.seed, split, indices, each)
-        return scene_items(keys, config.resolution, persons)
+        return scene_items(keys, config.resolution, persons, version=config.version)
 
     each = config.images_per_identity
     ahead = submit(start)  # the next batch renders while this one is written

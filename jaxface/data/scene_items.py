@@ -21,7 +21,7 @@ from jaxface.errors import JaxfaceError
 from jaxface.media import images
 from jaxface.morphable.annotation import feature_boxes, project_landmarks
 from jaxface.morphable.gaze import gaze_degrees
-from jaxface.morphable.parameters import PortraitNuisance
+from jaxface.morphable.parameters import PortraitNuisance, Scene
 from jaxface.morphable.worlds import world
 
 SPLITS = ("train", "test")
@@ -86,24 +86,37 @@ def scene_items(
     Raises:
       ValueError: there is no world of this version.
     """
+    factors = scene_factors(keys, persons, version=version)
+    scenes = world(version).scenes(factors)
+    return scene_columns(scenes, resolution, version=version) | {"factors": factors}
+
+
+def scene_factors(
+    keys: jax.Array, persons: jax.Array | None = None, *, version: str = "2.0.0"
+) -> jax.Array:
+    """The whitened factors of n keys, [n, F], see `scene_items`."""
     of = world(version)
     factors = _factors(keys, of.num_factors)
-    if persons is not None:
-        factors = jnp.where(of.person_factors, _factors(persons, of.num_factors), factors)
+    if persons is None:
+        return factors
+    return jnp.where(of.person_factors, _factors(persons, of.num_factors), factors)
+
+
+def scene_columns(scenes: Scene, resolution: int, *, version: str) -> dict[str, jax.Array]:
+    """The fields of items of n scenes, as in `scene_items` but for ``factors``."""
     # `render` compiles itself; inside another jit the world's arrays would become constants.
-    scenes = of.scenes(factors)
+    of = world(version)
     landmarks = project_landmarks(of.landmarks(), scenes.face, resolution)
-    items = {
+    columns = {
         "image": _to_uint8(of.render(scenes, resolution)),
         "face": scenes.face.flat,
         "nuisance": scenes.nuisance.flat,
-        "factors": factors,
         "landmarks": landmarks,
     }
     if isinstance(scenes.nuisance, PortraitNuisance):
-        items["gaze"] = _gaze(scenes.face.expression)
-        items["boxes"] = _boxes(landmarks)
-    return items
+        columns["gaze"] = _gaze(scenes.face.expression)
+        columns["boxes"] = _boxes(landmarks)
+    return columns
 
 
 _to_uint8 = jax.jit(images.to_uint8)

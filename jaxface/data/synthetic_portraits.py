@@ -32,13 +32,8 @@ Images are stored as bytes, not as PNG: decoding a record takes 0.05 ms instead 
 """
 
 import dataclasses
-import hashlib
-import json
-import math
 import os
 import pathlib
-import shutil
-import time
 from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
@@ -46,9 +41,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
-from tensorflow_datasets.core import example_serializer, splits
-from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
 from jaxface.data.scene_items import (
     RENDER_BATCH,
@@ -57,19 +49,13 @@ from jaxface.data.scene_items import (
     person_keys,
     scene_items,
 )
-from jaxface.errors import JaxfaceError
+from jaxface.data.sharded_builder import GenerationError, ShardedBuilder
 from jaxface.morphable.annotation import FEATURES
 from jaxface.morphable.parameters import PortraitNuisance
 from jaxface.morphable.worlds import world
-from jaxface.runtime.files import atomic_path, atomic_writer
-from jaxface.runtime.progress import Progress
 
 VERSIONS = ("2.0.0", "3.0.0")
 """Versions that can be made; older ones can be read."""
-
-
-class GenerationError(JaxfaceError):
-    """A data set cannot be generated or continued; the message says why and what to do."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -126,7 +112,7 @@ class PortraitsConfig(tfds.core.BuilderConfig):
         return {"train": self.num_train, "test": self.num_test}[split]
 
 
-class SyntheticPortraits(FileReaderBuilder):
+class SyntheticPortraits(ShardedBuilder):
     """TFDS builder of `synthetic_portraits`; see the module's words.
 
     Configs "64" and "128" are the standard sizes; `PortraitsConfig(...)` makes any other.
@@ -143,9 +129,6 @@ class SyntheticPortraits(FileReaderBuilder):
         PortraitsConfig(name="64", resolution=64),
         PortraitsConfig(name="128", resolution=128),
     )
-
-    def __init__(self, **options):
-        super().__init__(file_format="array_record", **options)
 
     @property
     def portraits(self) -> PortraitsConfig:
@@ -186,61 +169,14 @@ class SyntheticPortraits(FileReaderBuilder):
             disable_shuffling=True,
         )
 
-    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
-        """Renders the missing shards beside the data set's folder, then moves all of them in."""
-        del dl_manager, download_config
-        partial = pathlib.Path(f"{self.final_path}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        _check_same_world(partial, self.portraits)
-        shards = list(_shards(self.portraits))
-        missing = [shard for shard in shards if not (partial / shard.name).exists()]
-        progress = _ShardProgress(len(shards), missing)
-        for shard in missing:
-            self._write(partial / shard.name, shard)
-            progress.done(shard)
-        progress.close()
+    def sizes(self) -> tuple[dict[str, int], int]:
+        """Items of each split, and per shard."""
+        config = self.portraits
+        return {split: config.num_items(split) for split in SPLITS}, config.shard_size
 
-        folder = pathlib.Path(self.data_path)
-        infos = []
-        for split in SPLITS:
-            of_split = [shard for shard in shards if shard.split == split]
-            sizes = [(partial / shard.name).stat().st_size for shard in of_split]
-            for shard in of_split:
-                os.replace(partial / shard.name, folder / shard.name)
-            if of_split:
-                infos.append(
-                    splits.SplitInfo(
-                        name=split,
-                        shard_lengths=[shard.stop - shard.start for shard in of_split],
-                        num_bytes=sum(sizes),
-                        filename_template=self._get_filename_template(split),
-                    )
-                )
-        shutil.rmtree(partial)
-        self.info.set_splits(splits.SplitDict(infos))
-
-    @property
-    def final_path(self) -> pathlib.Path:
-        """The data set's folder; while it is being made TFDS points `data_path` elsewhere."""
-        return self._final_path
-
-    def download_and_prepare(self, **options) -> None:
-        self._final_path = pathlib.Path(self.data_path)
-        super().download_and_prepare(**options)
-
-    def _write(self, path: pathlib.Path, shard: "_Shard") -> None:
-        """Writes one shard; it takes its name when it is whole."""
-        features: Any = self.info.features
-        serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-        with atomic_path(path) as hidden:
-            writer = ArrayRecordWriter(str(hidden), "group_size:1")  # as TFDS: random access
-            try:
-                for item in _render(self.portraits, shard.split, shard.start, shard.stop):
-                    record = serializer.get_tf_example(features.encode_example(item))
-                    # A proto map has no order of its own: without this, no two processes agree.
-                    writer.write(record.SerializeToString(deterministic=True))
-            finally:
-                writer.close()
+    def items(self, split: str, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        """Items of a shard in order."""
+        return _render(self.portraits, split, start, stop)
 
 
 def generate(config: PortraitsConfig, directory: str | os.PathLike[str]) -> pathlib.Path:
@@ -260,24 +196,6 @@ def is_generated(config: PortraitsConfig, directory: str | os.PathLike[str]) -> 
     """Whether `generate` would have nothing to do."""
     builder = SyntheticPortraits(config=config, data_dir=os.fspath(directory))
     return (pathlib.Path(builder.data_path) / "dataset_info.json").is_file()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shard:
-    split: str
-    start: int
-    stop: int
-    name: str
-
-
-def _shards(config: PortraitsConfig) -> Iterator[_Shard]:
-    for split in SPLITS:
-        count = config.num_items(split)
-        total = math.ceil(count / config.shard_size)
-        for i in range(total):
-            start = i * config.shard_size
-            name = f"synthetic_portraits-{split}.array_record-{i:05}-of-{total:05}"
-            yield _Shard(split, start, min(start + config.shard_size, count), name)
 
 
 def _render(config: PortraitsConfig, split: str, start: int, stop: int) -> Iterator[dict]:
@@ -301,49 +219,3 @@ def _render(config: PortraitsConfig, split: str, start: int, stop: int) -> Itera
             if each > 1:
                 numbers["person"] = (first + row) // each
             yield {name: column[row] for name, column in columns.items()} | numbers
-
-
-def _check_same_world(partial: pathlib.Path, config: PortraitsConfig) -> None:
-    """Shards of two worlds must not be mixed: the first batch's digest tells them apart."""
-    digest = hashlib.sha256()
-    for item in _render(config, "train", 0, 1):
-        for name in sorted(item):
-            digest.update(np.ascontiguousarray(item[name]).tobytes())
-    expected = {"first_item": digest.hexdigest(), "shard_size": config.shard_size}
-    path = partial / "generation.json"
-    if not path.exists():
-        with atomic_writer(path) as file:
-            file.write(json.dumps(expected).encode())
-        return
-    got = json.loads(path.read_text(encoding="utf-8"))
-    if got != expected:
-        raise GenerationError(
-            f"{partial}: an unfinished generation by another version of the face world, another "
-            f"kind of machine or another shard size (got {got}, expected {expected}). Finish it "
-            "as it was begun, or delete the folder."
-        )
-
-
-class _ShardProgress:
-    """The progress line of a generation, in shards done and images per second."""
-
-    def __init__(self, total: int, missing: list[_Shard]):
-        self._line = Progress(total)
-        self._done = total - len(missing)
-        if self._done:
-            self._line.say(f"{self._done} of {total} shards were finished before.")
-        self._start = time.perf_counter()
-
-    def done(self, shard: _Shard) -> None:
-        seconds = time.perf_counter() - self._start
-        self._done += 1
-        self._line.update(
-            self._done,
-            rate=(shard.stop - shard.start) / seconds,
-            steps_per_second=1 / seconds,
-            metrics=shard.name,
-        )
-        self._start = time.perf_counter()
-
-    def close(self) -> None:
-        self._line.close()

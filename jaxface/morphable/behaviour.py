@@ -51,7 +51,7 @@ _CONSONANTS: tuple[Mapping[str, float], ...] = (
     {"mouthPucker": 0.3, "mouthFunnel": 0.15, "jawOpen": 0.1},  # r
 )
 _VOWELS: tuple[Mapping[str, float], ...] = (
-    {"jawOpen": 0.5, "mouthLowerDown": 0.15},  # father
+    {"jawOpen": 0.45, "mouthLowerDown": 0.15},  # father
     {"jawOpen": 0.33, "mouthStretch": 0.2, "mouthLowerDown": 0.2, "mouthUpperUp": 0.1},  # bed
     {"jawOpen": 0.15, "mouthSmile": 0.25, "mouthStretch": 0.2},  # see
     {"jawOpen": 0.38, "mouthFunnel": 0.45},  # more
@@ -60,6 +60,9 @@ _VOWELS: tuple[Mapping[str, float], ...] = (
 )
 _BLEND_SECONDS = 0.02
 """Of the logistic edge between two sounds: 10 to 90% in 4.4 of it."""
+
+_MARGIN = 0.6
+"""Seconds beyond a sound in which it is still felt: all of float64's digits of its edges."""
 
 _MOUTH = np.array([name.startswith(("jaw", "mouth", "tongue")) for name in ARKIT_UNITS])
 _GRID = 0.005
@@ -144,6 +147,12 @@ def minimum_jerk(share: np.ndarray) -> np.ndarray:
     return s**3 * (10.0 - 15.0 * s + 6.0 * s**2)
 
 
+def _near(seconds: np.ndarray, start: float, stop: float) -> slice:
+    """Which of ascending times lie within a margin of an interval; beyond it nothing is left."""
+    low, high = np.searchsorted(seconds, (start - _MARGIN, stop + _MARGIN))
+    return slice(int(low), int(high))
+
+
 def _between(seconds: np.ndarray, start: float, stop: float) -> np.ndarray:
     """1 between two times, with the edges of coarticulation; neighbours add up to 1."""
     rise = np.tanh((seconds - start) / (2.0 * _BLEND_SECONDS))
@@ -157,21 +166,24 @@ def _speech(
     """Units [T, 52], phrases [T] and stress [T] at given times."""
     units, speaking = np.zeros((len(seconds), len(ARKIT_UNITS))), np.zeros(len(seconds))
     stress = np.zeros(len(seconds))
-    loudness = np.exp(0.25 * rng.standard_normal())
+    loudness = np.exp(0.2 * rng.standard_normal())
     now, end = rng.uniform(-2.0, 0.5), seconds[-1] + 1.0
     while now < end:
         begin, until = now, now + rng.uniform(1.2, 4.0)
         while now < until:
             stressed = rng.random() < 0.3
-            strength = loudness * np.exp(0.2 * rng.standard_normal()) * (1.3 if stressed else 0.9)
+            strength = loudness * np.exp(0.15 * rng.standard_normal()) * (1.2 if stressed else 0.9)
             for table, median in ((_CONSONANT_UNITS, 0.075), (_VOWEL_UNITS, 0.11)):
                 sound = table[rng.integers(len(table))]
                 length = median * np.exp(0.3 * rng.standard_normal())
                 if stressed and table is _VOWEL_UNITS:
                     length *= 1.3
                     middle = now + length / 2.0
-                    stress += np.exp(-0.5 * ((seconds - middle) / 0.11) ** 2)
-                units += strength * np.outer(_between(seconds, now, now + length), sound)
+                    near = _near(seconds, middle, middle)
+                    stress[near] += np.exp(-0.5 * ((seconds[near] - middle) / 0.11) ** 2)
+                near = _near(seconds, now, now + length)
+                share = strength * _between(seconds[near], now, now + length)
+                units[near] += np.outer(share, sound)
                 now += length
         speaking += _between(seconds, begin, now)
         now += 0.25 + rng.exponential(0.5)

@@ -10,8 +10,8 @@ and another frame rate samples the same motion. Timing follows what is measured 
 * Saccades take 21 ms and 2.2 ms a degree (Carpenter 1988, Movements of the Eyes); between them the
   eyes keep their aim while the head turns (the vestibulo-ocular reflex), until they are turned so
   far that they have to let go.
-* The head's sway falls off with frequency, by 1/f in power below a corner of 1 Hz and steeply
-  above; it turns from one pose to another with minimum jerk (Flash and Hogan 1985), at times as far
+* The head's sway falls off with frequency, its spectral density as 1/f^2 below a corner of 1 Hz and
+  as 1/f^6 far above; it turns from one pose to another with minimum jerk (Flash and Hogan 1985), at times as far
   as the profile, and nods on stressed syllables.
 * Light, mood and place drift slowly.
 """
@@ -123,7 +123,7 @@ def sway(
     high: float,
     corner: float = 1.0,
 ) -> np.ndarray:
-    """Smooth noise at given times whose power falls as 1/f, and as 1/f^5 far above a corner.
+    """Smooth noise at given times: its density falls as 1/f^2, and as 1/f^6 far above a corner.
 
     Args:
         rng: draws frequencies and phases, equally many whatever the times.

@@ -4,8 +4,15 @@
 
 The route of `embedded_64.py`, with what its images lacked: a residual mapping of 1,024 units that
 reads the factors as they are, 32 channels at 64 px, eyes and mouth weighted by their landmarks, and
-renders that do not run out. Each render is trained on four times, 32 renders' batches apart, so
-that rendering takes a small part of the time.
+renders that do not run out. Each render is trained on four times, 32 new batches apart, so that
+rendering takes a smaller part of the time. The perceptual network of the last stage is that of the
+suite "embedded", trained on version 2.
+
+StyleGAN2's mapping divides z by its length, so it does not see the factors' sizes to better than 3%,
+the deviation of the length of 512 numbers. Renders of factors that are off by as much differ by
+41.9 dB (64 px, 32 scenes; at least 33.4): little, and nothing that the residual mapping has to lose.
+
+Expect: not measured yet.
 """
 
 from jaxface.data.sources import EndlessRenders

@@ -11,8 +11,8 @@ and another frame rate samples the same motion. Timing follows what is measured 
   eyes keep their aim while the head turns (the vestibulo-ocular reflex), until they are turned so
   far that they have to let go.
 * The head's sway falls off with frequency, its spectral density as 1/f^2 below a corner of 1 Hz and
-  as 1/f^6 far above; it turns from one pose to another with minimum jerk (Flash and Hogan 1985), at times as far
-  as the profile, and nods on stressed syllables.
+  as 1/f^6 far above; it turns from one pose to another with minimum jerk (Flash and Hogan 1985), at
+  times as far as the profile, and nods on stressed syllables.
 * Light, mood and place drift slowly.
 """
 

@@ -8,9 +8,9 @@ renders that do not run out. Each render is trained on four times, 32 new batche
 rendering takes a smaller part of the time. The perceptual network of the last stage is that of the
 suite "embedded", trained on version 2.
 
-StyleGAN2's mapping divides z by its length, so it does not see the factors' sizes to better than 3%,
-the deviation of the length of 512 numbers. Renders of factors that are off by as much differ by
-41.9 dB (64 px, 32 scenes; at least 33.4): little, and nothing that the residual mapping has to lose.
+StyleGAN2's mapping divides z by its length, so it does not see the factors' sizes to better than
+3%, the deviation of the length of 512 numbers. Renders of factors that are off by as much differ
+by 41.9 dB (64 px, 32 scenes; at least 33.4): little, and the residual mapping does not lose it.
 
 Expect: not measured yet.
 """

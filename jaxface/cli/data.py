@@ -1,6 +1,7 @@
 """`jaxface data`: makes `synthetic_portraits` or `synthetic_clips`, or goes on making it."""
 
 import argparse
+from typing import Any
 
 from jaxface.errors import UsageError
 
@@ -53,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    sizes = {"num_train": args.train, "num_test": args.test, "shard_size": args.shard_size}
-    sizes = {name: size for name, size in sizes.items() if size is not None}
+    given = {"num_train": args.train, "num_test": args.test, "shard_size": args.shard_size}
+    sizes: dict[str, Any] = {name: size for name, size in given.items() if size is not None}
     if args.clips is not None:
         return _make_clips(args, sizes)
     if args.frames is not None or args.videos is not None:
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _make_clips(args: argparse.Namespace, sizes: dict[str, int]) -> int:
+def _make_clips(args: argparse.Namespace, sizes: dict[str, Any]) -> int:
     from jaxface.data.clip_view import ClipView
     from jaxface.data.synthetic_clips import ClipsConfig, generate
 

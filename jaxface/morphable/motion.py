@@ -35,9 +35,9 @@ from jaxface.morphable.gaze import gaze_degrees, looking
 from jaxface.morphable.parameters import FaceParameters, group_width
 from jaxface.morphable.rotations import axis_angle_to_matrix
 
-Basis = Literal["embedded", "arkit", "basel", "flame"]
+Basis = Literal["embedded", "anatomical", "basel", "flame"]
 """Whose expression coefficients: the embedded world's head in version 2 ("embedded") and in version
-3 ("arkit", ARKit's units), a Basel Face Model, FLAME."""
+3 ("anatomical", ARKit's units), a Basel Face Model, FLAME."""
 
 JAW_OPEN = 0.3104
 """Radians about x for a unit of the embedded head's expression ``jaw_open``: by how far it parts
@@ -75,7 +75,7 @@ class Motion:
             embedded world some of them repeat jaw and gaze, and where they differ jaw and gaze
             count.
         basis: see `Basis`.
-        gaze: [T, 2], degrees; None for other bases than "arkit".
+        gaze: [T, 2], degrees; None for other bases than "anatomical".
     """
 
     rotation: Any
@@ -166,12 +166,12 @@ def motion_of_pie(face: FaceParameters, *, basis: Basis = "embedded") -> Motion:
 
     Args:
         face: of the frames.
-        basis: "embedded", "arkit" or "basel": the face model of the suite that read them.
+        basis: "embedded", "anatomical" or "basel": the face model of the suite that read them.
 
     Raises:
         ValueError: another basis.
     """
-    if basis not in ("embedded", "arkit", "basel"):
+    if basis not in ("embedded", "anatomical", "basel"):
         raise ValueError(
             f"motion_of_pie: basis must be 'arkit', 'embedded' or 'basel', got {basis!r}."
         )
@@ -179,7 +179,7 @@ def motion_of_pie(face: FaceParameters, *, basis: Basis = "embedded") -> Motion:
     if basis == "embedded":
         coefficients = face.expression[:, _JAW_PLACES] * _JAW_RADIANS
         jaw = jnp.pad(coefficients, ((0, 0), (0, 1)))
-    elif basis == "arkit":
+    elif basis == "anatomical":
         opened, left, right = jnp.moveaxis(face.expression[:, _ARKIT_JAW_PLACES], -1, 0)
         turns = [ARKIT_JAW_OPEN * opened, ARKIT_JAW_SIDE * (left - right), jnp.zeros_like(left)]
         jaw = jnp.stack(turns, axis=-1)
@@ -255,7 +255,7 @@ def pie_group_given(group: str, *, driver: Basis, face: Basis) -> np.ndarray:
     Args:
         group: one of `MOTION_GROUPS`.
         driver: the basis of the driver's expressions.
-        face: the basis of the parameters, "embedded", "arkit" or "basel".
+        face: the basis of the parameters, "embedded", "anatomical" or "basel".
 
     Returns:
         [P] bool. Of the pose: the rotation. Of the expression: all in one basis; the jaw's between
@@ -290,6 +290,6 @@ def _width(owner: str, group: str) -> int:
 _JAW_PLACES = np.array([attribute("jaw_open")[1], attribute("jaw_left")[1]])
 _JAW_RADIANS = np.array([JAW_OPEN, JAW_LEFT], np.float32)
 _ARKIT_JAW_PLACES = np.array([unit_index(name) for name in ("jawOpen", "jawLeft", "jawRight")])
-_JAW = {"embedded": _JAW_PLACES, "arkit": _ARKIT_JAW_PLACES}
+_JAW = {"embedded": _JAW_PLACES, "anatomical": _ARKIT_JAW_PLACES}
 # Degrees, of float32 sums.
 _SAME_GAZE = 1e-3

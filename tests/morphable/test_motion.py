@@ -239,21 +239,21 @@ def test_signs_of_version_3_are_where_its_landmarks_go():
         marks = [np.asarray(project_landmarks(model, face, 64)) for face in faces]
         return marks[0][0] - marks[1][0]
 
-    opened = motion_of_pie(arkit_faces(jawOpen=1), basis="arkit")
+    opened = motion_of_pie(arkit_faces(jawOpen=1), basis="anatomical")
     np.testing.assert_allclose(opened.jaw, [[ARKIT_JAW_OPEN, 0, 0]], atol=1e-6)
     assert opened.jaw[0, 0] > 0
     assert moved(jawOpen=1)[LOWER_LIP, 1] > 1  # pixels, down
     for name in ("jawLeft", "jawRight"):
-        jaw = motion_of_pie(arkit_faces(**{name: 1}), basis="arkit").jaw
+        jaw = motion_of_pie(arkit_faces(**{name: 1}), basis="anatomical").jaw
         across = moved(**{name: 1})[CHIN, 0]
         assert abs(across) > 0.5
         assert np.sign(jaw[0, 1]) == np.sign(across)
 
 
 def test_version_3s_gaze_is_in_degrees():
-    right = motion_of_pie(arkit_faces(eyeLookOutLeft=0.5, eyeLookInRight=0.5), basis="arkit")
+    right = motion_of_pie(arkit_faces(eyeLookOutLeft=0.5, eyeLookInRight=0.5), basis="anatomical")
     np.testing.assert_allclose(right.gaze, [[14.0, 0.0]], atol=1e-5)
-    down = motion_of_pie(arkit_faces(eyeLookDownLeft=0.5, eyeLookDownRight=0.5), basis="arkit")
+    down = motion_of_pie(arkit_faces(eyeLookDownLeft=0.5, eyeLookDownRight=0.5), basis="anatomical")
     np.testing.assert_allclose(down.gaze, [[0.0, 11.0]], atol=1e-5)
     turned = right.replace(gaze=jnp.array([[-7.0, -9.0]]))
     values = np.asarray(pie_group(turned, "expression"))[0]
@@ -271,15 +271,15 @@ def test_version_3s_parameters_come_back():
     expression = rng.uniform(0.0, 1.0, (5, 64)).astype(np.float32)
     expression[:, unit_index("jawRight")] = 0
     faces = pie_faces(5, expression=expression)
-    motion = motion_of_pie(faces, basis="arkit")
+    motion = motion_of_pie(faces, basis="anatomical")
     np.testing.assert_allclose(pie_group(motion, "expression"), expression, rtol=1e-6)
     # FLAME's jaw becomes ARKit's, and so does that of version 2.
     opened = random_motion(3, "flame").replace(jaw=jnp.array([[0.2, -0.05, 0.0]] * 3))
-    values = np.asarray(pie_group(opened, "expression", face="arkit"))
-    given = pie_group_given("expression", driver="flame", face="arkit")
+    values = np.asarray(pie_group(opened, "expression", face="anatomical"))
+    given = pie_group_given("expression", driver="flame", face="anatomical")
     assert {ARKIT_UNITS[i] for i in np.flatnonzero(given)} == {"jawOpen", "jawLeft", "jawRight"}
     np.testing.assert_array_equal(
-        given, pie_group_given("expression", driver="embedded", face="arkit")
+        given, pie_group_given("expression", driver="embedded", face="anatomical")
     )
     np.testing.assert_allclose(values[:, unit_index("jawOpen")], 0.2 / ARKIT_JAW_OPEN, rtol=1e-6)
     np.testing.assert_allclose(values[:, unit_index("jawRight")], 0.05 / ARKIT_JAW_SIDE, rtol=1e-6)

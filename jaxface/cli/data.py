@@ -1,19 +1,26 @@
-"""`jaxface data`: makes the `synthetic_portraits` data set, or goes on making it."""
+"""`jaxface data`: makes `synthetic_portraits` or `synthetic_clips`, or goes on making it."""
 
 import argparse
+from typing import Any
+
+from jaxface.errors import UsageError
 
 NAME = "data"
 HELP = "render the embedded face world into a data set with every true parameter"
+
+_FRAMES = 75
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of data sets")
     parser.add_argument("--resolution", type=int, default=64, help="pixels per side (64)")
-    parser.add_argument("--train", type=int, default=100_000, help="training items (100000)")
-    parser.add_argument("--test", type=int, default=2_000, help="test items (2000)")
+    parser.add_argument("--train", type=int, help="training items (100000), or persons (200)")
+    parser.add_argument("--test", type=int, help="test items (2000), or persons (20)")
     parser.add_argument("--seed", type=int, default=0, help="seed of all items (0)")
     parser.add_argument(
-        "--shard-size", type=int, default=2048, help="items per file, a multiple of 32 (2048)"
+        "--shard-size",
+        type=int,
+        help="items per file, a multiple of 32 (2048); with --clips clips per file (16)",
     )
     parser.add_argument(
         "--images-per-identity",
@@ -22,18 +29,74 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="items in a row that show the same person (1)",
     )
+    parser.add_argument(
+        "--world",
+        metavar="VERSION",
+        help="version of the world, 2.0.0 or 3.0.0; the data set bears it (2.0.0; 3.0.0 of clips)",
+    )
+    parser.add_argument(
+        "--clips",
+        type=int,
+        metavar="N",
+        help="make synthetic_clips: N clips of each of --train and --test persons",
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        metavar="T",
+        help=f"with --clips: frames of a clip, 25 a second ({_FRAMES})",
+    )
+    parser.add_argument(
+        "--videos",
+        metavar="DIR",
+        help="with --clips: write the clips as MP4 too, in VoxCeleb's layout",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    given = {"num_train": args.train, "num_test": args.test, "shard_size": args.shard_size}
+    sizes: dict[str, Any] = {name: size for name, size in given.items() if size is not None}
+    if args.clips is not None:
+        return _make_clips(args, sizes)
+    if args.frames is not None or args.videos is not None:
+        raise UsageError("--frames and --videos are of clips; add --clips N, or leave them out")
     from jaxface.data.synthetic_portraits import PortraitsConfig, generate
 
     config = PortraitsConfig(
         resolution=args.resolution,
-        num_train=args.train,
-        num_test=args.test,
         seed=args.seed,
-        shard_size=args.shard_size,
         images_per_identity=args.images_per_identity,
+        version=args.world or "2.0.0",
+        **sizes,
     )
     print(generate(config, args.out))
+    return 0
+
+
+def _make_clips(args: argparse.Namespace, sizes: dict[str, Any]) -> int:
+    from jaxface.data.clip_view import ClipView
+    from jaxface.data.synthetic_clips import ClipsConfig, generate
+
+    if args.world not in (None, "3.0.0") or args.images_per_identity != 1:
+        raise UsageError(
+            "--clips: clips are of world 3.0.0, and --clips says how many each person has; leave "
+            "--world and --images-per-identity out"
+        )
+    if args.videos is not None:
+        from jaxface.media.video import load_av
+
+        load_av()  # what is missing is told before anything is rendered
+    config = ClipsConfig(
+        resolution=args.resolution,
+        clips=args.clips,
+        frames=_FRAMES if args.frames is None else args.frames,
+        seed=args.seed,
+        **sizes,
+    )
+    folder = generate(config, args.out)
+    if args.videos is not None:
+        for split, persons in (("train", config.num_train), ("test", config.num_test)):
+            if persons:
+                ClipView(folder, split=split).write_videos(args.videos)
+    print(folder)
     return 0

@@ -4,7 +4,7 @@ A source is a frozen dataclass of plain values that meets `DataSource`: it gives
 the fields that a method asks for, and the items that are held out. To add one, write the class and
 name it in a configuration; nothing else lists them. It builds its batches with
 `jaxface.data.pipelines.batches` (random access to stored items, shuffled) or with an iterator of
-its own (`jaxface.data.scene_items.LivePortraits`).
+its own (`jaxface.data.scene_items.LivePortraits`). `version` is the world's, where there is one.
 
     data = RenderedPortraits(resolution=64)
     batch = next(data.batches(32, ("image", "factors"), seed=0))
@@ -46,7 +46,8 @@ class DataSource(Protocol):
     """What an experiment trains on: a frozen dataclass, one class for each kind of data.
 
     Its fields are stored with a run, as JSON, and must be the same when it is resumed; all but
-    those named ``path`` or ``directory``, which say where files lie.
+    those named ``path`` or ``directory``, which say where files lie, and ``workers``, the number of
+    processes that make items.
     """
 
     @property
@@ -96,6 +97,7 @@ class RenderedPortraits:
     num_test: int = 2_000
     seed: int = 0
     directory: str = "data"
+    version: str = "2.0.0"
 
     @property
     def classes(self) -> Mapping[str, int]:
@@ -112,8 +114,14 @@ class RenderedPortraits:
         return _first(_stored(folder, "test"), NUM_HELD_OUT) if self.num_test else None
 
     def _folder(self) -> pathlib.Path:
-        sizes = {"num_train": self.num_train, "num_test": self.num_test}
-        return _render(self.directory, resolution=self.resolution, seed=self.seed, **sizes)
+        return _render(
+            self.directory,
+            resolution=self.resolution,
+            seed=self.seed,
+            num_train=self.num_train,
+            num_test=self.num_test,
+            version=self.version,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +139,7 @@ class IdentityPortraits:
     seed: int = 0
     mirror: bool = True
     directory: str = "data"
+    version: str = "2.0.0"
 
     @property
     def classes(self) -> Mapping[str, int]:
@@ -154,6 +163,7 @@ class IdentityPortraits:
             num_train=self.num_identities * self.images_per_identity,
             num_test=self.num_test_identities * self.images_per_identity,
             images_per_identity=self.images_per_identity,
+            version=self.version,
         )
 
 
@@ -167,6 +177,7 @@ class LiveRenders:
     resolution: int
     num_test: int = NUM_HELD_OUT
     seed: int = 0
+    version: str = "2.0.0"
 
     @property
     def classes(self) -> Mapping[str, int]:
@@ -178,7 +189,9 @@ class LiveRenders:
         from jaxface.data.scene_items import LivePortraits
 
         del seed
-        return LivePortraits(self.resolution, batch_size=size, seed=self.seed, fields=fields)
+        return LivePortraits(
+            self.resolution, batch_size=size, seed=self.seed, fields=fields, version=self.version
+        )
 
     def held_out(self) -> dict[str, np.ndarray] | None:
         """The first `num_test` items of the test split."""
@@ -187,7 +200,53 @@ class LiveRenders:
         if not self.num_test:
             return None
         keys = item_keys(self.seed, "test", jnp.arange(self.num_test))
-        return jax.device_get(scene_items(keys, self.resolution))
+        return jax.device_get(scene_items(keys, self.resolution, version=self.version))
+
+
+@dataclasses.dataclass(frozen=True)
+class EndlessRenders:
+    """The embedded world, rendered by worker processes on the CPU; endless, nothing is stored.
+
+    Fields: see `jaxface.data.scene_items.scene_items`, held out too. `uses` is how often each
+    render is trained on (`jaxface.data.endless_renders`); 1 is the same stream as `LiveRenders`'.
+    """
+
+    resolution: int
+    version: str = "3.0.0"
+    uses: int = 1
+    num_test: int = NUM_HELD_OUT
+    seed: int = 0
+    workers: int = 1
+
+    @property
+    def classes(self) -> Mapping[str, int]:
+        """No labels."""
+        return {}
+
+    def batches(self, size: int, fields: Sequence[str], *, seed: int) -> DataIterator:
+        """In the order of the items' numbers, so that `seed` has no part in it."""
+        from jaxface.data.endless_renders import RenderedAhead
+
+        del seed
+        return RenderedAhead(
+            self.resolution,
+            batch_size=size,
+            seed=self.seed,
+            fields=fields,
+            version=self.version,
+            uses=self.uses,
+            workers=self.workers,
+        )
+
+    def held_out(self) -> dict[str, np.ndarray] | None:
+        """The first `num_test` items of the test split, as the data set has them."""
+        from jaxface.data.scene_items import numbered_items
+
+        if not self.num_test:
+            return None
+        return numbered_items(
+            self.seed, "test", 0, self.num_test, self.resolution, version=self.version
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,28 +13,27 @@ One record holds
 * ``face`` float32 [257], PIE's parameters, `morphable.FaceParameters.flat`;
 * ``nuisance`` float32 [K], hair, clothes and background, `morphable.Nuisance.flat`;
 * ``factors`` float32 [F], the whitened scene, independent N(0, 1); the scene is a function of it,
-  `morphable.scene_from_gaussian`;
+  `scenes` of the version's `morphable.world`;
 * ``landmarks`` float32 [68, 2], (x, y) in pixels;
+* ``gaze`` float32 [2] (version 3), yaw and pitch of the eyes in degrees relative to the head;
+* ``boxes`` float32 [3, 4] (version 3), left, top, right and bottom of the image's left eye, its
+  right eye and the mouth in pixels;
 * ``id`` int64, the item's number in its split;
 * ``person`` int64, who it is, where `images_per_identity` is more than 1: the same
-  `morphable.PERSON_FACTORS` in so many items in a row.
+  `person_factors` of the world in so many items in a row.
 
-Item i depends on (seed, split, i) and the world's version, on nothing else: not on the number of
-items, of shards, or of interruptions. A killed generation keeps its finished shards, and the same
-command goes on after them.
+`PortraitsConfig.version` chooses the world: 2.0.0, which the shipped networks were trained on, or
+3.0.0. Item i depends on (seed, split, i) and the world's version, on nothing else: not on the
+number of items, of shards, or of interruptions. A killed generation keeps its finished shards, and
+the same command goes on after them.
 
 Images are stored as bytes, not as PNG: decoding a record takes 0.05 ms instead of about 0.25 ms at
 64 px, and array_record compresses its records itself.
 """
 
 import dataclasses
-import hashlib
-import json
-import math
 import os
 import pathlib
-import shutil
-import time
 from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
@@ -42,23 +41,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
-from tensorflow_datasets.core import example_serializer, splits
-from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
-from jaxface import morphable
-from jaxface.data.scene_items import SPLITS, item_keys, person_keys, scene_items
-from jaxface.errors import JaxfaceError
-from jaxface.runtime.files import atomic_path, atomic_writer
-from jaxface.runtime.progress import Progress
+from jaxface.data.scene_items import (
+    RENDER_BATCH,
+    SPLITS,
+    item_keys,
+    person_keys,
+    scene_items,
+)
+from jaxface.data.sharded_builder import GenerationError, ShardedBuilder
+from jaxface.morphable.annotation import FEATURES
+from jaxface.morphable.parameters import PortraitNuisance
+from jaxface.morphable.worlds import world
 
-RENDER_BATCH = 32
-"""Items rendered together, always the aligned group that an item belongs to, so that its pixels do
-not depend on how far a run got: one program, whose rounding could differ from another batch's."""
-
-
-class GenerationError(JaxfaceError):
-    """A data set cannot be generated or continued; the message says why and what to do."""
+VERSIONS = ("2.0.0", "3.0.0")
+"""Versions that can be made; older ones can be read."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -71,6 +68,7 @@ class PortraitsConfig(tfds.core.BuilderConfig):
       seed: of all items.
       shard_size: items per file, a multiple of 32; what a killed run loses at most.
       images_per_identity: items in a row that show the same person, a divisor of both sizes.
+      version: of the world, and of the data set.
       name: derived from the others if empty.
     """
 
@@ -81,8 +79,14 @@ class PortraitsConfig(tfds.core.BuilderConfig):
     seed: int = 0
     shard_size: int = 2048
     images_per_identity: int = 1
+    version: str = "2.0.0"
 
     def __post_init__(self):
+        if self.version not in VERSIONS:
+            raise GenerationError(
+                f"synthetic_portraits: version must be {' or '.join(VERSIONS)}, got "
+                f"{self.version!r}."
+            )
         if self.resolution < 16 or self.num_train < 1 or self.num_test < 0:
             raise GenerationError(
                 "synthetic_portraits: need resolution >= 16, num_train >= 1 and num_test >= 0; got "
@@ -108,14 +112,16 @@ class PortraitsConfig(tfds.core.BuilderConfig):
         return {"train": self.num_train, "test": self.num_test}[split]
 
 
-class SyntheticPortraits(FileReaderBuilder):
+class SyntheticPortraits(ShardedBuilder):
     """TFDS builder of `synthetic_portraits`; see the module's words.
 
     Configs "64" and "128" are the standard sizes; `PortraitsConfig(...)` makes any other.
     """
 
     VERSION = tfds.core.Version("2.0.0")
+    SUPPORTED_VERSIONS: ClassVar = [tfds.core.Version("3.0.0")]
     RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "3.0.0": "An anatomical head with ARKit's units, eyes that look, sheen and shadows.",
         "2.0.0": "Glasses, age, patterned backdrops, wider turns of the head, stronger lights.",
         "1.0.0": "The first world.",
     }
@@ -123,9 +129,6 @@ class SyntheticPortraits(FileReaderBuilder):
         PortraitsConfig(name="64", resolution=64),
         PortraitsConfig(name="128", resolution=128),
     )
-
-    def __init__(self, **options):
-        super().__init__(file_format="array_record", **options)
 
     @property
     def portraits(self) -> PortraitsConfig:
@@ -140,11 +143,14 @@ class SyntheticPortraits(FileReaderBuilder):
                 shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES
             )
 
-        factors = jax.ShapeDtypeStruct((1, morphable.NUM_FACTORS), jnp.float32)
-        scene = jax.eval_shape(morphable.scene_from_gaussian, factors)
+        of_world = world(self.portraits.version)
+        factors = jax.ShapeDtypeStruct((1, of_world.num_factors), jnp.float32)
+        scene = jax.eval_shape(of_world.scenes, factors)
         num_nuisance = jax.eval_shape(lambda scene: scene.nuisance.flat, scene).shape[1]
         number = tfds.features.Scalar(dtype=np.int64)
-        person = {"person": number} if self.portraits.images_per_identity > 1 else {}
+        more = {"person": number} if self.portraits.images_per_identity > 1 else {}
+        if isinstance(scene.nuisance, PortraitNuisance):
+            more |= {"gaze": tensor(2), "boxes": tensor(len(FEATURES), 4)}
         return tfds.core.DatasetInfo(
             builder=self,
             description="Rendered portraits with the parameters they were rendered from.",
@@ -153,71 +159,24 @@ class SyntheticPortraits(FileReaderBuilder):
                     "image": tensor(size, size, 3, dtype=np.uint8),
                     "face": tensor(257),
                     "nuisance": tensor(num_nuisance),
-                    "factors": tensor(morphable.NUM_FACTORS),
+                    "factors": tensor(of_world.num_factors),
                     "landmarks": tensor(68, 2),
                     "id": number,
-                    **person,
+                    **more,
                 }
             ),
             metadata=tfds.core.MetadataDict(seed=self.portraits.seed),
             disable_shuffling=True,
         )
 
-    def _download_and_prepare(self, dl_manager, download_config=None) -> None:
-        """Renders the missing shards beside the data set's folder, then moves all of them in."""
-        del dl_manager, download_config
-        partial = pathlib.Path(f"{self.final_path}.partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        _check_same_world(partial, self.portraits)
-        shards = list(_shards(self.portraits))
-        missing = [shard for shard in shards if not (partial / shard.name).exists()]
-        progress = _ShardProgress(len(shards), missing)
-        for shard in missing:
-            self._write(partial / shard.name, shard)
-            progress.done(shard)
-        progress.close()
+    def sizes(self) -> tuple[dict[str, int], int]:
+        """Items of each split, and per shard."""
+        config = self.portraits
+        return {split: config.num_items(split) for split in SPLITS}, config.shard_size
 
-        folder = pathlib.Path(self.data_path)
-        infos = []
-        for split in SPLITS:
-            of_split = [shard for shard in shards if shard.split == split]
-            sizes = [(partial / shard.name).stat().st_size for shard in of_split]
-            for shard in of_split:
-                os.replace(partial / shard.name, folder / shard.name)
-            if of_split:
-                infos.append(
-                    splits.SplitInfo(
-                        name=split,
-                        shard_lengths=[shard.stop - shard.start for shard in of_split],
-                        num_bytes=sum(sizes),
-                        filename_template=self._get_filename_template(split),
-                    )
-                )
-        shutil.rmtree(partial)
-        self.info.set_splits(splits.SplitDict(infos))
-
-    @property
-    def final_path(self) -> pathlib.Path:
-        """The data set's folder; while it is being made TFDS points `data_path` elsewhere."""
-        return self._final_path
-
-    def download_and_prepare(self, **options) -> None:
-        self._final_path = pathlib.Path(self.data_path)
-        super().download_and_prepare(**options)
-
-    def _write(self, path: pathlib.Path, shard: "_Shard") -> None:
-        """Writes one shard; it takes its name when it is whole."""
-        features: Any = self.info.features
-        serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-        with atomic_path(path) as hidden:
-            writer = ArrayRecordWriter(str(hidden), "group_size:1")  # as TFDS: random access
-            try:
-                for item in _render(self.portraits, shard.split, shard.start, shard.stop):
-                    record = serializer.get_tf_example(features.encode_example(item))
-                    # A proto map has no order of its own: without this, no two processes agree.
-                    writer.write(record.SerializeToString(deterministic=True))
-            finally:
-                writer.close()
+    def items(self, split: str, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        """Items of a shard in order."""
+        return _render(self.portraits, split, start, stop)
 
 
 def generate(config: PortraitsConfig, directory: str | os.PathLike[str]) -> pathlib.Path:
@@ -239,33 +198,16 @@ def is_generated(config: PortraitsConfig, directory: str | os.PathLike[str]) -> 
     return (pathlib.Path(builder.data_path) / "dataset_info.json").is_file()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Shard:
-    split: str
-    start: int
-    stop: int
-    name: str
-
-
-def _shards(config: PortraitsConfig) -> Iterator[_Shard]:
-    for split in SPLITS:
-        count = config.num_items(split)
-        total = math.ceil(count / config.shard_size)
-        for i in range(total):
-            start = i * config.shard_size
-            name = f"synthetic_portraits-{split}.array_record-{i:05}-of-{total:05}"
-            yield _Shard(split, start, min(start + config.shard_size, count), name)
-
-
 def _render(config: PortraitsConfig, split: str, start: int, stop: int) -> Iterator[dict]:
     """Items start, ..., stop - 1 in order; `start` is a multiple of RENDER_BATCH."""
 
     def submit(first):
         indices = jnp.arange(first, first + RENDER_BATCH)
         if each == 1:
-            return scene_items(item_keys(config.seed, split, indices), config.resolution)
+            keys = item_keys(config.seed, split, indices)
+            return scene_items(keys, config.resolution, version=config.version)
         persons, keys = person_keys(config.seed, split, indices, each)
-        return scene_items(keys, config.resolution, persons)
+        return scene_items(keys, config.resolution, persons, version=config.version)
 
     each = config.images_per_identity
     ahead = submit(start)  # the next batch renders while this one is written
@@ -277,49 +219,3 @@ def _render(config: PortraitsConfig, split: str, start: int, stop: int) -> Itera
             if each > 1:
                 numbers["person"] = (first + row) // each
             yield {name: column[row] for name, column in columns.items()} | numbers
-
-
-def _check_same_world(partial: pathlib.Path, config: PortraitsConfig) -> None:
-    """Shards of two worlds must not be mixed: the first batch's digest tells them apart."""
-    digest = hashlib.sha256()
-    for item in _render(config, "train", 0, 1):
-        for name in sorted(item):
-            digest.update(np.ascontiguousarray(item[name]).tobytes())
-    expected = {"first_item": digest.hexdigest(), "shard_size": config.shard_size}
-    path = partial / "generation.json"
-    if not path.exists():
-        with atomic_writer(path) as file:
-            file.write(json.dumps(expected).encode())
-        return
-    got = json.loads(path.read_text(encoding="utf-8"))
-    if got != expected:
-        raise GenerationError(
-            f"{partial}: an unfinished generation by another version of the face world, another "
-            f"kind of machine or another shard size (got {got}, expected {expected}). Finish it "
-            "as it was begun, or delete the folder."
-        )
-
-
-class _ShardProgress:
-    """The progress line of a generation, in shards done and images per second."""
-
-    def __init__(self, total: int, missing: list[_Shard]):
-        self._line = Progress(total)
-        self._done = total - len(missing)
-        if self._done:
-            self._line.say(f"{self._done} of {total} shards were finished before.")
-        self._start = time.perf_counter()
-
-    def done(self, shard: _Shard) -> None:
-        seconds = time.perf_counter() - self._start
-        self._done += 1
-        self._line.update(
-            self._done,
-            rate=(shard.stop - shard.start) / seconds,
-            steps_per_second=1 / seconds,
-            metrics=shard.name,
-        )
-        self._start = time.perf_counter()
-
-    def close(self) -> None:
-        self._line.close()

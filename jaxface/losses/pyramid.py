@@ -19,7 +19,11 @@ def halve(images: Float[Array, "n h w c"]) -> Float[Array, "n h//2 w//2 c"]:
 
 
 def pyramid_l1(
-    images: Float[Array, "n h w c"], targets: Float[Array, "n h w c"], *, levels: int
+    images: Float[Array, "n h w c"],
+    targets: Float[Array, "n h w c"],
+    *,
+    levels: int,
+    weights: Float[Array, "n h w 1"] | None = None,
 ) -> Float[Array, " n"]:
     """Mean absolute difference, averaged over the levels of a 2 x 2 mean pyramid.
 
@@ -30,6 +34,7 @@ def pyramid_l1(
       images: [N, H, W, C].
       targets: [N, H, W, C].
       levels: >= 1; the first is the images themselves. Sides are divisible by 2 ** (levels - 1).
+      weights: factor of each pixel's difference, averaged down with the images; default: 1.
 
     Returns:
       [N], in units of the images (0 to 2 for images in [-1, 1]).
@@ -39,8 +44,15 @@ def pyramid_l1(
     """
     if levels < 1:
         raise ValueError(f"pyramid_l1: levels must be >= 1, got {levels}.")
-    terms = [photometric.l1(images, targets)]
+    terms = [_l1(images, targets, weights)]
     for _ in range(levels - 1):
         images, targets = halve(images), halve(targets)
-        terms.append(photometric.l1(images, targets))
+        weights = None if weights is None else halve(weights)
+        terms.append(_l1(images, targets, weights))
     return jnp.mean(jnp.stack(terms), axis=0)
+
+
+def _l1(images: Array, targets: Array, weights: Array | None) -> Array:
+    if weights is None:
+        return photometric.l1(images, targets)
+    return jnp.mean(weights * jnp.abs(images - targets), axis=(1, 2, 3))

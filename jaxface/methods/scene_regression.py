@@ -1,15 +1,16 @@
 """A generator trained by regression against renders: StyleGAN2's weights without an adversary.
 
 In the embedded world a portrait is a deterministic function of its whitened factors
-(`jaxface.morphable.scene_from_gaussian`), so the pair (factors, render) is a supervised example for
-mapping and synthesis together: `z` is the factors followed by free coordinates, and the image of
-`z` should be the render. That costs a fraction of adversarial training, which may follow
+(`scenes` of its `jaxface.morphable.world`), so the pair (factors, render) is a supervised example
+for mapping and synthesis together: `z` is the factors followed by free coordinates, and the image
+of `z` should be the render. That costs a fraction of adversarial training, which may follow
 (`jaxface.methods.stylegan2` keeps some of this loss).
 
 The skip architecture makes it progressive: the sum of RGB outputs up to resolution r is an image
 (Karras et al. 2020a, section 4.1), so the low resolutions are trained first, at a fraction of the
 price of a full image, by stages that go on with the same state. Batches are
-``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "factors": [N, F] float32}``.
+``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "factors": [N, F] float32}``, and
+``"landmarks": [N, 68, 2]`` in pixels where eyes and mouth count more than the rest.
 """
 
 import dataclasses
@@ -24,8 +25,10 @@ from flax import nnx
 from jaxface.errors import UsageError
 from jaxface.losses import perceptual
 from jaxface.losses.pyramid import pyramid_l1
+from jaxface.losses.regions import box_weights
 from jaxface.media.images import from_uint8
 from jaxface.metrics import psnr
+from jaxface.morphable.annotation import feature_boxes
 from jaxface.nets import Generator, GeneratorConfig
 from jaxface.nets.stylegan2 import grown
 from jaxface.training import averaged
@@ -48,6 +51,8 @@ class Reconstruction:
     """Levels of the mean pyramid that the L1 is taken at, fewer where the image is below 4 px."""
     perceptual_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Weight of each layer of the perceptual network, e.g. ``{"conv1_2": 0.1}``; empty: none."""
+    feature_weight: float = 1.0
+    """Weight in the L1 of the pixels of eyes and mouth, by the landmarks; 1: as all others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,10 +160,11 @@ class RegressionSettings:
         score = sample_images = None
         if held_out is not None:
             score, sample_images = _eval_hooks(self, held_out, eval_key)
+        weighted = any(stage.reconstruction.feature_weight != 1.0 for stage in self.stages)
         return Recipe(
             state=state,
             stages=stages,
-            fields=("image", "factors"),
+            fields=("image", "factors", "landmarks") if weighted else ("image", "factors"),
             constants={"perceptual": perceptual_network},
             networks=lambda state: {self.trains: state.average},
             parameters=nnx.state(state.network, nnx.Param),
@@ -187,8 +193,8 @@ def initial_state(
                 f"regression: the generator to begin with has other sizes: {error}"
             ) from error
     generator = cast(Generator, jax.tree.map(jnp.copy, generator))  # the one given stays as it is
-    first = generator.mapping.layers[0]
-    first.weight[...] = first.weight[...].at[settings.num_factors :].set(0.0)
+    for first in generator.mapping.first_layers:
+        first.weight[...] = first.weight[...].at[settings.num_factors :].set(0.0)
     return averaged.init_state(generator, _optimizer(settings))
 
 
@@ -200,7 +206,12 @@ def scene_latents(factors: jax.Array, z_dim: int, key: jax.Array) -> jax.Array:
 
 
 def reconstruction_loss(
-    images: jax.Array, targets: jax.Array, reconstruction: Reconstruction, *, network: Any
+    images: jax.Array,
+    targets: jax.Array,
+    reconstruction: Reconstruction,
+    *,
+    network: Any,
+    boxes: jax.Array | None = None,
 ) -> jax.Array:
     """Distance of images from their renders, [N].
 
@@ -209,10 +220,16 @@ def reconstruction_loss(
       targets: the same shape.
       reconstruction: which distances.
       network: the perceptual `VGG16`; read only where `reconstruction` gives its layers weights.
+      boxes: of eyes and mouth, [N, 3, 4] in pixels of these images; needed where `reconstruction`
+        gives them a weight.
     """
     resolution = images.shape[1]
     levels = min(reconstruction.pyramid_levels, resolution.bit_length() - 2)
-    loss = pyramid_l1(images, targets, levels=levels)
+    weights = None
+    if boxes is not None:
+        weight = reconstruction.feature_weight
+        weights = box_weights(boxes, resolution=resolution, weight=weight)
+    loss = pyramid_l1(images, targets, levels=levels, weights=weights)
     if reconstruction.perceptual_weights:
         layers = tuple(reconstruction.perceptual_weights)
         predicted, wanted = (
@@ -247,15 +264,20 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
     optimizer = _optimizer(settings)
 
     def loss_fn(generator, part, constants):
-        z, targets = part
+        z, targets, boxes = part
         # A scene does not depend on the free coordinates: their true gradient is zero.
-        first, free = generator.mapping.layers[0], slice(settings.num_factors, None)
-        weight = first.weight[...]
-        first.weight[...] = weight.at[free].set(jax.lax.stop_gradient(weight[free]))
+        free = slice(settings.num_factors, None)
+        for first in generator.mapping.first_layers:
+            weight = first.weight[...]
+            first.weight[...] = weight.at[free].set(jax.lax.stop_gradient(weight[free]))
         w_plus = generator.mapping(z)
         images = images_at(generator, w_plus, stage.resolution)
         losses = reconstruction_loss(
-            images, targets, stage.reconstruction, network=constants["perceptual"]
+            images,
+            targets,
+            stage.reconstruction,
+            network=constants["perceptual"],
+            boxes=boxes,
         )
         w_mean = generator.mapping.updated_w_mean(w_plus[:, 0])
         return jnp.mean(losses), (jnp.mean(psnr(images, targets)), w_mean)
@@ -264,10 +286,14 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
         factors = batch["factors"][:, : settings.num_factors]
         z = scene_latents(factors, settings.generator.z_dim, key)
         targets = targets_at(batch["image"], stage.resolution)
+        boxes = None
+        if stage.reconstruction.feature_weight != 1.0:
+            scale = stage.resolution / batch["image"].shape[1]
+            boxes = scale * feature_boxes(batch["landmarks"])
         state, loss, (decibels, w_mean) = averaged.train_step(
             state,
             lambda generator, part: loss_fn(generator, part, constants),
-            (z, targets),
+            (z, targets, boxes),
             optimizer=optimizer,
             half_life=settings.ema_half_life,
             ramp=settings.ema_ramp,

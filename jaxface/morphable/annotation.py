@@ -7,7 +7,9 @@ mode: the contour is that of the face in three dimensions, not the visible silho
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +37,14 @@ INNER_MOUTH_CORNERS = (60, 64)
 
 LANDMARKS_66 = tuple(i for i in range(NUM_LANDMARKS) if i not in INNER_MOUTH_CORNERS)
 """Indices of the 66-point mark-up among the 68."""
+
+FEATURES: Mapping[str, slice] = MappingProxyType(
+    {"left_eye": slice(36, 42), "right_eye": slice(42, 48), "mouth": slice(48, 68)}
+)
+"""Landmarks of the features that `feature_boxes` frames, in its order; sides are the image's."""
+
+_MARGIN = 0.25
+"""Room around a feature's landmarks on every side, as a share of their longer side."""
 
 # Contour from the left ear to the chin: azimuth and height in material coordinates.
 _CONTOUR = (
@@ -170,3 +180,21 @@ def landmarks(face: FaceParameters, resolution: int) -> Array:
     expression. Index with `LANDMARKS_66` for the 66-point mark-up.
     """
     return project_landmarks(landmark_model(), face, resolution)
+
+
+def feature_boxes(landmarks: Array) -> Array:
+    """Where eyes and mouth are, [N, 3, 4]: left, top, right and bottom, in the landmarks' unit.
+
+    The rows are those of `FEATURES`. A box is the landmarks' own, grown by a quarter of its longer
+    side all around: of a closed eye as of an open one.
+
+    Args:
+        landmarks: [N, 68, 2].
+    """
+    boxes = []
+    for part in FEATURES.values():
+        points = landmarks[:, part]
+        low, high = points.min(axis=1), points.max(axis=1)
+        margin = _MARGIN * (high - low).max(axis=-1, keepdims=True)
+        boxes.append(jnp.concatenate([low - margin, high + margin], axis=-1))
+    return jnp.stack(boxes, axis=1)

@@ -9,6 +9,8 @@ Reenactment methods take it from PIE's 257 parameters (`motion_of_pie`), from DE
 * Jaw: an axis-angle vector about the same axes, radians, in the head's frame. A positive first
   component opens the mouth, a positive second one moves the chin to the image's right.
 * Expression: the coefficients of a basis. Those of two bases say nothing of each other.
+* Gaze: yaw and pitch of the eyes relative to the head in degrees, as in `jaxface.morphable.gaze`:
+  positive yaw looks to the image's right, positive pitch down. Only version 3's head has it.
 
 Where the head is in the image is no motion here: portraits are aligned, and keep their place.
 
@@ -28,16 +30,17 @@ from flax import struct
 from jax import Array
 
 from jaxface.errors import did_you_mean
-from jaxface.morphable.arkit import ARKIT_UNITS, EXPRESSIONS
+from jaxface.morphable.arkit import ARKIT_UNITS, EXPRESSIONS, unit_index
 from jaxface.morphable.attributes import attribute
 from jaxface.morphable.flame_parameters import FlameParameters
+from jaxface.morphable.gaze import gaze_degrees, looking
 from jaxface.morphable.parameters import FaceParameters, group_width
 from jaxface.morphable.rotations import axis_angle_to_matrix
 from jaxface.vocabulary import ANGLES
 
-Basis = Literal["embedded", "basel", "flame", "arkit"]
-"""Whose expression coefficients: the embedded world's head, a Basel Face Model, FLAME, or no
-model's: ARKit's 52 units."""
+Basis = Literal["embedded", "anatomical", "basel", "flame", "arkit"]
+"""Whose expression coefficients: the embedded world's head in version 2 ("embedded") and in version
+3 ("anatomical"), a Basel Face Model, FLAME, or no model's: ARKit's 52 units."""
 
 JAW_OPEN = 0.3104
 """Radians about x for a unit of the embedded head's expression ``jaw_open``: by how far it parts
@@ -48,6 +51,13 @@ two agree for small openings; at 1 the turn opens 14% less."""
 JAW_LEFT = -0.1131
 """Radians about y of ``jaw_left`` at 1, by how far the chin (8) moves across; to the image's left,
 so negative."""
+
+ARKIT_JAW_OPEN = 0.4071
+"""Radians about x for version 3's ``jawOpen`` at 1, by the same landmarks as `JAW_OPEN`."""
+
+ARKIT_JAW_SIDE = 0.0962
+"""Radians about y of ``jawLeft`` at 1, by the chin as `JAW_LEFT`; of ``jawRight`` the negative.
+Left is the person's own, the image's right, so positive."""
 
 STD_FLOOR = 1e-6
 """Deviations below this count as this in `Motion.rescaled`."""
@@ -64,15 +74,18 @@ class Motion:
         rotation: [T, 3], pitch, yaw and roll in radians.
         jaw: [T, 3], radians; None for the bases "basel" and "arkit", whose jaw is not apart from
             their expressions.
-        expression: [T, E], coefficients of `basis`: 64, DECA's 50, or ARKit's 52. With the basis
-            "embedded" two of them repeat the jaw, and where the two differ the jaw counts.
+        expression: [T, E], coefficients of `basis`: 64, DECA's 50, or ARKit's 52. With the bases of
+            the embedded world some of them repeat jaw and gaze, and where they differ jaw and gaze
+            count.
         basis: see `Basis`.
+        gaze: [T, 2], degrees; None for other bases than "anatomical".
     """
 
     rotation: Any
     jaw: Any
     expression: Any
     basis: Basis = struct.field(pytree_node=False)
+    gaze: Any = None
 
     def __len__(self) -> int:
         return len(self.rotation)
@@ -106,8 +119,8 @@ class Motion:
     def plus(self, change: "Motion") -> "Motion":
         """This motion, of T frames or one, with a difference of T frames added.
 
-        A change in another basis moves rotation and jaw, and leaves the expression: one frame's
-        stays one row.
+        A change in another basis moves rotation and jaw, and leaves expression and gaze: one
+        frame's stays one row.
         """
         if self.basis == change.basis:
             return jax.tree.map(lambda leaf, other: leaf + other, self, change)
@@ -117,6 +130,7 @@ class Motion:
             jaw=self.jaw if moved is None else moved,
             expression=self.expression,
             basis=self.basis,
+            gaze=self.gaze,
         )
 
     def rescaled(self, *, driver: "Motion", subject: "Motion") -> "Motion":
@@ -155,18 +169,25 @@ def motion_of_pie(face: FaceParameters, *, basis: Basis = "embedded") -> Motion:
 
     Args:
         face: of the frames.
-        basis: "embedded" or "basel": the face model of the suite that read them.
+        basis: "embedded", "anatomical" or "basel": the face model of the suite that read them.
 
     Raises:
         ValueError: another basis.
     """
-    if basis not in ("embedded", "basel"):
-        raise ValueError(f"motion_of_pie: basis must be 'embedded' or 'basel', got {basis!r}.")
-    jaw = None
+    if basis not in ("embedded", "anatomical", "basel"):
+        raise ValueError(
+            f"motion_of_pie: basis must be 'arkit', 'embedded' or 'basel', got {basis!r}."
+        )
+    jaw = gaze = None
     if basis == "embedded":
         coefficients = face.expression[:, _JAW_PLACES] * _JAW_RADIANS
         jaw = jnp.pad(coefficients, ((0, 0), (0, 1)))
-    return Motion(face.rotation, jaw, face.expression, basis)
+    elif basis == "anatomical":
+        opened, left, right = jnp.moveaxis(face.expression[:, _ARKIT_JAW_PLACES], -1, 0)
+        turns = [ARKIT_JAW_OPEN * opened, ARKIT_JAW_SIDE * (left - right), jnp.zeros_like(left)]
+        jaw = jnp.stack(turns, axis=-1)
+        gaze = gaze_degrees(face.expression)
+    return Motion(face.rotation, jaw, face.expression, basis, gaze)
 
 
 def motion_of_deca(face: FlameParameters) -> Motion:
@@ -246,16 +267,17 @@ def euler_angles(matrices: Array) -> Array:
     return jnp.stack([pitch, yaw, roll], axis=-1)
 
 
-def pie_group(motion: Motion, group: str) -> Array:
+def pie_group(motion: Motion, group: str, *, face: Basis | None = None) -> Array:
     """A semantic group of PIE's parameters with this motion, 0 where motion says nothing.
 
     Args:
         motion: of T frames.
         group: one of `MOTION_GROUPS`.
+        face: the basis of the parameters; default: the motion's, "embedded" for FLAME's.
 
     Returns:
-        [T, P], see `FaceParameters.group`: the pose's translation is 0; of a motion whose basis is
-        "flame", all expressions are 0 but the jaw's.
+        [T, P], see `FaceParameters.group`: the pose's translation is 0; of a motion in another
+        basis than `face`, all expressions are 0 but the jaw's.
 
     Raises:
         ValueError: another group.
@@ -263,11 +285,24 @@ def pie_group(motion: Motion, group: str) -> Array:
     width = _width("pie_group", group)
     if group == "pose":
         return jnp.pad(motion.rotation, ((0, 0), (0, width - 3)))
-    flame = motion.basis == "flame"
-    values = jnp.broadcast_to(0.0 if flame else motion.expression, (len(motion), width))
-    if motion.jaw is None:
+    face = face or ("embedded" if motion.basis == "flame" else motion.basis)
+    own = motion.basis == face
+    values = jnp.broadcast_to(motion.expression if own else 0.0, (len(motion), width))
+    if motion.jaw is None or face not in _JAW:
         return values
-    return values.at[:, _JAW_PLACES].set(motion.jaw[:, :2] / _JAW_RADIANS)
+    if face == "embedded":
+        return values.at[:, _JAW_PLACES].set(motion.jaw[:, :2] / _JAW_RADIANS)
+    if own and motion.gaze is not None:
+        values = _looking(values, motion.gaze)
+    across = motion.jaw[:, 1] / ARKIT_JAW_SIDE
+    jaw = [motion.jaw[:, 0] / ARKIT_JAW_OPEN, jnp.maximum(across, 0), jnp.maximum(-across, 0)]
+    return values.at[:, _ARKIT_JAW_PLACES].set(jnp.stack(jaw, axis=-1))
+
+
+def _looking(expression: Array, gaze: Array) -> Array:
+    """Expressions whose eyes look at a gaze; those that do already keep their two eyes' own."""
+    near = jnp.abs(gaze_degrees(expression) - gaze).max(axis=-1, keepdims=True) < _SAME_GAZE
+    return jnp.where(near, expression, looking(expression, gaze))
 
 
 def pie_group_given(group: str, *, driver: Basis, face: Basis) -> np.ndarray:
@@ -276,11 +311,11 @@ def pie_group_given(group: str, *, driver: Basis, face: Basis) -> np.ndarray:
     Args:
         group: one of `MOTION_GROUPS`.
         driver: the basis of the driver's expressions.
-        face: the basis of the parameters, "embedded" or "basel".
+        face: the basis of the parameters, "embedded", "anatomical" or "basel".
 
     Returns:
         [P] bool. Of the pose: the rotation. Of the expression: all in one basis; the jaw's between
-        FLAME and the embedded world.
+        FLAME and either version of the embedded world, and between these.
 
     Raises:
         ValueError: another group, or the driver determines none of it.
@@ -290,8 +325,8 @@ def pie_group_given(group: str, *, driver: Basis, face: Basis) -> np.ndarray:
         given[:3] = True
     elif driver == face:
         given[:] = True
-    elif {driver, face} == {"flame", "embedded"}:
-        given[_JAW_PLACES] = True
+    elif face in _JAW and driver != "basel":
+        given[_JAW[face]] = True
     else:
         raise ValueError(
             f"a driver's expressions of the basis {driver!r} say nothing of {face!r}; read both "
@@ -310,3 +345,7 @@ def _width(owner: str, group: str) -> int:
 
 _JAW_PLACES = np.array([attribute("jaw_open")[1], attribute("jaw_left")[1]])
 _JAW_RADIANS = np.array([JAW_OPEN, JAW_LEFT], np.float32)
+_ARKIT_JAW_PLACES = np.array([unit_index(name) for name in ("jawOpen", "jawLeft", "jawRight")])
+_JAW = {"embedded": _JAW_PLACES, "anatomical": _ARKIT_JAW_PLACES}
+# Degrees, of float32 sums.
+_SAME_GAZE = 1e-3

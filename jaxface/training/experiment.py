@@ -233,8 +233,8 @@ def _hooks(recipe: Recipe, directory: pathlib.Path, every: int) -> list[Hook]:
 def _identity(experiment: Experiment) -> dict[str, Any]:
     """What must not change when a run is resumed, as JSON; where files lie may."""
     data = _fields(experiment.data)
-    data.pop("directory", None)
-    data.pop("path", None)
+    for name in ("directory", "path", "workers"):
+        data.pop(name, None)
     method = _fields(experiment.method)
     method.pop("microbatches", None)  # goes by the memory that there is
     settings = {"method": type(experiment.method).__name__, "settings": method, "data": data}
@@ -245,8 +245,9 @@ def _upgrade(stored: Mapping[str, Any], experiment: Experiment) -> dict[str, Any
     """The identity that an earlier version stored, as this one writes it.
 
     What was trained is no longer named beside the method's class, which says it. Renamed fields
-    have their new names.
+    have their new names, and fields that are new their defaults.
     """
+    now = _identity(experiment)
     upgraded = {name: value for name, value in stored.items() if name != "train"}
     for part, settings in (("settings", experiment.method), ("data", experiment.data)):
         renamed = {
@@ -255,8 +256,37 @@ def _upgrade(stored: Mapping[str, Any], experiment: Experiment) -> dict[str, Any
             if "formerly" in field.metadata
         }
         values = upgraded.get(part, {})
-        upgraded[part] = {renamed.get(name, name): value for name, value in values.items()}
+        values = {renamed.get(name, name): value for name, value in values.items()}
+        upgraded[part] = _completed(values, settings, now[part])
     return upgraded
+
+
+def _completed(stored: Any, settings: Any, now: Any) -> Any:
+    """Stored values with what did not exist when they were: its default.
+
+    Args:
+      stored: JSON of a value or of a dataclass.
+      settings: the value itself as it is now, which knows the defaults.
+      now: its JSON.
+    """
+    if isinstance(stored, list) and isinstance(settings, (list, tuple)):
+        return [_completed(*each) for each in zip(stored, settings, now, strict=False)] + stored[
+            len(now) :
+        ]
+    if not isinstance(stored, Mapping) or not dataclasses.is_dataclass(settings):
+        return stored
+    values = dict(stored)
+    for field in dataclasses.fields(settings):
+        if field.name not in now:
+            continue
+        if field.name in stored:
+            value = getattr(settings, field.name)
+            values[field.name] = _completed(stored[field.name], value, now[field.name])
+        elif field.default is not dataclasses.MISSING:
+            values[field.name] = json.loads(json.dumps(field.default, default=_fields))
+        elif field.default_factory is not dataclasses.MISSING:
+            values[field.name] = json.loads(json.dumps(field.default_factory(), default=_fields))
+    return values
 
 
 def _metadata(experiment: Experiment, steps: int) -> dict[str, str]:

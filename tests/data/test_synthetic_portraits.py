@@ -159,3 +159,36 @@ def test_it_feeds_a_pipeline(made):
 def test_impossible_sizes_are_refused(wrong):
     with pytest.raises(GenerationError, match="need resolution >= 16"):
         PortraitsConfig(**{**CONFIG, **wrong})
+
+
+def test_version_3_is_a_data_set_of_its_own(made):
+    config = PortraitsConfig(**CONFIG, version="3.0.0")
+    builder = synthetic_portraits.SyntheticPortraits(config=config, data_dir=str(made.parents[2]))
+    assert builder.data_path.parts[-2:] == (made.parent.name, "3.0.0")
+    features = builder.info.features
+    new = morphable.world("3.0.0")
+    assert features["factors"].shape == (new.num_factors,)
+    assert features["gaze"].shape == (2,)
+    assert features["boxes"].shape == (3, 4)
+    old = tfds.builder_from_directory(made).info
+    assert str(old.version) == "2.0.0"
+    assert not {"gaze", "boxes"} & set(old.features)
+    with pytest.raises(GenerationError, match=r"2\.0\.0 or 3\.0\.0, got '1\.0\.0'"):
+        PortraitsConfig(**CONFIG, version="1.0.0")
+
+
+@pytest.mark.slow
+def test_every_true_parameter_of_version_3(tmp_path):
+    config = PortraitsConfig(**{**CONFIG, "num_train": 32, "num_test": 0}, version="3.0.0")
+    item = tfds_source(generate(config, tmp_path))[5]
+    new = morphable.world("3.0.0")
+    scenes = new.scenes(item["factors"][None])
+    # Of one scene and of a group of 32 at once: float32 sums in another order.
+    np.testing.assert_allclose(item["face"], scenes.face.flat[0], atol=1e-5)
+    gaze = morphable.gaze_degrees(item["face"][None, 166:230])
+    np.testing.assert_allclose(item["gaze"], gaze[0], atol=1e-3)
+    left, top, right, bottom = item["boxes"].T
+    assert np.all((left < right) & (top < bottom))
+    eyes = item["landmarks"][36:48].reshape(2, 6, 2).mean(axis=1)
+    assert np.all((left[:2] < eyes[:, 0]) & (eyes[:, 0] < right[:2]))
+    assert np.all((top[:2] < eyes[:, 1]) & (eyes[:, 1] < bottom[:2]))

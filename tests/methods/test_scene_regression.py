@@ -187,6 +187,56 @@ def test_refuses_a_generator_of_other_sizes(trained):
         route.initial_state(other, jax.random.key(5), trained[0].network)
 
 
+RESIDUAL = dataclasses.replace(CONFIG, mapping_layers=0, residual_blocks=2, residual_width=24)
+
+
+def test_a_residual_mapping_does_not_read_the_free_coordinates():
+    """Nor their length: two draws of them give the same W, which a normalised z does not."""
+    settings = dataclasses.replace(SETTINGS, generator=RESIDUAL)
+    state = jax.jit(lambda key: route.initial_state(settings, key))(jax.random.key(0))
+    step = jax.jit(route.regression_phase(settings, settings.stages[0]).fn)
+    for i in range(2):
+        state, metrics = step(
+            state, {"perceptual": None}, batch_of(jax.random.key(i)), jax.random.key(i)
+        )
+    assert np.isfinite(metrics["loss"])
+    mapping = state.network.mapping
+    assert not mapping.residual.first.weight[...][5:].any()
+    assert mapping.residual.blocks[0].outer.weight[...].any()  # began at zero, and learns
+    factors = jax.random.normal(jax.random.key(7), (4, 5))
+    one, other = (
+        mapping.to_w(route.scene_latents(factors, 12, jax.random.key(i))) for i in range(2)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_eyes_and_mouth_count_more_where_they_are():
+    reconstruction = route.Reconstruction(pyramid_levels=1, feature_weight=8.0)
+    boxes = jnp.tile(jnp.array([[[2.0, 4.0, 6.0, 6.0]]]), (2, 3, 1))
+    target = jnp.zeros((2, 16, 16, 3))
+    off = target.at[0, 5, 3].set(1.0).at[1, 10, 10].set(1.0)  # the first inside, the second not
+    loss = route.reconstruction_loss(off, target, reconstruction, network=None, boxes=boxes)
+    np.testing.assert_allclose(loss, [8 / 256, 1 / 256], rtol=1e-6)
+
+
+def test_a_stage_with_weighted_features_reads_landmarks():
+    stage = route.Stage(8, 3, 8, route.Reconstruction(feature_weight=8.0))
+    settings = dataclasses.replace(SETTINGS, stages=(stage, *SETTINGS.stages))
+    recipe = settings.recipe(key=jax.random.key(0), networks={}, held_out=None)
+    assert recipe.fields == ("image", "factors", "landmarks")
+    plain = SETTINGS.recipe(key=jax.random.key(0), networks={}, held_out=None)
+    assert plain.fields == ("image", "factors")
+    batch = batch_of(jax.random.key(1))
+    marks = np.random.default_rng(0).uniform(4, 12, (8, 68, 2)).astype(np.float32)
+    step = jax.jit(recipe.stages[0].phases[0].fn)
+    state, constants = fresh_state(), {"perceptual": None}
+    _, weighted = step(state, constants, batch | {"landmarks": marks}, jax.random.key(2))
+    _, moved = step(state, constants, batch | {"landmarks": marks + 3}, jax.random.key(2))
+    _, same = jax.jit(plain.stages[0].phases[0].fn)(state, constants, batch, jax.random.key(2))
+    assert weighted["loss"] > 1.5 * same["loss"]
+    assert weighted["loss"] != moved["loss"]
+
+
 @pytest.mark.slow
 def test_microbatches_change_nothing():
     batch = batch_of(jax.random.key(3))

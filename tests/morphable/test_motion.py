@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxface.morphable import (
+    ARKIT_UNITS,
     EXPRESSION_NAMES,
     FLAME,
     NUM_FLAME_PARAMETERS,
@@ -16,9 +17,14 @@ from jaxface.morphable import (
     landmarks,
     weak_perspective,
 )
-from jaxface.morphable.annotation import landmark_model
+from jaxface.morphable.anatomical import anatomical_landmarks
+from jaxface.morphable.anatomy import anatomy
+from jaxface.morphable.annotation import landmark_model, project_landmarks
+from jaxface.morphable.arkit import unit_index
 from jaxface.morphable.camera import rotation_matrix
 from jaxface.morphable.motion import (
+    ARKIT_JAW_OPEN,
+    ARKIT_JAW_SIDE,
     JAW_LEFT,
     JAW_OPEN,
     Motion,
@@ -204,6 +210,80 @@ def test_pies_parameters_come_back():
         assert given.all()
         given = pie_group_given("pose", driver="flame", face=basis)
         np.testing.assert_array_equal(given, [True] * 3 + [False] * 3)
+
+
+def arkit_faces(**units) -> FaceParameters:
+    expression = np.zeros((1, 64))
+    for name, amount in units.items():
+        expression[0, unit_index(name)] = amount
+    return pie_faces(expression=expression)
+
+
+def test_units_of_version_3s_jaw_are_the_heads():
+    points = anatomy().vertices[anatomy().landmarks]
+    units = anatomy().expression[:, anatomy().landmarks]
+    depth = points[:, 2] - points[[0, 16], 2].mean()
+    opened = units[unit_index("jawOpen")]
+    fall = opened[UPPER_LIP, 1] - opened[LOWER_LIP, 1]
+    np.testing.assert_allclose(fall / depth[LOWER_LIP], ARKIT_JAW_OPEN, atol=5e-5)
+    for name, sign in (("jawLeft", 1), ("jawRight", -1)):
+        across = units[unit_index(name)][CHIN, 0]
+        np.testing.assert_allclose(across / depth[CHIN], sign * ARKIT_JAW_SIDE, atol=5e-5)
+
+
+def test_signs_of_version_3_are_where_its_landmarks_go():
+    model = anatomical_landmarks()
+
+    def moved(**units) -> np.ndarray:
+        faces = arkit_faces(**units), pie_faces()
+        marks = [np.asarray(project_landmarks(model, face, 64)) for face in faces]
+        return marks[0][0] - marks[1][0]
+
+    opened = motion_of_pie(arkit_faces(jawOpen=1), basis="anatomical")
+    np.testing.assert_allclose(opened.jaw, [[ARKIT_JAW_OPEN, 0, 0]], atol=1e-6)
+    assert opened.jaw[0, 0] > 0
+    assert moved(jawOpen=1)[LOWER_LIP, 1] > 1  # pixels, down
+    for name in ("jawLeft", "jawRight"):
+        jaw = motion_of_pie(arkit_faces(**{name: 1}), basis="anatomical").jaw
+        across = moved(**{name: 1})[CHIN, 0]
+        assert abs(across) > 0.5
+        assert np.sign(jaw[0, 1]) == np.sign(across)
+
+
+def test_version_3s_gaze_is_in_degrees():
+    right = motion_of_pie(arkit_faces(eyeLookOutLeft=0.5, eyeLookInRight=0.5), basis="anatomical")
+    np.testing.assert_allclose(right.gaze, [[14.0, 0.0]], atol=1e-5)
+    down = motion_of_pie(arkit_faces(eyeLookDownLeft=0.5, eyeLookDownRight=0.5), basis="anatomical")
+    np.testing.assert_allclose(down.gaze, [[0.0, 11.0]], atol=1e-5)
+    turned = right.replace(gaze=jnp.array([[-7.0, -9.0]]))
+    values = np.asarray(pie_group(turned, "expression"))[0]
+    names = {name for i, name in enumerate(ARKIT_UNITS) if values[i] > 0}
+    assert names == {"eyeLookInLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight"}
+    still = right.relative(to=right)
+    assert not np.any(still.gaze)
+    np.testing.assert_allclose(right.plus(still).gaze, right.gaze)
+    assert motion_of_pie(pie_faces()).gaze is None
+
+
+def test_version_3s_parameters_come_back():
+    """Within what they can be: of a pair that cancels, only the difference is kept."""
+    rng = np.random.default_rng(3)
+    expression = rng.uniform(0.0, 1.0, (5, 64)).astype(np.float32)
+    expression[:, unit_index("jawRight")] = 0
+    faces = pie_faces(5, expression=expression)
+    motion = motion_of_pie(faces, basis="anatomical")
+    np.testing.assert_allclose(pie_group(motion, "expression"), expression, rtol=1e-6)
+    # FLAME's jaw becomes ARKit's, and so does that of version 2.
+    opened = random_motion(3, "flame").replace(jaw=jnp.array([[0.2, -0.05, 0.0]] * 3))
+    values = np.asarray(pie_group(opened, "expression", face="anatomical"))
+    given = pie_group_given("expression", driver="flame", face="anatomical")
+    assert {ARKIT_UNITS[i] for i in np.flatnonzero(given)} == {"jawOpen", "jawLeft", "jawRight"}
+    np.testing.assert_array_equal(
+        given, pie_group_given("expression", driver="embedded", face="anatomical")
+    )
+    np.testing.assert_allclose(values[:, unit_index("jawOpen")], 0.2 / ARKIT_JAW_OPEN, rtol=1e-6)
+    np.testing.assert_allclose(values[:, unit_index("jawRight")], 0.05 / ARKIT_JAW_SIDE, rtol=1e-6)
+    assert not values[:, ~given].any()
 
 
 def test_flames_jaw_becomes_pies():

@@ -78,3 +78,17 @@ def test_every_new_weight_can_learn(pair):
 def test_refuses_what_is_not_larger(pair, config):
     with pytest.raises(ValueError, match="grown"):
         grown(pair[0], config, rngs=nnx.Rngs(0))
+
+
+def test_a_residual_mapping_adds_nothing_at_first(pair):
+    small, _ = pair
+    config = dataclasses.replace(SMALL, residual_blocks=1, residual_width=20)
+    new = jax.jit(lambda x: grown(x, config, rngs=nnx.Rngs(2)))(small)
+    z = jax.random.normal(jax.random.key(3), (4, 10))
+    np.testing.assert_array_equal(new.mapping.to_w(z), small.mapping.to_w(z))
+    assert new.mapping.residual.first.weight[...].shape == (10, 20)
+    assert [layer.weight[...].shape[0] for layer in new.mapping.first_layers] == [10, 10]
+    with pytest.raises(ValueError, match="at least 1, got 0 and 0"):
+        dataclasses.replace(SMALL, mapping_layers=0)
+    with pytest.raises(ValueError, match="reads no labels"):
+        dataclasses.replace(config, c_dim=2)

@@ -13,10 +13,12 @@ from flax import nnx
 
 import jaxface.cli
 from jaxface.data.pipelines import ArraySource, batches
+from jaxface.data.sources import RenderedPortraits
 from jaxface.errors import UsageError
 from jaxface.methods.mofa import MoFASettings
 from jaxface.methods.rignet import RigNetSettings
-from jaxface.nets import ReconstructionConfig, RigNet, RigNetConfig
+from jaxface.methods.scene_regression import RegressionSettings, Stage
+from jaxface.nets import GeneratorConfig, ReconstructionConfig, RigNet, RigNetConfig
 from jaxface.training import averaged, experiment
 from jaxface.training.checkpoints import CheckpointError
 from jaxface.training.experiment import Experiment, run_experiment, split_role
@@ -212,3 +214,22 @@ def test_the_occlusion_threshold_is_known_by_its_former_name(method, name):
     assert "occluded_first" in settings
     stored = identity | {"settings": settings, "train": name}
     assert experiment._upgrade(stored, now) == identity
+
+
+def test_settings_that_are_new_have_had_their_defaults():
+    """A run of before they were resumes where they are as they were then, nested ones too."""
+    stages = (Stage(4, 1), Stage(8, 2))
+    generator = GeneratorConfig(8, z_dim=6, w_dim=4)
+    now = Experiment(
+        method=RegressionSettings(generator=generator, stages=stages, num_factors=5),
+        data=RenderedPortraits(16),
+    )
+    identity = experiment._identity(now)
+    stored = json.loads(json.dumps(identity))
+    del stored["data"]["version"]
+    del stored["settings"]["generator"]["residual_blocks"]
+    for stage in stored["settings"]["stages"]:
+        del stage["reconstruction"]["feature_weight"]
+    assert experiment._upgrade(stored, now) == identity
+    other = dataclasses.replace(now, data=RenderedPortraits(16, version="3.0.0"))
+    assert experiment._upgrade(stored, other) != experiment._identity(other)

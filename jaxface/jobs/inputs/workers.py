@@ -3,8 +3,6 @@
 import contextlib
 import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,6 +13,7 @@ from typing import Any
 from jaxface.errors import JaxfaceError
 from jaxface.jobs.inputs.crops import Aligner
 from jaxface.jobs.inputs.items import Item
+from jaxface.runtime.processes import end_with_parent, interrupts_held
 
 _worker_aligner: Aligner | None = None
 """What this process does, where it is a worker."""
@@ -55,7 +54,7 @@ class Workers:
 
     def submit(self, step: str, *arguments: Any) -> Future:
         """Gives a step of the `Aligner` to the next free worker."""
-        with _interrupts_held(), _one_error():  # processes that start here never see Ctrl-C
+        with interrupts_held(), _one_error():  # processes that start here never see Ctrl-C
             return self._pool.submit(_work, step, *arguments)
 
     def result(self, future: Future) -> Any:
@@ -79,31 +78,13 @@ def _start_worker(aligner: Aligner) -> None:
     """Sets a worker process up; its detector arrives once, not with every image."""
     global _worker_aligner
     _worker_aligner = aligner
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot tell its workers, which would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _work(step: str, *arguments: Any) -> Any:
     if _worker_aligner is None:
         raise RuntimeError("a worker process was not set up")
     return getattr(_worker_aligner, step)(*arguments)
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Holds SIGINT back; what is started meanwhile never gets it, this process gets it after."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def num_cores() -> int:

@@ -154,7 +154,7 @@ class RigNetReenactment:
             motion = subject.motion.plus(motion.relative(to=neutral))
         targets = {
             group: Target(
-                values=pie_group(motion, group),
+                values=pie_group(motion, group, face=face),
                 given=jnp.asarray(pie_group_given(group, driver=driving.motion.basis, face=face)),
                 relative=jnp.zeros(()),
             )

@@ -77,9 +77,24 @@ class GeneratorConfig(_NetworkSizes):
     mapping_lr_multiplier: float = 0.01
     w_mean_decay: float = 0.995
     architecture: Architecture = "skip"
+    residual_blocks: int = 0
+    """Blocks of a residual mapping beside the layers, see `ResidualMapping`; 0 is the reference's
+    mapping. With it there may be no layers."""
+    residual_width: int = 1024
+    """Units of the residual mapping."""
 
     def __post_init__(self) -> None:
         _check_sizes(self)
+        if self.mapping_layers < 1 and self.residual_blocks < 1:
+            raise ValueError(
+                "GeneratorConfig: expected mapping_layers or residual_blocks of at least 1, got "
+                f"{self.mapping_layers} and {self.residual_blocks}"
+            )
+        if self.residual_blocks and self.c_dim:
+            raise ValueError(
+                "GeneratorConfig: a residual mapping reads no labels, expected c_dim 0, got "
+                f"{self.c_dim}"
+            )
 
     @property
     def num_ws(self) -> int:

@@ -28,6 +28,8 @@ class Generator(nnx.Module):
             num_layers=config.mapping_layers,
             lr_multiplier=config.mapping_lr_multiplier,
             w_mean_decay=config.w_mean_decay,
+            residual_blocks=config.residual_blocks,
+            residual_width=config.residual_width,
             rngs=rngs,
         )
         self.synthesis = SynthesisNetwork(config, rngs=rngs)

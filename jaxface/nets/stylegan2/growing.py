@@ -1,4 +1,4 @@
-"""A larger generator that begins as a smaller one: wider layers, further resolutions."""
+"""A larger generator that begins as a smaller one: wider, of more resolutions, better mapped."""
 
 import dataclasses
 
@@ -23,7 +23,8 @@ def grown(generator: Generator, config: GeneratorConfig, *, rngs: nnx.Rngs) -> G
 
     Args:
       generator: of the ``skip`` architecture.
-      config: as the generator's, with a resolution and channels that are no fewer.
+      config: as the generator's, with a resolution and channels that are no fewer; where the
+        generator has no residual mapping it may have one, which adds nothing at first.
       rngs: stream ``params`` for the new channels.
 
     Raises:
@@ -36,9 +37,12 @@ def grown(generator: Generator, config: GeneratorConfig, *, rngs: nnx.Rngs) -> G
         channel_base=old.channel_base,
         channel_max=old.channel_max,
     )
+    if not old.residual_blocks:
+        same = dataclasses.replace(same, residual_blocks=0, residual_width=old.residual_width)
     if same != old or old.architecture != "skip":
         raise ValueError(
-            "grown: expected a 'skip' generator that differs in resolution and channels alone; "
+            "grown: expected a 'skip' generator that differs in resolution, channels and a "
+            "residual mapping alone; "
             f"it is {old}, to become {config}"
         )
     resolutions = old.block_resolutions

@@ -1,4 +1,4 @@
-"""The mapping network: Z (and a class label) to W."""
+"""The mapping network: Z (and a class label) to W; and a residual one beside it."""
 
 import itertools
 
@@ -17,6 +17,57 @@ def normalize_2nd_moment(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=1, keepdims=True) + 1e-8)
 
 
+class ResidualMapping(nnx.Module):
+    """Z to W by a layer, blocks that each add to its units, and a linear layer.
+
+    A block is two layers behind a normalisation (the order of He et al. 2016, Identity Mappings in
+    Deep Residual Networks), the second of which begins at zero. StyleGAN2's mapping divides z by
+    its length, which takes some of the size away from every coordinate; where coordinates are the
+    factors of a scene their size counts, so this one reads z as it is.
+
+    Args:
+        width: units.
+        blocks: >= 1.
+        from_zero: whether the last layer begins at zero, as beside layers that are trained already.
+    """
+
+    def __init__(
+        self,
+        *,
+        z_dim: int,
+        w_dim: int,
+        width: int,
+        blocks: int,
+        from_zero: bool,
+        rngs: nnx.Rngs,
+    ):
+        self.first = Dense(z_dim, width, activation="lrelu", rngs=rngs)
+        self.blocks = nnx.List(ResidualBlock(width, rngs=rngs) for _ in range(blocks))
+        self.last = Dense(width, w_dim, rngs=rngs)
+        if from_zero:
+            self.last.weight[...] = jnp.zeros_like(self.last.weight[...])
+
+    def __call__(self, z: Float[Array, "n z_dim"]) -> Float[Array, "n d"]:
+        """[N, z_dim] to [N, w_dim], in float32."""
+        x = self.first(z.astype(jnp.float32))
+        for block in self.blocks:
+            x = block(x)
+        return self.last(normalize_2nd_moment(x))
+
+
+class ResidualBlock(nnx.Module):
+    """What a block of `ResidualMapping` adds to its units, and they."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        self.inner = Dense(width, width, activation="lrelu", rngs=rngs)
+        self.outer = Dense(width, width, rngs=rngs)
+        self.outer.weight[...] = jnp.zeros_like(self.outer.weight[...])
+
+    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """[N, width] to the same."""
+        return x + self.outer(self.inner(normalize_2nd_moment(x)))
+
+
 class MappingNetwork(nnx.Module):
     """Normalised latent through fully connected layers (Karras et al. 2019, section 2).
 
@@ -24,6 +75,8 @@ class MappingNetwork(nnx.Module):
         z_dim: 0 for the label mapping of a conditional discriminator.
         num_ws: rows of W+ to broadcast to; None returns W itself.
         w_mean_decay: decay of the running mean of W; None keeps no mean.
+        residual_blocks: of a `ResidualMapping` whose W is added; 0 for none.
+        residual_width: its units.
     """
 
     def __init__(
@@ -36,6 +89,8 @@ class MappingNetwork(nnx.Module):
         num_layers: int,
         lr_multiplier: float,
         w_mean_decay: float | None,
+        residual_blocks: int = 0,
+        residual_width: int = 0,
         rngs: nnx.Rngs,
     ):
         self.z_dim, self.c_dim, self.num_ws = z_dim, c_dim, num_ws
@@ -46,7 +101,19 @@ class MappingNetwork(nnx.Module):
             Dense(a, b, activation="lrelu", lr_multiplier=lr_multiplier, rngs=rngs)
             for a, b in itertools.pairwise(sizes)
         )
+        residual = {"width": residual_width, "blocks": residual_blocks, "from_zero": num_layers > 0}
+        self.residual = (
+            ResidualMapping(z_dim=z_dim, w_dim=w_dim, **residual, rngs=rngs)
+            if residual_blocks
+            else None
+        )
         self.w_mean = None if w_mean_decay is None else Buffer(jnp.zeros((w_dim,)))
+
+    @property
+    def first_layers(self) -> list[Dense]:
+        """The layers that read z."""
+        residual = [] if self.residual is None else [self.residual.first]
+        return [*list(self.layers)[:1], *residual]
 
     def to_w(
         self, z: Float[Array, "n z_dim"] | None, c: Float[Array, "n labels"] | None = None
@@ -79,7 +146,10 @@ class MappingNetwork(nnx.Module):
         x = jnp.concatenate(inputs, axis=1)
         for layer in self.layers:
             x = layer(x)
-        return x
+        if self.residual is None or z is None:
+            return x
+        added = self.residual(z)
+        return x + added if self.layers else added
 
     def updated_w_mean(self, w: Float[Array, "n d"]) -> Float[Array, " d"]:
         """The running mean of W after seeing a batch ``w`` [N, w_dim]; the caller stores it."""

@@ -1,0 +1,194 @@
+"""`synthetic_clips`: people who speak, look and move, every true parameter of every frame.
+
+A TFDS data set of the embedded world's version 3 in array_record files, one record a frame:
+
+    jaxface data --clips 2 --out DIR --resolution 64 --train 200 --test 20
+
+A clip is a person on an occasion (`jaxface.morphable.people`) through `frames` frames at 25 a
+second (`jaxface.morphable.behaviour`). Frames lie in order: by person, clip and frame. One holds
+
+* ``image`` uint8 [R, R, 3], RGB, ``matte`` uint8 [R, R], 255 where the person is;
+* ``flow`` float32 [R, R, 2], pixels (x, y) from each pixel's centre to where its surface point is
+  in the next frame, exactly (`jaxface.morphable.flow`); of the last frame, in the one that would
+  follow;
+* ``face`` float32 [257], ``nuisance`` float32 [K], ``landmarks`` float32 [68, 2], ``gaze`` float32
+  [2] and ``boxes`` float32 [3, 4], as in `jaxface.data.synthetic_portraits`;
+* ``speaking`` float32, 1 within a phrase and 0 in a pause; ``blink`` float32, 1 where lids are
+  shut;
+* ``person``, ``clip`` and ``frame`` int64: who, which of the person's clips, which of its frames.
+
+The persons of the splits are different people; those of the test split are numbered after those of
+the training split. A clip depends on (seed, split, person of the split, clip) and a frame also on
+its number, on nothing else.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any, ClassVar, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxface.data.scene_items import SPLITS, person_keys, scene_columns, scene_factors
+from jaxface.data.sharded_builder import GenerationError, ShardedBuilder
+from jaxface.morphable.annotation import FEATURES
+from jaxface.morphable.behaviour import behave, clip_scenes
+from jaxface.morphable.flow import optical_flow
+from jaxface.morphable.parameters import Scene
+from jaxface.morphable.worlds import world
+
+AT_ONCE = 25
+"""Frames rendered together, from a clip's first on, so that pixels do not depend on the rest."""
+
+_VERSION = "3.0.0"
+
+
+@dataclasses.dataclass(kw_only=True)
+class ClipsConfig(tfds.core.BuilderConfig):
+    """One data set: its size and its seed.
+
+    Attributes:
+      resolution: pixels per side, >= 16.
+      num_train, num_test: persons, >= 1 and >= 0.
+      clips: of each person, >= 1.
+      frames: of each clip, >= 1; 25 are a second.
+      seed: of all clips.
+      shard_size: clips per file; what a killed run loses at most.
+      name: derived from the others if empty.
+    """
+
+    name: str = ""
+    resolution: int
+    num_train: int = 200
+    num_test: int = 20
+    clips: int = 2
+    frames: int = 75
+    seed: int = 0
+    shard_size: int = 16
+
+    def __post_init__(self):
+        sizes = (self.num_train, self.clips, self.frames, self.shard_size)
+        if self.resolution < 16 or min(sizes) < 1 or self.num_test < 0:
+            raise GenerationError(
+                "synthetic_clips: need resolution >= 16, num_train, clips, frames and shard_size "
+                f">= 1 and num_test >= 0; got {self.resolution}, {', '.join(map(str, sizes))} and "
+                f"{self.num_test}."
+            )
+        if not self.name:
+            self.name = (
+                f"{self.resolution}px_{self.num_train}_{self.num_test}_{self.clips}clips_"
+                f"{self.frames}frames_seed{self.seed}"
+            )
+
+
+class SyntheticClips(ShardedBuilder):
+    """TFDS builder of `synthetic_clips`; see the module's words."""
+
+    VERSION = tfds.core.Version(_VERSION)
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"3.0.0": "The first clips, of the third world."}
+    BUILDER_CONFIGS = (ClipsConfig(name="64", resolution=64),)
+
+    @property
+    def of_clips(self) -> ClipsConfig:
+        """`builder_config`, by its type."""
+        return cast(ClipsConfig, self.builder_config)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        size = self.of_clips.resolution
+
+        def tensor(*shape, dtype: type = np.float32):
+            return tfds.features.Tensor(
+                shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES
+            )
+
+        factors = jax.ShapeDtypeStruct((1, world(_VERSION).num_factors), jnp.float32)
+        nuisance = jax.eval_shape(lambda u: world(_VERSION).scenes(u).nuisance.flat, factors)
+        number = tfds.features.Scalar(dtype=np.int64)
+        share = tfds.features.Scalar(dtype=np.float32)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Rendered clips of people with every frame's parameters.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tensor(size, size, 3, dtype=np.uint8),
+                    "matte": tensor(size, size, dtype=np.uint8),
+                    "flow": tensor(size, size, 2),
+                    "face": tensor(257),
+                    "nuisance": tensor(nuisance.shape[1]),
+                    "landmarks": tensor(68, 2),
+                    "gaze": tensor(2),
+                    "boxes": tensor(len(FEATURES), 4),
+                    "speaking": share,
+                    "blink": share,
+                    "person": number,
+                    "clip": number,
+                    "frame": number,
+                }
+            ),
+            metadata=tfds.core.MetadataDict(
+                seed=self.of_clips.seed, clips=self.of_clips.clips, frames=self.of_clips.frames
+            ),
+            disable_shuffling=True,
+        )
+
+    def sizes(self) -> tuple[dict[str, int], int]:
+        """Frames of each split, and per shard."""
+        config = self.of_clips
+        persons = {"train": config.num_train, "test": config.num_test}
+        each = config.clips * config.frames
+        return {split: each * persons[split] for split in SPLITS}, config.shard_size * config.frames
+
+    def items(self, split: str, start: int, stop: int) -> Iterator[dict[str, Any]]:
+        """Frames of a shard in order; `start` is a clip's first."""
+        config = self.of_clips
+        before = config.num_train if split == "test" else 0
+        for first in range(start, stop, config.frames):
+            clip = first // config.frames
+            person, number = divmod(clip, config.clips)
+            count = min(stop - first, config.frames)
+            ids = {"person": before + person, "clip": number}
+            for frame, item in enumerate(_frames(config, split, clip, count)):
+                yield item | ids | {"frame": frame}
+
+
+def _frames(config: ClipsConfig, split: str, clip: int, count: int) -> Iterator[dict[str, Any]]:
+    """The first `count` frames of a clip, by its number in the split."""
+    persons, occasions = person_keys(config.seed, split, jnp.array([clip]), config.clips)
+    u = scene_factors(occasions, persons, version=_VERSION)[0]
+    rotation = np.asarray(world(_VERSION).scenes(u[None]).face.rotation[0])
+    acting = jax.random.fold_in(occasions[0], 1)  # the key itself drew the occasion's factors
+    for first in range(0, count, AT_ONCE):
+        # A frame more than is rendered, which the last one's flow leads to.
+        behaviour = behave(acting, rotation, frames=AT_ONCE + 1, first=first)
+        scenes = clip_scenes(u, behaviour, rotation)
+        now, after = _part(scenes, slice(0, -1)), _part(scenes, slice(1, None))
+        columns = scene_columns(now, config.resolution, version=_VERSION)
+        columns["flow"], matte = optical_flow(now, after, config.resolution)
+        columns["matte"] = (255.0 * matte).astype(jnp.uint8)
+        columns = jax.device_get(columns)
+        columns["speaking"] = behaviour.speaking.astype(np.float32)
+        columns["blink"] = behaviour.blink.astype(np.float32)
+        for row in range(min(AT_ONCE, count - first)):
+            yield {name: column[row] for name, column in columns.items()}
+
+
+def _part(scenes: Scene, rows: slice) -> Scene:
+    return jax.tree.map(lambda leaf: leaf[rows], scenes)
+
+
+def generate(config: ClipsConfig, directory: str | os.PathLike[str]) -> pathlib.Path:
+    """Makes the data set under `directory`, or goes on making it; returns its folder.
+
+    Nothing is done if it is there already. Read it with `tfds.builder_from_directory`, or as
+    `jaxface.data.clip_view.ClipView`.
+
+    Raises:
+      GenerationError: a killed generation left shards of another world or machine there.
+    """
+    builder = SyntheticClips(config=config, data_dir=os.fspath(directory))
+    builder.download_and_prepare()
+    return pathlib.Path(builder.data_path)

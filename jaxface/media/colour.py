@@ -126,7 +126,8 @@ def _by_profile(image: Image.Image, data: bytes) -> tuple[Image.Image, list[str]
         name = " ".join(ImageCms.getProfileDescription(profile).split())[:80] or "unnamed profile"
         if image.mode.startswith("I"):
             return _grey16(image, profile), [f"colour profile applied: {name}"]
-        space = profile.profile.xcolor_space.strip()
+        inner: Any = profile.profile
+        space = inner.xcolor_space.strip()
         colours, alpha = _split(image, space)
         transform = _transform(profile, colours.mode)
         if colours.mode == "RGB" and _near(np.asarray(ImageCms.applyTransform(_grid(), transform))):
@@ -239,7 +240,7 @@ def _decoded(transfer: int | float, v: np.ndarray) -> np.ndarray:
     return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
 
 
-def _by_gamma(info: dict[str, Any]) -> Encoding | None:
+def _by_gamma(info: Any) -> Encoding | None:
     """PNG's gAMA and cHRM."""
     gamma = info.get("gamma") or 0
     stated = info.get("chromaticity")

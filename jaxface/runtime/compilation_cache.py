@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 from jaxface.errors import UsageError
 
@@ -32,8 +33,8 @@ def use_compilation_cache_from_python() -> None:
         return
     import jax
 
-    folder = _folder()
-    if folder is not None and jax.config.jax_compilation_cache_dir is None:
+    folder, config = _folder(), cast(Any, jax.config)
+    if folder is not None and config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", folder)
         if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
             jax.config.update("jax_persistent_cache_min_compile_time_secs", float(_SECONDS))

@@ -252,7 +252,7 @@ class ShardsFolder:
         for name in names_in(str(folder / LOCKS)):
             if name.endswith(f"-of-{self.share.count}"):
                 continue
-            with take_lock(folder / LOCKS / name):
+            with contextlib.closing(take_lock(folder / LOCKS / name)):
                 pass  # nobody holds it: what is left of an earlier run with other processes
 
     def _release(self) -> None:

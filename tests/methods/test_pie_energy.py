@@ -141,7 +141,8 @@ EDITING_CHANGES = {
     "dtype": "bfloat16",
     "psi": "descriptor",
 }
-ELSEWHERE = {"start"}  # where the optimisation starts: tests/cli/test_invert_methods.py
+# Tested above, and in tests/cli/test_invert_methods.py: where the optimisation starts.
+ELSEWHERE = {"spread_weight", "start"}
 
 
 def test_every_setting_has_an_effect(suite, problem):

@@ -364,10 +364,11 @@ def _is_inert(path: str) -> bool:
     """Whether a name outside the table may stand in a file: nothing is ever made of it.
 
     Python's own modules hold what hostile files ask for, and are refused loudly but for a few
-    containers; classes of other packages are just not known here.
+    containers; so are chumpy's expressions, which stand where arrays are needed. Classes of other
+    packages are just not known here.
     """
     parts = path.split(".")
-    known = parts[0] in {*sys.stdlib_module_names, "builtins"}
+    known = parts[0] in {*sys.stdlib_module_names, "builtins", "chumpy"}
     return path in INERT or (not known and all(map(str.isidentifier, parts)))
 
 

@@ -50,9 +50,9 @@ def read_manifest(data: bytes, folder: Path) -> tuple[WeightMap, list[bytes]]:
             raise Refusal("a group of the weight manifest lacks weights or paths")
         if not isinstance(group["weights"], list) or not isinstance(group["paths"], list):
             raise Refusal("weights and paths of a weight manifest must be lists")
-        for path in group["paths"]:
-            if not isinstance(path, str) or path in named:
-                raise Refusal(f"the weight manifest names {shown(path)} twice, or as no text")
+        for path in (path for path in group["paths"] if isinstance(path, str)):
+            if path in named:
+                raise Refusal(f"the weight manifest names {shown(path)} twice")
             named.add(path)
         contents = [_file(folder, path) for path in group["paths"]]
         files += contents

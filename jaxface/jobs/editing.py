@@ -24,14 +24,13 @@ from jaxface.jobs.inputs.portraits import shown_target
 from jaxface.jobs.inputs.reading import read_ahead
 from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_contact_sheet
 from jaxface.jobs.outputs.outliers import outliers
+from jaxface.jobs.outputs.pasted import pasted_png
 from jaxface.jobs.outputs.results import ResultsFolder
 from jaxface.jobs.outputs.rows import OK, Column, Result, number, numbers, versions
 from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.latents import interpolate
 from jaxface.losses import identity
-from jaxface.media.alignment import CropTransform
-from jaxface.media.images import ImageError, encode_png, from_uint8, read_image, to_uint8
-from jaxface.media.pasting import paste_back
+from jaxface.media.images import ImageError, encode_png, read_image, to_uint8
 from jaxface.media.video import encode_gif, encode_mp4, enlarged, ping_pong
 from jaxface.methods import pie
 from jaxface.methods.linear_directions import Move
@@ -318,7 +317,7 @@ class Editing:
         files = {"edited": encode_png(edited["pixels"])}
         if self.paste_back:
             try:
-                files["pasted"] = encode_png(_pasted(row, edited["pixels"]))
+                files["pasted"] = pasted_png(row, edited["pixels"])
             except (ImageError, ValueError) as error:
                 failed = {"status": NO_PHOTOGRAPH, "reason": f"not pasted back: {error}"}
                 return Result(row | failed | {"edits": {}})
@@ -458,20 +457,6 @@ def _judge(noise: Any, networks: _Networks, known: dict, keys: jax.Array) -> dic
         "finite": jnp.isfinite(edited).all((1, 2)) & jnp.isfinite(images).all((1, 2, 3)),
         "edits": {k.removeprefix(_EDIT): v for k, v in known.items() if k.startswith(_EDIT)},
     }
-
-
-def _pasted(row: Mapping[str, Any], pixels: np.ndarray) -> np.ndarray:
-    """The photograph with the edited face [R, R, 3] in it, uint8.
-
-    Raises:
-      ImageError: it cannot be read.
-      ValueError: the embedding has none, or it is another.
-    """
-    if row["source"] is None or row["transform"] is None:
-        raise ValueError("the embedding names no crop of a photograph; invert it with --align")
-    original = read_image(row["source"]).pixels
-    transform = CropTransform.from_json(row["transform"])
-    return np.asarray(to_uint8(paste_back(original, np.asarray(from_uint8(pixels)), transform)))
 
 
 def _source(row: Mapping[str, Any], size: int) -> np.ndarray | None:

@@ -25,9 +25,8 @@ def test_demo_inverts_every_sample(tmp_path, tiny_suite, capsys):
     table = printed.out.splitlines()
     assert table[0].split()[:4] == ["input", "status", "PSNR", "dB"]
     assert len({line.index(" ok") for line in table[1:9]}) == 1  # aligned
-    assert [line.split()[0] for line in table[1:9]] == [
-        f"samples/{n}" for n in NAMES[2:] + NAMES[:2]
-    ]
+    shown = NAMES[2:] + NAMES[:2]  # photographs come last
+    assert [line.split()[0] for line in table[1:9]] == [f"samples/{name}" for name in shown]
     assert "8 of 8 ok" in printed.out
     assert "has seen renders only" in printed.out
     with Image.open(tmp_path / "contact_sheet.png") as sheet:

@@ -32,9 +32,12 @@ def did_you_mean(name: str, known: Collection[str], *, cutoff: float = 0.0) -> s
     """The hint for an unknown name: the nearest known one, or all where none is near.
 
     Args:
-      name: what was given.
+      name: what was given; capitals make no difference.
       known: what is accepted.
       cutoff: in [0, 1], how alike two names must be to be near; 0 always finds one.
     """
-    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
-    return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+    by_folded = {each.casefold(): each for each in reversed(list(known))}
+    near = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=cutoff)
+    if near:
+        return f"did you mean {by_folded[near[0]]!r}?"
+    return f"expected one of {', '.join(known)}"

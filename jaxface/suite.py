@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
-from jaxface.errors import SuiteError
+from jaxface.errors import SuiteError, did_you_mean
 from jaxface.morphable.basel import BaselModel
 from jaxface.morphable.flame import FLAME
 from jaxface.nets import (
@@ -398,9 +398,12 @@ def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
     if not folder.is_dir() and str(name_or_path) in shipped_suites():
         folder = ASSETS / str(name_or_path)
     if not folder.is_dir():
+        shipped = shipped_suites()
+        hint = did_you_mean(str(name_or_path), shipped, cutoff=0.6)
+        told = ", ".join(shipped) or "(none shipped)"
         raise SuiteError(
-            f"suite {str(name_or_path)!r}: expected a folder or one of "
-            f"{', '.join(shipped_suites()) or '(none shipped)'}"
+            f"suite {str(name_or_path)!r}: expected a folder or one of {told}"
+            + (f"; {hint}" if hint.startswith("did") else "")
         )
     files = {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
     files = {stem: path for stem, path in files.items() if role_of(stem) and path.is_file()}

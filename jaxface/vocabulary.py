@@ -23,6 +23,9 @@ ANGLE_LIMITS = {"pitch": 30.0, "yaw": 60.0, "roll": 15.0}
 EXPRESSION_LIMIT = 4.0
 """Standard deviations of an expression that one face in ten thousand passes."""
 
+UNIT_LIMIT = 1.0
+"""ARKit's units of an expression at its fullest."""
+
 EXPRESSION_NAMES = (
     "jaw_open",
     "smile",

@@ -10,7 +10,9 @@ call itself was wrong; 130, stopped by Ctrl-C.
 
 import argparse
 import importlib
+import re
 import sys
+import traceback
 from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
@@ -19,6 +21,7 @@ from jaxface import __version__
 from jaxface.cli.environment import keep_freed_memory, share_cpu_cores
 from jaxface.errors import JaxfaceError, UsageError, did_you_mean, printable
 from jaxface.runtime.compilation_cache import use_compilation_cache
+from jaxface.runtime.progress import is_verbose, set_verbosity
 
 VERBS = (
     "invert",
@@ -33,6 +36,17 @@ VERBS = (
     "convert",
     "benchmark",
 )
+
+VERBOSITY = ("--quiet", "--verbose")
+
+TYPES = {
+    "int": "a whole number",
+    "positive": "a whole number from 1 on",
+    "float": "a number",
+    "_number": "a number",
+    "_ratio": "a number from 1 on",
+}
+"""What the functions that read arguments expect, by their names."""
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells report
 
@@ -50,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(argv)
     except JaxfaceError as error:
+        if is_verbose():
+            traceback.print_exc()
         print(printable(f"jaxface: error: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -58,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
+    if argv[0:1] == ["help"] and len(argv) > 1:
+        argv = [argv[1], "--help"]
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
@@ -67,21 +85,53 @@ def _dispatch(argv: list[str]) -> int:
     verb = _module(argv[0])
     parser = _Parser(prog=f"jaxface {argv[0]}", description=verb.HELP)
     verb.add_arguments(parser)
+    _add_verbosity(parser)
+    told = [argument for argument in argv[1:] if argument in VERBOSITY]
+    rest = [argument for argument in argv[1:] if argument not in VERBOSITY]
     try:
-        arguments = parser.parse_args(argv[1:])
+        arguments = parser.parse_args([*told, *rest])  # a verb may have names with own options
     except SystemExit:  # after --help; a wrong argument raises UsageError
         return 0
+    set_verbosity("quiet" if arguments.quiet else "verbose" if arguments.verbose else "normal")
     use_compilation_cache()
     share_cpu_cores()
     keep_freed_memory()
     return verb.run(arguments)
 
 
+def _add_verbosity(parser: argparse.ArgumentParser) -> None:
+    told = parser.add_mutually_exclusive_group()
+    told.add_argument(
+        "--quiet", action="store_true", help="no progress and no notes: results and errors alone"
+    )
+    told.add_argument(
+        "--verbose",
+        action="store_true",
+        help="also the devices, what compiling took, and where in the code an error comes from",
+    )
+
+
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong argument as the other errors are reported: one line."""
+    """Reports a wrong argument as the other errors are reported: one line, in the user's words."""
 
     def error(self, message: str) -> NoReturn:
+        wrong = re.fullmatch(r"(argument .*: )invalid (\w+) value: (.*)", message)
+        if wrong is not None and wrong[2] in TYPES:
+            message = f"{wrong[1]}expected {TYPES[wrong[2]]}, got {wrong[3]}"
+        choice = re.fullmatch(r"(arg.*: )invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice is not None:
+            known = [name.strip().strip("'") for name in choice[3].split(",")]
+            near = did_you_mean(choice[2], known, cutoff=0.6)
+            message = f"{choice[1]}{choice[2]!r} is none of {', '.join(known)}"
+            message += f"; {near}" if near.startswith("did") else ""
+        unknown = re.fullmatch(r"unrecognized arguments: (.*)", message)
+        if unknown is not None and unknown[1].startswith("--"):
+            near = did_you_mean(unknown[1].split()[0].split("=")[0], self._flags(), cutoff=0.7)
+            message += f"; {near}" if near.startswith("did") else ""
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
 
 
 def _module(verb: str) -> ModuleType:
@@ -100,6 +150,6 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "jaxface VERB --help explains a verb; jaxface --version prints the version.",
+            "jaxface help VERB explains a verb; jaxface --version prints the version.",
         ]
     )

@@ -2,13 +2,13 @@
 
 import argparse
 import contextlib
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxface.benchmark.catalogue import BENCHMARKS, WORKLOADS, positive
 from jaxface.cli import benchmark_input
 from jaxface.errors import UsageError
+from jaxface.runtime.progress import note, one_by_one
 
 NAME = "benchmark"
 HELP = "time synthesis, projection, PIE, PTI or the networks, alone or beside others"
@@ -95,7 +95,7 @@ def _workload(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"{option}: belongs to projection, not to {args.name}")
     options = {name: getattr(args, name) for name in row.options}
     sweep = _sweep(args, partial=False)
-    for sizes in _sizes(args):
+    for sizes in one_by_one((_label(args.name, sizes), sizes) for sizes in _sizes(args)):
         sweep.measure(args.name, workload_problem(args.name, **sizes, options=options))
     return sweep.document()
 
@@ -105,9 +105,9 @@ def _networks(args: argparse.Namespace) -> dict[str, Any]:
 
     names = network_names(args.only)
     sweep = _sweep(args, partial=True)
-    for name in names:
-        for dtype in args.dtype:
-            sweep.measure("networks", random_network(name, dtype=dtype, tiny=args.tiny, seed=SEED))
+    runs = [(name, dtype) for name in names for dtype in args.dtype]
+    for name, dtype in one_by_one((f"{name} {dtype}", (name, dtype)) for name, dtype in runs):
+        sweep.measure("networks", random_network(name, dtype=dtype, tiny=args.tiny, seed=SEED))
     return sweep.document()
 
 
@@ -121,13 +121,17 @@ def _all(args: argparse.Namespace) -> dict[str, Any]:
         args.lpips = True  # the energy of StyleGAN2's projector
     sweep = _sweep(args, partial=True)
     report: dict[str, Any] = {}
-    for sizes in _sizes(args):
-        for name in args.only or WORKLOADS:
-            sweep.measure(name, workload_problem(name, **sizes))
-            # After each, so that a later one that runs out of memory loses nothing.
-            report = sweep.document()
-            write_summary(args.out, report)
+    runs = [(name, sizes) for sizes in _sizes(args) for name in args.only or WORKLOADS]
+    for name, sizes in one_by_one((_label(*run), run) for run in runs):
+        sweep.measure(name, workload_problem(name, **sizes))
+        # After each, so that a later one that runs out of memory loses nothing.
+        report = sweep.document()
+        write_summary(args.out, report)
     return report
+
+
+def _label(name: str, sizes: Mapping[str, Any]) -> str:
+    return f"{name} {sizes['resolution']} px {sizes['dtype']}"
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -167,7 +171,7 @@ def _sweep(args: argparse.Namespace, *, partial: bool) -> Any:
         seed=SEED,
         partial=partial,
         profile=args.profile,
-        note=lambda text: print(text, file=sys.stderr),
+        note=note,
     )
 
 
@@ -213,7 +217,14 @@ def _add_generator_arguments(parser: argparse.ArgumentParser, *, resolutions: li
 
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--batch", type=positive, nargs="+", default=[1, 4], help="batch sizes (1 4)"
+        "--batch-size",
+        "--batch",
+        type=positive,
+        nargs="+",
+        default=[1, 4],
+        dest="batch",
+        metavar="N",
+        help="batch sizes (1 4)",
     )
     parser.add_argument(
         "--dtype",

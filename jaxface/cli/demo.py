@@ -1,10 +1,14 @@
-"""`jaxface demo`: `jaxface invert` on the portraits that ship with the package.
+"""`jaxface demo`: what a suite can do, on the portraits that ship with the package.
 
-With a suite for photographs, one that finds faces itself: on the photographs among them, aligned;
-then `jaxface edit` where the suite has directions of motion, put back into the photographs.
+Renders are embedded, and where the suite can edit them turned and lit from another side, with a
+short animation; photographs come last. With a suite for photographs, one that finds faces itself:
+the photographs alone, aligned; then `jaxface edit` where the suite has directions of motion, put
+back into the photographs.
 """
 
 import argparse
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +17,21 @@ from jaxface.cli import edit, invert
 from jaxface.cli.inversion_options import add_method_arguments
 
 NAME = "demo"
-HELP = "embed the portraits that ship with the package and show the result"
+HELP = "embed and edit the portraits that ship with the package, and show the result"
 
 SAMPLES = Path(jaxface.__file__).parent / "assets" / "samples"
 PHOTOGRAPHS = "*.jpg"
 EDIT = ("--yaw", "12", "--smile", "0.9", "--paste-back")
 """What is done to the photographs: both heads turn, one of the two begins to smile."""
+RENDER_EDIT = ("--yaw", "25", "--frames", "9", "--seconds", "1.5")
+"""What is done to some of the renders."""
+EDITED_RENDERS = 4
 EDITED = "edited"
 """The folder of it, inside the demo's."""
+WHY = (
+    "This suite has seen renders only, so a photograph comes back as its nearest rendered "
+    "relative. With a suite for photographs (docs/photo_suite.md): jaxface demo --suite DIR"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,22 +48,90 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.methods.motion_editing import edits_motion
 
     suite = load_suite(arguments.suite)
+    out = Path(arguments.out)
     if MeshFaces.of_suite(suite) is None:
         arguments.preset = arguments.preset or "pie_embedded"
-        return _call(invert, [str(SAMPLES), "--out", arguments.out], arguments)
+        return _of_renders(suite, out, arguments)
     arguments.preset = arguments.preset or "photo_fast"
     photographs = [str(path) for path in sorted(SAMPLES.glob(PHOTOGRAPHS))]
-    status = _call(invert, [*photographs, "--align", "--out", arguments.out], arguments)
+    options = _parsed(invert, [*photographs, "--align", "--out", arguments.out], arguments)
+    status = invert.run(options)
     if status != 0 or not edits_motion(suite):
         return status
-    out = str(Path(arguments.out) / EDITED)
-    options = [arguments.out, "--out", out, "--suite", arguments.suite, *EDIT]
-    return _call(edit, options, argparse.Namespace())
+    call = [arguments.out, "--out", str(out / EDITED), "--suite", arguments.suite, *EDIT]
+    return edit.run(_parsed(edit, call))
 
 
-def _call(verb: Any, options: list[str], arguments: argparse.Namespace) -> int:
-    """A verb with options of its own, and those of the demo in place of its defaults."""
+def _of_renders(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
+    """The demo of a suite that was trained on renders."""
+    options = _parsed(invert, [str(SAMPLES), "--out", arguments.out], arguments)
+    status = invert.embed(options, lambda rows: invert.report(sorted(rows, key=_photographs_last)))
+    if status != 0:
+        return status
+    rows = sorted(_rows(out), key=_photographs_last)
+    edited: list[dict[str, Any]] = []
+    if {"reconstruction", "rignet_pose"} <= suite.files.keys():
+        latents = [str(out / row["latents"]) for row in rows[:EDITED_RENDERS]]
+        call = [*latents, "--out", str(out / EDITED), "--suite", arguments.suite, *RENDER_EDIT]
+        status = edit.run(_parsed(edit, call))
+        edited = _rows(out / EDITED)
+    _draw(out, rows, [row for row in edited if row["status"] == "ok"])
+    print(f"\nRenders, an edit and photographs: {out / 'contact_sheet.png'}")
+    for row in edited[:1]:
+        print(f"Animation:                        {out / EDITED / row['sequence'][0]}")
+    print(f"\n{WHY}")
+    return status
+
+
+def _draw(
+    out: Path, rows: Sequence[Mapping[str, Any]], edited: Sequence[Mapping[str, Any]]
+) -> None:
+    """The contact sheet: renders, edits, and photographs last."""
+    from jaxface.jobs.edit_outcomes import identity_told
+    from jaxface.jobs.inversion import measured
+    from jaxface.jobs.outputs.contact_sheet import LARGE, Cell, draw_contact_sheet, write_sheets
+    from jaxface.media.images import read_image
+
+    def pixels(path: str | Path) -> Any:
+        return read_image(str(path)).pixels
+
+    def embedded(row: Mapping[str, Any]) -> Cell:
+        shown = (pixels(row["path"]), pixels(out / row["reconstruction"]))
+        return Cell(row["id"], measured(row), shown)
+
+    def changed(row: Mapping[str, Any]) -> Cell:
+        before = pixels(out / "reconstructions" / f"{row['id']}.png")
+        told = f"yaw {RENDER_EDIT[1]} degrees{identity_told(row)}"
+        return Cell(row["id"], told, (before, pixels(out / EDITED / row["edited"])))
+
+    pairs = ("portrait", "embedded")
+    parts: list[tuple[str, list[Cell], tuple[str, ...]]] = [
+        ("Renders", [embedded(row) for row in rows if not _photographs_last(row)], pairs),
+        ("An edit of the pose", [changed(row) for row in edited], ("embedded", "edited")),
+        (WHY, [embedded(row) for row in rows if _photographs_last(row)], pairs),
+    ]
+    sheets = [
+        draw_contact_sheet(cells, title=title, columns=2, labels=labels, side=LARGE)
+        for title, cells, labels in parts
+        if cells
+    ]
+    write_sheets(out / "contact_sheet.png", sheets)
+
+
+def _photographs_last(row: Mapping[str, Any]) -> bool:
+    """Whether it is one."""
+    return Path(row["id"]).match(PHOTOGRAPHS)
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def _parsed(
+    verb: Any, options: Sequence[str], arguments: argparse.Namespace | None = None
+) -> argparse.Namespace:
+    """A verb's arguments: options of its own, and those of the demo in place of its defaults."""
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)
     whole = vars(parser.parse_args(options))
-    return verb.run(argparse.Namespace(**(whole | vars(arguments))))
+    return argparse.Namespace(**(whole | vars(arguments or argparse.Namespace())))

@@ -3,19 +3,19 @@
 import argparse
 import dataclasses
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxface.cli.job_options import JobCall, add_job_arguments
-from jaxface.errors import UsageError, printable
+from jaxface.errors import UsageError
 from jaxface.vocabulary import (
     ANGLE_LIMITS,
     ANGLES,
     EDITABLE_GROUPS,
     EXPRESSION_LIMIT,
     EXPRESSION_NAMES,
+    UNIT_LIMIT,
 )
 
 NAME = "edit"
@@ -122,11 +122,18 @@ def run(arguments: argparse.Namespace) -> int:
     # Mistakes in the call are found before JAX is set up and networks are loaded.
     _check(arguments)
     call = JobCall(arguments)
-    from jaxface.jobs.inputs.latents import any_tuned, find_latents, suite_of
+    from jaxface.jobs.inputs.latents import (
+        any_tuned,
+        check_shapes,
+        find_latents,
+        presets_for_fit,
+        suite_of,
+    )
+    from jaxface.runtime.progress import note
 
     latents = find_latents(arguments.embeddings)
     for remark in latents.remarks:
-        print(printable(f"note: {remark}"), file=sys.stderr)
+        note(f"note: {remark}")
     if any(Path(arguments.out).resolve() == Path(each).resolve() for each in arguments.embeddings):
         raise UsageError(f"{arguments.out}: holds the embeddings; name another --out")
     if arguments.mp4:
@@ -139,7 +146,10 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.editing import Animation, Editing
 
     suite = load_suite(arguments.suite) if arguments.suite else suite_of(latents.items)
-    targets, attributes, motion, asked = _targets(arguments, suite)
+    check_shapes(latents.items, suite)
+    if (hint := _hint(presets_for_fit(latents.items), suite)) is not None:
+        note(f"note: {hint}")
+    targets, attributes, motion, reference, asked = _targets(arguments, suite)
     moves = _moves(arguments, suite)
     if moves:
         asked |= {"moves": [dataclasses.asdict(move) for move in moves]}
@@ -159,8 +169,26 @@ def run(arguments: argparse.Namespace) -> int:
         any_tuned(latents.items),
         motion,
         arguments.paste_back,
+        reference,
     )
     return call.run(latents.items, editing, lambda rows: _report(rows, editing))
+
+
+def _hint(presets: Collection[str], suite: Any) -> str | None:
+    """What to embed with in place of presets that fit the image alone, where there is a better one.
+
+    Args:
+      presets: of embeddings that were made for the fit alone.
+      suite: whose edits are to be made.
+    """
+    if not presets or "reconstruction" not in suite:
+        return None
+    name = min(presets)
+    better = "pie_paper_all" if name.startswith("pie_paper") else "pie_embedded_all"
+    return (
+        f"these embeddings (--preset {name}) fit the image alone; those of jaxface invert --preset "
+        f"{better} take longer, and their edits stay nearer to the person"
+    )
 
 
 def _number(text: str) -> float:
@@ -194,7 +222,7 @@ def _check(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < least:
             raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
-    _check_reach(arguments)
+    _check_reach(arguments, EXPRESSION_LIMIT)
     for name in ("seconds", "mp4"):
         if getattr(arguments, name) and arguments.frames is None:
             raise UsageError(f"--{name} requires --frames")
@@ -202,10 +230,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--seconds: expected more than 0, got {arguments.seconds}")
 
 
-def _check_reach(arguments: argparse.Namespace) -> None:
+def _check_reach(arguments: argparse.Namespace, expressions: float) -> None:
     """Refuses targets beyond what there are portraits of: the result would be no face."""
-    limits = ANGLE_LIMITS | dict.fromkeys(EXPRESSION_NAMES, EXPRESSION_LIMIT)
-    for name, most in limits.items():
+    for name, most in (ANGLE_LIMITS | dict.fromkeys(EXPRESSION_NAMES, expressions)).items():
         value = getattr(arguments, name)
         if value is not None and abs(value) > most and not arguments.force:
             raise UsageError(
@@ -216,13 +243,11 @@ def _check_reach(arguments: argparse.Namespace) -> None:
 
 def _targets(
     arguments: argparse.Namespace, suite: Any
-) -> tuple[dict[str, Any], dict[str, Any], Any, dict[str, Any]]:
-    """Targets by group, their named parameters by group, the motion's target or None, and what was
-    asked for, JSON-like.
+) -> tuple[dict[str, Any], dict[str, Any], Any, Any, dict[str, Any]]:
+    """Targets by group, their named parameters by group, the motion's target or None, the
+    `Reference` or None, and what was asked for, JSON-like.
     """
-    import numpy as np
-
-    from jaxface.jobs.editing import MOTION
+    from jaxface.jobs.editing import MOTION, Reference
     from jaxface.media.images import ImageError, read_image, to_square
     from jaxface.methods import pie
     from jaxface.methods.motion_editing import edits_motion, named_motion
@@ -231,8 +256,9 @@ def _targets(
 
     given = {name: getattr(arguments, name) for name in (*ANGLES, *EXPRESSION_NAMES)}
     asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    motion = None
+    motion = reference = None
     if asked and edits_motion(suite):
+        _check_reach(arguments, UNIT_LIMIT)
         targets: dict[str, Any] = {}
         motion, named = named_motion(suite, asked, relative=arguments.relative)
         attributes: dict[str, Any] = {MOTION: named}
@@ -245,13 +271,14 @@ def _targets(
         asked |= {"light": arguments.light, "strength": strength}
     if arguments.like is not None:
         try:
-            reference = to_square(read_image(arguments.like), suite.generator.resolution).pixels
+            image = to_square(read_image(arguments.like), suite.generator.resolution)
         except ImageError as error:
             raise UsageError(f"--like {arguments.like}: {error}") from error
         asked |= {"like": sha256(arguments.like), "groups": sorted(set(arguments.groups))}
-        face = pie.read_parameters(suite, np.asarray(reference)[None])
+        reference = Reference(Path(arguments.like).name, image.pixels)
+        face = pie.read_parameters(suite, image.pixels[None])
         targets |= {group: pie.Target.absolute(group, face) for group in arguments.groups}
-    return targets, attributes, motion, asked
+    return targets, attributes, motion, reference, asked
 
 
 def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:
@@ -305,17 +332,19 @@ def _rows(text: str | None) -> tuple[int, ...] | None:
 
 def _report(rows: Sequence[Mapping[str, Any]], editing: Any) -> str:
     """A line for each row, or for those that failed where there are many, and a summary."""
-    from jaxface.jobs.editing import MISSED
+    from jaxface.jobs.edit_outcomes import IDENTITY, MISSED, identity_told
+    from jaxface.jobs.outputs import outliers
 
     ok = [row for row in rows if row["status"] == "ok"]
+    remarks = outliers.outliers(ok, IDENTITY)
     shown = rows if len(rows) <= TABLE_ROWS else [row for row in rows if row["status"] != "ok"]
     width = max((len(row["id"]) for row in shown[:TABLE_ROWS]), default=0)
     lines = []
     for row in shown[:TABLE_ROWS]:
         if row["status"] == "ok":
-            distance = row["identity_distance"]
-            same = "" if distance is None else f"  identity distance {distance:.3f}"
-            notes = "".join(f"  ({note})" for note in row["notes"])
+            told = [*row["notes"], *([remarks[row["id"]]] if row["id"] in remarks else [])]
+            notes = "".join(f"  ({note})" for note in told)
+            same = identity_told(row)
             lines.append(f"{row['id']:<{width}}  ok  {editing.described(row)}{same}{notes}")
         else:
             lines.append(f"{row['id']:<{width}}  {row['status']}  {row['reason']}")
@@ -324,7 +353,4 @@ def _report(rows: Sequence[Mapping[str, Any]], editing: Any) -> str:
     summary = f"{len(ok)} of {len(rows)} edited"
     if missed := sum(any(note.startswith(MISSED) for note in row["notes"]) for row in ok):
         summary += f", {missed} missed their targets"
-    distances = [row["identity_distance"] for row in ok if row["identity_distance"] is not None]
-    if distances:
-        summary += f", identity distance {sum(distances) / len(distances):.3f} in the mean"
-    return "\n".join([*lines, "", summary])
+    return "\n".join([*lines, "", summary + outliers.summary(ok, IDENTITY)])

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -50,12 +49,20 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface import load_suite
     from jaxface.evaluation.outputs import Workspace
     from jaxface.jobs.outputs.results import ResultsFolder
+    from jaxface.runtime.devices import tell_devices
+    from jaxface.runtime.progress import working
+
+    tell_devices()
 
     evaluation = importlib.import_module(EVALUATIONS[arguments.name].module)
-    workspace = Workspace(
-        Path(arguments.out), claim=ResultsFolder, say=lambda text: print(text, file=sys.stderr)
-    )
-    outcome = evaluation.run(load_suite(arguments.suite), workspace, **options)
+    with working("loading the suite") as line:
+
+        def say(text: str) -> None:
+            line.say(text)
+            line.doing(text)
+
+        workspace = Workspace(Path(arguments.out), claim=ResultsFolder, say=say)
+        outcome = evaluation.run(load_suite(arguments.suite), workspace, **options)
     print(outcome.report)
     return 0 if outcome.passed else 1
 

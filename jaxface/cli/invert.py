@@ -1,9 +1,8 @@
 """`jaxface invert`: portraits in, latents out, for one image or a collection."""
 
 import argparse
-import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxface.cli.inversion_options import (
@@ -13,7 +12,6 @@ from jaxface.cli.inversion_options import (
     inversion_of,
 )
 from jaxface.cli.job_options import JobCall, add_job_arguments
-from jaxface.errors import printable
 
 NAME = "invert"
 HELP = "embed portraits in the generator's latent space"
@@ -84,7 +82,18 @@ def _pixels(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    return embed(arguments, report)
+
+
+def embed(arguments: argparse.Namespace, tell: Callable[[Sequence[dict[str, Any]]], str]) -> int:
+    """Does what the arguments ask for; its exit status.
+
+    Args:
+      arguments: of `add_arguments`.
+      tell: rows -> what is printed of a job without shards.
+    """
     from jaxface.jobs.inputs.items import find_inputs
+    from jaxface.runtime.progress import note
 
     alignment = alignment_of(arguments)
     call = JobCall(arguments)
@@ -97,29 +106,32 @@ def run(arguments: argparse.Namespace) -> int:
         max_pixels=arguments.max_pixels,
     )
     for remark in inputs.remarks:
-        print(printable(f"note: {remark}"), file=sys.stderr)
+        note(f"note: {remark}")
     call.set_up()
     inversion = inversion_of(arguments, alignment, fleet=call.fleet, keep_images=call.keeps_images)
-    return call.run(inputs.items, inversion, report)
+    return call.run(inputs.items, inversion, tell)
 
 
 def report(rows: Sequence[dict[str, Any]]) -> str:
     """A table of the rows, or of those that failed where there are many, and a summary."""
+    from jaxface.jobs.outputs import outliers
+
     ok = [row for row in rows if row["status"] == "ok"]
     shown = rows if len(rows) <= TABLE_ROWS else [row for row in rows if row["status"] != "ok"]
-    lines = [_table(shown[:TABLE_ROWS]), ""] if shown else []
+    lines = [_table(shown[:TABLE_ROWS], outliers.outliers(ok, "perceptual")), ""] if shown else []
     if len(shown) > TABLE_ROWS:
         lines.append(f"... and {len(shown) - TABLE_ROWS} more that are not ok")
     summary = f"{len(ok)} of {len(rows)} ok"
     ratios = [row["psnr"] for row in ok if row["psnr"] is not None]
     if ratios:
         summary += f", PSNR mean {sum(ratios) / len(ratios):.1f} dB, lowest {min(ratios):.1f} dB"
+    summary += outliers.summary(ok, "perceptual")
     failures = Counter(row["status"] for row in rows if row["status"] != "ok")
     lines.append("; ".join([summary, *(f"{count} {name}" for name, count in failures.items())]))
     return "\n".join(lines)
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> str:
+def _table(rows: Sequence[dict[str, Any]], remarks: Mapping[str, str]) -> str:
     columns = ("input", "status", "PSNR dB", "SSIM", "perceptual", "seconds", "notes")
     cells: list[tuple[str, ...]] = [columns]
     for row in rows:
@@ -134,7 +146,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
                 row["id"],
                 row["status"],
                 *("-" if row[name] is None else format(row[name], how) for name, how in numbers),
-                row["reason"] or "; ".join(row["notes"]),
+                row["reason"] or "; ".join([*row["notes"], *_of(remarks, row["id"])]),
             )
         )
     widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
@@ -146,3 +158,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
         ]
         text.append("  ".join(aligned).rstrip())
     return "\n".join(text)
+
+
+def _of(remarks: Mapping[str, str], name: str) -> list[str]:
+    return [remarks[name]] if name in remarks else []

@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxface.cli.distributed import add_distributed_arguments, join_processes
 from jaxface.errors import UsageError, printable
+from jaxface.runtime.progress import is_quiet
 from jaxface.runtime.stopping import EXIT_STATUS, Stopped, stop_requests
 
 INTERRUPTED = 130
@@ -107,12 +108,15 @@ class JobCall:
         """Joins processes, if there are several, and sets JAX up."""
         import jax
 
+        from jaxface.runtime.devices import tell_devices
+
         if join_processes(self._arguments):
             from jaxface.jobs.launchers import Share
 
             self.share = Share(jax.process_index(), jax.process_count())
         if self.fleet is not None:
             jax.config.update("jax_platforms", "cpu")  # this host's accelerators are the actors'
+        tell_devices()
 
     def run(self, items: Sequence[Any], task: Any, report: Callable[[Sequence[Any]], str]) -> int:
         """Does the job; its exit status.
@@ -163,8 +167,12 @@ class JobCall:
                 run_job(items, results, task, batch_size=self._arguments.batch_size, stop=stop)
             rows = [row for rows in results.finished(items) for row in rows]
             task.draw_sheet(items, results)
-        print(printable(report(rows)))
-        print(f"\ncontact sheet: {results.sheet_path}\nresults:       {results.rows_path}")
+        text = printable(report(rows))
+        if is_quiet():
+            print(text.splitlines()[-1])
+        else:
+            print(text)
+            print(f"\ncontact sheet: {results.sheet_path}\nresults:       {results.rows_path}")
         return 0 if all(row["status"] == "ok" for row in rows) else 1
 
     def _in_shards(self, items: Sequence[Any], task: Any, stop: Callable[[], bool]) -> int:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import pathlib
+from typing import Any
 
 from jaxface.cli.distributed import add_distributed_arguments, join_processes
 from jaxface.errors import UsageError
@@ -62,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="change a setting of the configuration; may be repeated",
     )
     parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="items of a step, in every stage (the configuration's)",
+    )
+    parser.add_argument(
         "--profile",
         metavar="DIR",
         type=pathlib.Path,
@@ -92,10 +99,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     import jax
 
+    from jaxface.runtime.devices import tell_devices
     from jaxface.settings import apply_overrides
     from jaxface.training.experiment import check_name, load_experiment, run_experiment, split_role
 
-    experiment = apply_overrides(load_experiment(arguments.config), arguments.changes)
+    tell_devices()
+    experiment = load_experiment(arguments.config)
+    changes = [*_batch_changes(experiment.method, arguments.batch_size), *arguments.changes]
+    experiment = apply_overrides(experiment, changes)
     if arguments.target is not None:
         check_name(arguments.target, experiment.method)
     _, member = split_role(experiment.method.trains)
@@ -121,6 +132,35 @@ def run(arguments: argparse.Namespace) -> int:
     for role in networks if jax.process_index() == 0 else ():
         print(out / f"{role}.safetensors")
     return 0
+
+
+def _batch_changes(method: Any, size: int | None) -> list[str]:
+    """Changes of a configuration that give every stage of a method this batch size.
+
+    Raises:
+      UsageError: it is no size, or the method has none.
+    """
+    if size is None:
+        return []
+    if size < 1:
+        raise UsageError(f"--batch-size: expected at least 1, got {size}")
+    if _has_batch_size(method):
+        return [f"method.batch_size={size}"]
+    stages = getattr(method, "stages", ())
+    changes = [
+        f"method.stages.{place}.batch_size={size}"
+        for place, stage in enumerate(stages)
+        if _has_batch_size(stage)
+    ]
+    if not changes:
+        raise UsageError(
+            f"--batch-size: {type(method).__name__} has none; --set changes its settings"
+        )
+    return changes
+
+
+def _has_batch_size(settings: Any) -> bool:
+    return "batch_size" in [field.name for field in dataclasses.fields(settings)]
 
 
 def _networks(folder: pathlib.Path) -> dict[str, str]:

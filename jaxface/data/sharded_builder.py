@@ -65,10 +65,9 @@ class ShardedBuilder(FileReaderBuilder, skip_registration=True):
         self._check_same_world(partial)
         shards = list(self._shards())
         missing = [shard for shard in shards if not (partial / shard.name).exists()]
-        progress = _ShardProgress(len(shards), missing)
+        progress = _ShardProgress(shards, missing)
         for shard in missing:
-            self._write(partial / shard.name, shard)
-            progress.done(shard)
+            self._write(partial / shard.name, shard, progress)
         progress.close()
 
         folder = pathlib.Path(self.data_path)
@@ -108,7 +107,7 @@ class ShardedBuilder(FileReaderBuilder, skip_registration=True):
                 name = f"{self.name}-{split}.array_record-{i:05}-of-{total:05}"
                 yield Shard(split, start, min(start + size, counts[split]), name)
 
-    def _write(self, path: pathlib.Path, shard: Shard) -> None:
+    def _write(self, path: pathlib.Path, shard: Shard, progress: "_ShardProgress") -> None:
         """Writes one shard; it takes its name when it is whole."""
         features: Any = self.info.features
         serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
@@ -119,6 +118,7 @@ class ShardedBuilder(FileReaderBuilder, skip_registration=True):
                     record = serializer.get_tf_example(features.encode_example(item))
                     # A proto map has no order of its own: without this, no two processes agree.
                     writer.write(record.SerializeToString(deterministic=True))
+                    progress.item()
             finally:
                 writer.close()
 
@@ -144,25 +144,28 @@ class ShardedBuilder(FileReaderBuilder, skip_registration=True):
 
 
 class _ShardProgress:
-    """The progress line of a generation, in shards done and images per second."""
+    """The progress line of a generation, in items."""
 
-    def __init__(self, total: int, missing: list[Shard]):
-        self._line = Progress(total)
-        self._done = total - len(missing)
+    def __init__(self, shards: list[Shard], missing: list[Shard]):
+        counts = [sum(each.stop - each.start for each in some) for some in (shards, missing)]
+        total, self._left = counts
+        self._line = Progress(total, text=f"rendering {self._left} items")
+        self._done = total - self._left
         if self._done:
-            self._line.say(f"{self._done} of {total} shards were finished before.")
+            before = len(shards) - len(missing)
+            self._line.say(f"{before} of {len(shards)} shards were finished before.")
         self._start = time.perf_counter()
+        self._new = 0
 
-    def done(self, shard: Shard) -> None:
-        seconds = time.perf_counter() - self._start
-        self._done += 1
-        self._line.update(
-            self._done,
-            rate=(shard.stop - shard.start) / seconds,
-            steps_per_second=1 / seconds,
-            metrics=shard.name,
-        )
-        self._start = time.perf_counter()
+    def item(self) -> None:
+        """One more is written."""
+        self._new += 1
+        if self._new == 1:  # with it the renderer was compiled, which is no part of the rate
+            self._start = time.perf_counter()
+        if self._line.due or self._new == self._left:
+            rate = (self._new - 1) / max(time.perf_counter() - self._start, 1e-9)
+            done = self._done + self._new
+            self._line.update(done, rate=rate, steps_per_second=rate, metrics="rendered")
 
     def close(self) -> None:
         self._line.close()

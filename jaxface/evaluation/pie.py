@@ -209,7 +209,8 @@ def evaluate_pie(
         for name, settings in chosen.items():
 
             def make(name=name, settings=settings, batch=batch) -> dict[str, Any]:
-                say(f"{name}: portraits {batch.start} to {batch.start + batch.count - 1}")
+                last = batch.start + batch.count - 1
+                say(f"{name}: portraits {batch.start} to {last} of {protocol.portraits}")
                 if settings.bank and settings.editing_terms and banks[name] is None:
                     banks[name] = pie.draw_bank(suite, settings, jax.random.key(SEED + 1))
                 return evaluate_column(suite, name, settings, batch, protocol, bank=banks[name])

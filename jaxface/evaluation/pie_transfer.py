@@ -142,7 +142,7 @@ def evaluate_transfers(
         rows = np.arange(start, start + size) % total
 
         def make(rows=rows, start=start) -> dict[str, Any]:
-            say(f"transfers: portraits from {start}")
+            say(f"transfers: portraits from {start} of {total}")
             here, there = (
                 jax.tree.map(lambda leaf, rows=each: leaf[rows], scenes)
                 for each in (rows, (rows + 1) % total)

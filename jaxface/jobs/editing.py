@@ -17,20 +17,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxface.jobs.edit_outcomes import IDENTITY, MISSED, described, identity_told, missed
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.latents import Latent, LatentError, read_latent
 from jaxface.jobs.inputs.portraits import shown_target
 from jaxface.jobs.inputs.reading import read_ahead
-from jaxface.jobs.outputs.contact_sheet import SHEET_CELLS, Cell, write_contact_sheet
+from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_contact_sheet
+from jaxface.jobs.outputs.outliers import outliers
+from jaxface.jobs.outputs.pasted import pasted_png
 from jaxface.jobs.outputs.results import ResultsFolder
 from jaxface.jobs.outputs.rows import OK, Column, Result, number, numbers, versions
 from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.latents import interpolate
 from jaxface.losses import identity
-from jaxface.media.alignment import CropTransform
-from jaxface.media.images import ImageError, encode_png, from_uint8, read_image, to_uint8
-from jaxface.media.pasting import paste_back
-from jaxface.media.video import encode_gif, encode_mp4, ping_pong
+from jaxface.media.images import ImageError, encode_png, read_image, to_uint8
+from jaxface.media.video import encode_gif, encode_mp4, enlarged, ping_pong
 from jaxface.methods import pie
 from jaxface.methods.linear_directions import Move
 from jaxface.methods.motion_directions import DIRECTIONS
@@ -44,17 +45,12 @@ from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
 from jaxface.solving.one_pass import OnePassBatcher, Step
 from jaxface.suite import Suite, identity_network
-from jaxface.vocabulary import ANGLES
 
 NOT_FINITE, NO_PHOTOGRAPH = "not_finite", "no_photograph"
-MISSED = "missed"
-"""How a row's note begins where an edit ended far from its target."""
-TOLERANCES = {"pose": 5.0, "expression": 1.0, "unit": 0.2}
-"""Degrees, standard deviations and ARKit's units from its target within which an edit counts as
-arrived."""
 BATCH, CPU_BATCH = 16, 4  # latent codes edited together on each device, where there are that many
 _MOMENTS = ("wanted", "before", "after")
 _EDIT = "edit_"  # before a group's name, in what the steps know
+GIF_SIDE = 256  # pixels, the least: viewers show GIFs as they are
 MOTION = DIRECTIONS
 """Beside the semantic groups, in a row's edits: pose and expression in users' units."""
 
@@ -89,6 +85,18 @@ class Animation:
     frames: int
     seconds: float
     mp4: bool
+
+
+class Reference(NamedTuple):
+    """A portrait that groups are taken from.
+
+    Attributes:
+      name: of its file.
+      pixels: [R, R, 3] in [-1, 1].
+    """
+
+    name: str
+    pixels: np.ndarray
 
 
 class _Networks(NamedTuple):
@@ -154,6 +162,7 @@ class Editing:
       tuned: whether there may be codes with a generator of their own.
       motion: pose and expression of suites whose directions are fitted to motion; edited first.
       paste_back: whether edits are put back into the photographs that their crops were cut from.
+      reference: the portrait that targets were taken from, for sheets and captions.
     """
 
     suite: Suite
@@ -166,6 +175,7 @@ class Editing:
     tuned: bool = False
     motion: MotionTarget | None = None
     paste_back: bool = False
+    reference: Reference | None = None
 
     columns = _COLUMNS
 
@@ -292,7 +302,7 @@ class Editing:
             for group in (MOTION, *EDITABLE_GROUPS)
             if group in edited["edits"]
         }
-        row["notes"] += self._missed(row["edits"])
+        row["notes"] += missed(row["edits"], self.attributes)
         row["identity_distance"] = number(edited["distance"])
         row["seconds"] = round(outcome.seconds, 3)
         # What made the inversion stays in the header, so that an edit can be edited again.
@@ -307,7 +317,7 @@ class Editing:
         files = {"edited": encode_png(edited["pixels"])}
         if self.paste_back:
             try:
-                files["pasted"] = encode_png(_pasted(row, edited["pixels"]))
+                files["pasted"] = pasted_png(row, edited["pixels"])
             except (ImageError, ValueError) as error:
                 failed = {"status": NO_PHOTOGRAPH, "reason": f"not pasted back: {error}"}
                 return Result(row | failed | {"edits": {}})
@@ -315,27 +325,13 @@ class Editing:
             files |= self._sequence(latent, edited["w_plus"], self.animation)
         return Result(row, edited["w_plus"], files, header)
 
-    def _missed(self, edits: Mapping[str, Any]) -> list[str]:
-        """Notes on named parameters that ended further from their targets than `TOLERANCES`."""
-        notes = []
-        for group in self.attributes.keys() & edits.keys():
-            for each in self.attributes[group]:
-                kind = group if group != MOTION else "pose" if each.name in ANGLES else "unit"
-                if (tolerance := TOLERANCES.get(kind)) is None:
-                    continue
-                wanted, after = (edits[group][when][each.place] for when in ("wanted", "after"))
-                by = math.inf if after is None else abs(after - wanted) / each.unit
-                if by > tolerance:
-                    notes.append(f"{MISSED} {each.name} by {by:.1f}, more than {tolerance:g}")
-        return notes
-
     def _sequence(
         self, latent: Latent, w_plus: np.ndarray, animation: Animation
     ) -> dict[str, bytes]:
         """The files of the way from the inversion to its edit, and back."""
         codes = interpolate(latent.w_plus, w_plus, animation.frames)
         frames = ping_pong(_draw(self._generator_of(latent), codes, latent.noise))
-        files = {"gif": encode_gif(frames, seconds=2 * animation.seconds)}
+        files = {"gif": encode_gif(enlarged(frames, GIF_SIDE), seconds=2 * animation.seconds)}
         if animation.mp4:
             files["mp4"] = encode_mp4(frames, seconds=2 * animation.seconds)
         return files
@@ -350,33 +346,26 @@ class Editing:
         return dataclasses.replace(self, suite=dataclasses.replace(self.suite, _loaded={}))
 
     def described(self, row: Mapping[str, Any]) -> str:
-        """What an edit asked for and gave, such as "yaw 20.0 -> 19.4, before 2.1".
+        """What an edit asked for and gave; see `jaxface.jobs.edit_outcomes.described`."""
+        return described(row["edits"], self.attributes, self._names, self.moves)
 
-        Of what has no named parameter, the group or the direction alone.
-        """
-        parts = []
-        for group, moments in row["edits"].items():
-            for each in self.attributes.get(group, ()):
-                wanted, before, after = (
-                    moments[when][each.place] / each.unit for when in ("wanted", "before", "after")
-                )
-                digits = 1 if group != MOTION or each.name in ANGLES else 2
-                parts.append(
-                    f"{each.name} {wanted:.{digits}f} -> {after:.{digits}f}, "
-                    f"before {before:.{digits}f}"
-                )
-            if group not in self.attributes:
-                parts.append(group)
-        parts += [f"{move.directions}.{move.name} {move.strength:+g}" for move in self.moves]
-        return "; ".join(parts)
+    @property
+    def _names(self) -> dict[str, str]:
+        """What the user named, by group: a light, or the portrait that groups are like."""
+        like = "the reference" if self.reference is None else self.reference.name
+        names = {group: f"{group} like {like}" for group in self.asked.get("groups", ())}
+        if "light" in self.asked:
+            names["illumination"] = f"light {self.asked['light']} {self.asked['strength']:g}"
+        return names
 
     def draw_sheet(self, items: Sequence[Item], results: ResultsFolder) -> None:
         """The contact sheet of a finished folder: source, reconstruction and edit."""
         rows = [results.rows[item.id] for item in items]
-        cells = []
+        cells, remarks = [], outliers([row for row in rows if row["status"] == OK], IDENTITY)
+        like = () if self.reference is None else (self.reference.pixels,)
         for item, row in list(zip(items, rows, strict=True))[:SHEET_CELLS]:
             if row["status"] != OK:
-                cells.append(Cell(row["id"], row["status"], (None, None, None)))
+                cells.append(Cell(row["id"], row["status"], (None, None, *like, None)))
                 continue
             try:
                 latent = read_latent(item, self.w_plus_shape)
@@ -385,11 +374,18 @@ class Editing:
             except LatentError:  # gone since it was edited
                 image = None
             edited = read_image(results.file_path("edited", row["id"])).pixels
-            shown = (_source(row, self.suite.generator.resolution), image, edited)
-            cells.append(Cell(row["id"], self.described(row), shown))
+            shown = (_source(row, self.suite.generator.resolution), image, *like, edited)
+            warned = [note for note in row["notes"] if note.startswith(MISSED)]
+            warned += [remarks[row["id"]]] if row["id"] in remarks else []
+            text = self.described(row) + identity_told(row)
+            cells.append(Cell(row["id"], text, shown, "; ".join(warned)))
         count = f"first {len(cells)} of " if len(cells) < len(rows) else ""
-        title = f"source | reconstruction | edited, {count}{len(rows)} embeddings"
-        write_contact_sheet(results.sheet_path, cells, title=title, columns=3)
+        title = f"{self.suite.name}, {count}{len(rows)} embeddings"
+        reference = () if self.reference is None else (f"like {self.reference.name}",)
+        labels = ("source", "reconstruction", *reference, "edited")
+        write_contact_sheet(
+            results.sheet_path, cells, title=title, columns=2, labels=labels, side=LARGE
+        )
 
 
 def _program(
@@ -461,20 +457,6 @@ def _judge(noise: Any, networks: _Networks, known: dict, keys: jax.Array) -> dic
         "finite": jnp.isfinite(edited).all((1, 2)) & jnp.isfinite(images).all((1, 2, 3)),
         "edits": {k.removeprefix(_EDIT): v for k, v in known.items() if k.startswith(_EDIT)},
     }
-
-
-def _pasted(row: Mapping[str, Any], pixels: np.ndarray) -> np.ndarray:
-    """The photograph with the edited face [R, R, 3] in it, uint8.
-
-    Raises:
-      ImageError: it cannot be read.
-      ValueError: the embedding has none, or it is another.
-    """
-    if row["source"] is None or row["transform"] is None:
-        raise ValueError("the embedding names no crop of a photograph; invert it with --align")
-    original = read_image(row["source"]).pixels
-    transform = CropTransform.from_json(row["transform"])
-    return np.asarray(to_uint8(paste_back(original, np.asarray(from_uint8(pixels)), transform)))
 
 
 def _source(row: Mapping[str, Any], size: int) -> np.ndarray | None:

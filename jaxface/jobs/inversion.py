@@ -20,7 +20,8 @@ from jaxface.jobs.inputs.portraits import (
     refuse_face_names,
     shown_target,
 )
-from jaxface.jobs.outputs.contact_sheet import SHEET_CELLS, Cell, write_contact_sheet
+from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_contact_sheet
+from jaxface.jobs.outputs.outliers import outliers
 from jaxface.jobs.outputs.results import ResultsFolder
 from jaxface.jobs.outputs.rows import OK, Column, Result, number, versions
 from jaxface.jobs.outputs.tuned import tuned_weights
@@ -191,17 +192,22 @@ class Inversion:
             for item, rows in zip(items, results.finished(items), strict=True)
             for row in rows
         ]
+        remarks = outliers([row for _, row in pairs if row["status"] == OK], "perceptual")
         cells = []
         for item, row in pairs[:SHEET_CELLS]:
             target = shown_target(item, row, self._config.resolution)
             if row["status"] == OK:
                 image = read_image(results.file_path("reconstruction", row["id"])).pixels
-                cells.append(Cell(row["id"], _decibels(row["psnr"]), (target, image)))
+                remark = remarks.get(row["id"], "")
+                cells.append(Cell(row["id"], measured(row), (target, image), remark))
             else:
                 cells.append(Cell(row["id"], row["status"], (target, None)))
         shown = f"first {len(cells)} of " if len(cells) < len(pairs) else ""
-        title = f"target | reconstruction, {shown}{len(pairs)} portraits"
-        write_contact_sheet(results.sheet_path, cells, title=title)
+        title = f"{self.preset}, {shown}{len(pairs)} portraits"
+        labels = ("target", "reconstruction")
+        write_contact_sheet(
+            results.sheet_path, cells, title=title, columns=3, labels=labels, side=LARGE
+        )
 
     @functools.cached_property
     def _key(self) -> jax.Array:
@@ -250,5 +256,8 @@ def _measure(images: jax.Array, targets: jax.Array, *, keep_images: bool) -> dic
     return measures | ({"pixels": to_uint8(images)} if keep_images else {})
 
 
-def _decibels(value: float | None) -> str:
-    return "exact" if value is None else f"{value:.1f} dB"
+def measured(row: Mapping[str, Any]) -> str:
+    """Such as "31.2 dB, perceptual 0.012"."""
+    decibels = "exact" if row["psnr"] is None else f"{row['psnr']:.1f} dB"
+    distance = row.get("perceptual")
+    return decibels if distance is None else f"{decibels}, perceptual {distance:.3f}"

@@ -8,6 +8,7 @@ step size too, gets a row that says so, and the others go on.
 
 import itertools
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from jaxface.errors import JaxfaceError, UsageError
 from jaxface.jobs.outputs.rows import Result, make_row
 from jaxface.jobs.task import Case, Prepared, Task
 from jaxface.runtime.devices import divisor_mesh, memory_bytes
-from jaxface.runtime.progress import JobProgress
+from jaxface.runtime.progress import JobProgress, detail, is_quiet
 from jaxface.runtime.stopping import Stopped
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
 from jaxface.solving.procedure import Batcher
@@ -161,11 +162,14 @@ class Runner:
         usable = limit if self._asked else 0.9 * limit
         while True:
             batcher = self._batcher_of(self.size)
+            start = time.perf_counter()
             need = batcher.device_bytes(self._task.networks(), self._task.signature())
+            detail(f"compiled for batches of {self.size} in {time.perf_counter() - start:.1f} s")
             devices = divisor_mesh(self.size).size
             numbers = f"{_gigabytes(need)} of {_gigabytes(limit)} on each of {devices} devices"
             if need <= usable:
-                _say(f"batch size {self.size}: {numbers}")
+                if not is_quiet():
+                    _say(f"batch size {self.size}: {numbers}")
                 return batcher
             if self._asked or self.size <= jax.local_device_count():
                 raise UsageError(

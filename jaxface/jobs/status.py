@@ -73,6 +73,16 @@ def overview(folder: str) -> Overview:
     return Overview(job["inputs"]["count"], done, (len(finished), count), statuses, rate, beats)
 
 
+def as_json(seen: Overview) -> dict[str, Any]:
+    """The overview as JSON: the fields of `Overview`, and ``eta``; `shards` by name."""
+    shards = seen.shards and dict(zip(("finished", "count"), seen.shards, strict=True))
+    return dataclasses.asdict(seen) | {
+        "shards": shards,
+        "statuses": dict(seen.statuses),
+        "eta": seen.eta,
+    }
+
+
 def describe(seen: Overview) -> str:
     """The overview as lines of text."""
     total = "?" if seen.total is None else f"{seen.total}"

@@ -119,6 +119,21 @@ def to_srgb(image: Image.Image, stated: Encoding | Profile | None) -> tuple[Imag
     return _joined(Image.fromarray(out), alpha), [f"converted to sRGB from {stated.name}"]
 
 
+def from_srgb(image: Image.Image, profile: Profile) -> Image.Image | None:
+    """An RGB image of sRGB in the colours of a profile, those outside of them at its edge.
+
+    None where the profile is sRGB itself, to within a level of 255, or cannot be applied.
+    """
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile.data))
+        if _near(np.asarray(ImageCms.applyTransform(_grid(), _transform(own, "RGB")))):
+            return None
+        back = ImageCms.buildTransform(_srgb_profile(), own, "RGB", "RGB")
+        return ImageCms.applyTransform(image, back)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
+        return None  # as when it was read
+
+
 def _by_profile(image: Image.Image, data: bytes) -> tuple[Image.Image, list[str]]:
     name = "damaged profile"
     try:

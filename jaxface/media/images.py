@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from jaxface.media.colour import SRGB_CHUNK, stated_colour, to_srgb
+from jaxface.media.colour import SRGB_CHUNK, Profile, from_srgb, stated_colour, to_srgb
 from jaxface.media.image_errors import (
     CorruptImageError,
     EmptyImageError,
@@ -91,6 +91,41 @@ def read_image(path: str | os.PathLike[str]) -> LoadedImage:
     """
     with of_one_image(), open_regular(path) as file:
         return decode_image(file, name=os.fspath(path))
+
+
+def in_own_colours(
+    path: str | os.PathLike[str], pixels: np.ndarray, changed: np.ndarray
+) -> tuple[np.ndarray, bytes | None]:
+    """A changed photograph in its file's own colours, where an ICC profile says what they are.
+
+    Args:
+      path: the photograph's file.
+      pixels: uint8 [H, W, 3] of sRGB: what `read_image` gave, some of it changed.
+      changed: bool [H, W], where; elsewhere the file's own values are kept.
+
+    Returns:
+      uint8 [H, W, 3] and the profile; or `pixels` and None where the file is of sRGB, has no RGB
+      profile, or was read at a reduced size.
+
+    Raises:
+      ImageError: the file cannot be read.
+    """
+    with of_one_image(), open_regular(path) as file, any_size(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        head = file.read(32)
+        file.seek(0)
+        with Image.open(file, formats=formats_for(head, os.fspath(path))) as image:
+            stated = stated_colour(image, file)
+            if not isinstance(stated, Profile) or image.mode != "RGB":
+                return pixels, None
+            image.load()
+            stored = np.asarray(ImageOps.exif_transpose(image))
+        if stored.shape != pixels.shape:
+            return pixels, None
+        own = from_srgb(Image.fromarray(pixels), stated)
+        if own is None:
+            return pixels, None
+        return np.where(changed[..., None], np.asarray(own), stored), stated.data
 
 
 def decode_image(file: BinaryIO, *, name: str = "") -> LoadedImage:
@@ -189,11 +224,17 @@ def write_png(path: str | os.PathLike[str], image: Any):
         file.write(encode_png(image))
 
 
-def encode_png(image: Any) -> bytes:
-    """One image, [H, W, 3] in [-1, 1], or uint8 as it is, as an 8-bit PNG that says sRGB."""
+def encode_png(image: Any, *, profile: bytes | None = None) -> bytes:
+    """One image, [H, W, 3] in [-1, 1], or uint8 as it is, as an 8-bit PNG that says sRGB.
+
+    With `profile`, the data of an ICC profile, it says that these are its colours instead.
+    """
     file = io.BytesIO()
     pixels = np.asarray(image)
     pixels = pixels if pixels.dtype == np.uint8 else to_uint8(pixels)
+    if profile is not None:
+        Image.fromarray(pixels).save(file, format="PNG", icc_profile=profile)
+        return file.getvalue()
     says = PngImagePlugin.PngInfo()
     says.add(*SRGB_CHUNK)
     Image.fromarray(pixels).save(file, format="PNG", pnginfo=says)

@@ -25,6 +25,22 @@ def encode_gif(frames: Any, *, seconds: float) -> bytes:
     return file.getvalue()
 
 
+def enlarged(frames: Any, side: int) -> np.ndarray:
+    """[T, H, W, 3] in [-1, 1], by the least whole factor that makes the shorter side `side`."""
+    frames = np.asarray(frames, np.float32)
+    count, height, width, channels = frames.shape
+    factor = -(-side // min(height, width))
+    if factor == 1:
+        return frames
+    size = (width * factor, height * factor)
+    large = np.empty((count, height * factor, width * factor, channels), np.float32)
+    for number, frame in enumerate(frames):
+        for channel in range(channels):
+            image = Image.fromarray(np.ascontiguousarray(frame[..., channel]))
+            large[number, ..., channel] = image.resize(size, Image.Resampling.BICUBIC)
+    return large.clip(-1, 1)
+
+
 def encode_mp4(frames: Any, *, seconds: float) -> bytes:
     """[T, H, W, 3] in [-1, 1] as H.264 of `seconds`, at a visually lossless quality.
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import jax
 from jax.sharding import AxisType, Mesh
 
+from jaxface.runtime.progress import detail, is_verbose
+
 
 def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh with the one axis ``data`` over `devices` (default: all, on all hosts)."""
@@ -32,6 +34,14 @@ def compute_dtype() -> Literal["float32", "bfloat16"]:
     capability = str(getattr(device, "compute_capability", ""))  # "9.0"; "gfx90a" of AMD's
     major = capability.partition(".")[0]
     return "bfloat16" if major.isdigit() and int(major) >= 8 else "float32"
+
+
+def tell_devices() -> None:
+    """Tells those who asked for details what computes; sets JAX up."""
+    if is_verbose():
+        devices = jax.devices()
+        kind, count = devices[0].device_kind, len(devices)
+        detail(f"JAX {jax.__version__} on {count} device{'s'[: count > 1]} ({kind})")
 
 
 def memory_bytes() -> int:

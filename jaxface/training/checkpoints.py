@@ -68,7 +68,7 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(arrays),
-                data=ocp.args.JsonSave({"position": data}),
+                data=ocp.args.JsonSave({"position": data, "counts": _counts(arrays)}),
                 meta=ocp.args.JsonSave(dict(meta)),
             ),
         )
@@ -119,6 +119,7 @@ class Checkpoints:
                 meta=ocp.args.JsonRestore(),
             ),
         )
+        _check_counts(restored, step)
         leaves, structure = jax.tree.flatten(state)
         arrays = [
             jax.random.wrap_key_data(restored.state[name], impl=jax.random.key_impl(leaf))
@@ -168,6 +169,28 @@ def _copy(leaf):
         # One device's copy will do. Orbax would write a slice from each, and compile every slice.
         leaf = leaf.addressable_data(0)
     return leaf.copy() if leaf.is_fully_addressable else jax.jit(jnp.copy)(leaf)
+
+
+def _counts(arrays: Mapping[str, Any]) -> dict[str, int]:
+    """What counts steps or updates in a state: its scalars of integers, by name."""
+    return {
+        name: int(leaf if isinstance(leaf, np.ndarray) else leaf.addressable_data(0))
+        for name, leaf in arrays.items()
+        if np.ndim(leaf) == 0 and jnp.issubdtype(leaf.dtype, jnp.integer)
+    }
+
+
+def _check_counts(restored: Any, step: int) -> None:
+    """Insist that notes and state are of the step that the checkpoint's folder names.
+
+    Raises:
+      ValueError: they are not: files of several checkpoints were mixed, or changed.
+    """
+    if (noted := restored.meta.get("step", step)) != step:
+        raise ValueError(f"its notes are of step {noted}")
+    for name, count in restored.data.get("counts", {}).items():  # an earlier version noted none
+        if (got := int(restored.state[name])) != count:
+            raise ValueError(f"its state has {name} {got}, and its notes {count}")
 
 
 def _flatten(tree) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from jaxface import __version__
 from jaxface.data.sources import DataSource
 from jaxface.errors import UsageError
 from jaxface.runtime.devices import data_mesh, divisor_mesh
+from jaxface.runtime.progress import working
 from jaxface.suite import NamedRole, load_suite, role_of
 from jaxface.training.loop import Hook, Interrupted, fit, local_copy, sample_grid
 from jaxface.training.recipe import ChecksData, Recipe, Trainable
@@ -117,10 +118,12 @@ def run_experiment(
     method, data = experiment.method, experiment.data
     if isinstance(method, ChecksData):
         method.check_data(data)
-    items = data.held_out()
-    held_out = None if items is None else _HeldOut(type(data).__name__, items)
-    initial_key, run_key = jax.random.split(jax.random.key(experiment.seed))
-    recipe = method.recipe(key=initial_key, networks=_Networks(experiment), held_out=held_out)
+    with working("preparing the data") as preparing:
+        items = data.held_out()
+        held_out = None if items is None else _HeldOut(type(data).__name__, items)
+        initial_key, run_key = jax.random.split(jax.random.key(experiment.seed))
+        preparing.doing("preparing the networks")
+        recipe = method.recipe(key=initial_key, networks=_Networks(experiment), held_out=held_out)
     state, steps = recipe.state, 0
     try:
         for stage in recipe.stages:

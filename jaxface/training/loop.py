@@ -196,6 +196,7 @@ def fit(
                 reporter.compiled(iteration.compile_seconds - compiled)
                 # The values are read one chunk late, so the devices never wait for the host.
                 collect()
+                reporter.tick(step, window.means())
                 pending.append((step, count, outputs))
                 step += count
                 reporter.count(count, items=count * len(jax.tree.leaves(batches[0])[0]))

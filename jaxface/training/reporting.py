@@ -43,8 +43,13 @@ class MetricWindow:
     def state(self) -> dict[str, list[float]]:
         return {name: list(pair) for name, pair in self._totals.items()}
 
+    def means(self) -> dict[str, float]:
+        """Since the last row, so far."""
+        return {name: total / count for name, (total, count) in self._totals.items()}
+
     def pop(self) -> dict[str, float]:
-        means = {name: total / count for name, (total, count) in self._totals.items()}
+        """The means for a row; the next window begins."""
+        means = self.means()
         self._totals = {}
         return means
 
@@ -117,7 +122,7 @@ class Reporter:
 
     def __init__(self, directory: pathlib.Path, done: int, total: int, *, chief: bool):
         self._log = MetricLog(directory, resume_at=done) if chief else None
-        self._progress = Progress(total)
+        self._progress = Progress(total, text=f"{done}/{total}  compiling" if chief else "")
         self._compile_seconds = 0.0
         self._reset()
 
@@ -136,6 +141,8 @@ class Reporter:
             self._compile_seconds += seconds
             self._excluded += seconds
             self.say(f"Compiled in {seconds:.1f} s.")
+            if self._log:
+                self._progress.doing("running the first steps")
 
     def waited(self, seconds: float) -> None:
         """Adds time spent waiting for data."""
@@ -158,10 +165,7 @@ class Reporter:
             return
         seconds = max(time.perf_counter() - self._start - self._excluded, 1e-9)
         rate = self._items / seconds
-        metrics = "  ".join(f"{name} {value:.4g}" for name, value in list(row.items())[:4])
-        self._progress.update(
-            step, rate=rate, steps_per_second=self._steps / seconds, metrics=metrics
-        )
+        self._draw(step, row, self._steps, seconds)
         timing = {
             "images_per_second": rate,
             "data_wait": self._waited / seconds,
@@ -169,6 +173,23 @@ class Reporter:
         }
         self._log.write(step, {**row, **timing})
         self._reset()
+
+    def tick(self, step: int, means: Mapping[str, float]) -> None:
+        """Draws the line between two rows, where it was not for a while.
+
+        Args:
+          step: how many steps are finished; later ones may be under way.
+          means: of the metrics since the last row.
+        """
+        if self._log is None or not self._progress.due or not means:
+            return
+        seconds = max(time.perf_counter() - self._start - self._excluded, 1e-9)
+        self._draw(step, means, self._steps, seconds)
+
+    def _draw(self, step: int, row: Mapping[str, float], steps: int, seconds: float) -> None:
+        metrics = "  ".join(f"{name} {value:.4g}" for name, value in list(row.items())[:4])
+        rate = self._items / seconds
+        self._progress.update(step, rate=rate, steps_per_second=steps / seconds, metrics=metrics)
 
     def close(self) -> None:
         self._progress.close()

@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxface.cli import main
 from jaxface.cli.demo import SAMPLES
@@ -24,7 +25,14 @@ def test_demo_inverts_every_sample(tmp_path, tiny_suite, capsys):
     table = printed.out.splitlines()
     assert table[0].split()[:4] == ["input", "status", "PSNR", "dB"]
     assert len({line.index(" ok") for line in table[1:9]}) == 1  # aligned
+    shown = NAMES[2:] + NAMES[:2]  # photographs come last
+    assert [line.split()[0] for line in table[1:9]] == [f"samples/{name}" for name in shown]
     assert "8 of 8 ok" in printed.out
+    assert "has seen renders only" in printed.out
+    with Image.open(tmp_path / "contact_sheet.png") as sheet:
+        # Three rows of two renders and one of two photographs, each of two images at 256 px.
+        assert sheet.width > 4 * 256
+        assert sheet.height > 4 * 256
 
 
 def test_samples_are_square_and_documented():

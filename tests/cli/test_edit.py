@@ -76,6 +76,7 @@ def test_a_folder_is_edited_in_order(run, embedded, suite_folder, tmp_path):
     status, rows, printed = run(embedded, "--light", "left", "--smile", 1.5, "--yaw", 20)
     assert status == 0
     assert "1 inputs were not embedded" in printed.err
+    assert "(--preset pie_embedded) fit the image alone" in printed.err
     assert list(rows) == [f"in/{name}" for name in NAMES]
     assert "3 of 3 edited" in printed.out
     suite = load_suite(suite_folder)
@@ -212,7 +213,7 @@ def test_a_sequence_is_written_as_gif(run, embedded, tmp_path):
     assert status == 0
     assert rows["in/a.png"]["sequence"] == ["sequences/in/a.png.gif"]
     with Image.open(tmp_path / "edited" / "sequences" / "in" / "a.png.gif") as gif:
-        assert gif.size == (16, 16)
+        assert gif.size == (256, 256)  # by a whole factor
         # There and back; Pillow joins frames that are equal, as those of random networks may be.
         durations = [gif.info["duration"] for each in range(gif.n_frames) if gif.seek(each) is None]
         assert sum(durations) == 1200
@@ -357,3 +358,75 @@ def test_what_is_no_embedding_is_told(run, embedded, tmp_path):
         status, _, printed = run(argument, "--yaw", 3, out=out)
         assert status == 2
         assert message in printed.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (["--yaw", 200], "--yaw 200: generators learn from portraits within -60 to 60"),
+        (["--pitch", -31], "--pitch -31"),
+        (["--roll", 16, "--relative"], "--roll 16"),
+        (["--brow-raise", 4.5], "--brow-raise 4.5"),
+    ],
+)
+def test_targets_beyond_reach_are_refused(run, embedded, tmp_path, target, words):
+    latents = embedded / "latents" / "in" / "a.png.safetensors"
+    status, _, printed = run(latents, *target)
+    assert status == 2
+    assert words in printed.err
+    assert printed.err.splitlines()[-1].endswith("--force")
+    assert not (tmp_path / "edited").exists()
+
+
+def test_missed_targets_are_told_and_force_tries_any(run, embedded, tmp_path):
+    """The networks are of random weights: they reach nothing. A light and a reference count too."""
+    reference = embedded.parent / "in" / "b.png"
+    edits = ["--yaw", 80, "--light", "left", "--like", reference, "--group", "expression"]
+    status, rows, printed = run(embedded, *edits, "--force", "--feedback", 0)
+    assert status == 0
+    assert "3 of 3 edited, 3 missed their targets" in printed.out
+    assert "light left 0.8" in printed.out
+    assert "expression like b.png" in printed.out
+    for row in rows.values():
+        yaw, expression, light = row["notes"]
+        wanted, after = (np.rad2deg(row["edits"]["pose"][when][1]) for when in ("wanted", "after"))
+        assert yaw == f"missed yaw by {abs(wanted - after):.1f}, more than 5"
+        assert expression.startswith("missed the expression: ")
+        assert light.startswith("missed the illumination: ")
+
+
+def test_a_wrong_suite_is_one_error(run, embedded, tiny_suite, tmp_path):
+    for latents in (embedded, embedded / "latents" / "in" / "a.png.safetensors"):
+        status, _, printed = run(latents, "--yaw", 3, "--suite", "embedded")
+        assert status == 2
+        assert printed.err.splitlines()[-1] == (
+            "jaxface: error: --suite embedded: the embeddings are [6, 32], and its generator takes "
+            "[10, 512]; name the suite that they were made with"
+        )
+        assert not (tmp_path / "edited").exists()
+
+
+def test_a_merged_job_in_shards_is_edited_as_it_is(run, embedded, suite_folder, tmp_path, capsys):
+    """The same edits as of a job in one piece."""
+    shards = tmp_path / "shards"
+    options = ["--suite", suite_folder, "--set", "w_steps=0", "--set", "w_plus_steps=2"]
+    call = ["invert", embedded.parent / "in", "--out", shards, "--batch-size", 3, *options]
+    assert main([*map(str, call), "--shard-size", "2"]) == 1
+    edit = ("--yaw", 5)
+    status, _, printed = run(shards, *edit)
+    assert status == 2
+    assert "jaxface merge" in printed.err
+    assert main(["merge", str(shards)]) == 1
+    status, rows, printed = run(shards, *edit)
+    assert status == 0
+    assert "3 of 3 edited" in printed.out
+    _, whole, _ = run(embedded, *edit, out="whole")
+    assert rows.keys() == whole.keys()
+    for name, row in rows.items():
+        assert (row["psnr"], row["key"]) == (
+            pytest.approx(whole[name]["psnr"], abs=1e-3),
+            whole[name]["key"],
+        )
+        files = tmp_path / "edited" / row["latents"], tmp_path / "whole" / whole[name]["latents"]
+        ours, theirs = (load_file(path)["w_plus"] for path in files)
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)

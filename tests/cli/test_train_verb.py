@@ -124,6 +124,26 @@ def test_a_stopped_run_leaves_its_networks(run, monkeypatch):
     assert load_network(out / "generator.safetensors").resolution == 16
 
 
+def test_a_begun_run_resumes_and_passes_over_a_damaged_checkpoint(run, capsys):
+    """Its folder knows what it began with, and the numbers are those of before."""
+    folder, _, arguments = run
+    out = folder / "begun"
+    call = [*arguments, "--out", str(out)]
+    assert jaxface.cli.main([*call, "--begin", str(folder / "run")]) == 0
+    before = (out / "generator.safetensors").read_bytes()
+    for path in (out / "checkpoints" / "4" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"damaged")
+    capsys.readouterr()
+    assert jaxface.cli.main([*call, "--resume"]) == 0
+    assert "step 4 is damaged" in (told := capsys.readouterr().err)
+    assert "Resumed from step 2." in told
+    assert (out / "generator.safetensors").read_bytes() == before
+    (out / "begin.txt").write_text(str(folder / "gone"))
+    assert jaxface.cli.main([*call, "--resume"]) == 2
+    assert "gone: no networks" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

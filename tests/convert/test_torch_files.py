@@ -182,3 +182,16 @@ def test_other_files_are_refused_with_their_reason(data, reason, tmp_path):
 def test_objects_are_refused_in_arrays(tmp_path):
     with pytest.raises(Refusal, match="NumPy arrays of type"):
         read(pickle.dumps(np.array([None, "x"], object)), tmp_path)
+
+
+def test_tensors_of_subclasses_are_tensors(tmp_path):
+    """As PyTorch writes one with attributes of its own; nothing else is rebuilt in that way."""
+    inner = pickled_tensor(FLOATS)
+    for name in ("_rebuild_from_type", "_rebuild_from_type_v2"):
+        arguments = (inner.function, Global("torch", "Tensor"), inner.arguments, {"tag": 1})
+        outer = Call(Global("torch._tensor", name), arguments)
+        np.testing.assert_array_equal(read_array(dumps({"x": outer}), tmp_path), FLOATS)
+    arguments = (Global("os", "system"), Global("torch", "Tensor"), ("true",), {})
+    attack = Call(Global("torch._tensor", "_rebuild_from_type_v2"), arguments)
+    with pytest.raises(Refusal, match=r"a tensor that os\.system rebuilds"):
+        read(dumps({"x": attack}), tmp_path)

@@ -150,6 +150,26 @@ def test_every_input_once_over_other_numbers_of_processes(out, kind):
         assert (stored.w_plus is None) == (row["status"] != "ok")
 
 
+@pytest.mark.parametrize("kind", ["parquet", "array_record"])
+def test_a_shard_that_is_damaged_within_is_done_again(tmp_path, kind):
+    """Its beginning and end are whole; the job, `status` and `merge` all tell."""
+    out = str(tmp_path / "out")
+    with ShardsFolder(out, job(kind=kind), Share(), SHAPE, columns=ROW_COLUMNS) as folder:
+        for number in range(4):
+            do_shard(folder, number)
+    path = tmp_path / "out" / "shards" / f"00001-of-00004.{kind}"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 4] ^= 0xFF
+    path.write_bytes(data)
+    assert overview(out).shards == (3, 4)
+    with pytest.raises(UsageError, match="1 of 4 shards are missing or damaged"):
+        merge(out)
+    with ShardsFolder(out, job(kind=kind), Share(), SHAPE, columns=ROW_COLUMNS) as folder:
+        assert set(folder.finished()) == {0, 2, 3}
+        do_shard(folder, 1)
+    assert merge(out) == {"ok": 19, "corrupt": 1}
+
+
 def test_finished_shard_is_never_written_again(out):
     with ShardsFolder(out, job(), Share(), SHAPE, columns=ROW_COLUMNS) as folder:
         do_shard(folder, 1)

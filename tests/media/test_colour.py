@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from jaxface.media.images import decode_image, encode_png, to_uint8
+from jaxface.media.images import (
+    decode_image,
+    encode_png,
+    in_own_colours,
+    read_image,
+    to_uint8,
+)
 
 # XYZ of the primaries, adapted to D50, as profiles of these spaces hold them (ICC, sRGB and P3).
 SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
@@ -206,3 +212,23 @@ def test_what_is_written_says_that_it_is_srgb():
     assert b"sRGB" in data[:60]
     assert Image.open(io.BytesIO(data)).info["srgb"] == 0
     np.testing.assert_array_equal(decode(data)[0], colours())
+
+
+def test_a_changed_photograph_keeps_its_profile_and_what_was_not_changed(tmp_path):
+    """Display P3: the file's own values outside of the change, and inside what reads as it was."""
+    path, data = tmp_path / "p3.png", profile(P3, 2.2, "any name")
+    path.write_bytes(encoded(colours(), icc_profile=data))
+    read = read_image(path).pixels
+    changed = np.zeros(read.shape[:2], bool)
+    changed[8:16, 8:16] = True
+    pixels = np.array(to_uint8(read))
+    pixels[changed] = 90, 120, 150
+    own, kept = in_own_colours(path, pixels, changed)
+    assert kept == data
+    np.testing.assert_array_equal(own[~changed], colours()[~changed])
+    again = to_uint8(decode_image(io.BytesIO(encode_png(own, profile=kept))).pixels).astype(int)
+    assert np.abs(again[changed] - (90, 120, 150)).max() <= 2
+    path.write_bytes(encoded(colours()))
+    own, kept = in_own_colours(path, pixels, changed)
+    assert kept is None
+    assert own is pixels

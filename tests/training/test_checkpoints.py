@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +88,52 @@ def test_what_does_not_fit_is_named(tmp_path):
     assert "missing new" in message
     assert "surplus count" in message
     assert "weights: got float32[2, 3], expected float32[3, 3]" in message
+
+
+def _saved(folder, steps=(1, 2)):
+    checkpoints = Checkpoints(folder)
+    for step in steps:
+        checkpoints.save(step, state(float(step)), data={"next": step}, meta={"step": step})
+    checkpoints.wait()
+    checkpoints.close()
+
+
+def test_a_damaged_newest_checkpoint_gives_way(tmp_path, capsys):
+    _saved(tmp_path)
+    for path in (tmp_path / "2" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    checkpoints = Checkpoints(tmp_path)
+    restored, data, meta = checkpoints.restore(state(0.0))
+    assert (int(restored["count"]), data, meta) == (1, {"next": 1}, {"step": 1})
+    warning = capsys.readouterr().err
+    assert "step 2 is damaged" in warning
+    assert "going on from step 1" in warning
+    checkpoints.save(2, state(2.0), data=None, meta={"step": 2})  # nothing is in its way
+    checkpoints.wait()
+    assert checkpoints.latest() == 2
+
+
+def test_a_single_damaged_checkpoint_is_one_error(tmp_path):
+    _saved(tmp_path, steps=(2,))
+    for path in (tmp_path / "2" / "meta").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"{")
+    with pytest.raises(CheckpointError, match=r"step 2 is damaged .* there is none before it"):
+        Checkpoints(tmp_path).restore(state(0.0))
+
+
+def test_counts_are_those_of_the_state(tmp_path, capsys):
+    """A folder that was renamed, or put together of two, is not taken for a later step."""
+    _saved(tmp_path)
+    (tmp_path / "1").rename(tmp_path / "9")
+    restored, _, meta = Checkpoints(tmp_path).restore(state(0.0))
+    assert (int(restored["count"]), meta) == (2, {"step": 2})
+    assert "its notes are of step 1" in capsys.readouterr().err
+
+    _saved(tmp_path / "mixed")
+    shutil.rmtree(tmp_path / "mixed" / "2" / "state")
+    shutil.copytree(tmp_path / "mixed" / "1" / "state", tmp_path / "mixed" / "2" / "state")
+    restored, _, meta = Checkpoints(tmp_path / "mixed").restore(state(0.0))
+    assert (int(restored["count"]), meta) == (1, {"step": 1})
+    assert "its state has count 1, and its notes 2" in capsys.readouterr().err

@@ -199,6 +199,18 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
     return data
 
 
+def _rebuild_from_type(function: Any, kind: Any, arguments: Any, *_: Any) -> Any:
+    """A tensor of a subclass, with attributes of its own: the tensor that it is.
+
+    Raises:
+        Refusal: if it is rebuilt by anything but the functions of tensors.
+    """
+    path = getattr(function, "path", None)
+    if path not in TENSOR_FUNCTIONS or not isinstance(arguments, tuple):
+        raise Refusal(f"a tensor that {one_line(str(path))} rebuilds is not one that is read")
+    return TENSOR_FUNCTIONS[path](*arguments)
+
+
 def _numpy_type(kind: Any) -> np.dtype:
     if not isinstance(kind, NumpyType):
         raise TypeError(f"a NumPy type is a {type(kind).__name__}")
@@ -267,6 +279,14 @@ def _numpy_names(
     }
 
 
+TENSOR_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+}
+"""What rebuilds tensors."""
+
 TABLE: dict[str, Callable[..., Any] | None] = {
     "collections.OrderedDict": _dict,
     "builtins.bytes": _empty_bytes,
@@ -275,10 +295,9 @@ TABLE: dict[str, Callable[..., Any] | None] = {
     "argparse.Namespace": None,
     "torch.device": None,
     "torch.Size": tuple,
-    "torch._utils._rebuild_tensor": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
-    "torch._utils._rebuild_parameter": _rebuild_parameter,
-    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    **TENSOR_FUNCTIONS,
+    "torch._tensor._rebuild_from_type": _rebuild_from_type,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
     **{path: None for path in STORAGE_TYPES},
     "numpy.ndarray": None,
     "numpy.dtype": _rebuild_numpy_type,

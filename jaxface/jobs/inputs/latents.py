@@ -26,6 +26,7 @@ NOT_AN_EMBEDDING = "not_an_embedding"
 ROWS_FILE = "results.jsonl"
 _ONE_ROW = "other_tool"  # in the header of a code that may be one of W
 _OK = "ok"
+_FIT_ALONE = ("('synthesis',)", "['synthesis']")  # of a file's own, of a row in a shard
 
 
 class LatentError(JaxfaceError):
@@ -134,6 +135,43 @@ def suite_of(items: Sequence[Item]) -> "Suite":
     return suite
 
 
+def presets_for_fit(items: Sequence[Item]) -> set[str]:
+    """The presets of items that were inverted for the fit alone, as far as their files tell."""
+    names = set()
+    for item in items:
+        try:
+            header = _loaded(item).header
+        except LatentError:
+            continue
+        if header.get("settings.terms") in _FIT_ALONE and "settings.preset" in header:
+            names.add(header["settings.preset"])
+    return names
+
+
+def check_shapes(items: Sequence[Item], suite: "Suite") -> None:
+    """Insist that the suite's generator takes some of the codes; the others get rows that say so.
+
+    Raises:
+      UsageError: it takes none of those that can be read.
+    """
+    config = suite.generator.config
+    shapes: set[tuple[int, ...]] = set()
+    for item in items:
+        try:
+            latent = _loaded(item)
+        except LatentError:
+            continue
+        if _fits(latent, (config.num_ws, config.w_dim)):
+            return
+        shapes.add(latent.w_plus.shape)
+    if shapes:
+        told = " or ".join(str(list(shape)) for shape in sorted(shapes)[:3])
+        raise UsageError(
+            f"--suite {suite.name}: the embeddings are {told}, and its generator takes "
+            f"{[config.num_ws, config.w_dim]}; name the suite that they were made with"
+        )
+
+
 def any_tuned(items: Sequence[Item]) -> bool:
     """Whether an item has a generator of its own."""
     for item in items:
@@ -152,10 +190,7 @@ def read_latent(item: Item, shape: tuple[int, int]) -> Latent:
       LatentError: the file cannot be read, or holds none.
     """
     latent = _loaded(item)
-    if _ONE_ROW in latent.header and latent.w_plus.shape == (1, shape[1]):  # a code of W
-        code = np.broadcast_to(latent.w_plus, shape)
-        latent = Latent(code, latent.header, latent.weights)
-    if latent.w_plus.shape != shape:
+    if not _fits(latent, shape):
         raise LatentError(
             NOT_AN_EMBEDDING,
             f"{item.path}: w_plus is {list(latent.w_plus.shape)}; this suite's generator takes "
@@ -163,7 +198,14 @@ def read_latent(item: Item, shape: tuple[int, int]) -> Latent:
         )
     if not np.isfinite(latent.w_plus).all():
         raise LatentError(NOT_AN_EMBEDDING, f"{item.path}: w_plus has values that are not finite")
-    return Latent(latent.w_plus.astype(np.float32), latent.header, latent.weights)
+    code = np.broadcast_to(latent.w_plus, shape).astype(np.float32)  # of W: in every row
+    return Latent(code, latent.header, latent.weights)
+
+
+def _fits(latent: Latent, shape: tuple[int, int]) -> bool:
+    """Whether a generator of that W+ takes the code, which may be one of W."""
+    one_row = _ONE_ROW in latent.header and latent.w_plus.shape == (1, shape[1])
+    return one_row or latent.w_plus.shape == shape
 
 
 def _loaded(item: Item) -> Latent:

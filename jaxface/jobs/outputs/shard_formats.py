@@ -124,7 +124,9 @@ class _Parquet:
                 {n: c.empty for n, c in self._columns.items() if not _is_value(c)}
             )
             schema = _schema(stored, self._shape, self._files).with_metadata(metadata)
-            self._writer = pq.ParquetWriter(self._file, schema, compression="zstd")
+            self._writer = pq.ParquetWriter(
+                self._file, schema, compression="zstd", write_page_checksum=True
+            )
         return self._writer.schema
 
 
@@ -175,7 +177,7 @@ _OLDER = {
 def _read_parquet(path: str) -> Iterator[Result]:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         metadata = {k.decode(): v.decode() for k, v in (file.schema_arrow.metadata or {}).items()}
         shared = {name: json.loads(metadata[name]) for name in SHARED}
         shape = tuple(json.loads(metadata["w_plus_shape"]))

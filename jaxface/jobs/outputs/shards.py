@@ -235,13 +235,11 @@ class ShardsFolder:
                     shard.close()
                 raise
             shard.close()
+            summary = os.path.splitext(path)[0] + ".json"
+            there = name in names_in(join(self.folder, SHARDS))
+            damaged = there and not _is_whole(path, self._kind, summary)
             # The summary first: it is read only where the shard's file is.
-            write_bytes(
-                os.path.splitext(path)[0] + ".json", json.dumps(shard.summary(self.share)).encode()
-            )
-            damaged = name in names_in(join(self.folder, SHARDS)) and not _is_whole(
-                path, self._kind
-            )
+            write_bytes(summary, json.dumps(shard.summary(self.share)).encode())
             publish(temporary, path, replace=damaged)
         remove(left)
         remove(checkpoint)
@@ -361,7 +359,7 @@ def finished_shards(
         if name in names:
             summary = join(folder, SHARDS, os.path.splitext(name)[0] + ".json")
             told = _summary(summary)
-            if told is not None and _is_whole(join(folder, SHARDS, name), kind):
+            if told is not None and _is_whole(join(folder, SHARDS, name), kind, summary):
                 found[number] = told
     return found
 
@@ -376,17 +374,33 @@ def _summary(path: str) -> dict[str, Any] | None:
     return told if all(type(count) is int for count in counts) else None
 
 
-def _is_whole(path: str, kind: str) -> bool:
-    """Whether a shard's file begins and ends as one does; remote files appear whole."""
+def _is_whole(path: str, kind: str, summary: str) -> bool:
+    """Whether a shard's file begins and ends as one does; remote files appear whole.
+
+    One that was written to after its summary, which is the last to be written, is read to its end:
+    both formats have checksums.
+    """
     if is_remote(path):
         return True
     try:
         with open(path, "rb") as file:
             head = file.read(4)
             file.seek(-4, os.SEEK_END)
-            return kind != "parquet" or head == file.read(4) == b"PAR1"
+            if kind == "parquet" and not head == file.read(4) == b"PAR1":
+                return False
+        touched = os.stat(path).st_mtime_ns > os.stat(summary).st_mtime_ns
     except OSError:  # shorter than that, or unreadable
         return False
+    return not touched or _reads(path)
+
+
+def _reads(path: str) -> bool:
+    try:
+        for _ in read_shard(path):
+            pass
+    except (OSError, RuntimeError, ValueError, KeyError):
+        return False
+    return True
 
 
 def _readable(path: str) -> list[Result]:

@@ -11,7 +11,8 @@ from jaxface.media.video.sound import Sound
 
 # The index before the frames; and no shift of all times where sound begins a little before 0.
 _OPTIONS = {"mp4": {"movflags": "+faststart"}, "mov": {"movflags": "+faststart"}}
-_OPTIONS |= {name: {"avoid_negative_ts": "disabled"} for name in ("matroska", "webm")}
+_MATROSKA = {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}  # no random number of its own
+_OPTIONS |= {"matroska": _MATROSKA, "webm": _MATROSKA}
 
 
 class SegmentTimes(NamedTuple):

@@ -108,7 +108,11 @@ def _draw(
     parts: list[tuple[str, list[Cell], tuple[str, ...]]] = [
         ("Renders", [embedded(row) for row in rows if not _photographs_last(row)], pairs),
         ("An edit of the pose", [changed(row) for row in edited], ("embedded", "edited")),
-        (WHY, [embedded(row) for row in rows if _photographs_last(row)], pairs),
+        (
+            "Photographs, as rendered relatives: this suite has seen renders only",
+            [embedded(row) for row in rows if _photographs_last(row)],
+            pairs,
+        ),
     ]
     sheets = [
         draw_contact_sheet(cells, title=title, columns=2, labels=labels, side=LARGE)

@@ -111,3 +111,32 @@ def test_freed_memory_is_kept_where_the_cpu_computes():
 
     assert faults() < 1000
     assert faults(MALLOC_MMAP_THRESHOLD_="65536") > 10_000  # users' own settings stay
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("Invert", "did you mean 'invert'?"),
+        ("edit x --out y --yaw far", "--yaw: expected a number, got 'far'"),
+        ("edit x --out y --frames two", "--frames: expected a whole number, got 'two'"),
+        ("edit x --out y --smiel 1", "did you mean '--smile'?"),
+        ("evaluate Pie --out x", "'Pie' is none of generator, pie, precision; did you mean 'pie'?"),
+        ("benchmark synthesis --batch-size x", "expected a whole number from 1 on, got 'x'"),
+        ("demo --suite Embeded", "embedded-128; did you mean 'embedded'?"),
+        ("status x --quiet --verbose", "not allowed with"),
+    ],
+)
+def test_mistakes_are_told_in_the_users_words(call, words, capsys):
+    assert main(call.split()) == 2
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert printed.count("\n") == 1
+
+
+def test_help_of_a_verb_and_levels_of_telling(capsys, tmp_path):
+    assert main(["help", "status"]) == 0
+    assert "usage: jaxface status" in capsys.readouterr().out
+    assert main(["status", str(tmp_path / "none"), "--verbose"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    assert main(["status", str(tmp_path / "none"), "--quiet"]) == 2
+    assert capsys.readouterr().err.startswith("jaxface: error: ")

@@ -186,6 +186,18 @@ def test_overrides_reach_everything(tmp_path):
     assert changed.data.directory == "/some where"
 
 
+def test_a_batch_size_is_that_of_every_stage(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "tiny.py"
+    path.write_text(CONFIG)
+    ran = []
+    monkeypatch.setattr(experiment, "run_experiment", lambda each, *_, **__: ran.append(each) or {})
+    call = ["train", "--config", str(path), "--out", str(tmp_path / "run"), "--batch-size"]
+    assert jaxface.cli.main([*call, "16"]) == 0
+    assert [stage.batch_size for stage in ran[0].method.stages] == [16, 16]
+    assert jaxface.cli.main([*call, "0"]) == 2
+    assert "--batch-size: expected at least 1, got 0" in capsys.readouterr().err
+
+
 def test_what_is_no_experiment_is_refused(tmp_path, capsys):
     path = tmp_path / "empty.py"
     path.write_text("get_config = dict")

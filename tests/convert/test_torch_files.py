@@ -191,7 +191,11 @@ def test_tensors_of_subclasses_are_tensors(tmp_path):
         arguments = (inner.function, Global("torch", "Tensor"), inner.arguments, {"tag": 1})
         outer = Call(Global("torch._tensor", name), arguments)
         np.testing.assert_array_equal(read_array(dumps({"x": outer}), tmp_path), FLOATS)
-    arguments = (Global("torch", "save"), Global("torch", "Tensor"), ("true",), {})
-    attack = Call(Global("torch._tensor", "_rebuild_from_type_v2"), arguments)
-    with pytest.raises(Refusal, match=r"a tensor that torch\.save rebuilds"):
-        read(dumps({"x": attack}), tmp_path)
+    for function, reason in (
+        (Global("os", "system"), r"asks to run os\.system"),
+        (Global("collections", "OrderedDict"), r"a tensor that collections\.OrderedDict rebuilds"),
+    ):
+        arguments = (function, Global("torch", "Tensor"), ("true",), {})
+        attack = Call(Global("torch._tensor", "_rebuild_from_type_v2"), arguments)
+        with pytest.raises(Refusal, match=reason):
+            read(dumps({"x": attack}), tmp_path)

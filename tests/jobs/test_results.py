@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from jaxface.errors import UsageError
-from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
+from jaxface.jobs.outputs import outliers
+from jaxface.jobs.outputs.contact_sheet import FAILURE_INK, Cell, write_contact_sheet
 from jaxface.jobs.outputs.results import ResultsFolder
 
 SETTINGS = {"preset": "pie", "steps": {"w": 3, "w_plus": 2}, "seed": 0, "layers": ("a", "b")}
@@ -153,3 +154,28 @@ def test_contact_sheet_holds_every_cell(tmp_path):
         colours = {colour: count for count, colour in sheet.convert("RGB").getcolors(10**6)}
     # three ok cells of 192 x 192 px images, each colour present as often
     assert colours[255, 0, 0] == colours[0, 0, 255] == 3 * 192 * 192
+
+
+def test_images_of_a_cell_do_not_touch_and_have_labels(tmp_path):
+    red = np.broadcast_to(np.float32([1, -1, -1]), (16, 16, 3))
+    blue = np.broadcast_to(np.float32([-1, -1, 1]), (16, 16, 3))
+    cells = [Cell("a.png", "31.2 dB", (red, blue), "missed yaw"), Cell("b.png", "ok", (red, blue))]
+    path = tmp_path / "sheet.png"
+    write_contact_sheet(path, cells, title="two", columns=1, labels=("left", "right"), side=256)
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).astype(int)
+    is_red, is_blue = ((pixels == colour).all(-1) for colour in ([255, 0, 0], [0, 0, 255]))
+    assert is_red.sum() == is_blue.sum() == 2 * 256 * 256
+    assert np.flatnonzero(is_blue.any(0))[0] - np.flatnonzero(is_red.any(0))[-1] > 2
+    warning = (pixels == FAILURE_INK).all(-1)
+    assert warning.any()
+
+
+def test_outliers_are_those_far_above_the_others():
+    rows = [{"id": str(i), "perceptual": value} for i, value in enumerate([0.1, 0.11, 0.09, 0.1])]
+    assert outliers.outliers(rows, "perceptual") == {}
+    rows += [{"id": "far", "perceptual": 0.5}, {"id": "none", "perceptual": None}]
+    assert list(outliers.outliers(rows, "perceptual")) == ["far"]
+    told = outliers.summary(rows, "perceptual")
+    assert told == ", perceptual mean 0.180, highest 0.500, 1 outlier"
+    assert outliers.summary(rows, "identity_distance") == ""

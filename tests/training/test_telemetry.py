@@ -1,9 +1,17 @@
 import io
 import math
+import time
 
 import pytest
 
-from jaxface.runtime.progress import Progress, format_seconds
+from jaxface.runtime import progress as telling
+from jaxface.runtime.progress import (
+    JobProgress,
+    Progress,
+    format_seconds,
+    one_by_one,
+    set_verbosity,
+)
 from jaxface.training.reporting import MetricLog, MetricWindow, NonFiniteMetricError, read_metrics
 
 
@@ -51,3 +59,51 @@ def test_progress_is_one_line_on_a_terminal_and_many_in_a_file():
 
 def test_seconds_are_readable():
     assert [format_seconds(s) for s in (5, 125, 3723, math.inf)] == ["0:05", "2:05", "1:02:03", "?"]
+
+
+def test_what_takes_long_is_told_again_and_again(monkeypatch):
+    """A step, a compilation or a rendering that says nothing for a while."""
+    monkeypatch.setattr(telling, "LOG_INTERVAL", 0.01)
+    stream = io.StringIO()
+    progress = Progress(4, stream=stream, text="0/4  compiling")
+    deadline = time.monotonic() + 30
+    while stream.getvalue().count("\n") < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    progress.close()
+    assert stream.getvalue().startswith("0/4  compiling  (for 0:0")
+
+
+def test_quiet_says_nothing():
+    set_verbosity("quiet")
+    try:
+        stream = io.StringIO()
+        progress = Progress(4, stream=stream, text="compiling")
+        progress.update(1, rate=1.0, steps_per_second=1.0, metrics="")
+        progress.say("Resumed.")
+        progress.close()
+        assert stream.getvalue() == ""
+    finally:
+        set_verbosity("normal")
+
+
+def test_compiling_is_no_part_of_the_first_estimate(monkeypatch):
+    bar = JobProgress(100, 0, show=True)
+    with bar:
+        bar.compiling()
+        bar._bar.start_t -= 3600.0  # as if it had taken an hour
+        bar.advance(1.0)
+        time.sleep(0.02)
+        bar.advance(2.0)
+        rate = bar._bar.format_dict
+        assert rate["elapsed"] < 60
+
+
+def test_parts_are_told_with_place_and_time_left(monkeypatch, capsys):
+    monkeypatch.setattr(telling, "LOG_INTERVAL", 0.01)
+    for part in one_by_one([("first", 1), ("second", 2)]):
+        deadline = time.monotonic() + 30
+        said = ""
+        while f"{part} of 2" not in said and time.monotonic() < deadline:
+            time.sleep(0.05)
+            said += capsys.readouterr().err
+        assert f"{part} of 2, left" in said

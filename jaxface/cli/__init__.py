@@ -122,7 +122,9 @@ class _Parser(argparse.ArgumentParser):
         if choice is not None:
             known = [name.strip().strip("'") for name in choice[3].split(",")]
             near = did_you_mean(choice[2], known, cutoff=0.6)
-            message = f"{choice[1]}invalid choice: {choice[2]!r}, expected one of {', '.join(known)}"
+            message = (
+                f"{choice[1]}invalid choice: {choice[2]!r}, expected one of {', '.join(known)}"
+            )
             message += f"; {near}" if near.startswith("did") else ""
         unknown = re.fullmatch(r"unrecognized arguments: (.*)", message)
         if unknown is not None and unknown[1].startswith("--"):

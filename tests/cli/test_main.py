@@ -120,7 +120,10 @@ def test_freed_memory_is_kept_where_the_cpu_computes():
         ("edit x --out y --yaw far", "--yaw: expected a number, got 'far'"),
         ("edit x --out y --frames two", "--frames: expected a whole number, got 'two'"),
         ("edit x --out y --smiel 1", "did you mean '--smile'?"),
-        ("evaluate Pie --out x", "'Pie' is none of generator, pie, precision; did you mean 'pie'?"),
+        (
+            "evaluate Pie --out x",
+            "'Pie', expected one of generator, pie, precision; did you mean 'pie'?",
+        ),
         ("benchmark synthesis --batch-size x", "expected a whole number from 1 on, got 'x'"),
         ("demo --suite Embeded", "embedded-128; did you mean 'embedded'?"),
         ("status x --quiet --verbose", "not allowed with"),

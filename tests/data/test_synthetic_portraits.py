@@ -120,7 +120,7 @@ def test_shards_of_two_worlds_are_not_mixed(tmp_path, monkeypatch):
     class StopError(Exception):
         pass
 
-    def stop(self, path, shard):
+    def stop(self, path, shard, progress):
         raise StopError
 
     with monkeypatch.context() as patch:

@@ -64,7 +64,9 @@ def described(
             )
             parts.append(f"{each.name} {wanted} -> {after}, before {before}")
         if group not in attributes:
-            parts.append(f"{names.get(group, group)}, {1 - _left(moments):.0%} of the way")
+            left = _left(moments)
+            way = f", {1 - left:.0%} of the way" if math.isfinite(left) else ""
+            parts.append(names.get(group, group) + way)
     parts += [f"{move.directions}.{move.name} {move.strength:+g}" for move in moves]
     return "; ".join(parts)
 

@@ -71,7 +71,7 @@ class Following:
         self._faces: list[list[Face]] = []
         self._source: tuple[int, int] | None = None
 
-    def add(self, frame: Frame, landmarks: np.ndarray, embeddings: Any = None):
+    def add(self, frame: Frame, landmarks: np.ndarray, *, embeddings: Any = None):
         """The next frame.
 
         Args:

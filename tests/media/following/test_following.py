@@ -37,7 +37,7 @@ def follow(seen, *, rate=25, pixels=None, who="largest", embeddings=None, **how)
     for place, landmarks in enumerate(seen):
         shown = blank() if pixels is None else pixels[place]
         given = None if embeddings is None else embeddings[place]
-        following.add(Frame(place, Fraction(place) / rate, shown), landmarks, given)
+        following.add(Frame(place, Fraction(place) / rate, shown), landmarks, embeddings=given)
     return following.finish(who)
 
 

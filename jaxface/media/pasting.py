@@ -56,6 +56,26 @@ def paste_back(
         return result
     top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
 
+    placed = placed_crop(edited, transform, (left, top, right, bottom))
+    box = result[top:bottom, left:right]
+    box += mask[top:bottom, left:right, None] * (placed - box)
+    return result
+
+
+def placed_crop(
+    edited: np.ndarray, transform: CropTransform, box: tuple[int, int, int, int]
+) -> np.ndarray:
+    """A crop as a part of the image sees it; see `paste_back` for how it is sampled.
+
+    Args:
+      edited: float32 [S, S, 3] in [-1, 1].
+      transform: the crop's.
+      box: left, top, right, bottom of the part, in whole pixels.
+
+    Returns:
+      float32 [bottom - top, right - left, 3] in [-1, 1]; black outside the crop.
+    """
+    left, top, right, bottom = box
     pixels = max(1, min(len(edited), round(PASTE_DETAIL * transform.side)))
     if pixels < len(edited):
         edited = _resized(edited, (pixels, pixels), Image.Resampling.LANCZOS)
@@ -69,10 +89,7 @@ def paste_back(
         size = (int(right - left), int(bottom - top))
         return channel.transform(size, Image.Transform.AFFINE, numbers, Image.Resampling.BICUBIC)
 
-    placed = np.clip(_each_channel(edited, place), -1, 1)
-    box = result[top:bottom, left:right]
-    box += mask[top:bottom, left:right, None] * (placed - box)
-    return result
+    return np.clip(_each_channel(edited, place), -1, 1)
 
 
 def paste_mask(transform: CropTransform, *, feather: float = 0.1) -> np.ndarray:

@@ -229,10 +229,11 @@ def test_mp4_without_its_package_is_told_at_once(run, embedded, tmp_path, monkey
 
 def test_mp4(tmp_path):
     av = pytest.importorskip("av")
-    from jaxface.media.video import write_mp4
+    from jaxface.media.video import encode_mp4
 
     ramp = np.linspace(-1, 1, 8, dtype=np.float32)[:, None, None, None]
-    write_mp4(tmp_path / "a.mp4", np.broadcast_to(ramp, (8, 32, 48, 3)), seconds=0.5)
+    data = encode_mp4(np.broadcast_to(ramp, (8, 32, 48, 3)), seconds=0.5)
+    (tmp_path / "a.mp4").write_bytes(data)
     with av.open(str(tmp_path / "a.mp4")) as container:
         frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
         assert container.streams.video[0].average_rate == 16
@@ -240,7 +241,7 @@ def test_mp4(tmp_path):
     # H.264 keeps limited-range colours: a level or two of 255.
     np.testing.assert_allclose(levels, np.linspace(0, 255, 8), atol=3)
     with pytest.raises(ValueError, match="even"):
-        write_mp4(tmp_path / "b.mp4", np.zeros((2, 31, 32, 3)), seconds=1)
+        encode_mp4(np.zeros((2, 31, 32, 3)), seconds=1)
 
 
 def test_bad_embeddings_of_a_folder_have_their_rows(run, embedded, tmp_path):

@@ -42,7 +42,8 @@ def test_what_is_declared_is_imported():
     extras = PROJECT["optional-dependencies"]
     optional = [r for extra, some in extras.items() if extra not in DEVELOPMENT for r in some]
     declared = names(PROJECT["dependencies"]) | names(optional)
-    unused = {name for name in declared if module_of(name) not in third_party()}
+    used = third_party()
+    unused = {name for name in declared if module_of(name) not in used}
     assert unused - {*FOR_OTHERS} == set()
 
 

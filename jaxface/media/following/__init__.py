@@ -1,0 +1,1 @@
+"""Faces over time: found, told apart, followed through cuts and gaps, smoothed, put back."""

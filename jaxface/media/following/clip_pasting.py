@@ -1,0 +1,95 @@
+"""Edited faces, back into their clip, with its times and its sound; and the report beside it."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from jaxface.media.alignment import CropTransform
+from jaxface.media.following.following import FollowedFaces
+from jaxface.media.following.pasting import FramePasting
+from jaxface.media.video.frames import Seconds, Span
+from jaxface.media.video.reading import open_clip
+from jaxface.media.video.sound import Sound
+from jaxface.media.video.writing import Encoding, VideoWriter
+from jaxface.runtime.files import atomic_writer
+
+Edit = Callable[[int, int, np.ndarray, CropTransform], Any]
+"""``edit(place, track, pixels, transform)``: a frame, uint8, to its crop [S, S, 3] in [-1, 1], or
+None, which leaves the face as it is. `place` counts the frames that were followed."""
+
+
+def paste_clip(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    faces: FollowedFaces,
+    edit: Edit,
+    *,
+    pasting: FramePasting | None = None,
+    encoding: Encoding | None = None,
+    fps: Seconds | None = None,
+    span: Span | None = None,
+    sound: bool = True,
+    resume: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Writes a clip in which only the faces changed.
+
+    Args:
+      source: the clip that was followed.
+      path: the result.
+      faces: what `Following.finish` gave for the same part of the clip.
+      edit: makes the crops; not called for what an earlier run has stored.
+      pasting, encoding: None for the defaults.
+      fps, span: as the clip was opened with.
+      sound: whether the source's sound goes with it.
+      resume: see `VideoWriter`.
+
+    Returns:
+      Notes of reading and writing, one short sentence each.
+
+    Raises:
+      ValueError: the clip has more frames than were followed.
+      VideoError: the clip cannot be read or written.
+    """
+    pasting = pasting or FramePasting()
+    with open_clip(source, fps=fps, span=span) as clip:
+        info = clip.info
+        file = sound and not os.path.isdir(source)
+        end = None
+        if span is not None and span.end is not None:
+            end = info.start + Fraction(span.end).limit_denominator(1_000_000)
+        with VideoWriter(
+            path,
+            width=info.width,
+            height=info.height,
+            rate=info.rate,
+            time_base=info.time_base,
+            encoding=encoding,
+            sound=Sound(source, end=end) if file else None,
+            resume=resume,
+        ) as writer:
+            for place, frame in enumerate(clip):
+                if place >= len(faces.squares):
+                    raise ValueError(
+                        f"{source}: frame {place} was not followed; expected "
+                        f"{len(faces.squares)} frames"
+                    )
+                if place < writer.done:
+                    continue
+                pixels = frame.pixels
+                for track, square in faces.squares[place].items():
+                    edited = edit(place, track, pixels, square)
+                    if edited is not None:
+                        pixels = pasting(pixels, edited, square)
+                writer.write(frame.time, pixels)
+    return [*info.notes, *writer.notes]
+
+
+def write_report(path: str | os.PathLike[str], faces: FollowedFaces):
+    """Writes `report.jsonl`, a row for each frame, whole or not at all."""
+    with atomic_writer(path) as file:
+        for row in faces.rows:
+            file.write(json.dumps(row).encode() + b"\n")

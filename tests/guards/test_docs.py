@@ -75,7 +75,7 @@ def test_commands_in_the_text_name_verbs_and_options(page):
     for verb, rest in INLINE.findall(page.read_text()):
         assert verb in VERBS
         known = options_of(parser_of(verb))
-        for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", rest):
+        for option in re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", rest):
             assert option in known, f"jaxface {verb} {option}"
 
 

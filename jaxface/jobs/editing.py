@@ -35,7 +35,7 @@ from jaxface.media.video import encode_gif, encode_mp4, enlarged, ping_pong
 from jaxface.methods import pie
 from jaxface.methods.linear_directions import Move
 from jaxface.methods.motion_directions import DIRECTIONS
-from jaxface.methods.motion_editing import MotionTarget, apply_motion, motion_networks
+from jaxface.methods.motion_editing import apply_motion, motion_networks
 from jaxface.methods.motion_reading import ROLES as MOTION_ROLES
 from jaxface.methods.pie.attributes import Attribute
 from jaxface.methods.pie.editing import apply_edits, editing_networks
@@ -173,7 +173,7 @@ class Editing:
     feedback: int
     animation: Animation | None = None
     tuned: bool = False
-    motion: MotionTarget | None = None
+    motion: pie.Target | None = None
     paste_back: bool = False
     reference: Reference | None = None
 

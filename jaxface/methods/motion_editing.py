@@ -22,7 +22,7 @@ from jaxface.latents import check_w_plus
 from jaxface.methods.motion_directions import DIRECTIONS
 from jaxface.methods.motion_reading import MotionReader, read_motion, reader_of
 from jaxface.methods.pie.attributes import Attribute
-from jaxface.methods.pie.editing import Noise
+from jaxface.methods.pie.editing import Noise, Target
 from jaxface.morphable.motion import measured
 from jaxface.nets import Generator, LatentDirections
 from jaxface.suite import Suite
@@ -43,25 +43,6 @@ class MotionNetworks(NamedTuple):
     generator: Generator
     reader: MotionReader
     directions: LatentDirections
-
-
-@struct.dataclass
-class MotionTarget:
-    """What the motions that the directions have, K of them, are to become.
-
-    Attributes:
-      values: [N, K], or [1, K] for all portraits.
-      given: [K] bool, where `values` counts; the other motions stay the portrait's own.
-      relative: 1 where `values` is added to the portrait's own motion, else 0.
-    """
-
-    values: jax.Array
-    given: jax.Array
-    relative: jax.Array
-
-    def of(self, before: jax.Array) -> jax.Array:
-        """What portraits with these motions, [N, K], are to have: [N, K]."""
-        return jnp.where(self.given, self.values + self.relative * before, before)
 
 
 @struct.dataclass
@@ -104,13 +85,16 @@ def corrected(
 
 def motion_target(
     names: Sequence[str], values: Mapping[str, float], *, relative: bool = False
-) -> MotionTarget:
+) -> Target:
     """The target of some motions by name, the same for all portraits.
 
     Args:
       names: of the suite's directions.
       values: by name, angles in degrees, expressions in ARKit's units.
       relative: they are added to what the portraits have.
+
+    Returns:
+      PIE's kind of target: values [1, K] and which are given [K], of the K names.
 
     Raises:
       UsageError: the suite has no direction of a name.
@@ -123,7 +107,7 @@ def motion_target(
                 f"{', '.join(names)}."
             )
         wanted[names.index(name)], given[names.index(name)] = value, True
-    return MotionTarget(jnp.asarray(wanted)[None], jnp.asarray(given), jnp.asarray(float(relative)))
+    return Target(jnp.asarray(wanted)[None], jnp.asarray(given), jnp.asarray(float(relative)))
 
 
 def edits_motion(suite: Suite) -> bool:
@@ -135,7 +119,7 @@ def edits_motion(suite: Suite) -> bool:
 
 def named_motion(
     suite: Suite, values: Mapping[str, float], *, relative: bool
-) -> tuple[MotionTarget, list[Attribute]]:
+) -> tuple[Target, list[Attribute]]:
     """`motion_target` of a suite's directions, and the motions that it is of, for captions.
 
     Raises:
@@ -160,7 +144,7 @@ def motion_networks(suite: Suite) -> MotionNetworks:
 def edit_motion(
     suite: Suite,
     w_plus: jax.Array | np.ndarray,
-    target: MotionTarget,
+    target: Target,
     *,
     feedback: int = 1,
     noise: Noise = "const",
@@ -188,7 +172,7 @@ def edit_motion(
 
 @functools.partial(jax.jit, static_argnames=("feedback", "noise"))
 def apply_motion(
-    networks: MotionNetworks, w_plus: jax.Array, target: MotionTarget, *, feedback: int, noise: Any
+    networks: MotionNetworks, w_plus: jax.Array, target: Target, *, feedback: int, noise: Any
 ) -> MotionEdit:
     """`edit_motion` with networks at hand; traceable."""
     generator, reader, directions = networks

@@ -118,8 +118,9 @@ class Tracker:
                 overlap = max(intersection_over_union(box, face.box), 0)
                 nearby = intersection_over_union(track.faces[-1].box, face.box)
                 if max(overlap, nearby) >= self.matching.overlap:
-                    both = known is not None and face.embedding is not None
-                    like = float(known @ face.embedding) if both else 0.0
+                    like = 0.0
+                    if known is not None and face.embedding is not None:
+                        like = float(known @ face.embedding)
                     scores.append((overlap + like, row, column))
         return [(tracks[row], column) for row, column in _greedy(scores)]
 

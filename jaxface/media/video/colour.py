@@ -46,7 +46,7 @@ class ToRgb:
             width=width or frame.width,
             height=frame.height,
             format="rgb24",
-            src_colorspace=matrix,
+            src_colorspace=matrix,  # type: ignore (names are taken too)
             src_color_range=FULL if full else LIMITED,
             dst_color_range=FULL,
             interpolation=_filters(),
@@ -70,7 +70,7 @@ class FromRgb:
             frame,
             format=self._format,
             src_color_range=FULL,
-            dst_colorspace="ITU709",
+            dst_colorspace="ITU709",  # type: ignore (names are taken too)
             dst_color_range=LIMITED,
             dst_color_trc=BT709,
             dst_color_primaries=BT709,

@@ -19,7 +19,7 @@ from jaxface.media.video.frames import DEFAULT_RATE, Clip, ClipInfo, Frame, Seco
 SUFFIXES = DECODED_SUFFIXES | HEIF_SUFFIXES | JXL_SUFFIXES
 
 TIMES = "times.json"
-"""In a folder of images that `folders_writing.FolderWriter` wrote: the times of its frames."""
+"""The file that tells the times of the frames of a folder of images, where there is one."""
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:

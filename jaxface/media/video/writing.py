@@ -206,7 +206,7 @@ class VideoWriter:
         """Codec, pixel format and options."""
         encoding, crf = self._encoding, str(self._encoding.crf)
         if encoding.alpha and self._format != "webm":
-            raise UsageError(f"{self._path}: alpha needs WebM; write .webm or a folder of PNGs")
+            raise UsageError(f"{self._path}: alpha needs WebM; write .webm")
         if encoding.lossless and (encoding.alpha or self._format == "webm"):
             raise UsageError(f"{self._path}: lossless is H.264 without alpha; write .mkv or .mp4")
         full = encoding.odd == "444" and (width % 2 or height % 2)

@@ -112,6 +112,7 @@ def inversion_of(
     *,
     fleet: Any = None,
     keep_images: bool = True,
+    max_pixels: int = 2**27,
 ) -> Any:
     """The `Inversion` that the arguments of `add_method_arguments` ask for.
 
@@ -142,4 +143,5 @@ def inversion_of(
         arguments.seed,
         alignment,
         keep_images,
+        max_pixels,
     )

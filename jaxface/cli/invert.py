@@ -68,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=2**27,
         metavar="N",
         help="read larger images at a reduced size where their format has one (JPEG, JPEG 2000, "
-        "TIFF), else refuse them (134217728); decoding takes up to 28 bytes a pixel",
+        "TIFF), else refuse them (134217728); decoding takes up to 28 bytes a pixel, "
+        "which a chosen batch size leaves free",
     )
     parser.add_argument("--split", metavar="NAME", help="which split of a data set")
     add_alignment_arguments(parser)
@@ -108,7 +109,13 @@ def embed(arguments: argparse.Namespace, tell: Callable[[Sequence[dict[str, Any]
     for remark in inputs.remarks:
         note(f"note: {remark}")
     call.set_up()
-    inversion = inversion_of(arguments, alignment, fleet=call.fleet, keep_images=call.keeps_images)
+    inversion = inversion_of(
+        arguments,
+        alignment,
+        fleet=call.fleet,
+        keep_images=call.keeps_images,
+        max_pixels=arguments.max_pixels,
+    )
     return call.run(inputs.items, inversion, tell)
 
 

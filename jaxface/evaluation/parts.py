@@ -1,6 +1,6 @@
 """Parts of a long evaluation, stored as they are finished, so that a stopped one can go on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ class Parts:
     def __init__(self, folder: Path):
         self.folder = folder
 
+    def missing(self, names: Iterable[str]) -> int:
+        """How many of these parts are not stored."""
+        return sum(not self._path(name).is_file() for name in names)
+
     def get(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """The part of that name, made and stored where it is not there yet.
 
@@ -32,10 +36,13 @@ class Parts:
         Returns:
           The arrays as NumPy's, read back from the file either way.
         """
-        path = self.folder / f"{name}.npz"
+        path = self._path(name)
         if not path.is_file():
             arrays = {key: np.asarray(value) for key, value in make().items()}
             with atomic_writer(path) as file:
                 np.savez(file, allow_pickle=False, **arrays)
         with np.load(path) as stored:
             return dict(stored)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npz"

@@ -42,6 +42,7 @@ from jaxface.media.plots import load_matplotlib
 from jaxface.methods import image2stylegan, pie
 from jaxface.metrics import psnr, ssim
 from jaxface.runtime.devices import divisor_mesh
+from jaxface.runtime.progress import Pace
 from jaxface.solving.solver import Status
 from jaxface.suite import Suite, identity_network
 
@@ -197,6 +198,8 @@ def evaluate_pie(
     """
     banks: dict[str, pie.Bank | None] = dict.fromkeys(chosen)
     collected: dict[str, list[dict[str, np.ndarray]]] = {"portraits": []}
+    starts = range(0, protocol.portraits, protocol.batch_size)
+    pace = Pace(parts.missing(_part(name, start) for name in chosen for start in starts))
     for batch in batches(suite, protocol, parts, say):
         collected["portraits"].append(
             {
@@ -210,12 +213,13 @@ def evaluate_pie(
 
             def make(name=name, settings=settings, batch=batch) -> dict[str, Any]:
                 last = batch.start + batch.count - 1
-                say(f"{name}: portraits {batch.start} to {last} of {protocol.portraits}")
+                place = f"portraits {batch.start} to {last} of {protocol.portraits}"
+                say(f"{name}: {place}, {pace.next()}")
                 if settings.bank and settings.editing_terms and banks[name] is None:
                     banks[name] = pie.draw_bank(suite, settings, jax.random.key(SEED + 1))
                 return evaluate_column(suite, name, settings, batch, protocol, bank=banks[name])
 
-            part = parts.get(f"{name}-{batch.start:05d}", make)
+            part = parts.get(_part(name, batch.start), make)
             seconds = part.pop("seconds")
             rows = {key: value[: batch.count] for key, value in part.items()}
             rows["seconds"] = np.full(batch.count, seconds)
@@ -224,6 +228,10 @@ def evaluate_pie(
         name: {key: np.concatenate([part[key] for part in rows]) for key in rows[0]}
         for name, rows in collected.items()
     }
+
+
+def _part(column: str, start: int) -> str:
+    return f"{column}-{start:05d}"
 
 
 def table2(measured: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from jaxface.morphable import LANDMARKS_66, FaceParameters, Scene, render
 from jaxface.morphable.annotation import landmark_model, project_landmarks
 from jaxface.morphable.model import region_model
 from jaxface.nets import Generator
+from jaxface.runtime.progress import Pace
 from jaxface.suite import Suite, identity_network
 
 
@@ -138,11 +139,13 @@ def evaluate_transfers(
     """
     total, size = len(w_plus), protocol.batch_size
     collected = []
-    for start in range(0, total, size):
+    names = {start: f"transfers-{start:05d}" for start in range(0, total, size)}
+    pace = Pace(parts.missing(names.values()))
+    for start, name in names.items():
         rows = np.arange(start, start + size) % total
 
         def make(rows=rows, start=start) -> dict[str, Any]:
-            say(f"transfers: portraits from {start} of {total}")
+            say(f"transfers: portraits from {start} of {total}, {pace.next()}")
             here, there = (
                 jax.tree.map(lambda leaf, rows=each: leaf[rows], scenes)
                 for each in (rows, (rows + 1) % total)
@@ -151,7 +154,7 @@ def evaluate_transfers(
                 suite, here, there, jnp.asarray(w_plus[rows]), from_uint8(jnp.asarray(images[rows]))
             )
 
-        part = parts.get(f"transfers-{start:05d}", make)
+        part = parts.get(name, make)
         collected.append({key: value[: total - start] for key, value in part.items()})
     return {key: np.concatenate([part[key] for part in collected]) for key in collected[0]}
 

@@ -30,7 +30,14 @@ from jaxface.jobs.outputs.rows import OK, Column, Result, number, numbers, versi
 from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.latents import interpolate
 from jaxface.losses import identity
-from jaxface.media.images import ImageError, encode_png, read_image, to_uint8
+from jaxface.media.images import (
+    MAX_PIXELS,
+    ImageError,
+    decoding_bytes,
+    encode_png,
+    read_image,
+    to_uint8,
+)
 from jaxface.media.video import encode_gif, encode_mp4, enlarged, ping_pong
 from jaxface.methods import pie
 from jaxface.methods.linear_directions import Move
@@ -178,6 +185,11 @@ class Editing:
     reference: Reference | None = None
 
     columns = _COLUMNS
+
+    @property
+    def reading_bytes(self) -> int:
+        """See `Task`: photographs, where edits are pasted back."""
+        return decoding_bytes(MAX_PIXELS) if self.paste_back else 0
 
     @property
     def files(self) -> tuple[str, ...]:

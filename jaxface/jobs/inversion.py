@@ -26,7 +26,7 @@ from jaxface.jobs.outputs.results import ResultsFolder
 from jaxface.jobs.outputs.rows import OK, Column, Result, number, versions
 from jaxface.jobs.outputs.tuned import tuned_weights
 from jaxface.keys import item_keys
-from jaxface.media.images import encode_png, read_image, to_uint8
+from jaxface.media.images import MAX_PIXELS, decoding_bytes, encode_png, read_image, to_uint8
 from jaxface.methods.inversion import Inverted, Inverter
 from jaxface.metrics import psnr, ssim
 from jaxface.nets import GeneratorConfig
@@ -65,6 +65,7 @@ class Inversion:
       seed: of the key that every portrait's key is derived from.
       alignment: how faces are found and cut out; None where inputs count as aligned portraits.
       keep_images: whether results hold their reconstructions.
+      max_pixels: of an image that are read.
     """
 
     suite: Suite
@@ -73,6 +74,12 @@ class Inversion:
     seed: int
     alignment: Alignment | None = None
     keep_images: bool = True
+    max_pixels: int = MAX_PIXELS
+
+    @property
+    def reading_bytes(self) -> int:
+        """See `Task`."""
+        return decoding_bytes(self.max_pixels)
 
     @property
     def columns(self) -> Mapping[str, Column]:

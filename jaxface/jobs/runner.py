@@ -156,9 +156,9 @@ class Runner:
     def _fitting_batcher(self) -> Batcher:
         """A batcher that fits the memory, by the analysis of the programs that will run."""
         self._bar.compiling()
-        limit = memory_bytes()
-        # An explicit size is taken at its word; a chosen one leaves room for what an allocator
-        # loses between its blocks.
+        # An explicit size is taken at its word; a chosen one leaves room for images that are read
+        # and for what an allocator loses between its blocks.
+        limit = memory_bytes(0 if self._asked else self._task.reading_bytes)
         usable = limit if self._asked else 0.9 * limit
         while True:
             batcher = self._batcher_of(self.size)

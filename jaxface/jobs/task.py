@@ -54,6 +54,7 @@ class Task(Protocol):
       suite: has the networks.
       columns: of its rows, beside those of all jobs.
       files: kinds of files that a result has, beside its latents.
+      reading_bytes: of the host's memory, which reading inputs takes at the worst.
     """
 
     @property
@@ -62,6 +63,8 @@ class Task(Protocol):
     def columns(self) -> Mapping[str, Column]: ...
     @property
     def files(self) -> tuple[str, ...]: ...
+    @property
+    def reading_bytes(self) -> int: ...
 
     def description(self) -> dict[str, Any]:
         """Everything that decides the results, JSON-like; the job's settings on resume.

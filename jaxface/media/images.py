@@ -47,8 +47,8 @@ MAX_PIXELS = 2**27
 is read at a reduced size where its format has one, else refused before it is decoded."""
 
 LARGE = 2**24
-"""Pixels above which a process decodes one image at a time, so that its threads' memory is bounded:
-decoding takes up to 28 bytes a pixel."""
+"""Pixels above which a process decodes one image at a time, so that its threads' memory is bounded.
+"""
 
 _one_large = threading.Lock()
 _pixel_limit: ContextVar[int] = ContextVar("pixel_limit", default=MAX_PIXELS)
@@ -65,6 +65,11 @@ class LoadedImage:
 
     pixels: np.ndarray
     notes: tuple[str, ...] = ()
+
+
+def decoding_bytes(pixels: int) -> int:
+    """What a process may need to read images of at most so many pixels."""
+    return 28 * pixels
 
 
 @contextlib.contextmanager

@@ -44,18 +44,23 @@ def tell_devices() -> None:
         detail(f"JAX {jax.__version__} on {count} device{'s'[: count > 1]} ({kind})")
 
 
-def memory_bytes() -> int:
+def memory_bytes(reading: int = 0) -> int:
     """What a program may use on each of this process's devices.
 
     On accelerators JAX's limit, the smallest of the devices'. On CPU the memory that is free now,
     by the kernel's word and the control group's limit, divided by the devices, which share it.
+
+    Args:
+      reading: bytes that reading inputs takes of the host's memory at the worst, which on CPU are
+        left free; at most half of what there is.
     """
     devices = jax.local_devices()
     limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
     known = [limit for limit in limits if limit]
     if known:
         return min(known)
-    return min(_free_bytes(), _group_bytes()) // len(devices)
+    free = min(_free_bytes(), _group_bytes())
+    return max(free - reading, free // 2) // len(devices)
 
 
 def _free_bytes() -> int:

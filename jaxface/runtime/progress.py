@@ -233,13 +233,31 @@ def one_by_one(parts: Iterable[tuple[str, T]]) -> Iterator[T]:
     Args:
       parts: (name, part).
     """
-    named, begin = list(parts), time.monotonic()
+    named = list(parts)
+    pace = Pace(len(named))
     with working("") as line:
         for place, (name, part) in enumerate(named):
-            seconds = time.monotonic() - begin
-            left = seconds / place * (len(named) - place) if place else math.inf
-            line.doing(f"{name}, {place + 1} of {len(named)}, left {format_seconds(left)}")
+            line.doing(f"{name}, {place + 1} of {len(named)}, {pace.next()}")
             yield part
+
+
+class Pace:
+    """How much time is left of a number of like parts.
+
+    Args:
+      count: how many there are to do.
+    """
+
+    def __init__(self, count: int):
+        self._count, self._begun = count, 0
+        self._start = time.monotonic()
+
+    def next(self) -> str:
+        """Called when a part begins: "left 1:02:03", or "left ?" before the first one ended."""
+        ended, self._begun = self._begun, self._begun + 1
+        seconds = time.monotonic() - self._start
+        left = seconds / ended * (self._count - ended) if ended else math.inf
+        return f"left {format_seconds(left)}"
 
 
 def format_seconds(seconds: float) -> str:

@@ -85,6 +85,10 @@ def test_status_of_a_job_in_one_piece(photos, tiny_suite, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert f"{COUNT} of {COUNT} inputs (100.0%)" in printed
     assert "1 not_an_image" in printed
+    assert main(["status", "out", "--json"]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert (seen["done"], seen["total"], seen["shards"]) == (COUNT, COUNT, None)
+    assert seen["statuses"] == {"ok": COUNT - 1, "not_an_image": 1}
     assert main(["merge", "out"]) == 2
     assert main(["status", "in"]) == 2
 
@@ -187,7 +191,7 @@ def test_batch_size_is_fitted_to_the_memory_or_refused(photos, tiny_suite, monke
             return 1_000_000 + 10_000_000 * self.size
 
     monkeypatch.setattr(runner.Runner, "_batcher_of", lambda self, size: Sized(size, seconds=0))
-    monkeypatch.setattr(runner, "memory_bytes", lambda: 200_000_000)
+    monkeypatch.setattr(runner, "memory_bytes", lambda reading: 200_000_000)
     call = ["invert", "in", "--suite", str(tiny_suite), "--out"]
     # 24 inputs on 8 devices are 3 for each and would need 241 MB; 2 would leave devices out.
     assert main([*call, "chosen"]) == 1
@@ -195,6 +199,6 @@ def test_batch_size_is_fitted_to_the_memory_or_refused(photos, tiny_suite, monke
     assert main([*call, "asked", "--batch-size", "24"]) == 2
     printed = capsys.readouterr().err
     assert "a batch of 24 does not fit: it needs 0.241 GB of 0.2 GB" in printed
-    monkeypatch.setattr(runner, "memory_bytes", lambda: 50_000_000)
+    monkeypatch.setattr(runner, "memory_bytes", lambda reading: 50_000_000)
     assert main([*call, "none"]) == 2
     assert "a batch of 8 does not fit" in capsys.readouterr().err

@@ -69,9 +69,12 @@ def test_a_part_is_made_once(tmp_path):
         made.append(1)
         return {"a": np.arange(3)}
 
+    names = ("x-00000", "x-00001")
+    assert parts.missing(names) == 2
     for _ in range(2):
         np.testing.assert_array_equal(parts.get("x-00000", make)["a"], [0, 1, 2])
     assert len(made) == 1
+    assert parts.missing(names) == 1
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +261,10 @@ def test_the_command_measures_and_goes_on(
     assert document["judges"]["truth"] < 0.15
     assert document["illumination"]["true"] > 0
     assert len(document["figure13"]["synthesis"]["true_error"]) == 6
-    assert (out / "pie.md").read_text().rstrip() in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert (out / "pie.md").read_text().rstrip() in printed.out
+    assert "synthesis: portraits 0 to 1 of 3, left ?" in printed.err
+    assert "synthesis: portraits 2 to 2 of 3, left 0:" in printed.err
     for name in ("edits", "scatter", "pose", "light"):
         assert (out / f"{name}.png").stat().st_size > 0
 

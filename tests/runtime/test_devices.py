@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from jaxface.jobs.inversion import default_batch_size
+from jaxface.runtime import devices
 from jaxface.runtime.devices import data_mesh, divisor_mesh, memory_bytes
 
 
@@ -33,3 +34,11 @@ def test_memory_is_shared_by_the_cpu_devices():
     free = memory_bytes()
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 0 < free * jax.local_device_count() <= whole
+
+
+def test_reading_keeps_its_share_of_the_memory_up_to_half(monkeypatch):
+    monkeypatch.setattr(devices, "_free_bytes", lambda: 8000)
+    count = jax.local_device_count()
+    assert memory_bytes() == 8000 // count
+    assert memory_bytes(1000) == 7000 // count
+    assert memory_bytes(7000) == 4000 // count

@@ -107,3 +107,14 @@ def test_parts_are_told_with_place_and_time_left(monkeypatch, capsys):
             time.sleep(0.05)
             said += capsys.readouterr().err
         assert f"{part} of 2, left" in said
+
+
+def test_the_time_left_is_that_of_the_parts_that_are_left(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(telling.time, "monotonic", lambda: now[0])
+    pace = telling.Pace(4)
+    assert pace.next() == "left ?"
+    now[0] += 30
+    assert pace.next() == "left 1:30"
+    now[0] += 10
+    assert pace.next() == "left 0:40"

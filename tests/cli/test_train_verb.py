@@ -9,6 +9,8 @@ import jax
 import numpy as np
 import pytest
 
+from safetensors.numpy import load_file
+
 import jaxface.cli
 from jaxface.errors import UsageError
 from jaxface.settings import apply_overrides

@@ -8,7 +8,6 @@ import signal
 import jax
 import numpy as np
 import pytest
-
 from safetensors.numpy import load_file
 
 import jaxface.cli

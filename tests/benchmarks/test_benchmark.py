@@ -93,6 +93,7 @@ def test_synthesis_beside_peers(tmp_path, capsys):
     assert all(name in text for name in names)
 
 
+@pytest.mark.slow
 def test_projection_agrees_with_the_chain_rule(tmp_path):
     out = tmp_path / "projection.json"
     assert run("projection", 8, "--peer", "toy_peers:ByCotangent", "--out", str(out)) == 0

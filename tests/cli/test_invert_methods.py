@@ -128,6 +128,7 @@ TUNING = ["--set", "tuning.steps=3", "--set", "tuning.learning_rate=0.01"]
 TUNING += ["--set", "tuning.stop_below=None"]
 
 
+@pytest.mark.slow
 def test_pivotal_tuning_of_a_collection(run, suites, tmp_path):
     status, rows, _ = run("pti_e4e", *TUNING)
     assert status == 1

@@ -111,6 +111,7 @@ def test_work_list_has_room(samples):
     assert int(needed.max()) <= 0.9 * block_capacity(len(model.triangles))
 
 
+@pytest.mark.slow
 def test_pictures_are_differentiable_in_the_light(scenes):
     scene = rows(scenes, slice(0, 1))
 
@@ -182,6 +183,7 @@ def test_bilinear_samples_against_scipy():
     np.testing.assert_allclose(bilinear_samples(image, at)[0], np.stack(expected, -1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vertices_agree_with_pixels(scenes):
     """The two paths are the same image: at visible vertices their colours agree.
 

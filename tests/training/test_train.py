@@ -129,6 +129,7 @@ def test_a_run_of_four_devices_goes_on_with_two(straight, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_of_four_devices_do_the_same(straight, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))

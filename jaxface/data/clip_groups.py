@@ -58,8 +58,8 @@ class TwoOfOneClip:
         """[2], in either order."""
         del anchors
         # Pairs at least so far apart, each as likely as any other.
-        first, second = np.sort(rng.choice(len(anchor.rows) - self.apart + 1, 2, replace=False))
-        pair = np.array([first, second + self.apart - 1]) + anchor.rows.start
+        pair = np.sort(rng.choice(len(anchor.rows) - self.apart + 1, 2, replace=False))
+        pair += np.array([0, self.apart - 1]) + anchor.rows.start
         return pair if rng.random() < 0.5 else pair[::-1]
 
 
@@ -75,7 +75,7 @@ class TwoPersons:
 
     def rows(self, anchor: Place, anchors: Sequence[Place], rng: np.random.Generator) -> np.ndarray:
         """[2]: the anchor's frame first. Of the others' clips each is as likely as any other."""
-        while (other := anchors[rng.integers(len(anchors))]).person == anchor.person:
+        while (other := anchors[int(rng.integers(len(anchors)))]).person == anchor.person:
             pass
         return np.array([rng.choice(place.rows) for place in (anchor, other)])
 

@@ -197,13 +197,14 @@ class PortraitClips(ShardedBuilder[PortraitClipsConfig]):
     @functools.cached_property
     def _clips(self) -> dict[str, list[tuple[int, int, ListedClip]]]:
         """Of each split the clips, with the numbers of their persons and their own."""
-        listing, clips = self.settings.listing, {split: [] for split in SPLITS}
+        listing = self.settings.listing
+        clips: dict[str, list[tuple[int, int, ListedClip]]] = {split: [] for split in SPLITS}
         persons = {name: number for number, name in enumerate(listing.identities)}
-        numbers: Counter[tuple[str | None, str]] = Counter()
+        numbers: Counter[tuple[str, str]] = Counter()
         for clip in listing.clips:
-            number = numbers[clip.split, clip.identity]
-            numbers[clip.split, clip.identity] += 1
-            clips[str(clip.split)].append((persons[clip.identity], number, clip))
+            split = str(clip.split)
+            clips[split].append((persons[clip.identity], numbers[split, clip.identity], clip))
+            numbers[split, clip.identity] += 1
         return clips
 
 

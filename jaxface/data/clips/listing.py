@@ -218,5 +218,6 @@ def _clip_of(row: Any, where: str) -> ListedClip:
         numbers = [isinstance(value, int | float) for value in box]
         if len(box) != 4 or not all(numbers) or box[0] >= box[2] or box[1] >= box[3]:
             raise LayoutError(f"{where}: box must be left, top, right, bottom, got {box}")
-        row = row | {"box": tuple(map(float, box))}
-    return ListedClip(**(row | {"first": row.get("first") or 0}))
+    values: dict[str, Any] = {**row, "first": row.get("first") or 0}
+    values["box"] = None if box is None else tuple(map(float, box))
+    return ListedClip(**values)

@@ -70,7 +70,7 @@ class TwoPersons:
     def anchors(self, view: ClipView) -> Sequence[Place]:
         """All clips."""
         if len(view.persons) < 2:
-            raise DataError(f"TwoPersons: {view.split} shows one person, {view.persons[0]}.")
+            raise DataError(f"TwoPersons: {view.split} shows one person, {''.join(view.persons)}.")
         return view.places
 
     def rows(self, anchor: Place, anchors: Sequence[Place], rng: np.random.Generator) -> np.ndarray:

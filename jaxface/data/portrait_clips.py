@@ -177,7 +177,7 @@ class PortraitClips(ShardedBuilder[PortraitClipsConfig]):
         Raises:
           GenerationError: no frame of any clip could be used.
         """
-        firsts = dict.fromkeys(SPLITS, 0)
+        firsts: dict[str, int] = {split: 0 for split in SPLITS}
         rows = []
         for shard in self._shards():
             lines = _report(partial, shard.name).read_text(encoding="utf-8").splitlines()

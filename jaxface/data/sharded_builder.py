@@ -5,8 +5,10 @@ are there they are moved in. The same call goes on after the shards that are fin
 processes can share them.
 """
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import os
@@ -151,7 +153,8 @@ class ShardedBuilder(FileReaderBuilder, Generic[Settings], skip_registration=Tru
     def download_and_prepare(self, **options) -> None:
         """TFDS's own call: all of it in this process."""
         self._final_path = self.folder
-        super().download_and_prepare(**options)
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS says that it downloads
+            super().download_and_prepare(**options)
 
     @property
     def final_path(self) -> pathlib.Path:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make portrait_clips of it: a folder of videos or of a published collection, FFHQ's "
         "zip, or a manifest (left out: render the face world)",
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of data sets")
+    parser.add_argument("--out", metavar="DIR", help="folder of data sets; not needed by --list")
     parser.add_argument("--resolution", type=int, default=64, help="pixels per side (64)")
     parser.add_argument("--train", type=int, help="training items (100000), or persons (200)")
     parser.add_argument("--test", type=int, help="test items (2000), or persons (20)")
@@ -71,6 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.out is None and args.list is None:
+        raise UsageError("--out DIR is required: the folder that data sets are made in")
     if args.source is not None:
         return make_collection(args)
     refuse_collection_arguments(args)

@@ -368,7 +368,8 @@ def test_the_verb_tells_what_it_recognised(talks, made, tmp_path, capsys):
     assert told.err.count(".mp4\n") >= 3
     assert "bob/broken.mp4: not_a_video" in told.err
     manifest = tmp_path / "clips.jsonl"
-    assert cli.main([*call, "--list", str(manifest)]) == 0
+    assert cli.main(["data", str(talks), "--list", str(manifest)]) == 0
+    assert cli.main(["data", str(talks)]) == 2  # no --out
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     kept = [row for row in rows if "broken" not in row["clip"]]
     kept.append({"clip": "gone", "identity": "carl", "path": "gone.mp4"})

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from typing import Any
 
-from jaxface.errors import UsageError
+from jaxface.errors import UsageError, printable
 
 _OPTIONS = {
     "layout": "auto",
@@ -89,6 +89,16 @@ def refuse_collection_arguments(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')} is of a collection; name its folder")
 
 
+def list_collection(args: argparse.Namespace) -> int:
+    """Writes the manifest of the collection, and makes nothing; the arguments' errors as below."""
+    from jaxface.data.clips.listing import write_manifest
+
+    listing, _ = _listed(args)
+    write_manifest(args.list, listing)
+    print(args.list)
+    return 0
+
+
 def make_collection(args: argparse.Namespace) -> int:
     """Lists the collection, tells what it is, and makes `portrait_clips` of it.
 
@@ -99,38 +109,11 @@ def make_collection(args: argparse.Namespace) -> int:
       UsageError: options that do not belong together.
       JaxfaceError: no such collection, or none of its clips can be used.
     """
-    for name in ("train", "test", "clips", "videos", "world"):
-        if getattr(args, name) is not None:
-            raise UsageError(f"--{name} is of the rendered world; SOURCE has its own clips")
-    if args.images_per_identity != 1 or args.seed:
-        raise UsageError("--images-per-identity and --seed are of the rendered world")
-    chosen = {
-        name: default if getattr(args, name) is None else getattr(args, name)
-        for name, default in _OPTIONS.items()
-    }
-    if not chosen["align"]:
-        for name in ("suite", "landmarks", "workers"):
-            if getattr(args, name) is not None:
-                raise UsageError(f"--{name} requires --align")
-
-    from jaxface.data.clips.layouts import list_clips
-    from jaxface.data.clips.listing import write_manifest
     from jaxface.jobs.launchers import share_of_this_process
     from jaxface.runtime.progress import note
 
     share = share_of_this_process(args.process, args.processes)
-    listing, absent = list_clips(
-        args.source,
-        layout=chosen["layout"],
-        fps=args.fps,
-        test_share=chosen["test_share"],
-        max_missing=args.max_missing,
-    )
-    _tell(listing, absent)
-    if args.list is not None:
-        write_manifest(args.list, listing)
-        print(args.list)
-        return 0
+    listing, chosen = _listed(args)
 
     from jaxface.data.clips.cropping import Cropping
     from jaxface.data.portrait_clips import OK, PortraitClipsConfig, generate, read_report
@@ -157,9 +140,39 @@ def make_collection(args: argparse.Namespace) -> int:
     note(f"{frames} frames of {len(rows)} clips ({counts})")
     failed = [row for row in rows if row["status"] != OK]
     for row in failed[:3]:
-        print(f"jaxface: {row['clip']}: {row['status']}: {row['reason']}", file=sys.stderr)
+        text = f"jaxface: {row['clip']}: {row['status']}: {row['reason']}"
+        print(printable(text), file=sys.stderr)
     print(folder)
     return 1 if failed else 0
+
+
+def _listed(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """The `Listing`, which is told, and all options with their defaults."""
+    for name in ("train", "test", "clips", "videos", "world"):
+        if getattr(args, name) is not None:
+            raise UsageError(f"--{name} is of the rendered world; SOURCE has its own clips")
+    if args.images_per_identity != 1 or args.seed:
+        raise UsageError("--images-per-identity and --seed are of the rendered world")
+    chosen = {
+        name: default if getattr(args, name) is None else getattr(args, name)
+        for name, default in _OPTIONS.items()
+    }
+    if not chosen["align"]:
+        for name in ("suite", "landmarks", "workers"):
+            if getattr(args, name) is not None:
+                raise UsageError(f"--{name} requires --align")
+
+    from jaxface.data.clips.layouts import list_clips
+
+    listing, absent = list_clips(
+        args.source,
+        layout=chosen["layout"],
+        fps=args.fps,
+        test_share=chosen["test_share"],
+        max_missing=args.max_missing,
+    )
+    _tell(listing, absent)
+    return listing, chosen
 
 
 def _tell(listing: Any, absent: tuple[str, ...]) -> None:

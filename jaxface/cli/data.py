@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxface.cli.collections import (
     add_collection_arguments,
+    list_collection,
     make_collection,
     refuse_collection_arguments,
 )
@@ -71,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.out is None and args.list is None:
+    if args.source is not None and args.list is not None:
+        return list_collection(args)
+    if args.out is None:
         raise UsageError("--out DIR is required: the folder that data sets are made in")
     if args.source is not None:
         return make_collection(args)

@@ -8,6 +8,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import jaxface.cli
 from jaxface.errors import UsageError

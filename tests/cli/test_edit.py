@@ -383,7 +383,7 @@ def test_targets_beyond_reach_are_refused(run, embedded, tmp_path, target, words
 def test_missed_targets_are_told_and_force_tries_any(run, embedded, tmp_path):
     """The networks are of random weights: they reach nothing. A light and a reference count too."""
     reference = embedded.parent / "in" / "b.png"
-    edits = ["--yaw", 80, "--light", "left", "--like", reference, "--group", "expression"]
+    edits = ["--yaw", -80, "--light", "left", "--like", reference, "--group", "expression"]
     status, rows, printed = run(embedded, *edits, "--force", "--feedback", 0)
     assert status == 0
     assert "3 of 3 edited, 3 missed their targets" in printed.out

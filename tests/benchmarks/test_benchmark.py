@@ -27,6 +27,7 @@ def run(name, resolution, *options):
     return main(["benchmark", name, *sizes, "--repeats", "3", *options])
 
 
+@pytest.mark.slow
 def test_synthesis_beside_peers(tmp_path, capsys):
     out = tmp_path / "deep" / "synthesis.json"
     peers = ["--peer", "toy_peers:Zeros", "--peer", "toy_peers:Equal"]

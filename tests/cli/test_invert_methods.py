@@ -81,7 +81,14 @@ def images():
     return np.stack([read_image(f"in/{name}").pixels for name in NAMES])
 
 
-@pytest.mark.parametrize("preset", ENCODERS)
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "e4e",
+        "w_encoder",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("psp", "restyle")),
+    ],
+)
 def test_an_encoder_inverts_a_collection(run, suites, preset):
     status, rows, _ = run(preset, suite=preset)
     assert status == 1

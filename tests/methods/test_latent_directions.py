@@ -31,6 +31,7 @@ def generator(random_network):
     return generator
 
 
+@pytest.mark.slow
 def test_components_are_w_s_principal_axes(generator, monkeypatch):
     key = jax.random.key(3)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(600))

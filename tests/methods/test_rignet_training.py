@@ -134,6 +134,7 @@ def run(models, state):
     return trained, rows
 
 
+@pytest.mark.slow
 def test_terms_at_the_identity(models, seen, run):
     """Nothing is edited yet: the edit puts w's pose into v's face, consistency is F's own fit."""
     images, faces = jax.tree.map(lambda a: a[:4], seen)

@@ -109,6 +109,7 @@ def test_generator_phase(initial, batch):
     assert metrics["loss"] > 0
 
 
+@pytest.mark.slow
 def test_path_length_phase(initial, batch):
     state = initial
     after, metrics = run("path_length", state, batch)

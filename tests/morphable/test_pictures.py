@@ -83,6 +83,7 @@ def test_a_picture_does_not_depend_on_its_batch(scenes, pictures):
     assert (difference > 1e-3).mean() < 0.005
 
 
+@pytest.mark.slow
 def test_no_holes_inside_heads():
     """All samples inside the silhouette of a head are covered: neither specks nor seams."""
     face = sample_scenes(jax.random.key(8), 8).face

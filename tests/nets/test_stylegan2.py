@@ -95,6 +95,7 @@ def test_w_mean_tracks_the_mean_of_w(generator):
     np.testing.assert_allclose(generator.mapping.updated_w_mean(w), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_noise_modes(generator, synthesis):
     w_plus = jnp.broadcast_to(generator.mapping(jnp.ones((1, 8))), (2, SMALL.num_ws, 8))
     const, none = generator.synthesis(w_plus, "const"), generator.synthesis(w_plus, "none")

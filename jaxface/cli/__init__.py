@@ -34,6 +34,7 @@ VERBS = (
     "evaluate",
     "data",
     "convert",
+    "card",
     "benchmark",
 )
 

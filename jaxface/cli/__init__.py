@@ -35,6 +35,7 @@ VERBS = (
     "data",
     "convert",
     "card",
+    "provenance",
     "benchmark",
 )
 

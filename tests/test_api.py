@@ -1,6 +1,7 @@
 """One line a job from Python."""
 
 import doctest
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from jaxface.cli import main
 from jaxface.errors import UsageError
 from jaxface.media.images import to_uint8
 
-QUICK = {"w_steps": 2, "w_plus_steps": 2}
+QUICK: dict[str, Any] = {"w_steps": 2, "w_plus_steps": 2}
 
 
 @pytest.fixture(scope="module")

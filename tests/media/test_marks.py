@@ -27,8 +27,8 @@ def test_a_png_says_what_made_it(kind, tmp_path):
     assert marks == Marks(MAKER, SOURCE_TYPES[kind])
     assert marks.kind == kind
     with Image.open(path) as image:  # as any program reads it
-        assert image.text["Software"] == MAKER
-        (description,) = ElementTree.fromstring(image.text["XML:com.adobe.xmp"])[0]
+        assert image.info["Software"] == MAKER
+        (description,) = ElementTree.fromstring(image.info["XML:com.adobe.xmp"])[0]
     assert description.get("{http://ns.adobe.com/xap/1.0/}CreatorTool") == MAKER
     said = description.get("{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType")
     assert said == SOURCE_TYPES[kind]
@@ -43,7 +43,7 @@ def test_marks_leave_pixels_and_colours_alone(tmp_path):
     profile = b"any profile's bytes"
     with Image.open(io.BytesIO(encode_png(IMAGE, profile=profile))) as written:
         assert written.info["icc_profile"] == profile
-        assert written.text["Software"] == MAKER
+        assert written.info["Software"] == MAKER
 
 
 def test_a_gif_says_it_in_its_comment(tmp_path):

@@ -24,6 +24,7 @@ def test_a_png_says_what_made_it(kind, tmp_path):
     path = tmp_path / "image.png"
     path.write_bytes(encode_png(IMAGE, kind=kind))
     marks = read_marks(path)
+    assert marks is not None
     assert marks == Marks(MAKER, SOURCE_TYPES[kind])
     assert marks.kind == kind
     with Image.open(path) as image:  # as any program reads it

@@ -173,7 +173,7 @@ class JobCall:
         else:
             print(text)
             print(f"\ncontact sheet: {results.sheet_path}\nresults:       {results.rows_path}")
-        return 0 if all(row["status"] == "ok" for row in rows) else 1
+        return 0 if {row["status"] for row in rows} <= task.expected else 1
 
     def _in_shards(self, items: Sequence[Any], task: Any, stop: Callable[[], bool]) -> int:
         from jaxface.jobs.job import run_job
@@ -211,7 +211,7 @@ class JobCall:
             f"process {share.index} of {share.count}: {len(mine)} shards done: {counts or 'empty'}"
         )
         print(f"{len(finished)} of {folder.count} shards are in {arguments.out}")
-        return 0 if set(statuses) <= {"ok"} else 1
+        return 0 if set(statuses) <= task.expected else 1
 
 
 class Interrupted(KeyboardInterrupt):

@@ -185,6 +185,7 @@ class Editing:
     reference: Reference | None = None
 
     columns = _COLUMNS
+    expected = frozenset([OK])
 
     @property
     def reading_bytes(self) -> int:

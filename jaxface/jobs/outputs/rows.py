@@ -108,7 +108,7 @@ def make_row(
         "reason": reason,
     }
     empty = {name: _copied(column.empty) for name, column in {**COMMON, **columns}.items()}
-    return {**empty, **known, **shared}
+    return {**empty, **known, **item.columns, **shared}
 
 
 def versions(others: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -165,8 +165,9 @@ def latents_header(row: Mapping[str, Any]) -> dict[str, str]:
     header = {name: str(value) for name, value in facts.items()}
     if row.get("weights") is not None:
         header["weights"] = row["weights"]
-    if row.get("transform") is not None:
-        header["transform"] = json.dumps(row["transform"])
+    for name in ("transform", "frame", "track"):
+        if row.get(name) is not None:
+            header[name] = json.dumps(row[name])
     return header
 
 

@@ -26,7 +26,7 @@ from jaxface.jobs.inputs.portraits import (
 from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_contact_sheet
 from jaxface.jobs.outputs.outliers import outliers
 from jaxface.jobs.outputs.results import ResultsFolder
-from jaxface.jobs.outputs.rows import OK, Column, Result, number, versions
+from jaxface.jobs.outputs.rows import FRAME_COLUMNS, OK, Column, Result, number, versions
 from jaxface.jobs.outputs.tuned import tuned_weights
 from jaxface.keys import item_keys
 from jaxface.media.detection import NoFaceError
@@ -56,9 +56,6 @@ COLUMNS = {
     "latents": Column("file"),
     "reconstruction": Column("file"),
 }
-
-FRAME_COLUMNS = ("frame", "track")
-"""Of rows of clips: the clip, the frame's index and time; the face's track."""
 
 
 @dataclasses.dataclass(frozen=True)

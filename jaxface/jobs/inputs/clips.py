@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class ClipReading:
         }
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "ClipReading":
+    def from_json(cls, document: Mapping[str, Any]) -> "ClipReading":
         """Reads what `to_json` wrote."""
         return cls(**{k: Fraction(v) if isinstance(v, str) else v for k, v in document.items()})
 
@@ -159,6 +159,10 @@ class FrameReader:
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the clip that is open."""
         self._stack.close()
 
     def read(self, source: FrameSource) -> Frame:
@@ -182,6 +186,13 @@ class FrameReader:
             if frame.index > source.index:
                 break
         raise VideoError(f"{source.path}: has no frame {source.index} any more")
+
+
+def frame_source(row: Mapping[str, Any]) -> FrameSource:
+    """What reads the whole frame that a row of an edit was made from."""
+    frame = row["frame"]
+    reading = ClipReading.from_json(frame.get("reading", {}))
+    return FrameSource(row["source"], reading, frame["index"])
 
 
 def part_clips(arguments: Sequence[str], *, all_clips: bool) -> tuple[list[str], list[str]]:

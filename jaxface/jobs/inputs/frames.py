@@ -3,16 +3,16 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxface.jobs.inputs.clips import FrameReader, FrameSource, UnusableClip
+from jaxface.jobs.inputs.clips import FrameReader, FrameSource, UnusableClip, frame_source
 from jaxface.jobs.inputs.crops import Face
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.portraits import Portrait
-from jaxface.media.alignment import crop_face
+from jaxface.media.alignment import CropTransform, crop_face
 from jaxface.media.detection import NoFaceError
 from jaxface.media.images import LoadedImage, from_uint8, to_square, to_uint8
 from jaxface.media.video.errors import VideoError
@@ -85,6 +85,18 @@ def frame_targets(
             found = _portraits(item, size, reader)
             same = [p for p in found if p.id == row["id"]] if isinstance(found, list) else []
             yield same[0].image.pixels if same else None
+
+
+def frame_portrait(row: Mapping[str, Any], size: int, reader: FrameReader) -> np.ndarray | None:
+    """The portrait [size, size, 3] in [-1, 1] that an edit's row was made from, if it is there."""
+    try:
+        frame = reader.read(frame_source(row))
+    except (VideoError, OSError):
+        return None
+    image = np.asarray(from_uint8(frame.pixels))
+    if row["transform"] is None:
+        return to_square(LoadedImage(image, ()), size).pixels
+    return _cut(image, CropTransform.from_json(row["transform"]))
 
 
 def _portraits(item: Item, size: int, reader: FrameReader) -> list[Portrait] | Exception:

@@ -1,0 +1,100 @@
+"""A clip written again with other frames: its times and its sound, or a constant rate."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxface.media.video.folder_writing import FolderWriter
+from jaxface.media.video.frames import Clip, Frame, Span
+from jaxface.media.video.sound import Sound
+from jaxface.media.video.timing import at_constant_rate
+from jaxface.media.video.writing import Encoding, VideoWriter
+
+Change = Callable[[int, Frame], np.ndarray]
+"""``change(place, frame)``: what is written for a frame, uint8 [H, W, 3]; `place` counts those that
+are read."""
+
+
+def rewrite_clip(
+    clip: Clip,
+    path: str | os.PathLike[str],
+    change: Change,
+    *,
+    span: Span | None = None,
+    size: tuple[int, int] | None = None,
+    rate: Fraction | None = None,
+    sound: str | os.PathLike[str] | None = None,
+    encoding: Encoding | None = None,
+    resume: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Writes every frame of an open clip, changed.
+
+    Times are the clip's own; those of a part that does not begin with the clip count from its first
+    frame, and so does the sound.
+
+    Args:
+      clip: just opened.
+      path: a file, see `VideoWriter`; without a suffix a folder of PNGs.
+      change: not called for what an earlier run has stored.
+      span: that the clip was opened with.
+      size: (width, height) of what `change` gives; None: the clip's.
+      rate: frames a second, chosen by their times; None: the clip's times.
+      sound: where sound is taken from, of the same times; None for none. Folders have none.
+      encoding: of a file; None for the defaults.
+      resume: see `VideoWriter`.
+
+    Returns:
+      Notes of reading and writing, one short sentence each.
+
+    Raises:
+      VideoError: the clip cannot be read or written.
+    """
+    info, span = clip.info, span or Span()
+    width, height = (info.width, info.height) if size is None else size
+    frames = iter(clip)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError("rewrite_clip: the clip has no frames in this part.")
+    origin = first.time if span.first or span.start else Fraction(0)
+    places = enumerate(itertools.chain([first], frames))
+    if not Path(path).suffix:
+        writer = FolderWriter(path, width=width, height=height, resume=resume)
+    else:
+        end = None if span.end is None else info.start + Fraction(span.end)
+        writer = VideoWriter(
+            path,
+            width=width,
+            height=height,
+            rate=rate or info.rate / span.every,
+            time_base=info.time_base if rate is None else _base(first.time - origin, rate),
+            encoding=encoding,
+            sound=None if sound is None else Sound(sound, origin=origin, end=end, cut=origin > 0),
+            resume=resume,
+        )
+    with writer:
+        if rate is None:
+            for place, frame in places:
+                if place >= writer.done:
+                    writer.write(frame.time - origin, change(place, frame))
+        else:
+            for frame in at_constant_rate(_changed(places, origin, change), rate):
+                if frame.index >= writer.done:
+                    writer.write(frame.time, frame.pixels)
+    return [*info.notes, *writer.notes]
+
+
+def _changed(
+    places: Iterator[tuple[int, Frame]], origin: Fraction, change: Change
+) -> Iterator[Frame]:
+    for place, frame in places:
+        yield Frame(frame.index, frame.time - origin, change(place, frame))
+
+
+def _base(start: Fraction, rate: Fraction) -> Fraction:
+    """Seconds of which `start`, and every 1 / `rate` after it, are multiples."""
+    return 1 / rate / (start * rate).denominator

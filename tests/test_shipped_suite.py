@@ -28,7 +28,9 @@ def suite():
     return jaxface.load_suite("embedded")
 
 
-@pytest.fixture(scope="module", params=["embedded", "embedded-128"])
+@pytest.fixture(
+    scope="module", params=["embedded", pytest.param("embedded-128", marks=pytest.mark.slow)]
+)
 def either(request):
     """The suites differ in their generators and RigNets."""
     return jaxface.load_suite(request.param)
@@ -92,6 +94,7 @@ def test_finds_landmarks_it_has_not_seen(suite):
     assert float(scores["nme_box"]) < 0.025
 
 
+@pytest.mark.slow
 def test_tells_persons_apart_whom_it_has_not_seen(suite):
     """Twelve persons, each on six occasions."""
     person_key, occasion_key = jax.random.split(jax.random.key(40_000_002))

@@ -1,18 +1,34 @@
-"""`jaxface data`: makes `synthetic_portraits` or `synthetic_clips`, or goes on making it."""
+"""`jaxface data`: makes a data set, or goes on making it: of renders, or of a collection of clips.
+
+`synthetic_portraits` and `synthetic_clips` are rendered; `portrait_clips` is what a folder holds.
+"""
 
 import argparse
 from typing import Any
 
+from jaxface.cli.collections import (
+    add_collection_arguments,
+    list_collection,
+    make_collection,
+    refuse_collection_arguments,
+)
 from jaxface.errors import UsageError
 
 NAME = "data"
-HELP = "render the embedded face world into a data set with every true parameter"
+HELP = "make a data set: of the rendered face world, or of videos and published collections"
 
 _FRAMES = 75
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of data sets")
+    parser.add_argument(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="make portrait_clips of it: a folder of videos or of a published collection, FFHQ's "
+        "zip, or a manifest (left out: render the face world)",
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder of data sets; not needed by --list")
     parser.add_argument("--resolution", type=int, default=64, help="pixels per side (64)")
     parser.add_argument("--train", type=int, help="training items (100000), or persons (200)")
     parser.add_argument("--test", type=int, help="test items (2000), or persons (20)")
@@ -20,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard-size",
         type=int,
-        help="items per file, a multiple of 32 (2048); with --clips clips per file (16)",
+        help="items per file, a multiple of 32 (2048); with --clips or SOURCE clips per file (16)",
     )
     parser.add_argument(
         "--images-per-identity",
@@ -44,16 +60,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames",
         type=int,
         metavar="T",
-        help=f"with --clips: frames of a clip, 25 a second ({_FRAMES})",
+        help=f"with --clips: frames of a clip, 25 a second ({_FRAMES}); with SOURCE: of a clip at "
+        "most",
     )
     parser.add_argument(
         "--videos",
         metavar="DIR",
         help="with --clips: write the clips as MP4 too, in VoxCeleb's layout",
     )
+    add_collection_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.source is not None and args.list is not None:
+        return list_collection(args)
+    if args.out is None:
+        raise UsageError("--out DIR is required: the folder that data sets are made in")
+    if args.source is not None:
+        return make_collection(args)
+    refuse_collection_arguments(args)
     given = {"num_train": args.train, "num_test": args.test, "shard_size": args.shard_size}
     sizes: dict[str, Any] = {name: size for name, size in given.items() if size is not None}
     if args.clips is not None:

@@ -147,8 +147,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     suite = load_suite(arguments.suite) if arguments.suite else suite_of(latents.items)
     check_shapes(latents.items, suite)
-    if (hint := _hint(presets_for_fit(latents.items), suite)) is not None:
-        note(f"note: {hint}")
     targets, attributes, motion, reference, asked = _targets(arguments, suite)
     moves = _moves(arguments, suite)
     if moves:
@@ -171,6 +169,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.paste_back,
         reference,
     )
+    if (hint := _hint(presets_for_fit(latents.items), suite)) is not None:
+        note(f"note: {hint}")
     return call.run(latents.items, editing, lambda rows: _report(rows, editing))
 
 

@@ -273,6 +273,53 @@ class PreparedDataset:
 
 
 @dataclasses.dataclass(frozen=True)
+class ClipGroups:
+    """Frames that belong together, of a data set of clips; fields are [N, K, ...].
+
+    Attributes:
+      path: of the data set, `portrait_clips` or `synthetic_clips`.
+      group: which frames; one of `jaxface.data.clip_groups`.
+      split: that is trained on.
+      num_test: groups of the test split that are held out, drawn once; none where it is absent.
+      seed: of those.
+    """
+
+    path: str
+    group: Any
+    split: str = "train"
+    num_test: int = NUM_HELD_OUT
+    seed: int = 0
+
+    @property
+    def classes(self) -> None:
+        """Unknown: persons are numbered through both splits."""
+        return None
+
+    def batches(self, size: int, fields: Sequence[str], *, seed: int) -> DataIterator:
+        """Drawn anew in every epoch, see `DataSource`."""
+        from jaxface.data.clip_groups import group_batches
+        from jaxface.data.clip_view import ClipView
+
+        view = ClipView(self.path, split=self.split)
+        return group_batches(view, self.group, batch_size=size, seed=seed, fields=fields)
+
+    def held_out(self) -> dict[str, np.ndarray] | None:
+        """`num_test` groups of the test split, of every field that is no text."""
+        from jaxface.data.clip_groups import numbered_groups
+        from jaxface.data.clip_view import ClipView
+        from jaxface.data.tfds_folder import open_builder
+
+        ClipView(self.path, split=self.split)  # what is wrong with it is told now
+        if not self.num_test or "test" not in open_builder(self.path).info.splits:
+            return None
+        view = ClipView(self.path, split="test")
+        fields = [
+            n for n, value in view.source[0].items() if np.asarray(value).dtype.kind in "biuf"
+        ]
+        return numbered_groups(view, self.group, count=self.num_test, seed=self.seed, fields=fields)
+
+
+@dataclasses.dataclass(frozen=True)
 class ImageFolder:
     """A folder of images, centre-cropped and resized. Fields: ``image`` and ``id``."""
 

@@ -26,7 +26,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxface.data.scene_items import SPLITS, person_keys, scene_columns, scene_factors
-from jaxface.data.sharded_builder import GenerationError, ShardedBuilder
+from jaxface.data.sharded_builder import GenerationError, ShardedBuilder, tensor
 from jaxface.morphable.annotation import FEATURES
 from jaxface.morphable.behaviour import behave, clip_scenes
 from jaxface.morphable.flow import optical_flow
@@ -85,25 +85,15 @@ class ClipsConfig(tfds.core.BuilderConfig):
             )
 
 
-class SyntheticClips(ShardedBuilder):
+class SyntheticClips(ShardedBuilder[ClipsConfig]):
     """TFDS builder of `synthetic_clips`; see the module's words."""
 
     VERSION = tfds.core.Version(_VERSION)
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"3.0.0": "The first clips, of the third world."}
     BUILDER_CONFIGS = (ClipsConfig(name="64", resolution=64),)
 
-    @property
-    def of_clips(self) -> ClipsConfig:
-        """`builder_config`, by its type."""
-        return cast(ClipsConfig, self.builder_config)
-
     def _info(self) -> tfds.core.DatasetInfo:
-        size = self.of_clips.resolution
-
-        def tensor(*shape, dtype: type = np.float32):
-            return tfds.features.Tensor(
-                shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES
-            )
+        size = self.settings.resolution
 
         factors = jax.ShapeDtypeStruct((1, world(_VERSION).num_factors), jnp.float32)
         nuisance = jax.eval_shape(lambda u: world(_VERSION).scenes(u).nuisance.flat, factors)
@@ -130,21 +120,21 @@ class SyntheticClips(ShardedBuilder):
                 }
             ),
             metadata=tfds.core.MetadataDict(
-                seed=self.of_clips.seed, clips=self.of_clips.clips, frames=self.of_clips.frames
+                seed=self.settings.seed, clips=self.settings.clips, frames=self.settings.frames
             ),
             disable_shuffling=True,
         )
 
     def sizes(self) -> tuple[dict[str, int], int]:
         """Frames of each split, and per shard."""
-        config = self.of_clips
+        config = self.settings
         persons = {"train": config.num_train, "test": config.num_test}
         each = config.clips * config.frames
         return {split: each * persons[split] for split in SPLITS}, config.shard_size * config.frames
 
     def items(self, split: str, start: int, stop: int) -> Iterator[dict[str, Any]]:
         """Frames of a shard in order; `start` is a clip's first."""
-        config = self.of_clips
+        config = self.settings
         before = config.num_train if split == "test" else 0
         for first in range(start, stop, config.frames):
             clip = first // config.frames
@@ -190,5 +180,5 @@ def generate(config: ClipsConfig, directory: str | os.PathLike[str]) -> pathlib.
       GenerationError: a killed generation left shards of another world or machine there.
     """
     builder = SyntheticClips(config=config, data_dir=os.fspath(directory))
-    builder.download_and_prepare()
-    return pathlib.Path(builder.data_path)
+    builder.prepare()
+    return builder.folder

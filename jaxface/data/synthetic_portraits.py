@@ -35,7 +35,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ from jaxface.data.scene_items import (
     person_keys,
     scene_items,
 )
-from jaxface.data.sharded_builder import GenerationError, ShardedBuilder
+from jaxface.data.sharded_builder import GenerationError, ShardedBuilder, tensor
 from jaxface.morphable.annotation import FEATURES
 from jaxface.morphable.parameters import PortraitNuisance
 from jaxface.morphable.worlds import world
@@ -112,7 +112,7 @@ class PortraitsConfig(tfds.core.BuilderConfig):
         return {"train": self.num_train, "test": self.num_test}[split]
 
 
-class SyntheticPortraits(ShardedBuilder):
+class SyntheticPortraits(ShardedBuilder[PortraitsConfig]):
     """TFDS builder of `synthetic_portraits`; see the module's words.
 
     Configs "64" and "128" are the standard sizes; `PortraitsConfig(...)` makes any other.
@@ -130,25 +130,15 @@ class SyntheticPortraits(ShardedBuilder):
         PortraitsConfig(name="128", resolution=128),
     )
 
-    @property
-    def portraits(self) -> PortraitsConfig:
-        """`builder_config`, by its type."""
-        return cast(PortraitsConfig, self.builder_config)
-
     def _info(self) -> tfds.core.DatasetInfo:
-        size = self.portraits.resolution
+        size = self.settings.resolution
 
-        def tensor(*shape, dtype: type = np.float32):
-            return tfds.features.Tensor(
-                shape=shape, dtype=dtype, encoding=tfds.features.Encoding.BYTES
-            )
-
-        of_world = world(self.portraits.version)
+        of_world = world(self.settings.version)
         factors = jax.ShapeDtypeStruct((1, of_world.num_factors), jnp.float32)
         scene = jax.eval_shape(of_world.scenes, factors)
         num_nuisance = jax.eval_shape(lambda scene: scene.nuisance.flat, scene).shape[1]
         number = tfds.features.Scalar(dtype=np.int64)
-        more = {"person": number} if self.portraits.images_per_identity > 1 else {}
+        more = {"person": number} if self.settings.images_per_identity > 1 else {}
         if isinstance(scene.nuisance, PortraitNuisance):
             more |= {"gaze": tensor(2), "boxes": tensor(len(FEATURES), 4)}
         return tfds.core.DatasetInfo(
@@ -165,18 +155,18 @@ class SyntheticPortraits(ShardedBuilder):
                     **more,
                 }
             ),
-            metadata=tfds.core.MetadataDict(seed=self.portraits.seed),
+            metadata=tfds.core.MetadataDict(seed=self.settings.seed),
             disable_shuffling=True,
         )
 
     def sizes(self) -> tuple[dict[str, int], int]:
         """Items of each split, and per shard."""
-        config = self.portraits
+        config = self.settings
         return {split: config.num_items(split) for split in SPLITS}, config.shard_size
 
     def items(self, split: str, start: int, stop: int) -> Iterator[dict[str, Any]]:
         """Items of a shard in order."""
-        return _render(self.portraits, split, start, stop)
+        return _render(self.settings, split, start, stop)
 
 
 def generate(config: PortraitsConfig, directory: str | os.PathLike[str]) -> pathlib.Path:
@@ -188,14 +178,13 @@ def generate(config: PortraitsConfig, directory: str | os.PathLike[str]) -> path
       GenerationError: a killed generation left shards of another world or machine there.
     """
     builder = SyntheticPortraits(config=config, data_dir=os.fspath(directory))
-    builder.download_and_prepare()
-    return pathlib.Path(builder.data_path)
+    builder.prepare()
+    return builder.folder
 
 
 def is_generated(config: PortraitsConfig, directory: str | os.PathLike[str]) -> bool:
     """Whether `generate` would have nothing to do."""
-    builder = SyntheticPortraits(config=config, data_dir=os.fspath(directory))
-    return (pathlib.Path(builder.data_path) / "dataset_info.json").is_file()
+    return SyntheticPortraits(config=config, data_dir=os.fspath(directory)).is_complete
 
 
 def _render(config: PortraitsConfig, split: str, start: int, stop: int) -> Iterator[dict]:

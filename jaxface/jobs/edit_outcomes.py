@@ -89,7 +89,11 @@ def _shown(value: float | None, unit: float, digits: int) -> str:
 
 def _left(moments: Mapping[str, Sequence[float | None]]) -> float:
     """The distance from the target after the edit, in that before it; 0 where both are none."""
-    if any(value is None for when in ("wanted", "before", "after") for value in moments[when]):
+    wanted, before, after = (
+        [math.nan if value is None else value for value in moments[when]]
+        for when in ("wanted", "before", "after")
+    )
+    way, left = math.dist(wanted, before), math.dist(wanted, after)
+    if math.isnan(way + left):
         return math.inf
-    way, left = (math.dist(moments["wanted"], moments[when]) for when in ("before", "after"))
     return left / max(way, _NEAR) if left > _NEAR else 0.0

@@ -27,6 +27,7 @@ def run(name, resolution, *options):
     return main(["benchmark", name, *sizes, "--repeats", "3", *options])
 
 
+@pytest.mark.slow
 def test_synthesis_beside_peers(tmp_path, capsys):
     out = tmp_path / "deep" / "synthesis.json"
     peers = ["--peer", "toy_peers:Zeros", "--peer", "toy_peers:Equal"]
@@ -93,6 +94,7 @@ def test_synthesis_beside_peers(tmp_path, capsys):
     assert all(name in text for name in names)
 
 
+@pytest.mark.slow
 def test_projection_agrees_with_the_chain_rule(tmp_path):
     out = tmp_path / "projection.json"
     assert run("projection", 8, "--peer", "toy_peers:ByCotangent", "--out", str(out)) == 0

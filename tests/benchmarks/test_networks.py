@@ -111,7 +111,8 @@ def test_networks_beside_peers(tmp_path, capsys):
     assert main(["benchmark", "networks", *options, *peers]) == 0
     printed = capsys.readouterr()
     expected = "note: peer toy_peers:tiny_vgg takes no part in face-landmarks (tiny) 112 px"
-    assert printed.err.splitlines() == [expected]
+    notes = [line for line in printed.err.splitlines() if line.startswith("note: ")]
+    assert notes == [expected]  # beside lines of progress, where it takes long
     assert "vgg16 (tiny) 32 px" in printed.out
 
     report = json.loads(out.read_text())

@@ -40,6 +40,7 @@ def jaxface(cache, *arguments):
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_invert_in_a_fresh_process_finds_all_its_programs(tmp_path, tiny_suite, photos):
     cache = tmp_path / "cache"
     method = ["--suite", tiny_suite, *METHOD]

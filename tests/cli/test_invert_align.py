@@ -209,6 +209,7 @@ def test_same_command_again_finds_no_face_and_embeds_nothing(invert, tmp_path, m
     assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_picture_stopped_between_its_faces_goes_on_with_the_missing_ones(
     invert, tmp_path, monkeypatch
 ):
@@ -339,6 +340,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_the_command_and_not_its_processes(photographs, tmp_path, tiny_suite):
     """As in a terminal: the signal goes to every process of the group."""
     call = [sys.executable, "-c", PROGRAM, "invert", "in", "--align", "--workers", "2"]

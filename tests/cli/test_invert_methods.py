@@ -81,7 +81,14 @@ def images():
     return np.stack([read_image(f"in/{name}").pixels for name in NAMES])
 
 
-@pytest.mark.parametrize("preset", ENCODERS)
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "e4e",
+        "w_encoder",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("psp", "restyle")),
+    ],
+)
 def test_an_encoder_inverts_a_collection(run, suites, preset):
     status, rows, _ = run(preset, suite=preset)
     assert status == 1
@@ -128,6 +135,7 @@ TUNING = ["--set", "tuning.steps=3", "--set", "tuning.learning_rate=0.01"]
 TUNING += ["--set", "tuning.stop_below=None"]
 
 
+@pytest.mark.slow
 def test_pivotal_tuning_of_a_collection(run, suites, tmp_path):
     status, rows, _ = run("pti_e4e", *TUNING)
     assert status == 1

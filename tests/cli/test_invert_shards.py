@@ -93,6 +93,7 @@ def test_status_of_a_job_in_one_piece(photos, tiny_suite, monkeypatch, capsys):
     assert main(["status", "in"]) == 2
 
 
+@pytest.mark.slow
 def test_killed_process_is_replaced_and_others_never_notice(photos, tiny_suite, monkeypatch):
     expected = undisturbed(tiny_suite, monkeypatch)
     kill_and_replace(Job(tiny_suite), QUICK, expected)

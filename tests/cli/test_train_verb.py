@@ -8,6 +8,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import jaxface.cli
 from jaxface.errors import UsageError
@@ -64,6 +65,7 @@ def test_writes_networks_metrics_and_pictures(run):
     ]
 
 
+@pytest.mark.slow
 def test_resumes_and_refuses_to_begin_twice(run, capsys):
     folder, _, arguments = run
     before = load_network(folder / "run" / "generator.safetensors").synthesis.blocks[2]
@@ -78,6 +80,7 @@ def test_resumes_and_refuses_to_begin_twice(run, capsys):
     assert "beta1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_begins_with_the_networks_of_another_run(run, capsys):
     """Live renders this time, and one step at a rate of 0: the weights stay what they were."""
     folder, config, _ = run
@@ -124,6 +127,7 @@ def test_a_stopped_run_leaves_its_networks(run, monkeypatch):
     assert load_network(out / "generator.safetensors").resolution == 16
 
 
+@pytest.mark.slow
 def test_a_begun_run_resumes_and_passes_over_a_damaged_checkpoint(run, capsys):
     """Its folder knows what it began with, and the numbers are those of before."""
     folder, _, arguments = run

@@ -128,6 +128,7 @@ def test_every_stack_against_an_independent_forward(stacks, depth, tmp_path):
         assert np.abs(one - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 
+@pytest.mark.slow
 def test_a_file_of_full_size_uses_every_key(tmp_path):
     arrays = state(4, 4, (64, 128, 256), 68, zeros=True)
     (tmp_path / "source").write_bytes(torch_zip(arrays))

@@ -131,6 +131,7 @@ def forward(arrays, images):
     return found
 
 
+@pytest.mark.slow
 def test_every_layer_against_an_independent_forward(tmp_path):
     arrays = state()
     images = np.random.default_rng(0).uniform(-1, 1, (2, 40, 330, 3)).astype(np.float32)

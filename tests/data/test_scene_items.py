@@ -38,6 +38,7 @@ def test_goes_on_from_any_position():
     assert other.get_state() == data.get_state()
 
 
+@pytest.mark.slow
 def test_processes_share_a_batch(monkeypatch):
     whole = jax.device_get(next(live(fields=("factors",))))["factors"]
     monkeypatch.setattr(jax, "process_count", lambda: 2)

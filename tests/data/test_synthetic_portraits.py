@@ -77,6 +77,7 @@ def test_splits_and_seeds_are_different_items(made):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_generation_goes_on_and_gives_the_same_files(made, tmp_path, capfd):
     program = [sys.executable, "-c", KILLED, str(tmp_path), repr(CONFIG)]
     killed = subprocess.run(program, capture_output=True, check=False, env=os.environ)

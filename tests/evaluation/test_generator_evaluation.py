@@ -37,6 +37,7 @@ def suite_folder(generator, network, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_writes_scores_and_sheets(suite_folder, tmp_path, capsys):
     out = tmp_path / "report"
     call = ["evaluate", "generator", "--suite", str(suite_folder), "--out", str(out)]
@@ -78,6 +79,7 @@ def test_path_length_grows_with_the_squared_contrast(generator, network):
     assert louder == pytest.approx(4 * length, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_linear_mapping_is_found_linear(generator):
     """One layer of leaky ReLU of the factors: what w holds of them reads back almost linearly."""
     wide = Generator(

@@ -47,6 +47,7 @@ def test_columns_are_those_of_the_paper():
     assert columns["all"].decay_steps == whole.decay_steps // 2
 
 
+@pytest.mark.slow
 def test_more_portraits_and_edits_leave_the_first_alone():
     few = held_out.Protocol(portraits=3, edits=2)
     many = held_out.Protocol(portraits=40, edits=5)

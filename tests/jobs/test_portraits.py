@@ -105,6 +105,7 @@ def test_processes_change_neither_order_nor_names_nor_pixels(photographs):
             np.testing.assert_array_equal(one.image.pixels, other.image.pixels)
 
 
+@pytest.mark.slow
 def test_a_device_places_what_processes_saw(photographs):
     """Pixels and names as from one process; only this one places, and a lost image is told."""
     expected = align(photographs)

@@ -68,6 +68,7 @@ def test_path_length_mean_takes_the_batch_in_first():
     np.testing.assert_allclose(gradient, [2 * -0.1 * 0.95, 2 * -0.1 * -0.05], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_second_derivatives_against_finite_differences():
     with jax.enable_x64(True):
         key = jax.random.key(0)

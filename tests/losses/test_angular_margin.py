@@ -38,6 +38,7 @@ def test_equation_3():
         np.testing.assert_allclose(cosine, angles, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_loss_rises_with_the_angle_all_the_way():
     angles = jnp.linspace(0.0, jnp.pi, 50)
     # The other class's centre stays at a right angle.

@@ -30,6 +30,7 @@ def fixed(tmp_path_factory, random_network):
     return fixed_landmarks(path, random_network)
 
 
+@pytest.mark.slow
 def test_fan_sees_its_square_and_answers_in_the_photograph(fan):
     """A square of the network's own side is shown as it is, one of twice the side at half size."""
     rng = np.random.default_rng(0)

@@ -77,6 +77,7 @@ def test_learns_the_persons_it_sees(trained):
     assert np.mean([row["accuracy"] for row in rows[-8:]]) > 0.8
 
 
+@pytest.mark.slow
 def test_tells_apart_persons_it_has_not_seen(trained):
     recipe, state, _, _ = trained
     before, after = recipe.score(recipe.state), recipe.score(state)

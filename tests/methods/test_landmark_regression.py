@@ -39,6 +39,7 @@ def pictures(rng, count):
     }
 
 
+@pytest.mark.slow
 def test_learns_where_points_are():
     rng = np.random.default_rng(0)
     recipe = SETTINGS.recipe(key=jax.random.key(0), networks={}, held_out=None)

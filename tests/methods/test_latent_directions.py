@@ -31,6 +31,7 @@ def generator(random_network):
     return generator
 
 
+@pytest.mark.slow
 def test_components_are_w_s_principal_axes(generator, monkeypatch):
     key = jax.random.key(3)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(600))
@@ -147,7 +148,7 @@ def reading(images):
     return flat
 
 
-@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("free", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_boundaries_of_a_suite_change_what_its_network_reads(generator, free):
     settings = BoundarySettings(
         attributes=("yaw", "smile"), samples=500, share=0.2, conditioned=free, batch_size=64

@@ -42,6 +42,7 @@ def energy(settings, face, items):
     return mofa.reconstruction_energy(settings, mofa.models(), face, images, landmarks, 0.1)
 
 
+@pytest.mark.slow
 def test_terms_at_the_truth(items, truth):
     losses, terms = energy(SETTINGS, truth, items)
     # Pixels; the landmarks were projected by the same model.

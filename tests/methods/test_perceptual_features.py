@@ -46,6 +46,7 @@ def test_learns_to_read_what_shows_and_only_that():
     assert metrics["explained"] > 0.6
 
 
+@pytest.mark.slow
 def test_noise_and_images_reach_the_step():
     state = jax.jit(lambda key: method.initial_state(SETTINGS, key))(jax.random.key(0))
     batch = batch_of(jax.random.key(3))

@@ -51,6 +51,7 @@ def batch(suite, portraits):
     return pie.invert(suite, images, keys=keys, settings=SHORT, chunk=6)
 
 
+@pytest.mark.slow
 def test_portraits_of_the_generator_are_found_again(suite, portraits, batch):
     images, _ = portraits
     start = suite.generator.synthesis(jnp.tile(suite.generator.w_mean, (8, 4, 1)))
@@ -103,6 +104,7 @@ def test_a_portrait_alone_is_a_portrait_in_a_batch(suite, portraits, batch):
     assert_same_embedding(alone, slice(0, 1), batch, slice(3, 4))
 
 
+@pytest.mark.slow
 def test_eight_devices_give_what_one_gives(suite, portraits, batch):
     images, keys = portraits
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))

@@ -145,6 +145,7 @@ EDITING_CHANGES = {
 ELSEWHERE = {"spread_weight", "start"}
 
 
+@pytest.mark.slow
 def test_every_setting_has_an_effect(suite, problem):
     fields = {field.name for field in dataclasses.fields(pie.Settings)}
     assert set(CHANGES) | set(EDITING_CHANGES) | ELSEWHERE == fields
@@ -157,6 +158,7 @@ def test_every_setting_has_an_effect(suite, problem):
         assert np.all(np.abs(loss - base).max() > 1e-4), field
 
 
+@pytest.mark.slow
 def test_a_bank_agrees_with_sampling_in_expectation(suite, problem):
     """The mean over many steps of one portrait, sampled, drawn from a bank, and over the bank."""
     images, w, _ = problem
@@ -178,6 +180,7 @@ def test_a_bank_agrees_with_sampling_in_expectation(suite, problem):
         assert error < 0.1 * a.mean(), name
 
 
+@pytest.mark.slow
 def test_a_banks_latents_are_those_of_its_keys(suite):
     settings = dataclasses.replace(ALL, bank=11)
     bank = pie.draw_bank(suite, settings, jax.random.key(6))

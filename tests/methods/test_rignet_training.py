@@ -83,6 +83,7 @@ def seen(models, w_plus):
     return observe_all(models, w_plus)
 
 
+@pytest.mark.slow
 def test_begins_with_the_network_of_a_generator_with_fewer_rows(models, state, random_network):
     config = dataclasses.replace(state.network.config, num_ws=4)
     fewer = random_network("RigNet", config)
@@ -133,6 +134,7 @@ def run(models, state):
     return trained, rows
 
 
+@pytest.mark.slow
 def test_terms_at_the_identity(models, seen, run):
     """Nothing is edited yet: the edit puts w's pose into v's face, consistency is F's own fit."""
     images, faces = jax.tree.map(lambda a: a[:4], seen)

@@ -68,6 +68,7 @@ def test_learns_the_scenes_stage_after_stage(trained):
     assert np.mean(psnrs[16][:5]) > np.mean(psnrs[8][:3])
 
 
+@pytest.mark.slow
 def test_the_average_is_a_trained_network(trained):
     state, _ = trained
     images, factors = scenes(jax.random.key(9), 16)
@@ -95,6 +96,7 @@ def test_keeps_the_mean_of_w(trained):
     assert int(state.items_seen) == 480
 
 
+@pytest.mark.slow
 def test_a_low_stage_leaves_the_high_blocks_alone():
     state = fresh_state()
     step = route.regression_phase(SETTINGS, SETTINGS.stages[0]).fn
@@ -190,6 +192,7 @@ def test_refuses_a_generator_of_other_sizes(trained):
 RESIDUAL = dataclasses.replace(CONFIG, mapping_layers=0, residual_blocks=2, residual_width=24)
 
 
+@pytest.mark.slow
 def test_a_residual_mapping_does_not_read_the_free_coordinates():
     """Nor their length: two draws of them give the same W, which a normalised z does not."""
     settings = dataclasses.replace(SETTINGS, generator=RESIDUAL)
@@ -219,6 +222,7 @@ def test_eyes_and_mouth_count_more_where_they_are():
     np.testing.assert_allclose(loss, [8 / 256, 1 / 256], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_stage_with_weighted_features_reads_landmarks():
     stage = route.Stage(8, 3, 8, route.Reconstruction(feature_weight=8.0))
     settings = dataclasses.replace(SETTINGS, stages=(stage, *SETTINGS.stages))

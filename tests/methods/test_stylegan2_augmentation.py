@@ -206,6 +206,7 @@ def test_every_transform_can_be_turned_off(multiplier, field, neutral):
     assert all(len(np.unique(getattr(drawn, name))) > 1 for name in others)
 
 
+@pytest.mark.slow
 def test_gradients_pass_through():
     images = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
     other = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))

@@ -109,6 +109,7 @@ def test_generator_phase(initial, batch):
     assert metrics["loss"] > 0
 
 
+@pytest.mark.slow
 def test_path_length_phase(initial, batch):
     state = initial
     after, metrics = run("path_length", state, batch)
@@ -118,6 +119,7 @@ def test_path_length_phase(initial, batch):
     assert moved(state.discriminator, after.discriminator) == 0
 
 
+@pytest.mark.slow
 def test_discriminator_phases(initial, batch):
     state = initial
     after, _ = run("discriminator", state, batch)
@@ -220,6 +222,7 @@ def test_reconstruction_pulls_towards_the_renders(initial, batch):
     assert np.mean(distances[-3:]) < 0.98 * np.mean(distances[:3])
 
 
+@pytest.mark.slow
 def test_same_numbers_on_eight_devices(initial, batch):
     """The discriminator's statistics mix items, so this is not a matter of course."""
     mesh = data_mesh()
@@ -294,7 +297,7 @@ def test_configurations_load(name, resolution, batch_size):
     ("name", "optimizer"),
     [
         pytest.param("generator", "generator_optimizer", marks=pytest.mark.slow),
-        ("discriminator", "discriminator_optimizer"),
+        pytest.param("discriminator", "discriminator_optimizer", marks=pytest.mark.slow),
     ],
 )
 def test_microbatches_change_nothing_where_nothing_is_drawn(initial, batch, name, optimizer):

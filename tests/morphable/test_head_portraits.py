@@ -77,6 +77,7 @@ def test_pictures_are_the_same_every_time_and_alone(people, pictures):
     assert difference.mean() < 1e-4
 
 
+@pytest.mark.slow
 def test_the_work_list_has_room():
     model = portrait_model()
     scenes = sample_portraits(jax.random.key(2), 8)
@@ -170,6 +171,7 @@ def test_the_scenes_width_is_checked():
         portrait_from_gaussian(jnp.zeros((2, 5)))
 
 
+@pytest.mark.slow
 def test_flow_is_the_vertices_own(people):
     face = people.face
     later = replace(

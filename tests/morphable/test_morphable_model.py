@@ -242,6 +242,7 @@ def test_factors_tile_the_vector():
     assert NUM_FACTORS <= 512
 
 
+@pytest.mark.slow
 def test_every_factor_changes_the_scene():
     """No dead coordinate: each of the factors moves the parameters or the nuisance."""
     # At 0.3 nobody wears glasses, and a frame that is not there has no shape.

@@ -83,6 +83,7 @@ def test_a_picture_does_not_depend_on_its_batch(scenes, pictures):
     assert (difference > 1e-3).mean() < 0.005
 
 
+@pytest.mark.slow
 def test_no_holes_inside_heads():
     """All samples inside the silhouette of a head are covered: neither specks nor seams."""
     face = sample_scenes(jax.random.key(8), 8).face
@@ -111,6 +112,7 @@ def test_work_list_has_room(samples):
     assert int(needed.max()) <= 0.9 * block_capacity(len(model.triangles))
 
 
+@pytest.mark.slow
 def test_pictures_are_differentiable_in_the_light(scenes):
     scene = rows(scenes, slice(0, 1))
 
@@ -182,6 +184,7 @@ def test_bilinear_samples_against_scipy():
     np.testing.assert_allclose(bilinear_samples(image, at)[0], np.stack(expected, -1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vertices_agree_with_pixels(scenes):
     """The two paths are the same image: at visible vertices their colours agree.
 

@@ -101,6 +101,7 @@ def test_a_map_without_a_peak_gives_the_middle():
     assert np.isfinite(jax.grad(lambda x: centres(x).sum())(negative)).all()
 
 
+@pytest.mark.slow
 def test_points_scale_with_the_image_and_an_image_is_its_row(network):
     images = np.random.default_rng(0).uniform(-1, 1, (3, 64, 64, 3)).astype(np.float32)
     call = jax.jit(lambda n, x: (n.heatmaps(x)[-1], n(x, mirrored=False), n.soft_landmarks(x)))

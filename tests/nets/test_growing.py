@@ -45,6 +45,7 @@ def test_draws_the_same_at_every_old_resolution_and_upsampled_beyond(pair):
     np.testing.assert_allclose(after[-1], upsample(before[-1], np.asarray(SMALL.taps)), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_new_weight_can_learn(pair):
     """After one step no weight is without a gradient, whatever began at zero."""
     _, large = pair

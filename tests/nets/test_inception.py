@@ -26,6 +26,7 @@ def test_the_published_sizes():
     assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param))) == 21_785_568
 
 
+@pytest.mark.slow
 def test_an_image_is_its_row_of_a_batch(tmp_path):
     network = seeded_network("InceptionV3", InceptionConfig(unit=1))
     images = np.random.default_rng(0).uniform(-1, 1, (3, 299, 299, 3)).astype(np.float32)

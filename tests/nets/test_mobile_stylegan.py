@@ -209,6 +209,7 @@ def test_truncation_ends_at_the_mean(tiny):
     np.testing.assert_allclose(w_plus, jnp.broadcast_to(tiny.w_mean, w_plus.shape), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_plain_form(tiny, latents, monkeypatch):
     """To W+ and every weight, with the depthwise convolutions that JAX derives by itself."""
     graph, weights, rest = nnx.split(tiny.synthesis, nnx.Param, ...)

@@ -44,7 +44,7 @@ def test_other_resolutions_are_refused(resolution):
 
 
 @pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
-@pytest.mark.parametrize("resolution", [4, 16])
+@pytest.mark.parametrize("resolution", [4, pytest.param(16, marks=pytest.mark.slow)])
 def test_architectures_conditional(architecture, resolution):
     sizes = {"c_dim": 3, "channel_base": 64, "channel_max": 8, "mapping_layers": 1}
     g = Generator(
@@ -95,6 +95,7 @@ def test_w_mean_tracks_the_mean_of_w(generator):
     np.testing.assert_allclose(generator.mapping.updated_w_mean(w), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_noise_modes(generator, synthesis):
     w_plus = jnp.broadcast_to(generator.mapping(jnp.ones((1, 8))), (2, SMALL.num_ws, 8))
     const, none = generator.synthesis(w_plus, "const"), generator.synthesis(w_plus, "none")
@@ -137,7 +138,7 @@ def test_the_image_is_the_sum_of_its_resolutions(generator):
     np.testing.assert_array_equal(stages[-1][1], generator.synthesis(w_plus))
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_reduced_precision_stays_close_and_is_clamped(generator, dtype):
     config = dataclasses.replace(
         SMALL, num_reduced_precision_res=2, reduced_dtype=dtype, conv_clamp=256.0

@@ -38,6 +38,7 @@ def traced_modules(folder: Path) -> set[str]:
     return {stats["hlo_module"] for stats in found if "hlo_module" in stats}
 
 
+@pytest.mark.slow
 def test_benchmark_traces_every_call(tmp_path):
     options = ["--repeats", "1", "--profile", str(tmp_path / "traces")]
     assert main(["benchmark", "synthesis", *SIZES, *options]) == 0

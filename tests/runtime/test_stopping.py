@@ -13,6 +13,15 @@ from jaxface.runtime.stopping import stop_requests
 BOTH = (signal.SIGTERM, signal.SIGINT)
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own handler of SIGINT, which the tests' process may have been started without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_signal_is_a_request_and_a_second_one_is_not():
     before = [signal.getsignal(number) for number in BOTH]
     with stop_requests(BOTH, grace=None) as stop:

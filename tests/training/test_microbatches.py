@@ -38,6 +38,7 @@ def test_mean_gradients_equals_the_whole_batch(monkeypatch, strategy):
         mean_gradients(loss, weights, batch, parts=5, group=2)
 
 
+@pytest.mark.slow
 def test_microbatches_keep_statistics_over_strided_groups():
     """StyleGAN2's minibatch deviation: the same groups in every part."""
     x = jax.random.normal(jax.random.key(0), (16, 2, 2, 4))

@@ -116,6 +116,7 @@ def test_the_number_of_devices_does_not_matter(straight, tmp_path, count):
     )
 
 
+@pytest.mark.slow
 def test_a_run_of_four_devices_goes_on_with_two(straight, tmp_path):
     toy.run(tmp_path, 16, mesh=data_mesh(jax.devices()[:4]))
     stored = jax.device_get(restore_state(tmp_path, jax.tree.map(jnp.copy, toy.initial_state())))
@@ -129,6 +130,7 @@ def test_a_run_of_four_devices_goes_on_with_two(straight, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_two_processes_of_four_devices_do_the_same(straight, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -1,8 +1,9 @@
-"""What a job is to read: files, folders, globs, manifests, data sets; items with stable ids.
+"""What a job is to read: files, folders, globs, manifests, archives, data sets; with stable ids.
 
 An item's id is the name of its results and the seed of its random key. It is made of the last
 parts of the item's path: a file's folder and name (``photos/anna.jpg``), a folder's name and the
-path below it (``photos/2024/anna.jpg``), a data set's name, split and index
+path below it (``photos/2024/anna.jpg``), an archive's name and the path within it
+(``shard-00.tar/000012.jpg``), a data set's name, split and index
 (``synthetic_portraits/64/2.0.0/test/00000012``). So it depends neither on the other inputs nor on
 their order, on the working folder or on where a collection is mounted. Only where two different
 items would get the same id (``/a/photos/x.jpg`` and ``/b/photos/x.jpg``) both take further parts
@@ -25,6 +26,7 @@ from jaxface.errors import UsageError
 from jaxface.jobs.inputs.folders import is_image, list_images, passed_over
 from jaxface.jobs.inputs.manifests import read_manifest
 from jaxface.jobs.inputs.records import is_record_folder, open_records, refuse_remote_records
+from jaxface.jobs.inputs.tars import TAR_SUFFIX, is_tar, open_tar, tars_in
 from jaxface.jobs.storage import filesystem, is_remote, read_bytes
 from jaxface.media.image_errors import UnreadableImageError, of_one_image
 from jaxface.media.images import (
@@ -95,7 +97,9 @@ def find_inputs(
     suffix is one of an image, whether a decoder for it is installed or not; hidden files and
     folders are passed over, and so is `outside`. A file that is named, or matched
     by a glob (``**`` reaches into subfolders), is taken whatever its suffix. A folder that holds a
-    TFDS data set or array_record files is read record by record. An input named twice counts once.
+    TFDS data set or array_record files is read record by record; a tar archive image by image
+    (`jaxface.jobs.inputs.tars`), named or in a folder without images. An input named twice counts
+    once.
     Files, folders and globs may be on an object store (``gs://``, ``s3://``), data sets not.
 
     Args:
@@ -120,7 +124,7 @@ def find_inputs(
             continue
         for path in matching_paths(argument):
             if not os.path.isdir(path):
-                found.append(_file(str(path), depth=2))
+                found += _file_or_tar(str(path), remarks)
             elif is_record_folder(path):
                 found += _records(path, split)
             else:
@@ -179,6 +183,18 @@ def _file(path: str, depth: int, item_id: str | None = None) -> _Found:
     return _Found(key, min(depth, _depth(key)), path, loader(path), item_id)
 
 
+def _file_or_tar(path: str, remarks: list[str]) -> Iterator[_Found]:
+    """A named file, or what an archive holds."""
+    if not is_tar(path):
+        yield _file(path, depth=2)
+        return
+    key = _key(path)
+    for member in open_tar(path, remarks):
+        whole = "/".join([path, *member.parts])
+        depth = min(_depth(key), 2 if not member.parts else 1) + len(member.parts)
+        yield _Found("/".join([key, *member.parts]), depth, whole, member.load)
+
+
 def _remote(
     argument: str, outside: str | os.PathLike[str] | None, remarks: list[str]
 ) -> list[_Found]:
@@ -189,11 +205,15 @@ def _remote(
             paths = sorted(files.glob(place))
             if not paths:
                 raise UsageError(f"{argument!r} matches no file")
-            return [_file(files.unstrip_protocol(path), depth=2) for path in paths]
+            return [
+                found
+                for path in paths
+                for found in _file_or_tar(files.unstrip_protocol(path), remarks)
+            ]
         if not files.isdir(place):
             if not files.exists(place):
                 raise UsageError(f"{argument!r}: no such file or folder")
-            return [_file(argument, depth=2)]
+            return [*_file_or_tar(argument, remarks)]
         paths = sorted(files.find(place))
     except OSError as error:
         raise UsageError(f"{argument}: cannot be read: {error}") from error
@@ -211,6 +231,10 @@ def _remote(
         if not any(part.startswith(".") for part in name.split("/"))
     ]
     images = [(path, name) for path, name in shown if is_image(name)]
+    tars = [path for path, name in shown if name.lower().endswith(TAR_SUFFIX)]
+    if not images and tars:
+        named = (files.unstrip_protocol(path) for path in tars)
+        return [found for tar in named for found in _file_or_tar(tar, remarks)]
     if not images:
         raise UsageError(f"{argument}: no images in this folder")
     if others := [name for _, name in shown if not is_image(name)]:
@@ -233,6 +257,8 @@ def _folder(folder: Path, outside: Path | None, remarks: list[str]) -> list[_Fou
     if outside is not None and os.path.realpath(outside) == os.path.realpath(folder):
         raise UsageError(f"{folder}: is the output folder too; name another with --out")
     listing = list_images(folder, outside)
+    if not listing.images and (tars := tars_in(folder)):
+        return [found for tar in tars for found in _file_or_tar(str(tar), remarks)]
     if not listing.images:
         others = listing.others
         what = f"only files of other kinds, such as {others[0]}" if others else "it is empty"

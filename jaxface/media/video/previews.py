@@ -39,7 +39,7 @@ def enlarged(frames: Any, side: int) -> np.ndarray:
     for number, frame in enumerate(frames):
         for channel in range(channels):
             image = Image.fromarray(np.ascontiguousarray(frame[..., channel]))
-            large[number, ..., channel] = image.resize(size, Image.Resampling.BICUBIC)
+            large[number, ..., channel] = np.asarray(image.resize(size, Image.Resampling.BICUBIC))
     return large.clip(-1, 1)
 
 

@@ -1,0 +1,1 @@
+"""Clips of a user's: recognised by their layout, listed in a manifest, read frame by frame."""

@@ -1,4 +1,4 @@
-"""How clips are read and their faces followed, as options of `jaxface invert`."""
+"""How clips are read, their faces followed, and clips written, as options of commands."""
 
 import argparse
 from collections.abc import Sequence
@@ -131,6 +131,63 @@ def clip_alignment_of(arguments: argparse.Namespace, found: Any, suite: Any) -> 
                 f"{arguments.smoothing!r}"
             ) from error
     return ClipAlignment(found, who, told, matching, smoothing, likeness)
+
+
+def add_clip_writing_arguments(parser: argparse.ArgumentParser) -> None:
+    """How edited clips are written; see `clip_writing_of`."""
+    clips = parser.add_argument_group("clips, of embeddings that are a clip's frames")
+    clips.add_argument(
+        "--clip-format",
+        choices=("mp4", "mov", "mkv", "webm", "png"),
+        help="what DIR/clips/ receives; png: a folder of images (the source's, or mp4)",
+    )
+    clips.add_argument("--no-audio", action="store_true", help="leave the source's sound out")
+    clips.add_argument(
+        "--rate",
+        type=_fraction,
+        metavar="N",
+        help="a constant rate, such as 25, 30/1.001: frames are chosen by their times (the "
+        "source's times)",
+    )
+    clips.add_argument(
+        "--lossless",
+        action="store_true",
+        help="H.264 of RGB without any loss, mkv or mp4, for programs that read it again",
+    )
+
+
+def clip_writing_of(arguments: argparse.Namespace, *, frames: bool) -> Any:
+    """The `ClipWriting` that the arguments ask for; None where no embedding is of a frame.
+
+    Args:
+      arguments: of `add_clip_writing_arguments`.
+      frames: whether there are frames.
+
+    Raises:
+      UsageError: options that do not go together.
+    """
+    given = [n for n in ("clip_format", "no_audio", "rate", "lossless") if getattr(arguments, n)]
+    if not frames:
+        if given:
+            name = given[0].replace("_", "-")
+            raise UsageError(f"--{name}: no folder of embeddings is of a clip's frames")
+        return None
+    if arguments.rate == 0:
+        raise UsageError("--rate: expected more than 0 frames a second")
+    if arguments.lossless and arguments.clip_format not in (None, "mp4", "mkv"):
+        raise UsageError("--lossless: of --clip-format mkv and mp4; folders of PNGs always are")
+    if arguments.shard_size is not None:
+        raise UsageError("--shard-size: edited clips are put together in one folder; leave it out")
+
+    from jaxface.jobs.outputs.edited_clips import ClipWriting
+    from jaxface.media.video.writing import Encoding
+
+    return ClipWriting(
+        container=arguments.clip_format,
+        sound=not arguments.no_audio,
+        rate=arguments.rate,
+        encoding=Encoding(lossless=arguments.lossless),
+    )
 
 
 def _track(text: str, found: Any, likeness: Any) -> tuple[Any, Any]:

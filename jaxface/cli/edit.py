@@ -2,11 +2,13 @@
 
 import argparse
 import dataclasses
+import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxface.cli.clip_options import add_clip_writing_arguments, clip_writing_of
 from jaxface.cli.job_options import JobCall, add_job_arguments
 from jaxface.errors import UsageError
 from jaxface.vocabulary import (
@@ -31,6 +33,9 @@ image's right, positive roll turns anticlockwise. Expressions are in standard de
 neutral face, or in ARKit's units, 0 to 1, with a suite whose direction_motion edits them. With
 --relative both are added to what the portrait has. Left and right are the image's. Several edits
 are made in the order pose, expression, light, directions.
+
+Embeddings of a clip's frames, by the folder, give the clip back: in DIR/clips/, with its times and
+its sound, and only the faces changed. See docs/video.md.
 
 DIR receives results.jsonl (one row per embedding), latents/, edits/ and contact_sheet.png, pasted/
 with --paste-back, and sequences/ with --frames. What it wrote can be edited again. The same command
@@ -115,6 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="embeddings edited together (16 for each device; on CPU 4)",
     )
+    add_clip_writing_arguments(parser)
     add_job_arguments(parser)
 
 
@@ -125,10 +131,13 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.inputs.latents import (
         any_tuned,
         check_shapes,
+        clip_headers,
         find_latents,
         presets_for_fit,
         suite_of,
     )
+    from jaxface.jobs.outputs.edited_clips import check_sources
+    from jaxface.media.video import load_av
     from jaxface.runtime.progress import note
 
     latents = find_latents(arguments.embeddings)
@@ -137,8 +146,12 @@ def run(arguments: argparse.Namespace) -> int:
     if any(Path(arguments.out).resolve() == Path(each).resolve() for each in arguments.embeddings):
         raise UsageError(f"{arguments.out}: holds the embeddings; name another --out")
     if arguments.mp4:
-        from jaxface.media.video import load_av
-
+        load_av()
+    folders = any(Path(each).is_dir() for each in arguments.embeddings)
+    headers = clip_headers(latents.items)
+    writing = clip_writing_of(arguments, frames=folders and bool(headers))
+    if writing is not None:
+        check_sources([header["path"] for header in headers])
         load_av()
     call.set_up()
 
@@ -168,10 +181,26 @@ def run(arguments: argparse.Namespace) -> int:
         motion,
         arguments.paste_back,
         reference,
+        frames=bool(headers),
+        keep_unedited=writing is not None,
     )
     if (hint := _hint(presets_for_fit(latents.items), suite)) is not None:
         note(f"note: {hint}")
-    return call.run(latents.items, editing, lambda rows: _report(rows, editing))
+    then = None if writing is None else functools.partial(_write_clips, how=writing)
+    return call.run(latents.items, editing, lambda rows: _report(rows, editing), then=then)
+
+
+def _write_clips(rows: Sequence[Any], results: Any, *, how: Any, stop: Any) -> list[str]:
+    """Writes the clips that the edits are of; a line for each."""
+    from jaxface.jobs.outputs.edited_clips import write_clips
+    from jaxface.runtime.progress import note
+
+    lines = []
+    for clip in write_clips(rows, results, how, stop=stop):
+        for remark in clip.notes:
+            note(f"note: {clip.path}: {remark}")
+        lines.append(f"clip:          {clip.path}, {clip.edited} frames edited of {clip.frames}")
+    return lines
 
 
 def _hint(presets: Collection[str], suite: Any) -> str | None:

@@ -68,7 +68,7 @@ def paste_clip(
         return pixels
 
     with open_clip(source, fps=fps, span=span) as clip:
-        return rewrite_clip(
+        written = rewrite_clip(
             clip,
             path,
             change,
@@ -77,6 +77,7 @@ def paste_clip(
             encoding=encoding,
             resume=resume,
         )
+    return written.notes
 
 
 def write_report(path: str | os.PathLike[str], faces: FollowedFaces):

@@ -2,10 +2,9 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +19,18 @@ Change = Callable[[int, Frame], np.ndarray]
 are read."""
 
 
+class Rewritten(NamedTuple):
+    """What was written.
+
+    Attributes:
+      frames: in it.
+      notes: of reading and writing, one short sentence each.
+    """
+
+    frames: int
+    notes: list[str]
+
+
 def rewrite_clip(
     clip: Clip,
     path: str | os.PathLike[str],
@@ -31,7 +42,8 @@ def rewrite_clip(
     sound: str | os.PathLike[str] | None = None,
     encoding: Encoding | None = None,
     resume: Mapping[str, Any] | None = None,
-) -> list[str]:
+    pngs: bool = False,
+) -> Rewritten:
     """Writes every frame of an open clip, changed.
 
     Times are the clip's own; those of a part that does not begin with the clip count from its first
@@ -39,7 +51,7 @@ def rewrite_clip(
 
     Args:
       clip: just opened.
-      path: a file, see `VideoWriter`; without a suffix a folder of PNGs.
+      path: a file, see `VideoWriter`; of `pngs` a folder, see `FolderWriter`.
       change: not called for what an earlier run has stored.
       span: that the clip was opened with.
       size: (width, height) of what `change` gives; None: the clip's.
@@ -47,11 +59,10 @@ def rewrite_clip(
       sound: where sound is taken from, of the same times; None for none. Folders have none.
       encoding: of a file; None for the defaults.
       resume: see `VideoWriter`.
-
-    Returns:
-      Notes of reading and writing, one short sentence each.
+      pngs: a folder of images and their times is written.
 
     Raises:
+      ValueError: the part has no frames.
       VideoError: the clip cannot be read or written.
     """
     info, span = clip.info, span or Span()
@@ -61,8 +72,8 @@ def rewrite_clip(
     if first is None:
         raise ValueError("rewrite_clip: the clip has no frames in this part.")
     origin = first.time if span.first or span.start else Fraction(0)
-    places = enumerate(itertools.chain([first], frames))
-    if not Path(path).suffix:
+    frames = itertools.chain([first], frames)
+    if pngs:
         writer = FolderWriter(path, width=width, height=height, resume=resume)
     else:
         end = None if span.end is None else info.start + Fraction(span.end)
@@ -76,23 +87,29 @@ def rewrite_clip(
             sound=None if sound is None else Sound(sound, origin=origin, end=end, cut=origin > 0),
             resume=resume,
         )
+    count = 0
     with writer:
-        if rate is None:
-            for place, frame in places:
-                if place >= writer.done:
-                    writer.write(frame.time - origin, change(place, frame))
-        else:
-            for frame in at_constant_rate(_changed(places, origin, change), rate):
-                if frame.index >= writer.done:
-                    writer.write(frame.time, frame.pixels)
-    return [*info.notes, *writer.notes]
+        for count, (time, place, frame) in enumerate(_timed(frames, rate), start=1):
+            if count > writer.done:
+                writer.write(time - origin, change(place, frame))
+    return Rewritten(count, [*info.notes, *writer.notes])
 
 
-def _changed(
-    places: Iterator[tuple[int, Frame]], origin: Fraction, change: Change
-) -> Iterator[Frame]:
-    for place, frame in places:
-        yield Frame(frame.index, frame.time - origin, change(place, frame))
+def _timed(frames: Iterable[Frame], rate: Fraction | None) -> Iterator[tuple[Fraction, int, Frame]]:
+    """Times of what is written, and of which frame it is: its place among those read, and itself.
+
+    Args:
+      frames: of the clip.
+      rate: see `rewrite_clip`.
+    """
+    placed = enumerate(frames)
+    if rate is None:
+        yield from ((frame.time, place, frame) for place, frame in placed)
+        return
+    carried: Any = (Frame(place, frame.time, (place, frame)) for place, frame in placed)  # type: ignore
+    for chosen in at_constant_rate(carried, rate):
+        place, frame = chosen.pixels
+        yield chosen.time, place, frame
 
 
 def _base(start: Fraction, rate: Fraction) -> Fraction:

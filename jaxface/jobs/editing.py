@@ -83,6 +83,8 @@ _COLUMNS = {
     "sequence": Column("files", ()),
     "weights": Column("text"),
 }
+_AGAIN = "edited_before"
+"""Of frames' rows: whether the embedding was an edit already."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +139,7 @@ class LatentCase:
             "key": header.get("key"),
             "weights": weights if isinstance(weights, str) else None,
             **{name: json.loads(header[name]) for name in FRAME_COLUMNS if name in header},
+            **({_AGAIN: True} if {"frame", "edited"} <= header.keys() else {}),
         }
 
 
@@ -180,7 +183,9 @@ class Editing:
     @property
     def columns(self) -> Mapping[str, Column]:
         """See `Task`."""
-        return _COLUMNS | dict.fromkeys(FRAME_COLUMNS if self.frames else [], Column("json"))
+        found = [*FRAME_COLUMNS, _AGAIN] if self.frames else []
+        kept = {"unedited": Column("file")} if self.keep_unedited else {}
+        return _COLUMNS | dict.fromkeys(found, Column("json")) | kept
 
     @property
     def reading_bytes(self) -> int:

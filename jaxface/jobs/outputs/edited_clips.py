@@ -243,12 +243,10 @@ class _Change:
                     f"{self._source}: {pixels.shape[1]}x{pixels.shape[0]} px; its faces were cut "
                     f"from a clip of {transform.source[0]}x{transform.source[1]} px"
                 )
-            pixels = self._pasting(
-                pixels,
-                self._read(row, "edited"),
-                transform,
-                unedited=self._read(row, "unedited"),
-            )
+            # What an earlier edit changed is to stay changed.
+            before = None if row.get("edited_before") else self._read(row, "unedited")
+            edited = self._read(row, "edited")
+            pixels = self._pasting(pixels, edited, transform, unedited=before)
         return pixels
 
     def _read(self, row: Mapping[str, Any], kind: str) -> np.ndarray:

@@ -48,8 +48,8 @@ class FramePasting:
           edited: [S, S, 3] in [-1, 1], of any S.
           transform: where the crop is.
           matte: [S, S] in [0, 1], what of the crop is the person; None for all.
-          unedited: [S, S, 3], what the edit started from: where both are the same the frame stays as
-            it is. None: the crop itself.
+          unedited: [S, S, 3], what the edit started from: where both are the same the frame stays
+            as it is. None: the crop itself.
 
         Returns:
           uint8 [H, W, 3]; the frame's bits where the mask is 0 or the edit changed nothing.

@@ -36,8 +36,8 @@ class FolderWriter:
       notes: none.
 
     Raises:
-      UsageError: the folder is there and is no clip, or an earlier run with another `resume` key has
-        left its frames.
+      UsageError: the folder is there and is no clip, or an earlier run with another `resume` key
+        has left its frames.
     """
 
     def __init__(

@@ -1,0 +1,145 @@
+"""`jaxface edit` on a clip's frames, with networks of random weights; numbers are requirements'."""
+
+import json
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from clips import clicks, packets, write_clip
+from safetensors.numpy import save_file
+
+from jaxface.cli import main
+from jaxface.media.alignment import CropTransform
+from jaxface.media.pasting import paste_mask
+from jaxface.media.video.reading import open_clip
+from jaxface.nets.edits.linear_directions import directions_of
+from jaxface.weights import save_network
+from tests.photographs import painted
+
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
+LOSSLESS = {"codec": "libx264rgb", "pixel_format": "rgb24", "options": {"qp": "0"}}
+COUNT, WITHOUT = 8, 3
+"""Frames of the clip, and the one in which there is no face."""
+TIMES = [1001 * (i + 2 * (i > 5)) for i in range(COUNT)]
+
+
+def square(index: int) -> CropTransform:
+    return CropTransform((20.0 + 2 * index, 30.0), (14.0, 1.0), 16, (80, 60))
+
+
+@pytest.fixture(scope="module")
+def suite(tiny_suite, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips") / "suite"
+    shutil.copytree(tiny_suite, folder)
+    directions = directions_of(("one",), jnp.eye(32)[:1], units=jnp.array([30.0]))
+    save_network(folder / "direction_random.safetensors", directions)
+    return folder
+
+
+def embedding(folder: Path, row: dict, *, seed: int, suite: Path, source: Path, **header):
+    """Writes a latent code as `jaxface invert` does, and its row."""
+    w_plus = np.random.default_rng(seed).normal(size=(6, 32)).astype(np.float32)
+    path = folder / "latents" / f"{row['id']}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = {"id": row["id"], "path": str(source), "settings.suite": str(suite)}
+    save_file({"w_plus": w_plus}, path, known | {k: json.dumps(v) for k, v in header.items()})
+    with open(folder / "results.jsonl", "a") as file:
+        row |= {"status": "ok", "latents": str(path.relative_to(folder))}
+        file.write(json.dumps(row) + "\n")
+
+
+def embed(folder: Path, source: Path, *, suite: Path, aligned: bool = True):
+    """What `jaxface invert` gives of a clip, with random latents."""
+    for index in range(COUNT):
+        if index == WITHOUT:
+            continue
+        frame = {"clip": f"in/{source.name}", "index": index}
+        crop = {"transform": square(index).to_json(), "track": {"id": 0, "status": "ok"}}
+        embedding(
+            folder,
+            {"id": f"in/{source.name}/{index:06d}"},
+            seed=index,
+            suite=suite,
+            source=source,
+            frame=frame,
+            **(crop if aligned else {}),
+        )
+
+
+@pytest.fixture(scope="module")
+def embedded(suite, tmp_path_factory):
+    """A clip of varying rate with sound, in full chroma, and its embeddings."""
+    folder = tmp_path_factory.mktemp("embedded")
+    noise = np.random.default_rng(0).integers(0, 20, (60, 80, 3), np.uint8)
+    frames = [painted(80, 60, face1=(6 + 2 * i, 16, 28)) // 2 + noise for i in range(COUNT)]
+    source = write_clip(
+        folder / "talk.mp4",
+        frames,
+        base=Fraction(1, 30000),
+        times=TIMES,
+        sound=("aac", clicks(0.34)),
+        **LOSSLESS,
+    )
+    embed(folder / "emb", source, suite=suite)
+    return folder / "emb", source
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Runs `jaxface edit`; returns (status, rows, what was printed)."""
+
+    def call(*arguments, out="edited", strength=1):
+        options = ["--out", tmp_path / out, "--batch-size", 4]
+        options += ["--direction", f"random.one={strength}"]
+        status = main([str(each) for each in ("edit", *arguments, *options)])
+        path = tmp_path / out / "results.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return status, [json.loads(line) for line in lines], capsys.readouterr()
+
+    return call
+
+
+def read(path, **options):
+    """Times and frames of a clip."""
+    with open_clip(path, **options) as clip:
+        frames = list(clip)
+    return [frame.time for frame in frames], np.stack([frame.pixels for frame in frames])
+
+
+def test_10_11_18_25_an_edited_clip_has_the_sources_times_and_sound(run, embedded, tmp_path):
+    folder, source = embedded
+    status, rows, printed = run(folder, "--lossless", "--clip-format", "mp4")
+    assert status == 0, printed.err
+    out = tmp_path / "edited" / "clips" / "in" / "talk.mp4"
+    assert f"{out}, 7 frames edited of 8" in printed.out
+    times, before = read(source)
+    assert read(out)[0] == times == [Fraction(ticks, 30000) for ticks in TIMES]
+    after = read(out)[1]
+    assert packets(out, "audio") == packets(source, "audio")
+    for index in range(COUNT):
+        if index == WITHOUT:
+            np.testing.assert_array_equal(after[index], before[index])
+            continue
+        mask = paste_mask(square(index))
+        np.testing.assert_array_equal(after[index][mask == 0], before[index][mask == 0])
+        assert np.abs(after[index].astype(int) - before[index])[mask == 1].mean() > 5
+    sidecar = json.loads(out.with_name("talk.mp4.json").read_text())
+    assert (sidecar["frames"], sidecar["edited"]) == (8, 7)
+    assert sidecar["key"]["job"]["suite"]["generator"]
+    assert sidecar["versions"]["jaxface"]
+    assert [row["frame"]["index"] for row in rows] == [0, 1, 2, 4, 5, 6, 7]
+    stamp = out.stat().st_mtime_ns
+    assert run(folder, "--lossless", "--clip-format", "mp4")[0] == 0
+    assert out.stat().st_mtime_ns == stamp  # it is there
+
+
+def test_25_an_edit_that_changes_nothing_gives_the_clip_bit_for_bit(run, embedded, tmp_path):
+    folder, source = embedded
+    assert run(folder, "--lossless", strength=0)[0] == 0
+    one, other = read(source), read(tmp_path / "edited" / "clips" / "in" / "talk.mp4")
+    assert one[0] == other[0]
+    np.testing.assert_array_equal(one[1], other[1])

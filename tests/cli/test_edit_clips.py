@@ -1,7 +1,10 @@
 """`jaxface edit` on a clip's frames, with networks of random weights; numbers are requirements'."""
 
+import dataclasses
 import json
+import os
 import shutil
+import signal
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,10 +15,17 @@ from clips import clicks, packets, write_clip
 from safetensors.numpy import save_file
 
 from jaxface.cli import main
+from jaxface.errors import UsageError
+from jaxface.jobs import runner
+from jaxface.jobs.outputs import edited_clips
+from jaxface.jobs.outputs.edited_clips import ClipWriting, write_clips
+from jaxface.jobs.outputs.results import ResultsFolder, read_job
 from jaxface.media.alignment import CropTransform
 from jaxface.media.pasting import paste_mask
 from jaxface.media.video.reading import open_clip
+from jaxface.media.video.writing import Encoding
 from jaxface.nets.edits.linear_directions import directions_of
+from jaxface.runtime.stopping import Stopped
 from jaxface.weights import save_network
 from tests.photographs import painted
 
@@ -93,7 +103,7 @@ def run(tmp_path, capsys):
     """Runs `jaxface edit`; returns (status, rows, what was printed)."""
 
     def call(*arguments, out="edited", strength=1):
-        options = ["--out", tmp_path / out, "--batch-size", 4]
+        options = ["--out", tmp_path / out, "--batch-size", 2]
         options += ["--direction", f"random.one={strength}"]
         status = main([str(each) for each in ("edit", *arguments, *options)])
         path = tmp_path / out / "results.jsonl"
@@ -143,3 +153,61 @@ def test_25_an_edit_that_changes_nothing_gives_the_clip_bit_for_bit(run, embedde
     one, other = read(source), read(tmp_path / "edited" / "clips" / "in" / "talk.mp4")
     assert one[0] == other[0]
     np.testing.assert_array_equal(one[1], other[1])
+
+
+@pytest.mark.parametrize("when", ["editing", "writing"])
+def test_14_15_29_a_job_that_was_stopped_goes_on_and_gives_the_same_bytes(
+    run, embedded, tmp_path, monkeypatch, when
+):
+    folder, _ = embedded
+    assert run(folder, out="whole")[0] == 0
+    calls = []
+    place, name = {
+        "editing": (runner.Runner, "_finished"),
+        "writing": (edited_clips._Change, "_read"),
+    }[when]
+    usual = getattr(place, name)
+
+    def stopped(self, *arguments):
+        calls.append(1)
+        if len(calls) == (1 if when == "editing" else 8):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return usual(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, stopped)
+        status, rows, printed = run(folder)
+    assert status == 143
+    assert "goes on from there" in printed.err
+    assert len(rows) == 7 if when == "writing" else 0 < len(rows) < 7
+    clip = tmp_path / "edited" / "clips" / "in" / "talk.mp4"
+    assert not clip.exists()
+    assert run(folder)[0] == 0
+    assert clip.read_bytes() == (tmp_path / "whole" / "clips" / "in" / "talk.mp4").read_bytes()
+    assert [path.name for path in clip.parent.iterdir() if path.name[0] == "."] == []
+
+
+def test_15_writing_goes_on_behind_the_frames_that_are_stored(run, embedded, tmp_path):
+    folder, _ = embedded
+    assert run(folder, "--no-audio")[0] == 0
+    out = tmp_path / "edited"
+    how = ClipWriting("mkv", encoding=Encoding(lossless=True, segment=3))
+    with ResultsFolder(out, read_job(str(out)), files=("edited", "unedited")) as results:
+        rows = list(results.rows.values())
+        write_clips(rows, results, how)
+        path = out / "clips" / "in" / "talk.mp4.mkv"
+        whole, said = path.read_bytes(), []
+        path.unlink()
+        with pytest.raises(Stopped):
+            write_clips(rows, results, how, stop=lambda: said.append(1) or len(said) > 5)
+        assert not path.exists()
+        said.clear()
+        write_clips(rows, results, how, stop=lambda: bool(said.append(1)))
+        assert len(said) == 5  # three frames were stored
+        assert path.read_bytes() == whole
+        path.unlink()
+        with pytest.raises(Stopped):
+            write_clips(rows, results, how, stop=lambda: said.append(1) or len(said) > 9)
+        other = dataclasses.replace(how, sound=False)
+        with pytest.raises(UsageError, match="other settings"):
+            write_clips(rows, results, other)

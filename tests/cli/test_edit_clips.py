@@ -21,6 +21,7 @@ from jaxface.jobs.outputs import edited_clips
 from jaxface.jobs.outputs.edited_clips import ClipWriting, write_clips
 from jaxface.jobs.outputs.results import ResultsFolder, read_job
 from jaxface.media.alignment import CropTransform
+from jaxface.media.images import read_image, to_uint8
 from jaxface.media.pasting import paste_mask
 from jaxface.media.video.reading import open_clip
 from jaxface.media.video.writing import Encoding
@@ -211,3 +212,93 @@ def test_15_writing_goes_on_behind_the_frames_that_are_stored(run, embedded, tmp
         other = dataclasses.replace(how, sound=False)
         with pytest.raises(UsageError, match="other settings"):
             write_clips(rows, results, other)
+
+
+def test_10_11_16_folders_of_pngs_are_written_and_read_and_sound_is_left_out(
+    run, embedded, suite, tmp_path
+):
+    folder, source = embedded
+    assert run(folder, "--no-audio")[0] == 0
+    with pytest.raises(IndexError):
+        packets(tmp_path / "edited" / "clips" / "in" / "talk.mp4", "audio")
+    assert run(folder, "--clip-format", "png", out="pngs")[0] == 0
+    pngs = tmp_path / "pngs" / "clips" / "in" / "talk.mp4"
+    assert len(list(pngs.glob("*.png"))) == COUNT
+    times, frames = read(pngs)
+    assert times == read(source)[0]
+    np.testing.assert_array_equal(frames[WITHOUT], read(source)[1][WITHOUT])
+    # A folder is a source as well, and what becomes of it is one.
+    embed(tmp_path / "emb", pngs, suite=suite)
+    assert run(tmp_path / "emb", out="again", strength=0)[0] == 0
+    again = read(tmp_path / "again" / "clips" / "in" / "talk.mp4")
+    assert again[0] == times
+    np.testing.assert_array_equal(again[1], frames)
+
+
+def test_10_a_constant_rate_is_chosen_by_time_and_sound_stays_in_step(run, embedded, tmp_path):
+    folder, source = embedded
+    assert run(folder, "--rate", 50, "--lossless", strength=0)[0] == 0
+    out = tmp_path / "edited" / "clips" / "in" / "talk.mp4"
+    times, frames = read(out)
+    assert times == [Fraction(i, 50) for i in range(len(times))]
+    own, before = read(source)
+    assert abs(float(times[-1] - own[-1])) <= 0.02
+    for time, frame in zip(times, frames, strict=True):
+        (nearest,) = [i for i, f in enumerate(before) if (f == frame).all()]
+        away = [abs(each - time) for each in own]
+        assert away[nearest] == min(away)
+    assert packets(out, "audio") == packets(source, "audio")
+
+
+def test_frames_that_are_portraits_give_a_clip_of_portraits(run, embedded, suite, tmp_path):
+    _, source = embedded
+    embed(tmp_path / "emb", source, suite=suite, aligned=False)
+    status, rows, printed = run(tmp_path / "emb", "--lossless")
+    assert status == 0, printed.err
+    times, frames = read(tmp_path / "edited" / "clips" / "in" / "talk.mp4")
+    assert (times, frames.shape) == (read(source)[0], (COUNT, 16, 16, 3))
+    stored = read_image(tmp_path / "edited" / rows[0]["edited"]).pixels
+    np.testing.assert_array_equal(frames[0], to_uint8(stored))
+
+
+def test_an_edit_of_an_edit_keeps_what_the_first_one_changed(run, embedded, tmp_path):
+    folder, source = embedded
+    assert run(folder, "--lossless")[0] == 0
+    status, rows, printed = run(tmp_path / "edited", "--lossless", out="again", strength=0)
+    assert status == 0, printed.err
+    assert {row["edited_before"] for row in rows} == {True}
+    paths = [tmp_path / out / "clips" / "in" / "talk.mp4" for out in ("edited", "again")]
+    one, other = (read(path)[1] for path in paths)
+    inside = paste_mask(square(0)) == 1
+    assert np.abs(one[0].astype(int) - read(source)[1][0])[inside].mean() > 5
+    assert np.abs(one[0].astype(int) - other[0])[inside].mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lossless", "--clip-format", "webm"], "of --clip-format mkv and mp4"),
+        (["--rate", 0], "more than 0 frames a second"),
+        (["--shard-size", 2], "edited clips are put together in one folder"),
+    ],
+)
+def test_options_that_do_not_go_together(run, embedded, arguments, message):
+    status, _, printed = run(embedded[0], *arguments)
+    assert status == 2
+    assert message in printed.err
+
+
+def test_a_clip_that_is_gone_or_is_another_one_is_told(run, embedded, suite, tmp_path):
+    source = tmp_path / "gone.mp4"
+    embed(tmp_path / "emb", source, suite=suite)
+    status, rows, printed = run(tmp_path / "emb")
+    assert (status, rows) == (2, [])
+    assert "is not there any more" in printed.err
+    write_clip(source, np.zeros((COUNT, 20, 40, 3), np.uint8), **LOSSLESS)
+    status, _, printed = run(tmp_path / "emb")
+    assert status == 2
+    assert "40x20 px; its faces were cut from a clip of 80x60 px" in printed.err
+    latents = embedded[0] / "latents" / "in" / "talk.mp4" / "000000.safetensors"
+    status, _, printed = run(latents, "--no-audio", out="file")
+    assert status == 2
+    assert "no folder of embeddings is of a clip's frames" in printed.err

@@ -29,7 +29,7 @@ class EditNetworks(NamedTuple):
     Attributes:
       generator: draws.
       groups: what an edit of each group needs, `pie.editing.EditingNetworks`.
-      targets: by group.
+      targets: by group; of those that are driven the values come with each latent code.
       directions: by their names in the suite.
       motion: what an edit of the motion needs, and its target; None without one.
       recognition: judges the identity; None where the suite has nothing that does.
@@ -91,7 +91,7 @@ def _edit_group(
     own = {group: networks.groups[group]._replace(generator=networks.generator)}
     target = {group: networks.targets.get(group)}
     if group in known["driven"]:
-        target = {group: pie.Target.of_values(known["driven"][group])}
+        target = {group: networks.targets[group].replace(values=known["driven"][group])}
     edit = apply_edits(own, known["edited"], target, feedback=feedback, noise=noise)[group]
     moments = {name: getattr(edit, name).group(group) for name in MOMENTS}
     return known | {"edited": edit.w_plus, "images": edit.images, f"{_EDIT}{group}": moments}

@@ -162,6 +162,8 @@ class Editing:
       reference: the portrait that targets were taken from, for sheets and captions.
       frames: whether codes are of frames of clips.
       keep_unedited: whether the image that an edit starts from is stored beside it.
+      driven: by id, then by group, what a latent code's target is: [P], in place of that of
+        `targets`, which says whether it is added to what the portrait has.
     """
 
     suite: Suite
@@ -177,6 +179,7 @@ class Editing:
     reference: Reference | None = None
     frames: bool = False
     keep_unedited: bool = False
+    driven: Mapping[str, Mapping[str, np.ndarray]] | None = None
 
     expected = frozenset([OK])
 
@@ -267,7 +270,9 @@ class Editing:
 
     def signature(self) -> dict[str, Any]:
         """See `Task`: a latent code."""
-        return {"w_plus": jax.ShapeDtypeStruct(self.w_plus_shape, np.float32), "driven": {}}
+        some = next(iter(self.driven.values())) if self.driven else {}
+        driven = {name: jax.ShapeDtypeStruct(each.shape, np.float32) for name, each in some.items()}
+        return {"w_plus": jax.ShapeDtypeStruct(self.w_plus_shape, np.float32), "driven": driven}
 
     def default_batch_size(self, inputs: int) -> int:
         """See `Task`; a generator of its own is drawn with alone."""
@@ -291,7 +296,10 @@ class Editing:
         generator = None if weights is None else tuned_generator(weights, self.suite)
         return Problem(
             case.id,
-            {"w_plus": case.latent.w_plus, "driven": {}},
+            {
+                "w_plus": case.latent.w_plus,
+                "driven": dict(self.driven[case.id]) if self.driven else {},
+            },
             np.zeros(2, np.uint32),  # nothing is drawn at random
             saved,
             variant=case.latent.noise,
@@ -410,7 +418,7 @@ def _source(row: Mapping[str, Any], size: int, reader: FrameReader) -> np.ndarra
     """The portrait that was inverted, where its file can still be read."""
     if row["source"] is None:
         return None
-    if row.get("frame") is not None:
+    if row.get("frame") is not None and not row["frame"].get("still"):
         return frame_portrait(row, size, reader)
     load = functools.partial(read_image, row["source"])
     return shown_target(Item(row["id"], row["source"], load), dict(row), size)

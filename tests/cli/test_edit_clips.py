@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from clips import clicks, packets, write_clip
+from PIL import Image
 from safetensors.numpy import save_file
 
 from jaxface.cli import main
@@ -21,12 +22,16 @@ from jaxface.jobs.outputs import edited_clips
 from jaxface.jobs.outputs.edited_clips import ClipWriting, write_clips
 from jaxface.jobs.outputs.results import ResultsFolder, read_job
 from jaxface.media.alignment import CropTransform
-from jaxface.media.images import read_image, to_uint8
+from jaxface.media.images import from_uint8, read_image, to_uint8
 from jaxface.media.pasting import paste_mask
 from jaxface.media.video.reading import open_clip
+from jaxface.media.video.timing import resampled
 from jaxface.media.video.writing import Encoding
+from jaxface.methods import pie
+from jaxface.nets import ReconstructionConfig, RigNetConfig
 from jaxface.nets.edits.linear_directions import directions_of
 from jaxface.runtime.stopping import Stopped
+from jaxface.suite import load_suite
 from jaxface.weights import save_network
 from tests.photographs import painted
 
@@ -59,16 +64,19 @@ def embedding(folder: Path, row: dict, *, seed: int, suite: Path, source: Path, 
     known = {"id": row["id"], "path": str(source), "settings.suite": str(suite)}
     save_file({"w_plus": w_plus}, path, known | {k: json.dumps(v) for k, v in header.items()})
     with open(folder / "results.jsonl", "a") as file:
-        row |= {"status": "ok", "latents": str(path.relative_to(folder))}
+        row |= {"status": "ok", "latents": str(path.relative_to(folder)), "path": str(source)}
+        row |= {"transform": None, **header}
         file.write(json.dumps(row) + "\n")
 
 
-def embed(folder: Path, source: Path, *, suite: Path, aligned: bool = True):
+PLACES = [index for index in range(COUNT) if index != WITHOUT]
+
+
+def embed(folder: Path, source: Path, *, suite: Path, aligned=True, places=PLACES, rate=None):
     """What `jaxface invert` gives of a clip, with random latents."""
-    for index in range(COUNT):
-        if index == WITHOUT:
-            continue
-        frame = {"clip": f"in/{source.name}", "index": index}
+    for index in places:
+        time = Fraction(TIMES[index], 30000) if rate is None else Fraction(index, rate)
+        frame = {"clip": f"in/{source.name}", "index": index, "time": str(time)}
         crop = {"transform": square(index).to_json(), "track": {"id": 0, "status": "ok"}}
         embedding(
             folder,
@@ -302,3 +310,89 @@ def test_a_clip_that_is_gone_or_is_another_one_is_told(run, embedded, suite, tmp
     status, _, printed = run(latents, "--no-audio", out="file")
     assert status == 2
     assert "no folder of embeddings is of a clip's frames" in printed.err
+
+
+@pytest.fixture(scope="module")
+def rigged(suite, random_network, tmp_path_factory):
+    """A suite that reads portraits and edits their pose."""
+    folder = tmp_path_factory.mktemp("rigged") / "suite"
+    shutil.copytree(suite, folder)
+    config = ReconstructionConfig(resolution=16, channels=(4, 4), hidden=8)
+    reconstruction = random_network("FaceReconstruction", config)
+    reconstruction.scale[...] = jnp.full(257, 0.5)
+    reconstruction.out.weight[...] = 1e-4 * reconstruction.out.weight[...]
+    save_network(folder / "reconstruction.safetensors", reconstruction)
+    rignet = random_network("RigNet", RigNetConfig("pose", num_ws=6, w_dim=32, hidden=2))
+    rignet.decoder[...] = 1e-2 * rignet.decoder[...]
+    save_network(folder / "rignet_pose.safetensors", rignet)
+    return folder
+
+
+def drive(*arguments, out, suite):
+    call = ["edit", *arguments, "--suite", suite, "--out", out, "--group", "pose"]
+    options = ["--batch-size", 2, "--feedback", 0]
+    return main([str(each) for each in [*call, *options]])
+
+
+def rows_in(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def test_27_28_a_driver_of_another_rate_moves_a_clip_by_time(embedded, rigged, tmp_path, capsys):
+    folder, source = embedded
+    shown = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    driver = write_clip(
+        tmp_path / "driver.mkv", shown, rate=10, sound=("aac", clicks(0.3)), **LOSSLESS
+    )
+    embed(tmp_path / "driver", driver, suite=rigged, aligned=False, places=range(3), rate=10)
+    out = tmp_path / "driven"
+    assert drive(folder, "--like", tmp_path / "driver", out=out, suite=rigged) == 0
+    clip = out / "clips" / "in" / "talk.mp4"
+    assert read(clip)[0] == read(source)[0]
+    assert packets(clip, "audio") == packets(source, "audio")
+    read_poses = pie.read_parameters(load_suite(rigged), from_uint8(shown)).group("pose")
+    at = [Fraction(TIMES[row["frame"]["index"]], 30000) for row in rows_in(out)]
+    wanted = [row["edits"]["pose"]["wanted"] for row in rows_in(out)]
+    expected = resampled([Fraction(i, 10) for i in range(3)], read_poses, at)
+    np.testing.assert_allclose(wanted, expected, atol=2e-5)  # rows hold five decimals
+    other = tmp_path / "looped"
+    more = ["--beyond", "stop", "--neutral", "mean", "--audio", "driver"]
+    assert drive(folder, "--like", tmp_path / "driver", *more, out=other, suite=rigged) == 0
+    assert max(row["frame"]["index"] for row in rows_in(other)) == 5  # 0.167 s; the next is 0.233
+    assert json.loads((other / "job.json").read_text())["asked"]["neutral"] == "mean"
+    moments = [row["edits"]["pose"] for row in rows_in(other)]
+    expected = resampled([Fraction(i, 10) for i in range(3)], read_poses - read_poses.mean(0), at)
+    for place, each in enumerate(moments):
+        added = np.subtract(each["wanted"], each["before"])
+        np.testing.assert_allclose(added, expected[place], atol=3e-5)
+    sounds = packets(other / "clips" / "in" / "talk.mp4", "audio"), packets(driver, "audio")
+    assert [data for _, data in sounds[0]][:9] == [data for _, data in sounds[1]][:9]
+    status = drive(folder, "--like", tmp_path / "driver", "--neutral", 3, out=other, suite=rigged)
+    assert status == 2
+    assert "the driver has portraits 0 to 2" in capsys.readouterr().err
+
+
+def test_27_a_portrait_gets_the_drivers_length_and_sound(rigged, tmp_path):
+    shown = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    driver = write_clip(
+        tmp_path / "driver.mkv", shown, rate=10, sound=("aac", clicks(0.3)), **LOSSLESS
+    )
+    embed(tmp_path / "driver", driver, suite=rigged, aligned=False, places=range(3), rate=10)
+    photograph = tmp_path / "anna.png"
+    pixels = painted(80, 60, face1=(6, 16, 28))
+    Image.fromarray(pixels).save(photograph)
+    known = {"suite": rigged, "source": photograph}
+    embedding(
+        tmp_path / "emb", {"id": "in/anna.png"}, seed=0, **known, transform=square(0).to_json()
+    )
+    embedding(tmp_path / "emb", {"id": "in/aligned.png"}, seed=1, **known)
+    out = tmp_path / "driven"
+    how = ["--like", tmp_path / "driver", "--lossless"]
+    assert drive(tmp_path / "emb", *how, out=out, suite=rigged) == 0
+    times, frames = read(out / "clips" / "in" / "anna.png.mp4")
+    assert (times, frames.shape) == ([0, Fraction(1, 10), Fraction(1, 5)], (3, 60, 80, 3))
+    outside = paste_mask(square(0)) == 0
+    np.testing.assert_array_equal(frames[:, outside], np.stack([pixels[outside]] * 3))
+    assert read(out / "clips" / "in" / "aligned.png.mp4")[1].shape == (3, 16, 16, 3)
+    sounds = packets(out / "clips" / "in" / "anna.png.mp4", "audio"), packets(driver, "audio")
+    assert [data for _, data in sounds[0]][:9] == [data for _, data in sounds[1]][:9]

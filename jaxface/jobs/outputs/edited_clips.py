@@ -27,8 +27,10 @@ from jaxface.media.alignment import CropTransform
 from jaxface.media.following.pasting import FramePasting
 from jaxface.media.images import LoadedImage, from_uint8, read_image, to_square, to_uint8
 from jaxface.media.video.errors import UnreadableVideoError, VideoError
-from jaxface.media.video.frames import Clip, Frame
+from jaxface.media.video.folders import common_base
+from jaxface.media.video.frames import DEFAULT_RATE, Clip, ClipInfo, Frame
 from jaxface.media.video.rewriting import rewrite_clip
+from jaxface.media.video.sound import Sound
 from jaxface.media.video.writing import FORMATS, Encoding
 from jaxface.runtime.files import atomic_writer
 from jaxface.runtime.progress import working
@@ -51,6 +53,9 @@ class ClipWriting:
       rate: frames a second, chosen by their times; None: the source's times.
       encoding: of frames.
       pasting: how faces are put back.
+      driver: the clip that moved the faces, and the time of it at which it begins; its sound goes
+        with portraits that were no clip.
+      driver_sound: whether it goes with clips too, in place of their own.
     """
 
     container: str | None = None
@@ -58,6 +63,8 @@ class ClipWriting:
     rate: Fraction | None = None
     encoding: Encoding = dataclasses.field(default_factory=Encoding)
     pasting: FramePasting = dataclasses.field(default_factory=FramePasting)
+    driver: tuple[str, Fraction] | None = None
+    driver_sound: bool = False
 
     def __post_init__(self):
         if self.container not in (None, *CONTAINERS):
@@ -80,7 +87,8 @@ class ClipWriting:
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it."""
         rate = None if self.rate is None else str(self.rate)
-        return dataclasses.asdict(self) | {"rate": rate}
+        driver = None if self.driver is None else [clip_digest(self.driver[0]), str(self.driver[1])]
+        return dataclasses.asdict(self) | {"rate": rate, "driver": driver}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,9 +155,11 @@ def _write(
     how: ClipWriting,
     stop: Callable[[], bool],
 ) -> WrittenClip:
-    source, reading = rows[0]["source"], ClipReading.from_json(rows[0]["frame"].get("reading", {}))
+    source, still = rows[0]["source"], rows[0]["frame"].get("still")
+    reading = ClipReading.from_json(rows[0]["frame"].get("reading", {}))
+    rows = sorted(rows, key=lambda row: row["frame"]["index"])
     key = _key(source, rows, results, how)
-    suffix = how.suffix(source)
+    suffix = how.suffix("still.mp4" if still else source)
     stem = clip[: -len(suffix)] if suffix and clip.lower().endswith(suffix) else clip
     path = results.folder / CLIPS / file_name(stem, suffix)
     told = path.with_name(path.name + ".json")
@@ -165,7 +175,10 @@ def _write(
     seen: set[int] = set()
     # Where a clip ends early the inversion has failed already; its good frames are given back.
     reading = dataclasses.replace(reading, allow_truncated=True)
-    with working(f"{path}: writing") as line, reading.open(source) as opened:
+    with (
+        working(f"{path}: writing") as line,
+        contextlib.nullcontext(_still(rows)) if still else reading.open(source) as opened,
+    ):
 
         def frames() -> Iterator[Frame]:
             for frame in opened:
@@ -181,7 +194,7 @@ def _write(
             span=reading.span,
             size=change.size,
             rate=how.rate,
-            sound=source if how.sound and not os.path.isdir(source) else None,
+            sound=_sound(rows, how),
             encoding=how.encoding,
             resume=key,
             pngs=not suffix,
@@ -202,6 +215,40 @@ def _write(
     with atomic_writer(told) as file:
         file.write(json.dumps(document, indent=1).encode() + b"\n")
     return WrittenClip(path, written.frames, len(edits) - left, tuple(notes))
+
+
+def _sound(
+    rows: Sequence[Mapping[str, Any]], how: ClipWriting
+) -> str | Callable[[Fraction], Sound] | None:
+    """The clip's own sound, or the driver's."""
+    still, source = rows[0]["frame"].get("still"), rows[0]["source"]
+    if not how.sound:
+        return None
+    if how.driver is not None and (still or how.driver_sound):
+        path, start = how.driver
+        first, last = (Fraction(rows[place]["frame"]["time"]) for place in (0, -1))
+
+        def made(origin: Fraction) -> Sound:
+            end = start + last - first + Fraction(1, 25)
+            at = start - (first - origin)
+            return Sound(path, origin=at, end=end, cut=at > 0)
+
+        return None if os.path.isdir(path) else made
+    return None if still or os.path.isdir(source) else source
+
+
+def _still(rows: Sequence[Mapping[str, Any]]) -> Clip:
+    """A portrait's photograph again and again, at the times of what drives it."""
+    times = [Fraction(row["frame"]["time"]) for row in rows]
+    pixels = np.zeros((1, 1, 3), np.uint8)  # of an aligned portrait nothing else is shown
+    if rows[0]["transform"] is not None:
+        pixels = np.asarray(to_uint8(read_image(rows[0]["source"]).pixels))
+    rate = (len(times) - 1) / times[-1] if len(times) > 1 else DEFAULT_RATE
+    info = ClipInfo(pixels.shape[1], pixels.shape[0], rate, common_base(times, rate), times[0])
+    frames = (
+        Frame(row["frame"]["index"], time, pixels) for row, time in zip(rows, times, strict=True)
+    )
+    return Clip(info, frames)
 
 
 class _Change:
@@ -261,8 +308,9 @@ def _key(
     for row in rows:
         edits.update(json.dumps([row["id"], row["transform"]]).encode())
         edits.update((results.folder / row["latents"]).read_bytes())
+    still = rows[0]["frame"].get("still") and rows[0]["transform"] is None
     document = {
-        "clip": clip_digest(source),
+        "clip": None if still else clip_digest(source),
         "edits": edits.hexdigest(),
         "job": results.settings,
         "writing": how.to_json(),

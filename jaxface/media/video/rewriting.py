@@ -39,7 +39,7 @@ def rewrite_clip(
     span: Span | None = None,
     size: tuple[int, int] | None = None,
     rate: Fraction | None = None,
-    sound: str | os.PathLike[str] | None = None,
+    sound: str | os.PathLike[str] | Callable[[Fraction], Sound] | None = None,
     encoding: Encoding | None = None,
     resume: Mapping[str, Any] | None = None,
     pngs: bool = False,
@@ -56,7 +56,8 @@ def rewrite_clip(
       span: that the clip was opened with.
       size: (width, height) of what `change` gives; None: the clip's.
       rate: frames a second, chosen by their times; None: the clip's times.
-      sound: where sound is taken from, of the same times; None for none. Folders have none.
+      sound: where sound is taken from, of the same times; or what makes it of the clip's time that
+        is 0 in what is written; None for none. Folders have none.
       encoding: of a file; None for the defaults.
       resume: see `VideoWriter`.
       pngs: a folder of images and their times is written.
@@ -84,7 +85,7 @@ def rewrite_clip(
             rate=rate or info.rate / span.every,
             time_base=info.time_base if rate is None else _base(first.time - origin, rate),
             encoding=encoding,
-            sound=None if sound is None else Sound(sound, origin=origin, end=end, cut=origin > 0),
+            sound=_sound(sound, origin, end),
             resume=resume,
         )
     count = 0
@@ -93,6 +94,12 @@ def rewrite_clip(
             if count > writer.done:
                 writer.write(time - origin, change(place, frame))
     return Rewritten(count, [*info.notes, *writer.notes])
+
+
+def _sound(sound: Any, origin: Fraction, end: Fraction | None) -> Sound | None:
+    if sound is None or callable(sound):
+        return None if sound is None else sound(origin)
+    return Sound(sound, origin=origin, end=end, cut=origin > 0)
 
 
 def _timed(frames: Iterable[Frame], rate: Fraction | None) -> Iterator[tuple[Fraction, int, Frame]]:

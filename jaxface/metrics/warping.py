@@ -82,7 +82,8 @@ def _pair(first: jax.Array, second: jax.Array, one: jax.Array, other: jax.Array)
     lengths = (there**2).sum(-1) + (returned**2).sum(-1)
     seen = inside & (((there + returned) ** 2).sum(-1) <= 0.01 * lengths + 0.5)
     warped = jnp.stack([_warped(second[..., i], there) for i in range(second.shape[-1])], -1)
-    return ((first - warped) ** 2).mean(-1).sum(where=seen) / seen.sum()
+    squared = ((first - warped) ** 2).mean(-1)
+    return squared.sum(where=seen) / seen.sum(dtype=squared.dtype)
 
 
 def _refined(first: jax.Array, second: jax.Array, flow: jax.Array) -> jax.Array:

@@ -97,7 +97,7 @@ def test_31_every_setting_of_reading_and_following_acts(invert):
         (["--max-gap", "0.04"], "status"),
         (["--track", 2], "box"),
     ]:
-        out = "_".join(map(str, options))
+        out = f"{what}{options[0]}{options[1]}"
         assert invert("talk.mkv", *options, "--set", "w_plus_steps=1", out=out)[0] == 0
         assert surveyed(out, what) != surveyed("usual", what), options
         header = json.loads(next(Path(out, "clips").rglob("clip.json")).read_text())

@@ -103,7 +103,7 @@ def test_31_every_setting_of_reading_and_following_acts(invert):
         header = json.loads(next(Path(out, "clips").rglob("clip.json")).read_text())
         before = json.loads(next(Path("usual", "clips").rglob("clip.json")).read_text())
         assert header["key"] != before["key"]
-        assert set(header["jitter"]) == set(before["jitter"]) or options[0] == "--track"
+        assert min(header["jitter"].values()) >= 0  # requirement 23: it is told
     job = json.loads(Path("usual", "job.json").read_text())
     assert job["seed"] == 0
     assert set(job["suite"]) >= {"generator"}

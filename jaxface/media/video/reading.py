@@ -224,7 +224,10 @@ def _video_stream(container: Any, path: Any) -> Any:
     if not moving:
         raise NotAVideoError(f"{path}: holds no video")
     if moving[0].codec_context is None:
-        raise UnsupportedVideoError(f"{path}: its video codec cannot be decoded here")
+        raise UnsupportedVideoError(
+            f"{path}: no decoder for its video codec in this PyAV, which does not know its name "
+            "either; write the clip again as H.264"
+        )
     return moving[0]
 
 

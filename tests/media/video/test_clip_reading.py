@@ -138,6 +138,15 @@ def test_3_what_is_no_video_says_so(tmp_path):
         read(tmp_path / "c", fps=25)
 
 
+def test_9_a_codec_without_a_decoder_is_told_and_no_program_is_called(tmp_path, monkeypatch):
+    path = write_clip(tmp_path / "a.mp4", moving(2))
+    monkeypatch.setenv("PATH", "")
+    assert len(read(path)[0]) == 2
+    (tmp_path / "b.mp4").write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(UnsupportedVideoError, match="no decoder for its video codec"):
+        read(tmp_path / "b.mp4")
+
+
 # Degrees counter-clockwise of the display matrix, and where the mark of the top left goes.
 @pytest.mark.parametrize(
     ("rotation", "turned", "mark"),

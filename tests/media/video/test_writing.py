@@ -5,9 +5,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from clips import TICKS, clicks, heard, moving, packets, write_clip
+from PIL import Image
 
 from jaxface.errors import UsageError
 from jaxface.media.video.errors import UnsupportedVideoError
+from jaxface.media.video.folder_writing import FolderWriter
 from jaxface.media.video.reading import Span, open_clip
 from jaxface.media.video.sound import Sound
 from jaxface.media.video.writing import Encoding, VideoWriter
@@ -248,6 +250,18 @@ def test_16_alpha_is_kept_by_webm_alone(tmp_path):
                 assert found[:, 34:].max() < 10
     with pytest.raises(UsageError, match="alpha needs WebM"):
         written(tmp_path / "a.mp4", frames, encoding=Encoding(alpha=True))
+
+
+def test_16_folders_of_images_keep_alpha_and_gifs_are_previews_only(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 4), np.uint8)
+    with FolderWriter(tmp_path / "pngs", width=6, height=8) as writer:
+        for place, pixels in enumerate(frames):
+            writer.write(Fraction(place, 25), pixels)
+    for place, pixels in enumerate(frames):
+        with Image.open(tmp_path / "pngs" / f"{place:06d}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), pixels)
+    with pytest.raises(UsageError, match=r"ends in .mp4, .mov"):
+        written(tmp_path / "a.gif", moving(1))
 
 
 def test_a_lossless_clip_gives_the_frames_back(tmp_path):

@@ -36,9 +36,9 @@ class Frames(NamedTuple):
       smooth: [N, L, w_dim], what it is pulled to.
     """
 
-    images: jax.Array
-    start: jax.Array
-    smooth: jax.Array
+    images: Any
+    start: Any
+    smooth: Any
 
 
 class Targets(NamedTuple):

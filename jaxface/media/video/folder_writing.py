@@ -51,7 +51,8 @@ class FolderWriter:
         kind: Kind = "synthetic",
         resume: Mapping[str, Any] | None = None,
     ):
-        self._path, self._size, self._kind = Path(path), (height, width), kind
+        self._path, self._size = Path(path), (height, width)
+        self._kind: Kind = kind
         self._key = None if resume is None else {"frames": dict(resume), "size": [height, width]}
         self.done, self.notes = 0, list[str]()
         if self._path.exists() and not (self._path / TIMES).exists():

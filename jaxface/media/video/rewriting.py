@@ -98,8 +98,11 @@ def rewrite_clip(
 
 
 def _sound(sound: Any, origin: Fraction, end: Fraction | None) -> Sound | None:
-    if sound is None or callable(sound):
-        return None if sound is None else sound(origin)
+    if sound is None:
+        return None
+    if callable(sound):
+        made: Any = sound(origin)
+        return made
     return Sound(sound, origin=origin, end=end, cut=origin > 0)
 
 

@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxface.jobs.inputs.clip_survey import ClipAlignment
+from jaxface.jobs.inputs.clips import ClipReading
+from jaxface.jobs.inputs.frames import are_frames, frame_targets, prefetch_frames
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.portraits import (
     Alignment,
@@ -23,9 +26,10 @@ from jaxface.jobs.inputs.portraits import (
 from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_contact_sheet
 from jaxface.jobs.outputs.outliers import outliers
 from jaxface.jobs.outputs.results import ResultsFolder
-from jaxface.jobs.outputs.rows import OK, Column, Result, number, versions
+from jaxface.jobs.outputs.rows import FRAME_COLUMNS, OK, Column, Result, number, versions
 from jaxface.jobs.outputs.tuned import tuned_weights
 from jaxface.keys import item_keys
+from jaxface.media.detection import NoFaceError
 from jaxface.media.images import MAX_PIXELS, decoding_bytes, encode_png, read_image, to_uint8
 from jaxface.methods.inversion import Inverted, Inverter
 from jaxface.metrics import psnr, ssim
@@ -63,18 +67,21 @@ class Inversion:
       preset: the name that `settings` go by.
       settings: how a portrait is inverted.
       seed: of the key that every portrait's key is derived from.
-      alignment: how faces are found and cut out; None where inputs count as aligned portraits.
+      alignment: how faces are found and cut out, of clips also followed; None where inputs count as
+        aligned portraits.
       keep_images: whether results hold their reconstructions.
       max_pixels: of an image that are read.
+      clips: how clips are read, whose frames are the inputs; None: inputs are images.
     """
 
     suite: Suite
     preset: str
     settings: Inverter
     seed: int
-    alignment: Alignment | None = None
+    alignment: Alignment | ClipAlignment | None = None
     keep_images: bool = True
     max_pixels: int = MAX_PIXELS
+    clips: ClipReading | None = None
 
     @property
     def reading_bytes(self) -> int:
@@ -90,7 +97,13 @@ class Inversion:
             COLUMNS
             | dict.fromkeys(losses, Column("number"))
             | dict.fromkeys(weights, Column("file"))
+            | dict.fromkeys([] if self.clips is None else FRAME_COLUMNS, Column("json"))
         )
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """See `Task`: a frame without a face stays as it is."""
+        return frozenset([OK] if self.clips is None else [OK, NoFaceError.status])
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -107,6 +120,7 @@ class Inversion:
             "seed": self.seed,
             "suite": {role: self.suite.digest(role) for role in self.settings.roles()},
             "alignment": None if self.alignment is None else self.alignment.description(),
+            **({} if self.clips is None else {"clips": {"frames": True} | self.clips.to_json()}),
         }
 
     def shared_columns(self) -> dict[str, Any]:
@@ -131,7 +145,10 @@ class Inversion:
         self, items: Sequence[Item], *, ahead: int
     ) -> contextlib.AbstractContextManager[Iterable[Any]]:
         """See `Task`."""
-        return prefetch_portraits(items, self._config.resolution, self.alignment, ahead=ahead)
+        resolution, alignment = self._config.resolution, self.alignment
+        if are_frames(items) or isinstance(alignment, ClipAlignment):
+            return prefetch_frames(items, resolution, ahead=ahead)
+        return prefetch_portraits(items, resolution, alignment, ahead=ahead)
 
     def networks(self) -> Any:
         """See `Task`; what a method samples for all portraits is drawn here, once."""
@@ -200,17 +217,20 @@ class Inversion:
             for row in rows
         ]
         remarks = outliers([row for _, row in pairs if row["status"] == OK], "perceptual")
-        cells = []
-        for item, row in pairs[:SHEET_CELLS]:
-            target = shown_target(item, row, self._config.resolution)
+        cells, shown = [], pairs[:SHEET_CELLS]
+        resolution = self._config.resolution
+        targets = frame_targets(shown, resolution)
+        if self.clips is None:
+            targets = (shown_target(item, row, resolution) for item, row in shown)
+        for (_, row), target in zip(shown, targets, strict=True):
             if row["status"] == OK:
                 image = read_image(results.file_path("reconstruction", row["id"])).pixels
                 remark = remarks.get(row["id"], "")
                 cells.append(Cell(row["id"], measured(row), (target, image), remark))
             else:
                 cells.append(Cell(row["id"], row["status"], (target, None)))
-        shown = f"first {len(cells)} of " if len(cells) < len(pairs) else ""
-        title = f"{self.preset}, {shown}{len(pairs)} portraits"
+        first = f"first {len(cells)} of " if len(cells) < len(pairs) else ""
+        title = f"{self.preset}, {first}{len(pairs)} portraits"
         labels = ("target", "reconstruction")
         write_contact_sheet(
             results.sheet_path, cells, title=title, columns=3, labels=labels, side=LARGE

@@ -183,6 +183,19 @@ def any_tuned(items: Sequence[Item]) -> bool:
     return False
 
 
+def clip_headers(items: Sequence[Item]) -> list[dict[str, str]]:
+    """What the files of items that are frames of clips say of them."""
+    found = []
+    for item in items:
+        try:
+            header = _loaded(item).header
+        except LatentError:
+            continue
+        if "frame" in header:
+            found.append(header)
+    return found
+
+
 def read_latent(item: Item, shape: tuple[int, int]) -> Latent:
     """Reads the code of a generator whose W+ is of that shape.
 

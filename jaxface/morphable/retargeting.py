@@ -211,6 +211,9 @@ def in_basis(motion: Motion, basis: Basis) -> Motion:
     return Motion(motion.rotation, jaw if basis in _WITH_JAW else None, expression, basis, gaze)
 
 
+BASES = ("embedded", "anatomical", "basel", "flame", "arkit")
+"""Of `Basis`."""
+
 _WIDTHS: Mapping[str, int] = {
     "embedded": 64,
     "anatomical": 64,

@@ -237,9 +237,8 @@ def _read(
     while some := list(itertools.islice(there, BATCH)):
         images = [image for _, image in some]
         padded = np.stack([*images, *images[-1:] * (BATCH - len(images))])
-        parts.append(
-            jax.tree.map(lambda x, n=len(images): np.asarray(x)[:n], read(networks, padded))
-        )
+        motion = jax.tree.map(np.asarray, read(networks, padded))
+        parts.append(motion[: len(images)])
         seen += [place for place, _ in some]
         tell(len(seen))
     if not parts:

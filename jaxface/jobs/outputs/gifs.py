@@ -56,9 +56,8 @@ def _at_most(rows: Sequence[Mapping[str, Any]], rate: Fraction) -> list[Mapping[
     last = Fraction(0)
     for row in rows:
         time = Fraction(row["frame"]["time"])
-        # A thousandth of a second of mercy: containers round times.
-        if not chosen or time - Fraction(chosen[-1]["frame"]["time"]) >= 1 / rate - Fraction(
-            1, 500
-        ):
+        # Containers round times to a millisecond.
+        if not chosen or time - last >= 1 / rate - Fraction(1, 500):
             chosen.append(row)
+            last = time
     return chosen

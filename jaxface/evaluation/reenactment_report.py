@@ -53,10 +53,8 @@ def reenactment_report(
         lines += [*_table(scores[case], NETWORK_MEASURES, place), ""]
         lines += [f"## {title}, the truth as judge", ""]
         lines += [*_table(scores[f"{case}_true"], TRUE_MEASURES, place), ""]
-        lines += [
-            f"![sources, drivers, perfect and drawn frames]({_first(methods)}_{case}.png)",
-            "",
-        ]
+        for name in methods:
+            lines += [f"![sources, drivers, perfect results, {name}]({name}_{case}.png)", ""]
     lines += [
         f"Extreme: frames in which the driver's head is turned more than {EXTREME:g} degrees from "
         "the source's.",
@@ -70,10 +68,6 @@ def reenactment_report(
         "",
     ]
     return "\n".join(lines)
-
-
-def _first(methods: Mapping[str, Any]) -> str:
-    return next(iter(methods))
 
 
 def _table(

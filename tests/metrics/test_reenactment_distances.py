@@ -54,7 +54,7 @@ def test_even_motion_has_no_acceleration():
 
 
 def test_motion_along_a_known_flow_is_no_error():
-    """A ramp that moves by two pixels; in the matte's half nothing is left, flicker is its square."""
+    """A ramp that moves by two pixels; flicker is its square."""
     x = np.arange(12, dtype=np.float32) / 12
     frames = np.stack(
         [np.broadcast_to((x - 2 * t / 12)[None, :, None], (10, 12, 3)) for t in (0, 1)]

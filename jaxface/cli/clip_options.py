@@ -8,7 +8,10 @@ from typing import Any
 
 from jaxface.errors import UsageError
 
-CLIP_ONLY = ("fps", "start", "end", "every", "deinterlace", "allow_truncated")
+CLIP_ONLY = (
+    *("fps", "start", "end", "every", "deinterlace", "allow_truncated"),
+    *("coherent", "smoothness"),
+)
 ALIGNED_ONLY = ("track", "smoothing", "max_gap")
 
 
@@ -21,6 +24,19 @@ def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
         help="every INPUT is a clip, folders of numbered images too (files named as video are)",
     )
     add_clip_reading_arguments(clips)
+    clips.add_argument(
+        "--coherent",
+        metavar="DIR",
+        help="an earlier --out of the same clips: a frame begins in W+, at the mean of its face's "
+        "codes there (where the method begins)",
+    )
+    clips.add_argument(
+        "--smoothness",
+        type=float,
+        metavar="X",
+        help="with --coherent: weight of the mean squared distance of W+ to the codes there, "
+        "averaged over 0.12 s (0)",
+    )
 
 
 def add_clip_reading_arguments(clips: Any) -> None:
@@ -147,6 +163,36 @@ def clip_alignment_of(arguments: argparse.Namespace, found: Any, suite: Any) -> 
                 f"{arguments.smoothing!r}"
             ) from error
     return ClipAlignment(found, who, told, matching, smoothing, likeness)
+
+
+def coherence_of(arguments: argparse.Namespace, inversion: Any, items: Sequence[Any]) -> Any:
+    """The `Coherence` that the arguments ask for, or None.
+
+    Args:
+      arguments: of `add_clip_arguments`.
+      inversion: the `Inversion` that it is for.
+      items: its frames.
+
+    Raises:
+      UsageError: options that do not go together, or codes of other clips or another generator.
+    """
+    smoothness = 0.0 if arguments.smoothness is None else arguments.smoothness
+    if arguments.coherent is None:
+        if arguments.smoothness is not None:
+            raise UsageError("--smoothness requires --coherent")
+        return None
+    if not 0 <= smoothness < float("inf"):
+        raise UsageError(f"--smoothness: expected 0 or more, got {smoothness}")
+
+    from jaxface.jobs.inputs.coherence import read_coherence
+    from jaxface.methods.coherent import has_stage_in_w_plus
+
+    config = inversion.suite.generator.config
+    if not has_stage_in_w_plus(inversion.settings.procedure(config)):
+        raise UsageError(f"--coherent: {inversion.preset} as it is set has no stage in W+")
+    found = read_coherence(arguments.coherent, (config.num_ws, config.w_dim), smoothness)
+    found.check({item.columns["frame"]["clip"] for item in items if "frame" in item.columns})
+    return found
 
 
 def add_clip_writing_arguments(parser: argparse.ArgumentParser) -> None:

@@ -94,6 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "leave the frames (hold)",
     )
     like.add_argument(
+        "--steady",
+        type=_number,
+        metavar="S",
+        help="with a driver: seconds over which what it shows is averaged (0)",
+    )
+    like.add_argument(
         "--audio",
         choices=("source", "driver"),
         help="with a driver: whose sound the clip gets (the clip's; of portraits the driver's)",
@@ -237,6 +243,9 @@ def _driven(
 
     groups = sorted(set(arguments.groups))
     driver, neutral = read_driver(arguments.like, suite, groups), arguments.neutral
+    steady = arguments.steady or 0.0
+    if steady:
+        driver = driver.smoothed(steady)
     if neutral is not None:
         driver = driver.relative_to(int(neutral) if neutral.isdecimal() else neutral)
     beyond = arguments.beyond or "hold"
@@ -251,6 +260,7 @@ def _driven(
         "groups": groups,
         "neutral": neutral,
         "beyond": beyond,
+        "steady": steady,
     }
     audio = None if arguments.audio == "source" else (driver.clip, driver.start)
     forced = arguments.audio == "driver"
@@ -304,13 +314,15 @@ def _check(arguments: argparse.Namespace) -> None:
     if (arguments.like is None) != (not arguments.groups):
         raise UsageError("--like and --group go together: what to take, and from which portrait")
     driven = arguments.like is not None and Path(arguments.like).is_dir()
-    for name in ("neutral", "beyond", "audio"):
+    for name in ("neutral", "beyond", "audio", "steady"):
         if getattr(arguments, name) is not None and not driven:
             raise UsageError(f"--{name} requires --like with the folder of a clip's embeddings")
     if arguments.neutral not in (None, "first", "mean") and not arguments.neutral.isdecimal():
         raise UsageError(
             f"--neutral: expected first, mean or a number from 0, got {arguments.neutral!r}"
         )
+    if arguments.steady is not None and arguments.steady < 0:
+        raise UsageError(f"--steady: expected 0 or more seconds, got {arguments.steady}")
     if arguments.audio is not None and arguments.no_audio:
         raise UsageError("--audio and --no-audio contradict each other")
     if arguments.relative and not any(named.values()):

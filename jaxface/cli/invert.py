@@ -6,7 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jaxface.cli.clip_options import add_clip_arguments, clip_alignment_of, clips_of, frames_of
+from jaxface.cli.clip_options import (
+    add_clip_arguments,
+    clip_alignment_of,
+    clips_of,
+    coherence_of,
+    frames_of,
+)
 from jaxface.cli.inversion_options import (
     add_alignment_arguments,
     add_method_arguments,
@@ -132,6 +138,8 @@ def embed(arguments: argparse.Namespace, tell: Callable[[Sequence[dict[str, Any]
             alignment = clip_alignment_of(arguments, alignment, inversion.suite)
         inversion = dataclasses.replace(inversion, alignment=alignment, clips=reading)
         items = frames_of(clips, inversion, folder=arguments.out)
+        coherence = coherence_of(arguments, inversion, items)
+        inversion = dataclasses.replace(inversion, coherence=coherence)
     return call.run(items, inversion, tell)
 
 

@@ -72,7 +72,9 @@ def embedding(folder: Path, row: dict, *, seed: int, suite: Path, source: Path, 
 PLACES = [index for index in range(COUNT) if index != WITHOUT]
 
 
-def embed(folder: Path, source: Path, *, suite: Path, aligned=True, places=PLACES, rate=None):
+def embed(
+    folder: Path, source: Path, *, suite: Path, aligned=True, places=PLACES, rate=None, seed=None
+):
     """What `jaxface invert` gives of a clip, with random latents."""
     for index in places:
         time = Fraction(TIMES[index], 30000) if rate is None else Fraction(index, rate)
@@ -81,7 +83,7 @@ def embed(folder: Path, source: Path, *, suite: Path, aligned=True, places=PLACE
         embedding(
             folder,
             {"id": f"in/{source.name}/{index:06d}"},
-            seed=index,
+            seed=index if seed is None else seed,
             suite=suite,
             source=source,
             frame=frame,
@@ -112,7 +114,8 @@ def run(tmp_path, capsys):
     """Runs `jaxface edit`; returns (status, rows, what was printed)."""
 
     def call(*arguments, out="edited", strength=1):
-        options = ["--out", tmp_path / out, "--batch-size", 2]
+        options = ["--out", tmp_path / out]
+        options += [] if "--batch-size" in arguments else ["--batch-size", 2]
         options += ["--direction", f"random.one={strength}"]
         status = main([str(each) for each in ("edit", *arguments, *options)])
         path = tmp_path / out / "results.jsonl"
@@ -162,6 +165,21 @@ def test_25_an_edit_that_changes_nothing_gives_the_clip_bit_for_bit(run, embedde
     one, other = read(source), read(tmp_path / "edited" / "clips" / "in" / "talk.mp4")
     assert one[0] == other[0]
     np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_30_32_two_devices_give_the_file_that_one_gives_and_equal_codes_equal_frames(
+    run, embedded, suite, tmp_path
+):
+    folder, source = embedded
+    assert run(folder)[0] == 0
+    assert run(folder, "--batch-size", 1, out="one")[0] == 0
+    paths = [tmp_path / out / "clips" / "in" / "talk.mp4" for out in ("edited", "one")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    embed(tmp_path / "emb", source, suite=suite, places=range(3), seed=5)
+    assert run(tmp_path / "emb", out="equal")[0] == 0
+    edits = sorted((tmp_path / "equal" / "edits").rglob("*.png"))
+    assert len({path.read_bytes() for path in edits}) == 1
+    assert len(edits) == 3
 
 
 @pytest.mark.parametrize("when", ["editing", "writing"])

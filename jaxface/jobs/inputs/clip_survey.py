@@ -5,11 +5,13 @@ without it::
 
     DIR/clips/<id>/
       report.jsonl    a row for each frame: index, pts, status, faces (track, box, quad, transform)
-      clip.json       what the clip and the settings were; rate, cuts, notes, and why it ended early
+      clip.json       what the clip and the settings were; rate, cuts, notes, and why it ended
+                      early; the jitter of each track's squares, in pixels of the clip
 """
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,10 +33,10 @@ from jaxface.media.alignment import CropTransform
 from jaxface.media.detection import NoFaceError
 from jaxface.media.following.detecting import detect_ahead
 from jaxface.media.following.following import OK, Following
-from jaxface.media.following.smoothing import Smoothing
+from jaxface.media.following.smoothing import Smoothing, jitter
 from jaxface.media.following.tracks import Matching
 from jaxface.media.video.errors import DamagedVideoError, UnreadableVideoError, VideoError
-from jaxface.runtime.progress import Progress, note, working
+from jaxface.runtime.progress import frames_done, note, working
 
 CLIPS, REPORT, HEADER = "clips", "report.jsonl", "clip.json"
 NO_TRACK = "no_track"
@@ -177,13 +179,16 @@ def _look(
     following = None
     if alignment is not None:
         following = Following(size=size, matching=alignment.matching, smoothing=alignment.smoothing)
+    start = time.monotonic()
     with working(f"{clip.path}: reading") as line:
         try:
             with reading.open(clip.path) as opened:
                 try:
                     for row in _frames(opened, alignment, following):
                         rows.append(row)
-                        _tell(line, clip, len(rows))
+                        if line.due or len(rows) % 100 == 0:
+                            done = frames_done(len(rows), time.monotonic() - start)
+                            line.doing(f"{clip.path}: reading, {done}")
                 except DamagedVideoError as error:
                     header["failure"] = [error.status, str(error)]
                 header["notes"] = list(opened.info.notes)
@@ -199,6 +204,12 @@ def _look(
         header["failure"] = [NO_TRACK, f"{clip.path}: {error}"]
         return header, []
     header["cuts"] = followed.cuts
+    header["jitter"] = {
+        str(track.id): round(
+            jitter([squares[track.id] for squares in followed.squares if track.id in squares]), 4
+        )
+        for track in followed.tracks
+    }
     for row, squares in zip(followed.rows, followed.squares, strict=True):
         for face in row["faces"]:
             face["transform"] = squares[face["track"]].to_json()
@@ -222,8 +233,3 @@ def _frames(
             embeddings = alignment.likeness(frame.pixels, landmarks)
         following.add(frame, landmarks, embeddings=embeddings)
         yield {"index": frame.index}
-
-
-def _tell(line: Progress, clip: Item, count: int) -> None:
-    if line.due or count % 100 == 0:
-        line.doing(f"{clip.path}: reading, {count} frames")

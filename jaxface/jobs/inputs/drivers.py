@@ -20,6 +20,7 @@ from jaxface.jobs.inputs.clips import FrameReader
 from jaxface.jobs.inputs.frames import frame_portrait
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.latents import Latent
+from jaxface.media.following.smoothing import smooth_values
 from jaxface.media.video.timing import resampled
 from jaxface.methods import pie
 from jaxface.suite import Suite
@@ -64,6 +65,13 @@ class Driver:
             group: each - (each.mean(0) if isinstance(place, str) else each[place])
             for group, each in self.values.items()
         }
+        return dataclasses.replace(self, values=values)
+
+    def smoothed(self, sigma: float) -> "Driver":
+        """Values without jitter: a Gaussian over true times of `sigma` seconds, over the whole
+        clip, so that batches and chunks have no part in it."""
+        times = [float(time) for time in self.times]
+        values = {name: smooth_values(times, each, sigma) for name, each in self.values.items()}
         return dataclasses.replace(self, values=values)
 
     def at(self, times: Sequence[Fraction], beyond: Beyond) -> list[dict[str, np.ndarray] | None]:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -33,7 +34,7 @@ from jaxface.media.video.rewriting import rewrite_clip
 from jaxface.media.video.sound import Sound
 from jaxface.media.video.writing import FORMATS, Encoding
 from jaxface.runtime.files import atomic_writer
-from jaxface.runtime.progress import working
+from jaxface.runtime.progress import frames_done, working
 from jaxface.runtime.stopping import Stopped
 
 CLIPS = "clips"
@@ -179,12 +180,14 @@ def _write(
         working(f"{path}: writing") as line,
         contextlib.nullcontext(_still(rows)) if still else reading.open(source) as opened,
     ):
+        start = time.monotonic()
 
         def frames() -> Iterator[Frame]:
             for frame in opened:
                 seen.add(frame.index)
                 if line.due or len(seen) % 100 == 0:
-                    line.doing(f"{path}: writing, {len(seen)} frames")
+                    done = frames_done(len(seen), time.monotonic() - start)
+                    line.doing(f"{path}: writing, {done}")
                 yield frame
 
         written = rewrite_clip(

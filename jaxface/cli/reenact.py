@@ -95,6 +95,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with a source clip that is longer than the driver: its last motion, it once more, or "
         "leave the frames (hold)",
     )
+    motion.add_argument(
+        "--steady",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds over which the driver's motion is averaged (0)",
+    )
     embedding = parser.add_argument_group("sources that are embedded first, see jaxface invert")
     embedding.add_argument(
         "--suite",
@@ -170,6 +177,9 @@ def run(arguments: argparse.Namespace) -> int:
         alignment=None if is_embedded(arguments.driving) else driver_alignment,
         folder=arguments.out,
     )
+    if arguments.steady:
+        steady = driving.driver.smoothed(arguments.steady)
+        driving = dataclasses.replace(driving, driver=steady)
     driving.neutral(retargeting)  # which a single frame has not
     try:
         retargeting.check(driving.basis, basis := basis_of(method, networks, size))
@@ -201,7 +211,11 @@ def run(arguments: argparse.Namespace) -> int:
         retargeting,
         driving,
         frames,
-        {"beyond": arguments.beyond or "hold", "paste_back": arguments.paste_back},
+        {
+            "beyond": arguments.beyond or "hold",
+            "steady": arguments.steady,
+            "paste_back": arguments.paste_back,
+        },
         arguments.paste_back,
         keep_unedited=writing is not None and transforms,
     )
@@ -224,6 +238,8 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
+    if not 0 <= arguments.steady < math.inf:
+        raise UsageError(f"--steady: expected 0 or more seconds, got {arguments.steady}")
     if arguments.audio is not None and arguments.no_audio:
         raise UsageError("--audio and --no-audio contradict each other")
     if arguments.track is not None and not arguments.align:

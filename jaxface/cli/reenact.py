@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.cli.clip_options import (
+    ALIGNED_ONLY,
     add_clip_reading_arguments,
     add_clip_writing_arguments,
     clip_alignment_of,
@@ -149,6 +150,11 @@ def run(arguments: argparse.Namespace) -> int:
     # Mistakes in the call are found before JAX is set up and networks are loaded.
     _check(arguments)
     kinds = _kinds(arguments.sources)
+    if not (kinds["image"] or kinds["clip"]):
+        for name in ("preset", "dtype", "changes"):
+            if getattr(arguments, name):
+                option = "set" if name == "changes" else name
+                raise UsageError(f"--{option} is of sources that are embedded, and no SOURCE is")
     reading, found = clip_reading_of(arguments), alignment_of(_with_suite(arguments))
     call = JobCall(arguments)
     call.set_up()
@@ -242,12 +248,28 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--steady: expected 0 or more seconds, got {arguments.steady}")
     if arguments.audio is not None and arguments.no_audio:
         raise UsageError("--audio and --no-audio contradict each other")
-    if arguments.track is not None and not arguments.align:
-        raise UsageError("--track requires --align")
+    for name in ALIGNED_ONLY:
+        if getattr(arguments, name) is not None and not arguments.align:
+            raise UsageError(f"--{name.replace('_', '-')} requires --align")
+    _check_reading(arguments)
     out = Path(arguments.out or ".").resolve()
     if arguments.out and any(Path(each).resolve() == out for each in arguments.sources):
         raise UsageError(f"{arguments.out}: holds the embeddings; name another --out")
     _retargeting(arguments)
+
+
+def _check_reading(arguments: argparse.Namespace) -> None:
+    """Refuses options of clips that the driver has no use for."""
+    from jaxface.jobs.inputs.driving import is_clip, is_embedded
+
+    driving = arguments.driving
+    recording, folder = driving.lower().endswith(".csv"), Path(driving).is_dir()
+    clip = is_clip(driving) and not is_embedded(driving)
+    if arguments.fps is not None and not (recording or (folder and clip)):
+        raise UsageError("--fps is of folders of images and of recordings (CSV)")
+    for name in ("start", "end", "every", "deinterlace", "allow_truncated"):
+        if getattr(arguments, name) not in (None, False) and not clip:
+            raise UsageError(f"--{name.replace('_', '-')} is of a driving clip")
 
 
 def _retargeting(arguments: argparse.Namespace) -> Any:
@@ -406,7 +428,13 @@ def _writing(arguments: argparse.Namespace, frames: Any, driving: Any) -> Any:
     from jaxface.media.video import load_av
 
     headers = [_header(item) for item in frames.subjects]
-    moving = driving.moves or any("frame" in header for header in headers)
+    clips = any("frame" in header for header in headers)
+    moving = driving.moves or clips
+    for name in ("beyond", "audio"):
+        if getattr(arguments, name) is not None and not clips:
+            raise UsageError(f"--{name} is of source clips, and no SOURCE is one")
+    if moving and arguments.paste_back:
+        raise UsageError("--paste-back is of single images; into clips faces are put back anyway")
     writing = clip_writing_of(arguments, frames=moving)
     if writing is None:
         if arguments.gif:

@@ -177,7 +177,7 @@ def test_motion_regions_and_gains(suite, people, driver, tmp_path, capsys, optio
     np.testing.assert_allclose(
         images_of(out, rows), expected(suite, 100, frames, how), atol=TOLERANCE
     )
-    assert len(list((out / "clips").rglob("*.png"))) == 5
+    assert len(list((out / "clips" / "in" / "anna.png").glob("*.png"))) == 5
 
 
 def test_a_template_moves_as_its_clip_did(suite, people, driver, tmp_path, capsys):
@@ -335,6 +335,13 @@ def test_frames_without_a_face_are_gone_through_evenly(suite, talk, people, tmp_
         (["{people}", "--out", "out", "--driving", "{people}"], "of one clip's frames"),
         (["{people}", "--out", "out", "--driving", "{latent}"], "a latent code and no motion"),
         (["{people}", "--out", "out", "--shard-size", "9"], "in one folder"),
+        (["{people}", "--out", "out", "--fps", "9"], "of folders of images and of recordings"),
+        (["{people}", "--out", "out", "--driving", "{image}", "--every", "2"], "a driving clip"),
+        (["{people}", "--out", "out", "--preset", "pti"], "of sources that are embedded"),
+        (["{people}", "--out", "out", "--beyond", "loop"], "of source clips"),
+        (["{people}", "--out", "out", "--paste-back"], "of single images"),
+        (["{people}", "--out", "out", "--max-gap", "1"], "--max-gap requires --align"),
+        (["{people}", "--out", "out", "--steady", "-1"], "0 or more seconds"),
         (
             ["{people}", "--out", "out", "--driving", "{image}", "--motion", "relative"],
             "one frame has no motion relative to itself",

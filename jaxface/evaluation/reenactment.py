@@ -222,7 +222,7 @@ def _read(networks: Any, images: jax.Array, *, method: BatchReenactor) -> Motion
 
 @functools.partial(jax.jit, static_argnames="method")
 def _own(networks: Any, generator: Generator, w_plus: Any, *, method: BatchReenactor) -> Motion:
-    return method.read(networks, generator.synthesis(w_plus, noise="const"))
+    return method.read(networks, method.draw(generator, w_plus, noise="const"))
 
 
 @functools.partial(jax.jit, static_argnames="method")

@@ -342,7 +342,8 @@ class Reenactment:
                 )
                 codes = jnp.asarray(latent.w_plus)[None]
                 generator = own or self.suite.generator
-                image = np.asarray(_draw(generator, codes, noise=latent.noise)[0])
+                image = _draw(generator, codes, method=self.method, noise=latent.noise)
+                image = np.asarray(image[0])
             drawn = read_image(results.file_path("edited", row["id"])).pixels
             cells.append(Cell(row["id"], self.described(row), (image, drawn)))
         title = f"{self.name}, {len(self.frames.subjects)} subjects by {self.driving.driver.name}"
@@ -430,7 +431,8 @@ def _move(
     finite = jnp.isfinite(moved.w_plus).all((1, 2)) & jnp.isfinite(moved.images).all((1, 2, 3))
     before = {}
     if unedited:
-        before = {"unedited": to_uint8(networks.generator.synthesis(inputs["w_plus"], noise=noise))}
+        drawn = method.draw(networks.generator, inputs["w_plus"], noise=noise)
+        before = {"unedited": to_uint8(drawn)}
     return before | {"w_plus": moved.w_plus, "pixels": to_uint8(moved.images), "finite": finite}
 
 
@@ -438,8 +440,8 @@ def _move(
 def own_motion(
     networks: Any, generator: Generator, w_plus: Any, *, method: BatchReenactor, noise: Any
 ) -> Motion:
-    """The motion of what a generator draws of latents [N, L, w_dim]."""
-    return method.read(networks, generator.synthesis(w_plus, noise=noise))
+    """The motion of what a method draws of latents [N, L, w_dim]."""
+    return method.read(networks, method.draw(generator, w_plus, noise=noise))
 
 
 def read_shapes(method: BatchReenactor, networks: Any, size: int) -> Motion:
@@ -453,6 +455,6 @@ def basis_of(method: BatchReenactor, networks: Any, size: int) -> Basis:
     return read_shapes(method, networks, size).basis
 
 
-@functools.partial(jax.jit, static_argnames="noise")
-def _draw(generator: Generator, w_plus: jax.Array, *, noise: Any) -> jax.Array:
-    return generator.synthesis(w_plus, noise=noise)
+@functools.partial(jax.jit, static_argnames=("method", "noise"))
+def _draw(generator: Generator, w_plus: Any, *, method: BatchReenactor, noise: Any) -> jax.Array:
+    return method.draw(generator, w_plus, noise=noise)

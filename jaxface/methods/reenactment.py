@@ -210,6 +210,10 @@ class BatchReenactor(Reenactor, Protocol):
         """The motion of portraits [N, R, R, 3] in [-1, 1]; traceable."""
         ...
 
+    def draw(self, generator: Generator, w_plus: Any, *, noise: Literal["const", "none"]) -> Any:
+        """Subjects as they are, [N, R, R, 3], of latents [N, L, w_dim]; traceable."""
+        ...
+
     def move(
         self,
         networks: Any,
@@ -226,7 +230,7 @@ class BatchReenactor(Reenactor, Protocol):
           networks: of `networks`.
           generator: the suite's, or one that was tuned to the subject of all rows.
           w_plus: [N, L, w_dim].
-          own: the motion of what the generator draws from `w_plus`, N rows.
+          own: the motion of what `draw` draws of `w_plus`, N rows.
           wanted: the motion that they are to have, in the same basis, N rows. Numbers that do not
             follow a driver are those of `own`.
           noise: "const": the generator's stored maps; "none".

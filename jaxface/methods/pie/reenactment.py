@@ -208,6 +208,10 @@ class RigNetReenactment:
         read = FaceParameters.from_flat(networks.reconstruction(images))
         return motion_of_pie(read, basis=networks.basis)
 
+    def draw(self, generator: Generator, w_plus: Any, *, noise: Literal["const", "none"]) -> Any:
+        """See `BatchReenactor.draw`."""
+        return generator.synthesis(w_plus, noise=noise)
+
     def move(
         self,
         networks: RigNetworks,

@@ -322,7 +322,7 @@ def test_frames_without_a_face_are_gone_through_evenly(suite, talk, people, tmp_
     ("arguments", "message"),
     [
         ([], "no SOURCE given"),
-        (["x.png"], "x.png': no such file"),
+        (["x.png", "--out", "out"], "x.png': no such file"),
         (["{people}"], "--out DIR is missing"),
         (["{motion}", "--out", "out"], "holds motion and no face, so it cannot be a SOURCE"),
         (["{clip}", "{people}", "--out", "out"], "is a clip and .* is not"),

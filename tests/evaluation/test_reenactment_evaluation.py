@@ -191,7 +191,7 @@ def test_the_command_measures_and_goes_on(tiny_suite, random_network, tmp_path, 
         patch.setitem(evaluation.REENACTMENT_PRESETS, "pie_rignet", short)
         assert main(call) == 0
         document = json.loads((out / "reenactment.json").read_text())
-        assert len(list((out / "parts").glob("*.npz"))) == 6
+        assert len(list((out / "parts").glob("*.npz"))) == 5
         stamps = {path: path.stat().st_mtime_ns for path in (out / "parts").glob("*.npz")}
         assert main(call) == 0  # nothing is done again
         assert stamps == {path: path.stat().st_mtime_ns for path in stamps}

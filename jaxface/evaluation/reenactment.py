@@ -96,6 +96,7 @@ def evaluate_method(
     name: str,
     method: BatchReenactor,
     protocol: Protocol,
+    *,
     parts: Parts,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, list[dict[str, np.ndarray]]]:
@@ -398,7 +399,7 @@ def run(
         parts = Parts(folder / "parts")
         found: dict[str, dict[str, Any]] = {}
         for name, method in chosen.items():
-            measured = evaluate_method(suite, name, method, protocol, parts, say)
+            measured = evaluate_method(suite, name, method, protocol, parts=parts, say=say)
             for key, value in scores(measured).items():
                 found.setdefault(key, {})[name] = value
             for case, clips in measured.items():

@@ -222,7 +222,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if (hint := _hint(presets_for_fit(latents.items), suite)) is not None:
         note(f"note: {hint}")
-    then = None if writing is None else functools.partial(_write_clips, how=writing)
+    then = None if writing is None else functools.partial(write_clips_of, how=writing)
     return call.run(items, editing, lambda rows: _report(rows, editing), then=then)
 
 
@@ -270,7 +270,7 @@ def _driven(
     return found, wanted, dataclasses.replace(writing, driver=audio, driver_sound=forced)
 
 
-def _write_clips(rows: Sequence[Any], results: Any, *, how: Any, stop: Any) -> list[str]:
+def write_clips_of(rows: Sequence[Any], results: Any, *, how: Any, stop: Any) -> list[str]:
     """Writes the clips that the edits are of; a line for each."""
     from jaxface.jobs.outputs.edited_clips import write_clips
     from jaxface.runtime.progress import note

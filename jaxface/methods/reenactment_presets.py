@@ -1,9 +1,9 @@
 """Reenactment methods by name, each named after its source."""
 
 from jaxface.methods.pie.reenactment import RigNetReenactment
-from jaxface.methods.reenactment import Reenactor
+from jaxface.methods.reenactment import BatchReenactor
 
-REENACTMENT_PRESETS: dict[str, Reenactor] = {
+REENACTMENT_PRESETS: dict[str, BatchReenactor] = {
     "pie_rignet": RigNetReenactment(),
     "pie_rignet_relative": RigNetReenactment(relative_to=0),
 }

@@ -232,9 +232,11 @@ def _sound(
     if how.driver is not None and (still or how.driver_sound):
         path, start = how.driver
         first, last = (Fraction(rows[place]["frame"]["time"]) for place in (0, -1))
+        # The last frame is shown as long as the mean one.
+        shown = (last - first) / (len(rows) - 1) if len(rows) > 1 else Fraction(1, 25)
 
         def made(origin: Fraction) -> Sound:
-            end = start + last - first + Fraction(1, 25)
+            end = start + last - first + shown
             at = start - (first - origin)
             return Sound(path, origin=at, end=end, cut=at > 0)
 

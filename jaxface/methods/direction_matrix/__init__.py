@@ -1,8 +1,9 @@
-"""Finding Directions in GAN's Latent Space for Neural Face Reenactment (Bounareli et al., FG 2023).
+"""Finding Directions in GAN's Latent Space for Neural Face Reenactment.
 
-One matrix A maps a change of head pose and expression to a change of the first rows of W+, dw = A dp
-(equation 2). It is learnt without labels: a source takes the pose and expression of a target, and a
-face reconstruction network says what became of it. The losses are equations 3 to 7:
+Bounareli, Argyriou and Tzimiropoulos, FG 2023. One matrix A maps a change of head pose and
+expression to a change of the first rows of W+, dw = A dp (equation 2). It is learnt without labels:
+a source takes the pose and expression of a target, and a face reconstruction network says what
+became of it. The losses are equations 3 to 7:
 
 * L_sh, the 3D shape of the result against the source's identity in the target's pose; L_eye and
   L_mouth, how far its eyes and mouth are open;

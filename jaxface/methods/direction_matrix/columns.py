@@ -6,6 +6,7 @@ authors' yaw is the negative of this one: the lines of a converted matrix have t
 expressions: the embedded world's by their names, others as ``expression_K``.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 import jax
@@ -116,10 +117,8 @@ def columns_given(names: Sequence[str], basis: Basis, motion: Motion) -> np.ndar
     if basis == "flame":
         given[:] = motion.basis == basis
     elif motion.basis == basis or motion.jaw is not None:
-        try:
+        with contextlib.suppress(ValueError):  # none of it
             given = pie_group_given("expression", driver=motion.basis, face=basis)
-        except ValueError:
-            pass  # none of it
     places = [expression_place(name) for name in names]
     return np.array(
         [

@@ -200,7 +200,7 @@ def faces_of(networks: Any, *, angles: AngleReading = "exact") -> Faces:
             "direction matrix: faces are read by a network of role 'reconstruction', or by 'deca' "
             "with 'flame' and 'landmarks'; name a suite that has them"
         )
-    basel = networks["face_model"] if "face_model" in networks else None
+    basel = networks.get("face_model")
     if isinstance(basel, BaselModel):
         return PieFaces(networks["reconstruction"], basel_models(basel), "basel")
     return PieFaces(networks["reconstruction"], embedded_models(), "embedded")

@@ -19,7 +19,7 @@ from jaxface.methods.direction_matrix.losses import Models, draw, full_change
 from jaxface.methods.direction_matrix.settings import MatrixSettings
 from jaxface.methods.mofa import parameter_errors
 from jaxface.methods.rignet.latents import in_chunks, sample_latents, sample_z, swap_pairs
-from jaxface.morphable import FaceParameters, render, scene_from_gaussian
+from jaxface.morphable import FaceParameters, scene_from_gaussian
 from jaxface.nets import DirectionMatrix
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.training.averaged import AveragedState
@@ -48,20 +48,12 @@ def _observed(settings: MatrixSettings, models: Models, keys: jax.Array) -> dict
     w_plus = sample_latents(generator, keys, 0.0)
     images = draw(generator, w_plus, settings.truncation)
     read = models.faces.read(images)
-    true, driving = read, read
+    true = read
     if settings.num_factors:
         z = sample_z(keys, generator.config.z_dim)
-        scenes = scene_from_gaussian(z[:, : settings.num_factors])
-        true = scenes.face
-        driving = models.faces.read(render(scenes, generator.resolution))
+        true = scene_from_gaussian(z[:, : settings.num_factors]).face
     embeddings = portrait_embeddings(models.recognition, images)
-    return {
-        "w_plus": w_plus,
-        "read": read,
-        "true": true,
-        "driving": driving,
-        "embeddings": embeddings,
-    }
+    return {"w_plus": w_plus, "read": read, "true": true, "embeddings": embeddings}
 
 
 def _reenacted(
@@ -74,7 +66,7 @@ def _reenacted(
     """Scores of N sources, [N] each."""
     faces, names, basis = models.faces, matrix.names, matrix.config.basis
     here, there = (
-        column_values(names, basis, faces.motion(x)) for x in (source["read"], driver["driving"])
+        column_values(names, basis, faces.motion(x)) for x in (source["read"], driver["read"])
     )
     w_plus = matrix(source["w_plus"], full_change(matrix, here, there))
     images = draw(models.generator, w_plus, settings.truncation)

@@ -57,7 +57,7 @@ def matrix_recipe(
 
     models = frozen_models(settings, networks)
     ranges_key, state_key = jax.random.split(key)
-    begin = networks["direction_matrix"] if "direction_matrix" in networks else None
+    begin = networks.get("direction_matrix")
     state = initial_state(settings, models, ranges_key, state_key, begin)
     score = None if held_out is None else scores_of(settings, models, np.asarray(held_out["key"]))
     stages = [

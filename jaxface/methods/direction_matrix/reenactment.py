@@ -1,0 +1,346 @@
+"""Reenactment by a direction matrix: w_r = w_s + A (p_t - p_s), section 3 of the paper.
+
+A portrait is embedded, and the generator may be tuned to it as PTI does, from the suite's own
+weights each time: the authors' code tunes one generator in place, so that every further source
+begins where the last one ended. Each driving frame moves the source's latent anew.
+
+Motion is absolute, as in the paper: the subject takes the driver's own numbers. Or it is the change
+since a neutral of the driver's. Numbers that a driver does not determine, such as expressions of
+another face model, stay the subject's.
+"""
+
+import dataclasses
+import functools
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jaxface.errors import JaxfaceError, SuiteError
+from jaxface.latents import truncate
+from jaxface.methods import encoder, pie, pti
+from jaxface.methods.direction_matrix.columns import column_values, columns_given
+from jaxface.methods.direction_matrix.faces import Faces, faces_of
+from jaxface.methods.inversion import Inverter, invert
+from jaxface.methods.reenactment import Driving, Subject
+from jaxface.morphable.motion import MOTION_GROUPS, Motion
+from jaxface.nets import DirectionMatrix, Generator
+from jaxface.solving.solver import Status
+from jaxface.suite import Suite
+from jaxface.vocabulary import ANGLES
+
+_SAMPLES = 0  # folded into the subject's key
+
+CODE_TUNING = pti.Settings(
+    l2_weight=100.0,
+    steps=200,
+    learning_rate=3e-3,
+    stop_below=None,
+    first_resolution=32,
+    tunes_rgb=False,
+)
+"""The authors' ``optimize_g``: LPIPS on AlexNet, the convolutions from 32 px on, with their styles,
+biases and strengths of noise. PTI's own are 3e-4, 350 steps and all layers."""
+
+EMBEDDED_TUNING = dataclasses.replace(
+    CODE_TUNING, distance="perceptual", lpips_weight=0.05, steps=60, learning_rate=1e-3
+)
+"""For the embedded suites, which have no LPIPS network: its form on their perceptual features."""
+
+
+class Moved(NamedTuple):
+    """Frames of subjects.
+
+    Attributes:
+      w_plus: latents that a generator draws them from, [N, L, w_dim].
+      images: [N, R, R, 3], as the generator gives them, not clipped to [-1, 1].
+    """
+
+    w_plus: Any
+    images: Any
+
+
+@struct.dataclass
+class MatrixNetworks:
+    """What reads and moves subjects, but for the generator; a pytree."""
+
+    matrix: DirectionMatrix
+    faces: Faces
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixReenactment:
+    """Settings, and the `jaxface.methods.reenactment.Reenactor` that they are.
+
+    Attributes:
+      inversion: how the subject is embedded.
+      tuning: how the generator is tuned to it there; None: it is not.
+      truncation: psi of every image, as the matrix and the encoder were trained with.
+      source: whose pose the subject has: that of the "frame" itself, as in the code, or of the
+        "reconstruction" that the generator draws, which is what the latent has.
+      groups: that follow the driver, out of "pose" and "expression".
+      relative_to: None: absolute, the subject takes the driver's values. Else relative: the change
+        since this frame of the driver's clip, or since the clip's "mean".
+    """
+
+    inversion: Inverter = encoder.E4E
+    tuning: pti.Settings | None = CODE_TUNING
+    truncation: float = 1.0
+    source: Literal["frame", "reconstruction"] = "frame"
+    groups: tuple[str, ...] = MOTION_GROUPS
+    relative_to: int | Literal["mean"] | None = None
+
+    def __post_init__(self):
+        if not self.groups or set(self.groups) - set(MOTION_GROUPS):
+            raise ValueError(
+                f"MatrixReenactment: groups must be out of {', '.join(MOTION_GROUPS)}, one or "
+                f"more; got {self.groups!r}."
+            )
+        if self.source not in ("frame", "reconstruction"):
+            raise ValueError(
+                "MatrixReenactment: source must be 'frame' or 'reconstruction', got "
+                f"{self.source!r}."
+            )
+        if isinstance(self.relative_to, str) and self.relative_to != "mean":
+            raise ValueError(
+                "MatrixReenactment: relative_to must be a frame's number, 'mean' or None, got "
+                f"{self.relative_to!r}."
+            )
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Motion alone."""
+        return ("motion",)
+
+    def roles(self) -> dict[str, str]:
+        """What the embedding, the tuning and the matrix need."""
+        roles = {**self.inversion.roles(), **self.driving_roles()}
+        if self.tuning is not None:
+            roles[self.tuning.distance] = "The distance of the tuning needs it"
+        return roles
+
+    def driving_roles(self) -> dict[str, str]:
+        """What is needed once the subject is embedded; DECA may stand in for reconstruction."""
+        return {"generator": "It draws", "direction_matrix": "Moving the subject needs it"}
+
+    def adapt(self, suite: Suite, frames: Any, *, keys: jax.Array) -> Subject:
+        """The subject of one frame, embedded and with a generator of its own.
+
+        Args:
+          suite: has the networks of `roles`.
+          frames: [1, R, R, 3] in [-1, 1] with R the generator's resolution.
+          keys: [1] typed keys; what the inversion samples beforehand is drawn from it too.
+
+        Raises:
+          ValueError: wrong shapes, or more than one frame.
+          JaxfaceError: the inversion or the tuning diverged.
+        """
+        if len(frames) != 1:
+            raise ValueError(
+                f"MatrixReenactment: a subject is one frame, got {len(frames)}; choose one, best a "
+                "frontal and neutral one."
+            )
+        result = invert(
+            self.inversion,
+            suite,
+            frames,
+            keys=keys,
+            networks_key=jax.random.fold_in(keys[0], _SAMPLES),
+        )
+        _check_status("inversion", result)
+        return self.subject(suite, result.w_plus, frames=frames, keys=keys)
+
+    def subject(
+        self,
+        suite: Suite,
+        w_plus: Any,
+        *,
+        frames: Any = None,
+        keys: jax.Array | None = None,
+        generator: Generator | None = None,
+    ) -> Subject:
+        """The subject of a latent that there is already, [1, L, w_dim].
+
+        Args:
+          suite: has the networks of `roles` but for the inversion's.
+          w_plus: the latent.
+          frames: the portrait, [1, R, R, 3]: read where `source` is "frame", and tuned to. None:
+            what the generator draws is read, and nothing tuned.
+          keys: [1] typed keys, for the tuning.
+          generator: one that was tuned to the subject; None: it is tuned here, if at all.
+
+        Raises:
+          ValueError: wrong shapes.
+          JaxfaceError: the tuning diverged.
+        """
+        rows = (1, suite.generator.num_ws, suite.generator.config.w_dim)
+        if w_plus.shape != rows:
+            raise ValueError(
+                f"MatrixReenactment: w_plus must be {list(rows)}, got {list(w_plus.shape)}."
+            )
+        w_plus = jnp.asarray(w_plus, jnp.float32)
+        if generator is None:
+            generator = suite.generator
+            if self.tuning is not None and frames is not None:
+                generator = self._tuned(suite, w_plus, frames, keys)
+        networks = self.networks(suite)
+        images = frames
+        if self.source == "reconstruction" or frames is None:
+            images = _draw(generator, w_plus, self.truncation)
+        return Subject(suite, w_plus, _read(networks, jnp.asarray(images)), generator)
+
+    def drive(self, subject: Subject, driving: Driving) -> jax.Array:
+        """See `jaxface.methods.reenactment.Reenactor.drive`.
+
+        Raises:
+          ValueError: the frames have no motion, or no frame `relative_to`.
+        """
+        driving.check("MatrixReenactment", self.requires)
+        assert driving.motion is not None
+        assert driving.whole is not None
+        neutral = None
+        if self.relative_to is not None:
+            neutral = _neutral(driving.whole, self.relative_to)
+        matrix = self.networks(subject.suite).matrix
+        change = self._change(matrix, subject.motion, driving.motion, neutral)
+        return _moved(matrix, subject.generator, subject.w_plus, change, self.truncation)
+
+    def following(self, groups: tuple[str, ...]) -> "MatrixReenactment":
+        """The same method where only these groups follow the driver."""
+        kept = tuple(group for group in self.groups if group in groups)
+        return dataclasses.replace(self, groups=kept)
+
+    def networks(self, suite: Suite) -> MatrixNetworks:
+        """What reads and moves.
+
+        Raises:
+          SuiteError: the suite lacks a network, or its matrix is of another face model.
+        """
+        matrix, faces = suite.direction_matrix, faces_of(_Roles(suite))
+        if matrix.config.basis != faces.basis:
+            raise SuiteError(
+                f"suite {suite.name!r}: the direction_matrix has expressions of "
+                f"{matrix.config.basis!r}, and its networks read {faces.basis!r}"
+            )
+        return MatrixNetworks(matrix, faces)
+
+    def read(self, networks: MatrixNetworks, images: Any) -> Motion:
+        """The motion of portraits [N, R, R, 3] in [-1, 1]; traceable."""
+        return networks.faces.motion(networks.faces.read(images))
+
+    def move(
+        self,
+        networks: MatrixNetworks,
+        generator: Generator,
+        w_plus: Any,
+        own: Motion,
+        wanted: Motion,
+        *,
+        noise: Literal["const", "none"],
+    ) -> Moved:
+        """Subjects with another motion; traceable, and a row depends on that row alone.
+
+        Args:
+          networks: of `networks`.
+          generator: the suite's, or one that was tuned to the subject of all rows.
+          w_plus: [N, L, w_dim].
+          own: the motion of what the generator draws from `w_plus`, N rows.
+          wanted: the motion that they are to have, N rows; absolute, `relative_to` has no effect.
+          noise: "const": the generator's stored maps; "none".
+        """
+        change = self._change(networks.matrix, own, wanted, None)
+        moved = networks.matrix(w_plus, change)
+        drawn = _truncated(generator, moved, self.truncation)
+        return Moved(moved, generator.synthesis(drawn, noise=noise))
+
+    def _change(
+        self, matrix: DirectionMatrix, own: Motion, wanted: Motion, neutral: Motion | None
+    ) -> jax.Array:
+        """dp [T, K]: 0 in the columns that the driver does not determine or that do not follow."""
+        names, basis = matrix.names, matrix.config.basis
+        there = column_values(names, basis, wanted)
+        begin = column_values(names, basis, own if neutral is None else neutral)
+        follows = columns_given(names, basis, wanted)
+        follows &= [("pose" if name in ANGLES else "expression") in self.groups for name in names]
+        return jnp.where(follows, (there - begin) * matrix.slope[...], 0.0)
+
+    def _tuned(self, suite: Suite, w_plus: jax.Array, frames: Any, keys: Any) -> Generator:
+        assert self.tuning is not None
+        if keys is None:
+            raise ValueError("MatrixReenactment: tuning needs a key for the subject.")
+        at = _truncated(suite.generator, w_plus, self.truncation)
+        tuning = pti.tune(suite, frames, at, keys=keys, settings=self.tuning)
+        _check_status("tuning", tuning)
+        return pti.tuned_generator(suite.generator, tuning.weights, 0)
+
+
+class _Roles:
+    """A suite as networks by role."""
+
+    def __init__(self, suite: Suite):
+        self._suite = suite
+
+    def __contains__(self, role: str) -> bool:
+        return role in self._suite
+
+    def __getitem__(self, role: str) -> Any:
+        return getattr(self._suite, role)
+
+    def get(self, role: str) -> Any:
+        """The network, or None."""
+        return getattr(self._suite, role) if role in self else None
+
+
+def _check_status(what: str, result: Any) -> None:
+    if result.status[0] == Status.DIVERGED:
+        raise JaxfaceError(
+            f"MatrixReenactment: the subject's {what} diverged after {result.steps[0]} steps; try "
+            "another frame of the subject or smaller step sizes."
+        )
+
+
+def _neutral(clip: Motion, frame: int | Literal["mean"]) -> Motion:
+    if frame == "mean":
+        return clip.mean()
+    if not 0 <= frame < len(clip):
+        raise ValueError(
+            f"MatrixReenactment: relative_to is frame {frame}, and the clip has {len(clip)}."
+        )
+    return clip[frame]
+
+
+def _truncated(generator: Generator, w_plus: jax.Array, truncation: float) -> jax.Array:
+    return w_plus if truncation == 1.0 else truncate(w_plus, generator.w_mean, truncation)
+
+
+@functools.partial(jax.jit, static_argnames="truncation")
+def _draw(generator: Generator, w_plus: jax.Array, truncation: float) -> jax.Array:
+    return generator.synthesis(_truncated(generator, w_plus, truncation))
+
+
+@jax.jit
+def _read(networks: MatrixNetworks, images: jax.Array) -> Motion:
+    return networks.faces.motion(networks.faces.read(images))
+
+
+@functools.partial(jax.jit, static_argnames="truncation")
+def _moved(
+    matrix: DirectionMatrix,
+    generator: Generator,
+    w_plus: jax.Array,
+    change: jax.Array,
+    truncation: float,
+) -> jax.Array:
+    w_plus = jnp.repeat(w_plus, len(change), axis=0)
+    return generator.synthesis(_truncated(generator, matrix(w_plus, change), truncation))
+
+
+PAPER = MatrixReenactment()
+"""The paper's: e4e and the tuning of the code, whose constants the paper leaves out."""
+CODE = MatrixReenactment(truncation=0.7)
+"""The authors' ``run_inference.py``: every image is drawn with a truncation of 0.7."""
+EMBEDDED = MatrixReenactment(
+    inversion=pie.EMBEDDED, tuning=EMBEDDED_TUNING, source="reconstruction"
+)
+"""For the embedded suite."""

@@ -165,7 +165,7 @@ def initial_state(
                 f"{matrix.config.w_dim}, the generator has {generator.num_ws} of "
                 f"{generator.config.w_dim}"
             )
-    return averaged.init_state(matrix, _optimizer(settings))
+    return averaged.init_state(matrix, matrix_optimizer(settings))
 
 
 def initial_matrix(
@@ -292,7 +292,7 @@ def _some(codes: Embedded | None, drawn: Any, count: int) -> Embedded:
 
 def matrix_phase(settings: MatrixSettings, stage: MatrixStage) -> Phase:
     """The one phase of a stage's steps, for `jaxface.training.loop.fit`; constants are `Models`."""
-    optimizer = _optimizer(settings)
+    optimizer = matrix_optimizer(settings)
 
     def loss_fn(matrix: DirectionMatrix, cases: Cases, models: Models) -> Any:
         paired = stage.kind == "paired"
@@ -318,7 +318,8 @@ def matrix_phase(settings: MatrixSettings, stage: MatrixStage) -> Phase:
     return Phase(f"matrix_{stage.kind}", step)
 
 
-def _optimizer(settings: MatrixSettings) -> optax.GradientTransformation:
+def matrix_optimizer(settings: MatrixSettings) -> optax.GradientTransformation:
+    """Adam, with L2 in the gradient as torch's has it, and a falling rate where asked."""
     rate: Any = settings.learning_rate
     if settings.cosine:
         rate = optax.cosine_decay_schedule(settings.learning_rate, settings.steps)

@@ -1,0 +1,490 @@
+"""The direction matrix, its losses and its inference give what the authors' code gave.
+
+The reference files come from stylegan_directions_face_reenactment, run by PyTorch in float32 on the
+CPU on weights by formula and on DECA's tiny FLAME. The matrix is bit-equal between the reference's
+own runs, LPIPS within 4e-9, the identity loss within 2e-7, images within 7e-6 of a scale of 8; its
+README asks for 1e-5 after steps of Adam.
+"""
+
+import dataclasses
+import functools
+import types
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import trunk_checkpoints as trunks
+from fixture_formula import formula, formula_state
+from pickle_writer import torch_zip
+from test_arcface import official
+from test_parity import assert_close, channels_last
+
+from jaxface.convert import Refusal, convert
+from jaxface.latents import truncate
+from jaxface.losses import face_shape
+from jaxface.methods import direction_matrix as method
+from jaxface.methods import pti
+from jaxface.methods.direction_matrix import faces as reading
+from jaxface.methods.direction_matrix import losses as terms_of
+from jaxface.methods.direction_matrix import training
+from jaxface.methods.direction_matrix.reenactment import CODE_TUNING
+from jaxface.morphable import FlameParameters
+from jaxface.nets import DirectionMatrixConfig
+from jaxface.weights import build_network, load_network
+
+TOLERANCE = 1e-5
+# Gradients through rotations of some degrees, of a scale of 1e4 pixels a radian.
+GRADIENT_TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module", name="folder")
+def reference_folder(fixtures):
+    return fixtures / "directions"
+
+
+def file_of(folder, name):
+    return np.load(folder / f"{name}.npz")
+
+
+@pytest.fixture(scope="module", name="converted")
+def converted_matrices(folder, tmp_path_factory):
+    """The trainer's checkpoint as each of its two networks."""
+    target = tmp_path_factory.mktemp("matrix")
+    found = {}
+    for network in ("voxceleb", "ffhq"):
+        convert("auto", folder / "A_matrix_001000.pt", target / network, network=network)
+        found[network] = load_network(target / network)
+    return found
+
+
+def of_formula(seed, *, shared=False):
+    rows = 1 if shared else 8
+    names = tuple(f"expression_{k}" for k in range(15))
+    config = DirectionMatrixConfig(names, "flame", bias=True, shared=shared)
+    weight = formula(seed, "linear.weight", (512 * rows, 15)).reshape(rows, 512, 15)
+    bias = formula(seed, "linear.bias", (512 * rows,)).reshape(rows, 512)
+    lines = {"slope": np.ones(15), "offset": np.zeros(15), "unit": np.ones(15)}
+    arrays = {"weight": weight, "bias": bias, "ranges": np.zeros((15, 2)), **lines}
+    return build_network("DirectionMatrix", config, arrays)
+
+
+def test_matrix_and_its_gradient(folder):
+    reference = file_of(folder, "direction_matrix")
+    matrix = of_formula(int(reference["formula_seed"]))
+    change, cotangent = reference["shift_vector"], reference["cotangent"]
+    assert_close(matrix.shift(change), reference["delta_w"], "dw", tolerance=TOLERANCE)
+    np.testing.assert_array_equal(matrix.shift(np.zeros((1, 15))), reference["delta_w_zero"])
+    moved = matrix(jnp.asarray(reference["w"]), change)
+    assert_close(moved, reference["shifted_w"], "w + dw", tolerance=TOLERANCE)
+
+    def total(matrix, change):
+        return jnp.sum(matrix.shift(change) * cotangent)
+
+    of_matrix, of_change = jax.grad(total, argnums=(0, 1), allow_int=True)(matrix, change)
+    assert_close(of_change, reference["grad_shift_vector"], "of dp", tolerance=TOLERANCE)
+    found = of_matrix.weight[...].reshape(-1, 15)
+    assert_close(found, reference["grad_weight"], "of A", tolerance=TOLERANCE)
+    assert_close(of_matrix.bias[...].ravel(), reference["grad_bias"], "of b", tolerance=TOLERANCE)
+
+
+def test_one_row_for_all(folder):
+    reference = file_of(folder, "direction_matrix")
+    matrix = of_formula(int(reference["formula_seed_w"]), shared=True)
+    dw = matrix.shift(reference["shift_vector"])
+    assert_close(dw[:, 0], reference["delta_w_wspace"], "dw", tolerance=TOLERANCE)
+    first = len(reference["shifted_w_wspace"])
+    moved = matrix(jnp.asarray(reference["w"][:first]), reference["shift_vector"][:first])
+    assert_close(moved, reference["shifted_w_wspace"], "w + dw", tolerance=TOLERANCE)
+
+
+def test_three_steps_of_adam(folder):
+    reference = file_of(folder, "direction_matrix")
+    matrix = of_formula(int(reference["formula_seed"]))
+    params = {"weight": matrix.weight[...], "bias": matrix.bias[...]}
+    settings = dataclasses.replace(method.CODE, learning_rate=1e-4)
+    optimizer = training.matrix_optimizer(settings)
+    state = optimizer.init(params)
+    for step in range(3):
+        loss = (step + 1) * reference["cotangent"]
+        gradient = {
+            "weight": jnp.einsum("nrd,nk->rdk", loss, reference["shift_vector"]),
+            "bias": loss.sum(axis=0),
+        }
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    found = np.asarray(params["weight"]).reshape(-1, 15)[::8]
+    np.testing.assert_allclose(found, reference["adam3_weight_stride8"], atol=1e-5)
+    found = np.asarray(params["bias"]).ravel()
+    np.testing.assert_allclose(found, reference["adam3_bias"], atol=1e-5)
+
+
+def test_the_other_initial_weights(folder):
+    reference = file_of(folder, "direction_matrix")
+    settings = dataclasses.replace(method.CODE, initial="eye")
+    config = types.SimpleNamespace(w_dim=512)
+    generator: Any = types.SimpleNamespace(config=config, num_ws=14)
+    faces = reading.FlameFaces(None, None, None)  # pyright: ignore
+    matrix = training.initial_matrix(settings, generator, faces, jax.random.key(0))
+    weight = np.asarray(matrix.weight[...]).reshape(-1, 15)
+    for first, last in ((0, 20), (512, 532)):
+        block = reference[f"eye_weight_rows_{first}_{last}"]
+        np.testing.assert_array_equal(weight[first:last], block)
+
+
+@pytest.mark.parametrize(
+    "name", ["A_matrix_001000", "A_matrix_inference_keys", "A_matrix_inference_keys_legacy"]
+)
+def test_every_form_of_the_checkpoint(name, folder, tmp_path):
+    conversion = convert("auto", folder / f"{name}.pt", tmp_path / "out", check=True)
+    assert conversion.family == "direction_matrix"
+    reference = file_of(folder, "A_matrix_checkpoint")
+    matrix = load_network(tmp_path / "out")
+    assert matrix.config.bias
+    assert matrix.config.spread == 6.0
+    found = matrix.shift(reference["shift_vector"])
+    assert_close(found, reference["delta_w"], "dw", tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", ["voxceleb", "ffhq"])
+def test_ranges(kind, folder, converted):
+    reference, matrix = file_of(folder, "ranges"), converted[kind]
+    count = int(reference[f"{kind}_count_pose"])
+    slope, offset = np.asarray(matrix.slope[...]), np.asarray(matrix.offset[...])
+    np.testing.assert_allclose(slope[count:], reference[f"{kind}_exp_a"], rtol=1e-6)
+    np.testing.assert_allclose(offset[count:], reference[f"{kind}_exp_b"], rtol=1e-6)
+    np.testing.assert_allclose(slope[count - 1], reference[f"{kind}_jaw_a"], rtol=1e-6)
+    np.testing.assert_allclose(offset[count - 1], reference[f"{kind}_jaw_b"], rtol=1e-6)
+    assert matrix.names[count:] == tuple(f"expression_{k}" for k in range(15 - count))
+
+
+def test_a_range_file(folder, tmp_path):
+    ranges = folder / "ranges_synthetic.npy"
+    source = folder / "A_matrix_001000.pt"
+    convert("auto", source, tmp_path / "out", extras={"ranges": ranges})
+    matrix = load_network(tmp_path / "out")
+    rows = np.arange(15, dtype=np.float64) + 1
+    np.testing.assert_array_equal(matrix.ranges[...], np.stack([-rows / 8, rows / 4], 1))
+    wrong = tmp_path / "wrong.npy"
+    np.save(wrong, np.zeros((3, 2)))
+    with pytest.raises(Refusal, match=r"expected an array \[54, 2\]"):
+        convert("auto", source, tmp_path / "out", extras={"ranges": wrong})
+
+
+def test_a_checkpoint_without_its_settings_is_refused(tmp_path):
+    state = {"linear.weight": np.zeros((16, 4), np.float32)}
+    whole = {
+        "A_matrix": state,
+        "learned_directions": 4,
+        "shift_scale": 6.0,
+        "w_plus": True,
+        "num_layers_shift": 8,
+    }
+    for change, message in (
+        ({"num_layers_shift": 3}, "expected"),
+        ({"learned_directions": 5}, "expected"),
+        ({"w_plus": 1}, "w_plus"),
+    ):
+        (tmp_path / "in").write_bytes(torch_zip(whole | change))
+        with pytest.raises(Refusal, match=message):
+            convert("auto", tmp_path / "in", tmp_path / "out")
+    del whole["w_plus"]
+    (tmp_path / "in").write_bytes(torch_zip(whole))
+    with pytest.raises(Refusal, match="lacks w_plus"):
+        convert("auto", tmp_path / "in", tmp_path / "out")
+
+
+def flame_parameters(reference, who):
+    pose, expression, shape = (
+        jnp.asarray(reference[f"{who}_{name}"]) for name in ("pose", "alpha_exp", "alpha_shp")
+    )
+    n = len(pose)
+    return FlameParameters(
+        shape, jnp.zeros((n, 50)), expression, pose, jnp.zeros((n, 3)), jnp.zeros((n, 27))
+    )
+
+
+def cases_of(columns, uniform, count):
+    """Cases whose second half changes one number alone."""
+    half = count - len(columns)
+    empty = jnp.zeros((count, 1, 1))
+    flags = jnp.zeros(count, bool)
+    return method.Cases(
+        w_plus=empty,
+        target_w_plus=empty,
+        images=empty,
+        target_images=empty,
+        real=flags,
+        real_target=flags,
+        single=jnp.arange(count) >= half,
+        column=jnp.asarray([0] * half + list(columns)),
+        uniform=jnp.asarray([0.0] * half + list(uniform), jnp.float32),
+    )
+
+
+@pytest.mark.parametrize("kind", ["voxceleb", "ffhq"])
+def test_changes_and_wanted_faces(kind, folder, converted):
+    reference, matrix = file_of(folder, "shift_vectors"), converted[kind]
+    source, target = (flame_parameters(reference, who) for who in ("source", "target"))
+    faces = reading.FlameFaces(None, None, None, angles="code")  # pyright: ignore
+    wanted = jax.jit(functools.partial(terms_of.wanted_faces, method.CODE, faces))
+    change, _ = wanted(matrix, source, target, cases_of([], [], 4))
+    expected = reference[f"{kind}_shift_vector"]
+    # Degrees of rotation matrices in float32, of which 20 are 6: some 1e-6 each.
+    np.testing.assert_allclose(change, expected, atol=2e-5, rtol=1e-5)
+    for half in range(5):
+        prefix = f"{kind}_half{half}"
+        cases = cases_of(reference[f"{prefix}_directions"], reference[f"{prefix}_uniform"], 4)
+        change, found = wanted(matrix, source, target, cases)
+        expected = reference[f"{prefix}_shift_vector"]
+        np.testing.assert_allclose(change, expected, atol=2e-5, rtol=1e-5)
+        np.testing.assert_allclose(found.pose, reference[f"{prefix}_gt_pose"], atol=2e-6)
+        np.testing.assert_allclose(found.expression, reference[f"{prefix}_gt_exp"], atol=2e-6)
+    if kind == "voxceleb":
+        change, _ = wanted(matrix, source, target, cases_of([], [], 4))
+        expected = reference["inference_shift_vector"]
+        np.testing.assert_allclose(change, expected, atol=2e-5, rtol=1e-5)
+
+
+def test_angles_of_a_head(folder):
+    reference = file_of(folder, "rotations")
+    yaw, pitch, roll = np.deg2rad(reference["euler_yaw_pitch_roll_deg"]).T
+    angles = jnp.stack([pitch, -yaw, roll], axis=-1)  # the authors' yaw is the other way round
+    found = reading._head_rotation(angles, "code")
+    np.testing.assert_allclose(found, reference["pose_after_swap"], atol=2e-6)
+    pose = jnp.pad(reference["pose_axis_angle"], ((0, 0), (0, 3)))
+    n = len(pose)
+    zeros = [jnp.zeros((n, k)) for k in (100, 50, 50)]
+    face = FlameParameters(*zeros, pose, jnp.zeros((n, 3)), jnp.zeros((n, 27)))
+    degrees = reading.motion_of_deca(face).degrees
+    expected = reference["angles_deg"] * [-1, 1, 1]
+    np.testing.assert_allclose(degrees[:, [1, 0, 2]], expected, atol=2e-4)
+    # The exact reading gives back the angles that it was given.
+    head = reading._head_rotation(jnp.deg2rad(degrees), "exact")
+    again = reading.motion_of_deca(dataclasses.replace(face, pose=jnp.pad(head, ((0, 0), (0, 3)))))
+    np.testing.assert_allclose(again.degrees, degrees, atol=1e-3)
+
+
+def test_shape_eye_and_mouth(folder):
+    reference = file_of(folder, "shape_losses")
+    shapes, points = (
+        [jnp.asarray(reference[f"{name}_{of}"]) for of in ("re", "gt")] for name in ("shape", "lmk")
+    )
+    read = {"reading": "code"}
+    for name, fn, inputs in (
+        ("shape", face_shape.vertices, shapes),
+        ("eye", functools.partial(face_shape.eyes, **read), points),
+        ("mouth", functools.partial(face_shape.mouth, **read), points),
+    ):
+        value, gradient = jax.value_and_grad(lambda *x, fn=fn: fn(*x).mean())(*inputs)
+        np.testing.assert_allclose(value, reference[f"loss_{name}"], rtol=1e-6)
+        assert_close(gradient, reference[f"grad_{name}"], name, tolerance=TOLERANCE)
+
+
+def test_deca_s_crop(folder, fixtures):
+    reference = file_of(folder, "preprocess")
+    image = channels_last(np.load(fixtures / "id_loss.npz")["y"][:1])
+    boxes = jnp.asarray(reference["deca_landmark_boxes"], jnp.float32)
+    images = jnp.repeat(jnp.clip(image, -1, 1), len(boxes), axis=0)
+    crops = reading.deca_crops(images, boxes)
+    found = jnp.moveaxis((crops + 1) / 2, -1, 1)[..., ::4, ::4]
+    # The reference's images were divided by 2 + 1e-5.
+    np.testing.assert_allclose(found, reference["deca_crop_stride4"], atol=1e-5)
+
+
+@pytest.fixture(scope="module", name="judges")
+def judging_networks(folder, fixtures, tmp_path_factory):
+    """IR-SE50 and LPIPS on AlexNet by formula, and the tiny FLAME."""
+    place = tmp_path_factory.mktemp("judges")
+    heads = np.load(fixtures / "lpips_formula.npz")
+    make = trunks.formula(int(heads["formula_seed_alex"]))
+    state = trunks.torchvision_state("alex", trunks.PUBLISHED["alex"], make)
+    lins = {f"lin{k}.model.1.weight": heads[f"alex_lin{k}_weight"] for k in range(5)}
+    (place / "lpips.pth").write_bytes(torch_zip(trunks.lpips_state("alex", state, lins)))
+    convert("auto", place / "lpips.pth", place / "lpips")
+    landmarks = fixtures / "flame_tiny_landmark_embedding.npy"
+    model = fixtures / "flame_tiny_generic_model.pkl"
+    convert("auto", model, place / "flame", extras={"landmarks": landmarks})
+    identity = np.load(fixtures / "id_loss.npz")
+    flame = load_network(place / "flame")
+    models = method.Models(
+        generator=None,  # pyright: ignore
+        faces=reading.FlameFaces(None, flame, None),  # pyright: ignore
+        recognition=official(fixtures, int(identity["formula_seed"])),
+        distance=load_network(place / "lpips"),
+    )
+    images = {name: channels_last(identity[name]) for name in ("y", "y_hat")}
+    return models, images, {k: channels_last(heads[k]) for k in ("img0", "img1")}
+
+
+@pytest.mark.slow  # 44 million weights
+def test_perceptual_distance(folder, judges):
+    reference = file_of(folder, "identity_perceptual")
+    models, _, images = judges
+
+    def total(image, in_bytes):
+        found = terms_of.perceptual_distance(
+            method.CODE_LOSSES, models.distance, image, images["img1"], in_bytes=in_bytes
+        )
+        return found.mean()
+
+    for suffix, in_bytes in (("", False), ("_255", True)):
+        found = functools.partial(total, in_bytes=in_bytes)
+        value, gradient = jax.jit(jax.value_and_grad(found))(images["img0"])
+        np.testing.assert_allclose(value, reference[f"perceptual_loss{suffix}"], rtol=1e-5)
+        expected = channels_last(reference[f"grad_perceptual{suffix}"])
+        step = gradient.shape[1] // expected.shape[1]
+        scale = 127.5 if in_bytes else 1.0  # theirs is by the image in [0, 255]
+        found = gradient[:, ::step, ::step] / scale
+        assert_close(found, expected, "gradient", tolerance=GRADIENT_TOLERANCE)
+
+
+@pytest.mark.slow
+def test_whole_losses(folder, judges):
+    reference = file_of(folder, "losses_whole")
+    models, images, _ = judges
+    source, target, reenacted = (
+        flame_parameters(reference, who) for who in ("source", "target", "reenacted")
+    )
+    faces = models.faces
+    for who, face in (("reenacted", reenacted), ("target", target)):
+        shape = jax.jit(lambda faces, face: faces.shape(face))(faces, face)
+        expected = reference[f"{who}_vertices"]
+        assert_close(shape.vertices, expected, "vertices", tolerance=TOLERANCE)
+        expected = reference[f"{who}_landmarks2d"]
+        assert_close(shape.landmarks, expected, "landmarks", tolerance=TOLERANCE)
+
+    @functools.partial(jax.jit, static_argnames="paired")
+    def whole(models, face, image, wanted, compared, *, paired):
+        def total(face, image):
+            shapes = models.faces.shape(face), models.faces.shape(wanted)
+            terms = terms_of.shape_terms(method.CODE_LOSSES, *shapes)
+            terms |= terms_of.image_terms(
+                method.CODE_LOSSES, models, image, compared, paired=paired
+            )
+            weights = dataclasses.asdict(method.CODE_LOSSES)
+            weighted = {k: weights[f"{k}_weight"] * v.mean() for k, v in terms.items()}
+            return sum(weighted.values()), weighted
+
+        (loss, terms), gradients = jax.value_and_grad(total, argnums=(0, 1), has_aux=True)(
+            face, image
+        )
+        return loss, terms, gradients
+
+    for prefix, wanted, paired in (
+        ("unpaired", faces.moved(source, target), False),
+        ("paired", target, True),
+    ):
+        loss, terms, (of_face, of_image) = whole(
+            models, reenacted, images["y_hat"], wanted, images["y"], paired=paired
+        )
+        for name, value in terms.items():
+            key = f"{prefix}_loss_{'pixel_wise' if name == 'pixel' else name}"
+            # The identity loss is a difference of cosines near one: 3e-6 when weighted by 10.
+            np.testing.assert_allclose(value, reference[key], rtol=1e-5, atol=2e-5, err_msg=key)
+        np.testing.assert_allclose(loss, reference[f"{prefix}_loss"], rtol=1e-5)
+        for name, key in (("pose", "pose"), ("expression", "exp"), ("shape", "shape")):
+            found, expected = getattr(of_face, name), reference[f"{prefix}_grad_{key}"]
+            assert_close(found, expected, key, tolerance=GRADIENT_TOLERANCE)
+        expected = channels_last(reference[f"{prefix}_grad_image_stride16"])
+        found = of_image[:, ::16, ::16]
+        assert_close(found, expected, "image", tolerance=GRADIENT_TOLERANCE)
+
+
+def narrow_generator(folder, tmp_path):
+    """The narrow generator of 256 px, with the mean of W that the reference had."""
+    reference = file_of(folder, "generator_small")
+    channels, style = dict(reference["channels"].tolist()), int(reference["style_dim"])
+    shapes = {"input.input": (1, channels[4], 4, 4)}
+    for layer in range(1, int(reference["n_mlp"]) + 1):
+        shapes |= {f"style.{layer}.weight": (style, style), f"style.{layer}.bias": (style,)}
+
+    def conv(name, inside, outside, kernel):
+        return {
+            f"{name}.conv.weight": (1, outside, inside, kernel, kernel),
+            f"{name}.conv.modulation.weight": (inside, style),
+            f"{name}.conv.modulation.bias": (inside,),
+        }
+
+    def styled(name, inside, outside):
+        rest = {f"{name}.noise.weight": (1,), f"{name}.activate.bias": (outside,)}
+        return conv(name, inside, outside, 3) | rest
+
+    def rgb(name, inside):
+        return conv(name, inside, 3, 1) | {f"{name}.bias": (1, 3, 1, 1)}
+
+    shapes |= styled("conv1", channels[4], channels[4]) | rgb("to_rgb1", channels[4])
+    shapes["noises.noise_0"] = (1, 1, 4, 4)
+    for block, size in enumerate(sorted(channels)[1:]):
+        before, after = channels[size // 2], channels[size]
+        shapes |= styled(f"convs.{2 * block}", before, after)
+        shapes[f"convs.{2 * block}.conv.blur.kernel"] = (4, 4)
+        shapes |= styled(f"convs.{2 * block + 1}", after, after)
+        shapes |= rgb(f"to_rgbs.{block}", after)
+        shapes[f"to_rgbs.{block}.upsample.kernel"] = (4, 4)
+        for layer in (2 * block + 1, 2 * block + 2):
+            shapes[f"noises.noise_{layer}"] = (1, 1, size, size)
+    state = formula_state(int(reference["formula_seed"]), shapes)
+    checkpoint = {"g_ema": state, "latent_avg": reference["mean_latent"][0]}
+    (tmp_path / "g.pt").write_bytes(torch_zip(checkpoint))
+    convert("auto", tmp_path / "g.pt", tmp_path / "g")
+    return load_network(tmp_path / "g"), reference
+
+
+def test_shifted_latents_and_images(folder, tmp_path):
+    generator, reference = narrow_generator(folder, tmp_path)
+    w_plus = jnp.asarray(reference["wplus"])
+    drawn = jax.jit(lambda generator, w_plus: terms_of.draw(generator, w_plus, 0.7))
+    shifted = w_plus.at[:, :8].add(reference["shift"])
+    for name, latents in (("image_stride4", w_plus), ("image_shifted_stride4", shifted)):
+        found = drawn(generator, latents)[:, ::4, ::4]
+        assert_close(found, channels_last(reference[name]), name, tolerance=TOLERANCE)
+    expected = reference["latent_returned"]
+    found = truncate(shifted, generator.w_mean, 0.7)
+    plain = truncate(w_plus, generator.w_mean, 0.7)
+    nearest = min((found, plain), key=lambda x: np.abs(x - expected).max())
+    assert_close(nearest, expected, "latents", tolerance=TOLERANCE)
+    sampled = generator.mapping(jnp.asarray(reference["z"])).at[:, :8].add(reference["shift"])
+    expected = channels_last(reference["image_z_shifted_stride4"])
+    found = drawn(generator, sampled)[:, ::4, ::4]
+    assert_close(found, expected, "of z", tolerance=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("everything", [False, True])
+def test_the_tuning_of_the_generator(everything, folder, judges, tmp_path):
+    generator, reference = narrow_generator(folder, tmp_path)
+    networks = pti.Networks(generator, judges[0].distance)
+    prefix, steps = ("opt_all", 3) if everything else ("opt", 4)
+    settings = dataclasses.replace(CODE_TUNING, steps=steps)
+    if everything:
+        settings = dataclasses.replace(settings, first_resolution=4, tunes_rgb=True, l2_weight=1.0)
+    image = jnp.moveaxis(jnp.asarray(reference["opt_target_stride1"], jnp.float32), 0, -1)[None]
+    w_plus = truncate(jnp.asarray(reference["wplus"][:1]), generator.w_mean, 0.7)
+    targets = jax.jit(functools.partial(pti.read_targets, settings))(networks, image, w_plus)
+    weights = pti.start(networks, 1, settings)
+    optimizer = optax.adam(settings.learning_rate)
+    state = optimizer.init(weights)
+
+    @jax.jit
+    def step(weights, state, networks, targets):
+        def total(weights):
+            loss, terms, images = pti.evaluate(settings, weights, networks, targets, key)
+            return loss.sum(), (loss, terms, images)
+
+        (_, found), gradient = jax.value_and_grad(total, has_aux=True)(weights)
+        updates, state = optimizer.update(gradient, state, weights)
+        return optax.apply_updates(weights, updates), state, found
+
+    key, rows = jax.random.split(jax.random.key(0), 1), []
+    for _ in range(steps):
+        weights, state, (loss, terms, _) = step(weights, state, networks, targets)
+        rows.append([float(loss[0]), float(terms["l2"][0]), float(terms["lpips"][0])])
+    expected = reference[f"{prefix}_losses_total_l2_lpips"]
+    # Adam divides by roots of tiny second moments.
+    np.testing.assert_allclose(rows, expected, rtol=1e-3)
+    _, _, image = step(weights, state, networks, targets)[2]
+    expected = channels_last(reference[f"{prefix}_final_image_stride4"])
+    assert_close(image[:, ::4, ::4], expected, "image", tolerance=1e-3)

@@ -29,9 +29,9 @@ from jaxface.nets import DirectionMatrixConfig
 
 NETWORKS: tuple[str, ...] = ("voxceleb", "ffhq")
 EXTRAS: Mapping[str, Mapping[str, str]] = {}
-OPTIONAL: Mapping[str, Mapping[str, str]] = dict.fromkeys(
-    NETWORKS, {"ranges": "the range file, [54, 2]"}
-)
+OPTIONAL: Mapping[str, Mapping[str, str]] = {
+    network: {"ranges": "the range file, [54, 2]"} for network in NETWORKS
+}
 
 STATE = "A_matrix"
 WEIGHT, BIAS = "linear.weight", "linear.bias"

@@ -8,9 +8,9 @@ The suite has a generator, its e4e encoder, DECA with FLAME and FAN, IR-SE50 and
 generator of VoxCeleb takes the same settings; the authors leave the roll out for FFHQ, whose faces
 are level: --set "method.angles=('yaw','pitch')" --set method.expressions=12.
 
-Settings: `jaxface.methods.direction_matrix.PAPER`, the paper's text (section 4: batch 12, Adam 1e-4,
-20,000 steps on synthetic and real portraits, 150,000 on pairs); `CODE` is what the authors' code
-does. Embedded portraits are held on the device, 0.2 MB each at 256 px and 3 MB at 1024.
+Settings: `jaxface.methods.direction_matrix.PAPER`, the paper's text (section 4: batch 12, Adam
+1e-4, 20,000 steps on synthetic and real portraits, 150,000 on pairs); `CODE` is what the authors'
+code does. Embedded portraits are held on the device, 0.2 MB each at 256 px and 3 MB at 1024.
 
 Expect: not run with this code. The paper gives no hardware; 0.66 CSIM, a pose error of 1.1 and an
 expression error of 0.8 in self-reenactment on VoxCeleb (Table 1).

@@ -14,4 +14,5 @@ REENACTMENT_PRESETS: dict[str, Reenactor] = {
     "direction_matrix_paper": PAPER,
     "direction_matrix_code": CODE,
 }
-"""Finding Directions' matrix for the embedded suite, as the paper says, and as its code does. PIE's RigNets, with the driver's own motion or its change since the first driving frame."""
+"""PIE's RigNets, with the driver's own motion or its change since the first driving frame. Finding
+Directions' matrix likewise for the embedded suite, as its paper says, and as its code does."""

@@ -18,11 +18,13 @@ import optax
 import pytest
 import trunk_checkpoints as trunks
 from fixture_formula import formula, formula_state
+from flax import nnx
 from pickle_writer import torch_zip
 from test_arcface import official
 from test_parity import assert_close, channels_last
 
 from jaxface.convert import Refusal, convert
+from jaxface.convert.families.rosinality import generator_entries
 from jaxface.latents import truncate
 from jaxface.losses import face_shape
 from jaxface.methods import direction_matrix as method
@@ -32,8 +34,8 @@ from jaxface.methods.direction_matrix import losses as terms_of
 from jaxface.methods.direction_matrix import training
 from jaxface.methods.direction_matrix.reenactment import CODE_TUNING
 from jaxface.morphable import FlameParameters
-from jaxface.nets import DirectionMatrixConfig
-from jaxface.weights import build_network, load_network
+from jaxface.nets import DirectionMatrixConfig, Generator, GeneratorConfig
+from jaxface.weights import build_network, load_network, network_names, with_arrays
 
 TOLERANCE = 1e-5
 # Gradients through rotations of some degrees, of a scale of 1e4 pixels a radian.
@@ -290,8 +292,9 @@ def test_deca_s_crop(folder, fixtures):
     images = jnp.repeat(jnp.clip(image, -1, 1), len(boxes), axis=0)
     crops = reading.deca_crops(images, boxes)
     found = jnp.moveaxis((crops + 1) / 2, -1, 1)[..., ::4, ::4]
-    # The reference's images were divided by 2 + 1e-5.
-    np.testing.assert_allclose(found, reference["deca_crop_stride4"], atol=1e-5)
+    found = found * (2 / (2 + 1e-5))  # what the authors divide by
+    # Places of up to 256 px are known to 1.5e-5 px in float32, and neighbours differ by up to 1.
+    np.testing.assert_allclose(found, reference["deca_crop_stride4"], atol=2e-5)
 
 
 @pytest.fixture(scope="module", name="judges")
@@ -393,7 +396,7 @@ def test_whole_losses(folder, judges):
         assert_close(found, expected, "image", tolerance=GRADIENT_TOLERANCE)
 
 
-def narrow_generator(folder, tmp_path):
+def narrow_generator(folder):
     """The narrow generator of 256 px, with the mean of W that the reference had."""
     reference = file_of(folder, "generator_small")
     channels, style = dict(reference["channels"].tolist()), int(reference["style_dim"])
@@ -427,14 +430,34 @@ def narrow_generator(folder, tmp_path):
         for layer in (2 * block + 1, 2 * block + 2):
             shapes[f"noises.noise_{layer}"] = (1, 1, size, size)
     state = formula_state(int(reference["formula_seed"]), shapes)
-    checkpoint = {"g_ema": state, "latent_avg": reference["mean_latent"][0]}
-    (tmp_path / "g.pt").write_bytes(torch_zip(checkpoint))
-    convert("auto", tmp_path / "g.pt", tmp_path / "g")
-    return load_network(tmp_path / "g"), reference
+    state["latent_avg"] = reference["mean_latent"][0]
+    config = _Narrow(tuple(sorted(channels.items())), style, int(reference["n_mlp"]))
+    generator = nnx.eval_shape(lambda: Generator(config, rngs=nnx.Rngs(0)))
+    arrays = {entry.target: entry.hook(state[entry.source]) for entry in generator_entries(config)}
+    assert arrays.keys() == network_names(generator).keys()
+    return with_arrays(generator, arrays), reference
 
 
-def test_shifted_latents_and_images(folder, tmp_path):
-    generator, reference = narrow_generator(folder, tmp_path)
+class _Narrow(GeneratorConfig):
+    """The reference's widths, which follow no rule."""
+
+    def __init__(self, widths, style, layers):
+        super().__init__(
+            resolution=256,
+            z_dim=style,
+            w_dim=style,
+            mapping_layers=layers,
+            mapping_lr_multiplier=0.01,
+            architecture="skip",
+        )
+        object.__setattr__(self, "widths", dict(widths))
+
+    def channels(self, resolution):
+        return self.widths[resolution]
+
+
+def test_shifted_latents_and_images(folder):
+    generator, reference = narrow_generator(folder)
     w_plus = jnp.asarray(reference["wplus"])
     drawn = jax.jit(lambda generator, w_plus: terms_of.draw(generator, w_plus, 0.7))
     shifted = w_plus.at[:, :8].add(reference["shift"])
@@ -454,8 +477,8 @@ def test_shifted_latents_and_images(folder, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("everything", [False, True])
-def test_the_tuning_of_the_generator(everything, folder, judges, tmp_path):
-    generator, reference = narrow_generator(folder, tmp_path)
+def test_the_tuning_of_the_generator(everything, folder, judges):
+    generator, reference = narrow_generator(folder)
     networks = pti.Networks(generator, judges[0].distance)
     prefix, steps = ("opt_all", 3) if everything else ("opt", 4)
     settings = dataclasses.replace(CODE_TUNING, steps=steps)

@@ -121,8 +121,9 @@ class MatrixSettings:
       angles: of the head that have a column.
       rows: of W+ that move; fewer where the generator has fewer.
       bias: dw = A dp + b, as in the code.
-      initial: "normal", of deviation 0.03; or "eye": the first coordinates of every row are the
-        columns'.
+      initial: "normal", of deviation 0.03; "eye": the first coordinates of every row are the
+        columns'; both the code's. "regression", not published: the regression of w on the rescaled
+        numbers, over the samples that the ranges are of, alike in every row.
       spread: a.
       samples: that ranges are estimated from; the code's 2000, the paper's 10K.
       fixed_angles: whether angles are rescaled by `ANGLE_REACH` in place of their ranges.
@@ -149,7 +150,7 @@ class MatrixSettings:
     angles: tuple[str, ...] = ("yaw", "pitch", "roll")
     rows: int = ROWS
     bias: bool = False
-    initial: Literal["normal", "eye"] = "normal"
+    initial: Literal["normal", "eye", "regression"] = "normal"
     spread: float = SPREAD
     samples: int = 10_000
     fixed_angles: bool = False
@@ -171,7 +172,7 @@ class MatrixSettings:
         if not self.stages:
             raise ValueError("MatrixSettings: expected one stage or more.")
         for name, known in (
-            ("initial", ("normal", "eye")),
+            ("initial", ("normal", "eye", "regression")),
             ("half", ("second", "alternate")),
             ("single", ("change", "result")),
             ("angle_reading", ("exact", "code")),

@@ -1,9 +1,8 @@
-"""The direction matrix, its losses and its inference give what the authors' code gave.
+"""The direction matrix, its ranges and its losses of shapes give what the authors' code gave.
 
 The reference files come from stylegan_directions_face_reenactment, run by PyTorch in float32 on the
-CPU on weights by formula and on DECA's tiny FLAME. The matrix is bit-equal between the reference's
-own runs, LPIPS within 4e-9, the identity loss within 2e-7, images within 7e-6 of a scale of 8; its
-README asks for 1e-5 after steps of Adam.
+CPU on weights by formula. The matrix is bit-equal between the reference's own runs; its README asks
+for 1e-5 after steps of Adam.
 """
 
 import dataclasses

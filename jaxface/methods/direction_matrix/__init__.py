@@ -31,6 +31,7 @@ from jaxface.methods.direction_matrix.losses import Cases, Models, matrix_losses
 from jaxface.methods.direction_matrix.settings import (
     CODE,
     CODE_LOSSES,
+    EMBEDDED,
     PAPER,
     PAPER_LOSSES,
     Losses,
@@ -47,6 +48,7 @@ from jaxface.methods.direction_matrix.training import (
 __all__ = [
     "CODE",
     "CODE_LOSSES",
+    "EMBEDDED",
     "PAPER",
     "PAPER_LOSSES",
     "Cases",

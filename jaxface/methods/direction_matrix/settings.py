@@ -233,3 +233,17 @@ CODE = MatrixSettings(
     weight_decay=5e-4,
 )
 """What the authors' code does, its mistakes included: docs/direction_matrix.md lists them."""
+
+EMBEDDED = MatrixSettings(
+    (MatrixStage("synthetic", 1_000),),
+    losses=Losses(
+        identity_weight=40.0, perceptual_weight=1.0, distances="code", perceptual="features"
+    ),
+    expressions=14,
+    initial="regression",
+    samples=4_096,
+    single="result",
+    learning_rate=1e-3,
+    cosine=True,
+)
+"""For the embedded suite, at 64 px: configs/embedded_direction_matrix.py."""

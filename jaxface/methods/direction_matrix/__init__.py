@@ -1,6 +1,6 @@
 """Finding Directions in GAN's Latent Space for Neural Face Reenactment.
 
-Bounareli, Argyriou and Tzimiropoulos, FG 2023. One matrix A maps a change of head pose and
+Bounareli, Argyriou and Tzimiropoulos, BMVC 2022. One matrix A maps a change of head pose and
 expression to a change of the first rows of W+, dw = A dp (equation 2). It is learnt without labels:
 a source takes the pose and expression of a target, and a face reconstruction network says what
 became of it. The losses are equations 3 to 7:

@@ -38,7 +38,7 @@ BOX = 1.25 * 1.1
 AngleReading = Literal["exact", "code"]
 """How a face with one angle replaced becomes an axis-angle vector. "code": by a rotation whose
 order of angles is another one, so that the pose of a face that is also turned otherwise is some
-degrees off (``libs/utilities/utils.py``)."""
+degrees off."""
 
 
 class Shape(NamedTuple):

@@ -1,7 +1,7 @@
 """The matrix of directions: a change of head pose and expression to a change of W+.
 
-From "Finding Directions in GAN's Latent Space for Neural Face Reenactment" (Bounareli et al., FG
-2023):
+From "Finding Directions in GAN's Latent Space for Neural Face Reenactment" (Bounareli et al., BMVC
+2022):
 
     dw = A dp                                                   (equation 2)
 

@@ -32,7 +32,7 @@ from jaxface.nets import (
     VGGConfig,
 )
 from jaxface.suite import load_suite
-from jaxface.weights import load_network, save_network
+from jaxface.weights import load_network, network_arrays, save_network, with_arrays
 from tests.methods.microbatches import assert_parts_agree
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
@@ -99,6 +99,14 @@ SETTINGS = method.MatrixSettings(
 )
 
 
+def with_positive_variances(network):
+    """Of the norms: a random one would have roots of negative numbers."""
+    arrays = network_arrays(network)
+    return with_arrays(
+        network, {n: np.abs(x) + 0.5 for n, x in arrays.items() if n.endswith("variance")}
+    )
+
+
 @pytest.fixture(scope="module", name="suite_folder")
 def tiny_suite(tmp_path_factory, random_network):
     folder = tmp_path_factory.mktemp("suite")
@@ -106,6 +114,7 @@ def tiny_suite(tmp_path_factory, random_network):
         network = random_network(name, config)
         if role == "reconstruction":
             network.mean[...], network.scale[...] = jnp.zeros(257), 0.01 * jnp.ones(257)
+        network = with_positive_variances(network)
         save_network(folder / f"{role}.safetensors", network)
     return folder
 

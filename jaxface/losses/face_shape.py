@@ -1,8 +1,8 @@
 """Shapes of two faces: vertices, and how far eyes and mouth are open. One value an item.
 
 The reenactment loss of "Finding Directions in GAN's Latent Space for Neural Face Reenactment"
-(Bounareli et al., BMVC 2022), equations 4 and 5. Points are in pixels, in the order of iBUG's 68. The
-paper and the authors' code measure the distance of two landmarks differently, see `Reading`.
+(Bounareli et al., BMVC 2022), equations 4 and 5. Points are in pixels, in the order of iBUG's 68.
+The paper and the authors' code measure the distance of two landmarks differently, see `Reading`.
 """
 
 from collections.abc import Sequence

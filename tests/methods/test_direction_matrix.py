@@ -339,7 +339,7 @@ def suite_with_matrix(suite_folder, tmp_path_factory, state):
 
 
 TUNING = dataclasses.replace(EMBEDDED_TUNING, steps=2, first_resolution=8)
-REENACTOR = MatrixReenactment(encoder.Settings("any"), TUNING, source="reconstruction")
+REENACTOR = MatrixReenactment(encoder.Settings("any"), TUNING, source="reconstruction", feedback=1)
 
 
 @pytest.fixture(scope="module", name="portrait")
@@ -389,14 +389,15 @@ def test_frames_are_their_own(subject):
 
 def test_groups_and_other_bases(subject, suite):
     matrix = suite.direction_matrix
-    change = REENACTOR._change(matrix, subject.motion, random_motion(2), None)
+    change, follows = REENACTOR._change(matrix, subject.motion, random_motion(2), None)
     assert np.asarray(change).all()
+    assert follows.all()
     pose = REENACTOR.following(("pose",))
-    change = np.asarray(pose._change(matrix, subject.motion, random_motion(2), None))
+    change = np.asarray(pose._change(matrix, subject.motion, random_motion(2), None)[0])
     assert change[:, :3].all()
     assert not change[:, 3:].any()
     other = random_motion(2, "basel", jaw=False)
-    change = np.asarray(REENACTOR._change(matrix, subject.motion, other, None))
+    change = np.asarray(REENACTOR._change(matrix, subject.motion, other, None)[0])
     assert change[:, :3].all()
     assert not change[:, 3:].any()
 
@@ -417,7 +418,12 @@ def test_what_is_refused(suite, portrait, subject, random_network, tmp_path):
         REENACTOR.adapt(suite, np.repeat(portrait, 2, axis=0), keys=keys)
     with pytest.raises(ValueError, match="driving frames need motion"):
         REENACTOR.drive(subject, Driving(images=portrait))
-    for wrong in ({"groups": ("light",)}, {"source": "other"}, {"relative_to": "first"}):
+    for wrong in (
+        {"groups": ("light",)},
+        {"source": "other"},
+        {"relative_to": "first"},
+        {"feedback": -1},
+    ):
         with pytest.raises(ValueError, match="MatrixReenactment"):
             MatrixReenactment(**wrong)
     config = DirectionMatrixConfig(("yaw",), "flame", rows=2, w_dim=W_DIM)

@@ -7,6 +7,10 @@ begins where the last one ended. Each driving frame moves the source's latent an
 Motion is absolute, as in the paper: the subject takes the driver's own numbers. Or it is the change
 since a neutral of the driver's. Numbers that a driver does not determine, such as expressions of
 another face model, stay the subject's.
+
+Not in the paper: rounds of feedback, PIE's, in which what the frame is read to have is subtracted
+from what it was to have, and the difference is added to the change. Directions are straight lines,
+and heads turn along none.
 """
 
 import dataclasses
@@ -15,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxface.errors import JaxfaceError, SuiteError
@@ -80,6 +85,7 @@ class MatrixReenactment:
       source: whose pose the subject has: that of the "frame" itself, as in the code, or of the
         "reconstruction" that the generator draws, which is what the latent has.
       groups: that follow the driver, out of "pose" and "expression".
+      feedback: rounds of it, each of which draws and reads the frames once more; 0 as published.
       relative_to: None: absolute, the subject takes the driver's values. Else relative: the change
         since this frame of the driver's clip, or since the clip's "mean".
     """
@@ -89,6 +95,7 @@ class MatrixReenactment:
     truncation: float = 1.0
     source: Literal["frame", "reconstruction"] = "frame"
     groups: tuple[str, ...] = MOTION_GROUPS
+    feedback: int = 0
     relative_to: int | Literal["mean"] | None = None
 
     def __post_init__(self):
@@ -97,6 +104,8 @@ class MatrixReenactment:
                 f"MatrixReenactment: groups must be out of {', '.join(MOTION_GROUPS)}, one or "
                 f"more; got {self.groups!r}."
             )
+        if self.feedback < 0:
+            raise ValueError(f"MatrixReenactment: feedback must be >= 0, got {self.feedback}.")
         if self.source not in ("frame", "reconstruction"):
             raise ValueError(
                 "MatrixReenactment: source must be 'frame' or 'reconstruction', got "
@@ -202,9 +211,18 @@ class MatrixReenactment:
         neutral = None
         if self.relative_to is not None:
             neutral = _neutral(driving.whole, self.relative_to)
-        matrix = self.networks(subject.suite).matrix
-        change = self._change(matrix, subject.motion, driving.motion, neutral)
-        return _moved(matrix, subject.generator, subject.w_plus, change, self.truncation)
+        networks = self.networks(subject.suite)
+        change, follows = self._change(networks.matrix, subject.motion, driving.motion, neutral)
+        return _driven(
+            networks,
+            subject.generator,
+            subject.w_plus,
+            subject.motion,
+            change,
+            jnp.asarray(follows),
+            self.truncation,
+            self.feedback,
+        )
 
     def following(self, groups: tuple[str, ...]) -> "MatrixReenactment":
         """The same method where only these groups follow the driver."""
@@ -249,21 +267,30 @@ class MatrixReenactment:
           wanted: the motion that they are to have, N rows; absolute, `relative_to` has no effect.
           noise: "const": the generator's stored maps; "none".
         """
-        change = self._change(networks.matrix, own, wanted, None)
-        moved = networks.matrix(w_plus, change)
-        drawn = _truncated(generator, moved, self.truncation)
-        return Moved(moved, generator.synthesis(drawn, noise=noise))
+        change, follows = self._change(networks.matrix, own, wanted, None)
+        values = column_values(networks.matrix.names, networks.matrix.config.basis, own)
+        return _move(
+            networks,
+            generator,
+            w_plus,
+            networks.matrix.rescaled(values),
+            change,
+            jnp.asarray(follows),
+            truncation=self.truncation,
+            feedback=self.feedback,
+            noise=noise,
+        )
 
     def _change(
         self, matrix: DirectionMatrix, own: Motion, wanted: Motion, neutral: Motion | None
-    ) -> jax.Array:
-        """dp [T, K]: 0 in the columns that the driver does not determine or that do not follow."""
+    ) -> tuple[jax.Array, np.ndarray]:
+        """dp [T, K], and the columns that follow the driver, [K] bool; in the others dp is 0."""
         names, basis = matrix.names, matrix.config.basis
         there = column_values(names, basis, wanted)
         begin = column_values(names, basis, own if neutral is None else neutral)
         follows = columns_given(names, basis, wanted)
         follows &= [("pose" if name in ANGLES else "expression") in self.groups for name in names]
-        return jnp.where(follows, (there - begin) * matrix.slope[...], 0.0)
+        return jnp.where(follows, (there - begin) * matrix.slope[...], 0.0), follows
 
     def _tuned(self, suite: Suite, w_plus: jax.Array, frames: Any, keys: Any) -> Generator:
         assert self.tuning is not None
@@ -324,16 +351,58 @@ def _read(networks: MatrixNetworks, images: jax.Array) -> Motion:
     return networks.faces.motion(networks.faces.read(images))
 
 
-@functools.partial(jax.jit, static_argnames="truncation")
-def _moved(
-    matrix: DirectionMatrix,
+def _move(
+    networks: MatrixNetworks,
     generator: Generator,
     w_plus: jax.Array,
+    own: jax.Array,
     change: jax.Array,
+    follows: jax.Array,
+    *,
     truncation: float,
+    feedback: int,
+    noise: Literal["const", "none"] = "const",
+) -> Moved:
+    """Latents [N, L, w_dim] of the rescaled numbers `own` [N, K], changed by dp [N, K].
+
+    Feedback corrects the columns that follow, of rows that move at all: one that does not is left
+    as it is, bit for bit.
+    """
+    matrix, faces = networks.matrix, networks.faces
+    wanted = own + change
+    corrects = follows & jnp.any(change != 0, axis=1, keepdims=True)
+
+    def drawn(change: jax.Array) -> Moved:
+        moved = matrix(w_plus, change)
+        at = _truncated(generator, moved, truncation)
+        return Moved(moved, generator.synthesis(at, noise=noise))
+
+    frames = drawn(change)
+    for _ in range(feedback):
+        motion = faces.motion(faces.read(frames.images))
+        seen = column_values(matrix.names, matrix.config.basis, motion)
+        change = change + jnp.where(corrects, wanted - matrix.rescaled(seen), 0.0)
+        frames = drawn(change)
+    return frames
+
+
+@functools.partial(jax.jit, static_argnames=("truncation", "feedback"))
+def _driven(
+    networks: MatrixNetworks,
+    generator: Generator,
+    w_plus: jax.Array,
+    motion: Motion,
+    change: jax.Array,
+    follows: jax.Array,
+    truncation: float,
+    feedback: int,
 ) -> jax.Array:
+    """Frames of one subject, [T, R, R, 3]."""
+    matrix = networks.matrix
+    own = matrix.rescaled(column_values(matrix.names, matrix.config.basis, motion))
     w_plus = jnp.repeat(w_plus, len(change), axis=0)
-    return generator.synthesis(_truncated(generator, matrix(w_plus, change), truncation))
+    options = {"truncation": truncation, "feedback": feedback}
+    return _move(networks, generator, w_plus, own, change, follows, **options).images
 
 
 PAPER = MatrixReenactment()
@@ -341,6 +410,6 @@ PAPER = MatrixReenactment()
 CODE = MatrixReenactment(truncation=0.7)
 """The authors' ``run_inference.py``: every image is drawn with a truncation of 0.7."""
 EMBEDDED = MatrixReenactment(
-    inversion=pie.EMBEDDED, tuning=EMBEDDED_TUNING, source="reconstruction"
+    inversion=pie.EMBEDDED, tuning=EMBEDDED_TUNING, source="reconstruction", feedback=1
 )
 """For the embedded suite."""

@@ -196,7 +196,7 @@ def test_both_readings_of_the_inner_distances():
 
 def test_ranges_become_lines_and_units(models, state):
     matrix = state.network
-    _, values = training.sample_values(SETTINGS, models, matrix.names, jax.random.key(1))
+    values = training.sample_values(SETTINGS, models, matrix.names, jax.random.key(1))
     rescaled = np.asarray(matrix.rescaled(jnp.asarray(values)))
     np.testing.assert_allclose(rescaled.min(axis=0), -6, atol=1e-3)
     np.testing.assert_allclose(rescaled.max(axis=0), 6, atol=1e-3)
@@ -207,16 +207,6 @@ def test_ranges_become_lines_and_units(models, state):
     np.testing.assert_allclose(matrix.slope[...][:3], [0.15, 0.3, 0.3], rtol=1e-6)
     with pytest.raises(UsageError, match="yaw is the same in all samples"):
         training.set_ranges(SETTINGS, matrix, np.zeros((4, 6)))
-
-
-def test_a_regression_is_the_slope_of_latents(models):
-    rng = np.random.default_rng(0)
-    numbers, slopes = rng.normal(size=(50, 3)), rng.normal(size=(4, 3))
-    found = training.regression(numbers @ slopes.T + 7.0, numbers - 2.0)
-    np.testing.assert_allclose(found, slopes, rtol=1e-5)
-    settings = dataclasses.replace(SETTINGS, initial="regression")
-    matrix = method.initial_state(settings, models, jax.random.key(1), jax.random.key(2)).network
-    np.testing.assert_array_equal(matrix.weight[...][0], matrix.weight[...][5])
 
 
 @pytest.mark.parametrize("half", ["second", "alternate"])

@@ -121,9 +121,8 @@ class MatrixSettings:
       angles: of the head that have a column.
       rows: of W+ that move; fewer where the generator has fewer.
       bias: dw = A dp + b, as in the code.
-      initial: "normal", of deviation 0.03; "eye": the first coordinates of every row are the
-        columns'; both the code's. "regression", not published: the regression of w on the rescaled
-        numbers, over the samples that the ranges are of, alike in every row.
+      initial: "normal", of deviation 0.03; or "eye": the first coordinates of every row are the
+        columns'.
       spread: a.
       samples: that ranges are estimated from; the code's 2000, the paper's 10K.
       fixed_angles: whether angles are rescaled by `ANGLE_REACH` in place of their ranges.
@@ -150,7 +149,7 @@ class MatrixSettings:
     angles: tuple[str, ...] = ("yaw", "pitch", "roll")
     rows: int = ROWS
     bias: bool = False
-    initial: Literal["normal", "eye", "regression"] = "normal"
+    initial: Literal["normal", "eye"] = "normal"
     spread: float = SPREAD
     samples: int = 10_000
     fixed_angles: bool = False
@@ -172,7 +171,7 @@ class MatrixSettings:
         if not self.stages:
             raise ValueError("MatrixSettings: expected one stage or more.")
         for name, known in (
-            ("initial", ("normal", "eye", "regression")),
+            ("initial", ("normal", "eye")),
             ("half", ("second", "alternate")),
             ("single", ("change", "result")),
             ("angle_reading", ("exact", "code")),
@@ -240,10 +239,9 @@ EMBEDDED = MatrixSettings(
         identity_weight=40.0, perceptual_weight=1.0, distances="code", perceptual="features"
     ),
     expressions=14,
-    initial="regression",
     samples=4_096,
     single="result",
-    learning_rate=1e-3,
+    learning_rate=3e-3,
     cosine=True,
 )
 """For the embedded suite, at 64 px: configs/embedded_direction_matrix.py."""

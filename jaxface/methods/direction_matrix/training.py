@@ -155,11 +155,8 @@ def initial_state(
     generator = models.generator
     if matrix is None:
         matrix = initial_matrix(settings, generator, models.faces, key)
-        latents, values = sample_values(settings, models, matrix.names, ranges_key)
+        values = sample_values(settings, models, matrix.names, ranges_key)
         set_ranges(settings, matrix, values)
-        if settings.initial == "regression":
-            slopes = regression(latents, np.asarray(matrix.rescaled(jnp.asarray(values))))
-            matrix.weight[...] = jnp.broadcast_to(slopes, matrix.weight[...].shape)
     else:
         check_matrix("begin", matrix, models.faces.basis)
         if matrix.config.w_dim != generator.config.w_dim or matrix.config.rows > generator.num_ws:
@@ -193,27 +190,20 @@ def initial_matrix(
 
 def sample_values(
     settings: MatrixSettings, models: Models, names: tuple[str, ...], key: jax.Array
-) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of W [samples, w_dim], and the numbers of their images, [samples, K]."""
+) -> np.ndarray:
+    """The numbers of sampled images, [samples, K]."""
 
     @jax.jit
-    def values(models: Models, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def values(models: Models, keys: jax.Array) -> jax.Array:
         w_plus = sample_latents(models.generator, keys, 0.0)
         images = draw(models.generator, w_plus, settings.truncation)
         motion = models.faces.motion(models.faces.read(images))
-        return w_plus[:, 0], column_values(names, models.faces.basis, motion)
+        return column_values(names, models.faces.basis, motion)
 
     count = -(-settings.samples // CHUNK)
     keys = jax.random.split(key, (count, CHUNK))
-    parts = [jax.device_get(values(models, part)) for part in keys]
-    latents, found = (np.concatenate(each)[: settings.samples] for each in zip(*parts, strict=True))
-    return latents, found
-
-
-def regression(latents: np.ndarray, rescaled: np.ndarray) -> np.ndarray:
-    """The slopes [w_dim, K] of w [S, w_dim] on rescaled numbers [S, K], by least squares."""
-    centred = [x.astype(np.float64) - x.mean(axis=0) for x in (rescaled, latents)]
-    return np.linalg.lstsq(*centred, rcond=None)[0].T.astype(np.float32)
+    found = [np.asarray(values(models, part)) for part in keys]
+    return np.concatenate(found)[: settings.samples]
 
 
 def set_ranges(settings: MatrixSettings, matrix: DirectionMatrix, values: np.ndarray) -> None:

@@ -198,5 +198,5 @@ def _detector(chosen: dict[str, Any]) -> Any:
     """As `jaxface invert --align` chooses it."""
     from jaxface.cli.inversion_options import alignment_of
 
-    arguments = argparse.Namespace(face="largest", **chosen)
+    arguments = argparse.Namespace(face="largest", any_way_up=False, **chosen)
     return alignment_of(arguments).find_faces

@@ -2,11 +2,13 @@
 
 import argparse
 import dataclasses
+import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxface.cli.clip_options import add_clip_writing_arguments, clip_writing_of
 from jaxface.cli.job_options import JobCall, add_job_arguments
 from jaxface.errors import UsageError
 from jaxface.vocabulary import (
@@ -31,6 +33,9 @@ image's right, positive roll turns anticlockwise. Expressions are in standard de
 neutral face, or in ARKit's units, 0 to 1, with a suite whose direction_motion edits them. With
 --relative both are added to what the portrait has. Left and right are the image's. Several edits
 are made in the order pose, expression, light, directions.
+
+Embeddings of a clip's frames, by the folder, give the clip back: in DIR/clips/, with its times and
+its sound, and only the faces changed. See docs/video.md.
 
 DIR receives results.jsonl (one row per embedding), latents/, edits/ and contact_sheet.png, pasted/
 with --paste-back, and sequences/ with --frames. What it wrote can be edited again. The same command
@@ -62,7 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--strength", type=_number, metavar="S", help="with --light: 0, ambient, to 1, lamp (0.8)"
     )
     like = parser.add_argument_group("from a reference")
-    like.add_argument("--like", metavar="IMAGE", help="an aligned portrait to take a group from")
+    like.add_argument(
+        "--like",
+        metavar="IMAGE|DIR",
+        help="an aligned portrait to take a group from, or what jaxface invert wrote of a clip, "
+        "which drives the embeddings",
+    )
     like.add_argument(
         "--group",
         action="append",
@@ -70,6 +80,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="groups",
         help="with --like: what to take; may be repeated",
+    )
+    like.add_argument(
+        "--neutral",
+        metavar="WHICH",
+        help="with a driver: add its difference to its first portrait, to their mean, or to "
+        "number N, from 0, to what the embeddings show (become what it shows)",
+    )
+    like.add_argument(
+        "--beyond",
+        choices=("hold", "loop", "stop"),
+        help="with a driver that is shorter than the clip: its last portrait, it once more, or "
+        "leave the frames (hold)",
+    )
+    like.add_argument(
+        "--steady",
+        type=_number,
+        metavar="S",
+        help="with a driver: seconds over which what it shows is averaged (0)",
+    )
+    like.add_argument(
+        "--audio",
+        choices=("source", "driver"),
+        help="with a driver: whose sound the clip gets (the clip's; of portraits the driver's)",
     )
     linear = parser.add_argument_group("linear directions, such as InterFaceGAN's and GANSpace's")
     linear.add_argument(
@@ -116,6 +149,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="embeddings edited together (16 for each device; on CPU 4)",
     )
+    add_clip_writing_arguments(parser)
     add_job_arguments(parser)
 
 
@@ -126,10 +160,13 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.inputs.latents import (
         any_tuned,
         check_shapes,
+        clip_headers,
         find_latents,
         presets_for_fit,
         suite_of,
     )
+    from jaxface.jobs.outputs.edited_clips import check_sources
+    from jaxface.media.video import load_av
     from jaxface.runtime.progress import note
 
     latents = find_latents(arguments.embeddings)
@@ -138,8 +175,13 @@ def run(arguments: argparse.Namespace) -> int:
     if any(Path(arguments.out).resolve() == Path(each).resolve() for each in arguments.embeddings):
         raise UsageError(f"{arguments.out}: holds the embeddings; name another --out")
     if arguments.mp4:
-        from jaxface.media.video import load_av
-
+        load_av()
+    folders = any(Path(each).is_dir() for each in arguments.embeddings)
+    headers = clip_headers(latents.items)
+    drives = arguments.like is not None and Path(arguments.like).is_dir()
+    writing = clip_writing_of(arguments, frames=drives or (folders and bool(headers)))
+    if writing is not None:
+        check_sources([header["path"] for header in headers])
         load_av()
     call.set_up()
 
@@ -149,6 +191,9 @@ def run(arguments: argparse.Namespace) -> int:
     suite = load_suite(arguments.suite) if arguments.suite else suite_of(latents.items)
     check_shapes(latents.items, suite)
     targets, attributes, motion, reference, asked = _targets(arguments, suite)
+    items, driven = latents.items, None
+    if drives:
+        items, driven, writing = _driven(arguments, suite, latents.items, targets, asked, writing)
     moves = _moves(arguments, suite)
     if moves:
         asked |= {"moves": [dataclasses.asdict(move) for move in moves]}
@@ -169,10 +214,71 @@ def run(arguments: argparse.Namespace) -> int:
         motion,
         arguments.paste_back,
         reference,
+        frames=drives or bool(headers),
+        keep_unedited=writing is not None,
+        driven=driven,
     )
     if (hint := _hint(presets_for_fit(latents.items), suite)) is not None:
         note(f"note: {hint}")
-    return call.run(latents.items, editing, lambda rows: _report(rows, editing))
+    then = None if writing is None else functools.partial(write_clips_of, how=writing)
+    return call.run(items, editing, lambda rows: _report(rows, editing), then=then)
+
+
+def _driven(
+    arguments: argparse.Namespace,
+    suite: Any,
+    items: Sequence[Any],
+    targets: dict[str, Any],
+    asked: dict[str, Any],
+    writing: Any,
+) -> tuple[Sequence[Any], Any, Any]:
+    """Embeddings that a driver moves, what each becomes, and how the clips are written.
+
+    Its groups are added to `targets`, and what decides them to `asked`.
+    """
+    import numpy as np
+
+    from jaxface.jobs.inputs.clips import clip_digest
+    from jaxface.jobs.inputs.drivers import driven_items, read_driver
+    from jaxface.methods import pie
+
+    groups = sorted(set(arguments.groups))
+    driver, neutral = read_driver(arguments.like, suite, groups), arguments.neutral
+    steady = arguments.steady or 0.0
+    if steady:
+        driver = driver.smoothed(steady)
+    if neutral is not None:
+        driver = driver.relative_to(int(neutral) if neutral.isdecimal() else neutral)
+    beyond = arguments.beyond or "hold"
+    found, wanted = driven_items(items, driver, beyond)
+    for group in groups:
+        values = np.zeros((1, driver.values[group].shape[1]), np.float32)
+        target = pie.Target.of_values(values)
+        targets[group] = target.replace(relative=np.float32(neutral is not None))  # type: ignore
+    asked |= {
+        "driver": clip_digest(driver.clip),
+        "portraits": len(driver.times),
+        "groups": groups,
+        "neutral": neutral,
+        "beyond": beyond,
+        "steady": steady,
+    }
+    audio = None if arguments.audio == "source" else (driver.clip, driver.start)
+    forced = arguments.audio == "driver"
+    return found, wanted, dataclasses.replace(writing, driver=audio, driver_sound=forced)
+
+
+def write_clips_of(rows: Sequence[Any], results: Any, *, how: Any, stop: Any) -> list[str]:
+    """Writes the clips that the edits are of; a line for each."""
+    from jaxface.jobs.outputs.edited_clips import write_clips
+    from jaxface.runtime.progress import note
+
+    lines = []
+    for clip in write_clips(rows, results, how, stop=stop):
+        for remark in clip.notes:
+            note(f"note: {clip.path}: {remark}")
+        lines.append(f"clip:          {clip.path}, {clip.edited} frames edited of {clip.frames}")
+    return lines
 
 
 def _hint(presets: Collection[str], suite: Any) -> str | None:
@@ -208,6 +314,18 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--strength requires --light")
     if (arguments.like is None) != (not arguments.groups):
         raise UsageError("--like and --group go together: what to take, and from which portrait")
+    driven = arguments.like is not None and Path(arguments.like).is_dir()
+    for name in ("neutral", "beyond", "audio", "steady"):
+        if getattr(arguments, name) is not None and not driven:
+            raise UsageError(f"--{name} requires --like with the folder of a clip's embeddings")
+    if arguments.neutral not in (None, "first", "mean") and not arguments.neutral.isdecimal():
+        raise UsageError(
+            f"--neutral: expected first, mean or a number from 0, got {arguments.neutral!r}"
+        )
+    if arguments.steady is not None and arguments.steady < 0:
+        raise UsageError(f"--steady: expected 0 or more seconds, got {arguments.steady}")
+    if arguments.audio is not None and arguments.no_audio:
+        raise UsageError("--audio and --no-audio contradict each other")
     if arguments.relative and not any(named.values()):
         raise UsageError("--relative requires angles and expressions")
     if arguments.rows is not None and not arguments.directions:
@@ -270,7 +388,7 @@ def _targets(
         strength = 0.8 if arguments.strength is None else arguments.strength
         targets["illumination"] = light_target(arguments.light, strength)
         asked |= {"light": arguments.light, "strength": strength}
-    if arguments.like is not None:
+    if arguments.like is not None and not Path(arguments.like).is_dir():
         try:
             image = to_square(read_image(arguments.like), suite.generator.resolution)
         except ImageError as error:

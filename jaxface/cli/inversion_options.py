@@ -30,6 +30,12 @@ def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --align: processes that look for faces (one a core; 0, none beside this one)",
     )
+    parser.add_argument(
+        "--any-way-up",
+        action="store_true",
+        help="with --align: an image without an upright face is turned by quarters and looked "
+        "through again, which takes up to four times as long",
+    )
 
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +83,9 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
 def alignment_of(arguments: argparse.Namespace) -> Any:
     """The `Alignment` that the arguments of `add_alignment_arguments` ask for, or None."""
     if not arguments.align:
-        for name in ("face", "landmarks", "workers"):
-            if getattr(arguments, name) is not None:
-                raise UsageError(f"--{name} requires --align")
+        for name in ("face", "landmarks", "workers", "any_way_up"):
+            if getattr(arguments, name) not in (None, False):
+                raise UsageError(f"--{name.replace('_', '-')} requires --align")
         return None
     if arguments.workers is not None and arguments.workers < 0:
         raise UsageError(f"--workers: expected 0 or more, got {arguments.workers}")
@@ -87,14 +93,17 @@ def alignment_of(arguments: argparse.Namespace) -> Any:
     from jaxface.jobs.inputs.portraits import Alignment
     from jaxface.media.detection import DlibFaces
 
-    faces = arguments.face or "all"
     if arguments.landmarks is None:
-        return Alignment(_detector_of(arguments.suite), faces, arguments.workers)
+        find_faces: Any = _detector_of(arguments.suite)
+    else:
+        from jaxface.media.landmarking import NetworkLandmarks
 
-    from jaxface.media.landmarking import NetworkLandmarks
+        find_faces = DlibFaces(landmarks=NetworkLandmarks(arguments.landmarks))
+    if arguments.any_way_up:
+        from jaxface.media.upright import AnyWayUp
 
-    landmarks = NetworkLandmarks(arguments.landmarks)
-    return Alignment(DlibFaces(landmarks=landmarks), faces, arguments.workers)
+        find_faces = AnyWayUp(find_faces)
+    return Alignment(find_faces, arguments.face or "all", arguments.workers)
 
 
 def _detector_of(suite: str) -> Any:
@@ -113,10 +122,14 @@ def inversion_of(
     fleet: Any = None,
     keep_images: bool = True,
     max_pixels: int = 2**27,
+    own: tuple[str, Any] | None = None,
 ) -> Any:
     """The `Inversion` that the arguments of `add_method_arguments` ask for.
 
     What networks compute in is the fleet's to choose, where there is one, or this process's.
+
+    Args:
+      own: the name and the `Inverter` where no preset is named.
     """
     from jaxface import load_suite
     from jaxface.jobs.inversion import Inversion
@@ -128,7 +141,10 @@ def inversion_of(
         raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
     if any(change.partition("=")[0].endswith("dtype") for change in arguments.changes):
         raise UsageError("--set dtype: --dtype says what networks compute in")
-    settings = apply_overrides(preset(arguments.preset), arguments.changes)
+    name, chosen = arguments.preset, None
+    if name is None and own is not None:
+        name, chosen = own
+    settings = apply_overrides(preset(name) if chosen is None else chosen, arguments.changes)
     dtype = arguments.dtype
     if dtype is None and fleet is not None:
         from jaxface.jobs.ray_backend import actors_dtype
@@ -138,7 +154,7 @@ def inversion_of(
         dtype = compute_dtype()
     return Inversion(
         load_suite(arguments.suite),
-        arguments.preset,
+        name,
         settings.computing_in(dtype),
         arguments.seed,
         alignment,

@@ -1,10 +1,18 @@
 """`jaxface invert`: portraits in, latents out, for one image or a collection."""
 
 import argparse
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from jaxface.cli.clip_options import (
+    add_clip_arguments,
+    clip_alignment_of,
+    clips_of,
+    coherence_of,
+    frames_of,
+)
 from jaxface.cli.inversion_options import (
     add_alignment_arguments,
     add_method_arguments,
@@ -24,6 +32,11 @@ row says so. With --align inputs are photographs: faces are found (dlib; needs t
 and cut out and turned as FFHQ's are. A photograph of several faces gives a result for each,
 numbered from left to right (group.jpg#1, group.jpg#2), one of no face a row that says no_face. Each
 row holds the crop's transform, with which jaxface.paste_back puts an edit back.
+
+A video file is a clip, whose frames are the inputs: a row for each with its index and exact time.
+With --align its faces are followed through it, through cuts and short gaps, and cut out smoothly;
+frames without a face stay as they are. `jaxface edit` makes a clip with the sound of what this
+wrote. See docs/video.md.
 
 A folder is searched with its subfolders. DIR receives results.jsonl (one row per portrait),
 latents/, reconstructions/ and contact_sheet.png. The same command again goes on where a stopped one
@@ -73,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", metavar="NAME", help="which split of a data set")
     add_alignment_arguments(parser)
+    add_clip_arguments(parser)
     add_job_arguments(parser)
 
 
@@ -96,18 +110,21 @@ def embed(arguments: argparse.Namespace, tell: Callable[[Sequence[dict[str, Any]
     from jaxface.jobs.inputs.items import find_inputs
     from jaxface.runtime.progress import note
 
+    clips, reading = clips_of(arguments)
     alignment = alignment_of(arguments)
     call = JobCall(arguments)
-    inputs = find_inputs(
-        arguments.inputs,
-        manifests=arguments.manifest,
-        column=arguments.column,
-        split=arguments.split,
-        outside=arguments.out,
-        max_pixels=arguments.max_pixels,
-    )
-    for remark in inputs.remarks:
-        note(f"note: {remark}")
+    if reading is None:
+        inputs = find_inputs(
+            arguments.inputs,
+            manifests=arguments.manifest,
+            column=arguments.column,
+            split=arguments.split,
+            outside=arguments.out,
+            max_pixels=arguments.max_pixels,
+        )
+        items = inputs.items
+        for remark in inputs.remarks:
+            note(f"note: {remark}")
     call.set_up()
     inversion = inversion_of(
         arguments,
@@ -116,7 +133,14 @@ def embed(arguments: argparse.Namespace, tell: Callable[[Sequence[dict[str, Any]
         keep_images=call.keeps_images,
         max_pixels=arguments.max_pixels,
     )
-    return call.run(inputs.items, inversion, tell)
+    if reading is not None:
+        if alignment is not None:
+            alignment = clip_alignment_of(arguments, alignment, inversion.suite)
+        inversion = dataclasses.replace(inversion, alignment=alignment, clips=reading)
+        items = frames_of(clips, inversion, folder=arguments.out)
+        coherence = coherence_of(arguments, inversion, items)
+        inversion = dataclasses.replace(inversion, coherence=coherence)
+    return call.run(items, inversion, tell)
 
 
 def report(rows: Sequence[dict[str, Any]]) -> str:

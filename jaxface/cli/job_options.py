@@ -118,13 +118,24 @@ class JobCall:
             jax.config.update("jax_platforms", "cpu")  # this host's accelerators are the actors'
         tell_devices()
 
-    def run(self, items: Sequence[Any], task: Any, report: Callable[[Sequence[Any]], str]) -> int:
+    def run(
+        self,
+        items: Sequence[Any],
+        task: Any,
+        report: Callable[[Sequence[Any]], str],
+        *,
+        then: Callable[..., Sequence[str]] | None = None,
+        out: Path | None = None,
+    ) -> int:
         """Does the job; its exit status.
 
         Args:
           items: the whole collection.
           task: a `jaxface.jobs.task.Task` that can `draw_sheet`.
           report: rows -> what is printed of a job without shards.
+          then: ``then(rows, results, stop=stop)`` makes more of a finished job without shards, and
+            gives lines that are printed after the report.
+          out: the folder of a job without shards; default: --out.
         """
         from jaxface.runtime.profiling import ChunkTrace
 
@@ -134,7 +145,7 @@ class JobCall:
                 with ChunkTrace(self._arguments.profile, asked) as stop:
                     if self.share is not None:
                         return self._in_shards(items, task, stop)
-                    return self._in_one_piece(items, task, report, stop)
+                    return self._in_one_piece(items, task, report, stop, then, out)
             except Interrupted:
                 return INTERRUPTED
             except Stopped as stopped:
@@ -155,25 +166,29 @@ class JobCall:
         task: Any,
         report: Callable[[Sequence[Any]], str],
         stop: Callable[[], bool],
+        then: Callable[..., Sequence[str]] | None,
+        out: Path | None,
     ) -> int:
         from jaxface.jobs.job import run_job
         from jaxface.jobs.outputs.results import ResultsFolder
 
-        out = Path(self._arguments.out)
+        out = out or Path(self._arguments.out)
         with ResultsFolder(out, task.description(), files=task.files) as results:
             if self._arguments.retry_failed:
                 results.retry_failed(items)
             with _told(lambda: f"{_finished(results, items)} of {len(items)} inputs done"):
                 run_job(items, results, task, batch_size=self._arguments.batch_size, stop=stop)
-            rows = [row for rows in results.finished(items) for row in rows]
+                rows = [row for rows in results.finished(items) for row in rows]
+                made = [] if then is None else then(rows, results, stop=stop)
             task.draw_sheet(items, results)
         text = printable(report(rows))
         if is_quiet():
             print(text.splitlines()[-1])
         else:
             print(text)
-            print(f"\ncontact sheet: {results.sheet_path}\nresults:       {results.rows_path}")
-        return 0 if all(row["status"] == "ok" for row in rows) else 1
+            print("", *map(printable, made), sep="\n")
+            print(f"contact sheet: {results.sheet_path}\nresults:       {results.rows_path}")
+        return 0 if {row["status"] for row in rows} <= task.expected else 1
 
     def _in_shards(self, items: Sequence[Any], task: Any, stop: Callable[[], bool]) -> int:
         from jaxface.jobs.job import run_job
@@ -211,7 +226,7 @@ class JobCall:
             f"process {share.index} of {share.count}: {len(mine)} shards done: {counts or 'empty'}"
         )
         print(f"{len(finished)} of {folder.count} shards are in {arguments.out}")
-        return 0 if set(statuses) <= {"ok"} else 1
+        return 0 if set(statuses) <= task.expected else 1
 
 
 class Interrupted(KeyboardInterrupt):

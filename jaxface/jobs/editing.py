@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxface.jobs.edit_outcomes import IDENTITY, MISSED, described, identity_told, missed
+from jaxface.jobs.edit_program import MOMENTS, EditNetworks, edit_program
+from jaxface.jobs.inputs.clips import FrameReader
+from jaxface.jobs.inputs.frames import frame_portrait
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.latents import Latent, LatentError, read_latent
 from jaxface.jobs.inputs.portraits import shown_target
@@ -26,38 +29,41 @@ from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_c
 from jaxface.jobs.outputs.outliers import outliers
 from jaxface.jobs.outputs.pasted import pasted_png
 from jaxface.jobs.outputs.results import ResultsFolder
-from jaxface.jobs.outputs.rows import OK, Column, Result, number, numbers, versions
+from jaxface.jobs.outputs.rows import (
+    FRAME_COLUMNS,
+    OK,
+    Column,
+    Result,
+    number,
+    numbers,
+    versions,
+)
 from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.latents import interpolate
-from jaxface.losses import identity
 from jaxface.media.images import (
     MAX_PIXELS,
     ImageError,
     decoding_bytes,
     encode_png,
     read_image,
-    to_uint8,
 )
 from jaxface.media.video import encode_gif, encode_mp4, enlarged, ping_pong
 from jaxface.methods import pie
 from jaxface.methods.direction_matrix import direction_sets
 from jaxface.methods.linear_directions import Move
 from jaxface.methods.motion_directions import DIRECTIONS
-from jaxface.methods.motion_editing import apply_motion, motion_networks
+from jaxface.methods.motion_editing import motion_networks
 from jaxface.methods.motion_reading import ROLES as MOTION_ROLES
 from jaxface.methods.pie.attributes import Attribute
-from jaxface.methods.pie.editing import apply_edits, editing_networks
+from jaxface.methods.pie.editing import editing_networks
 from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.nets import Generator
-from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
-from jaxface.solving.one_pass import OnePassBatcher, Step
+from jaxface.solving.one_pass import OnePassBatcher
 from jaxface.suite import Suite, identity_network
 
 NOT_FINITE, NO_PHOTOGRAPH = "not_finite", "no_photograph"
 BATCH, CPU_BATCH = 16, 4  # latent codes edited together on each device, where there are that many
-_MOMENTS = ("wanted", "before", "after")
-_EDIT = "edit_"  # before a group's name, in what the steps know
 GIF_SIDE = 256  # pixels, the least: viewers show GIFs as they are
 MOTION = DIRECTIONS
 """Beside the semantic groups, in a row's edits: pose and expression in users' units."""
@@ -78,6 +84,8 @@ _COLUMNS = {
     "sequence": Column("files", ()),
     "weights": Column("text"),
 }
+_AGAIN = "edited_before"
+"""Of frames' rows: whether the embedding was an edit already."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,26 +115,6 @@ class Reference(NamedTuple):
     pixels: np.ndarray
 
 
-class _Networks(NamedTuple):
-    """What the programs read.
-
-    Attributes:
-      generator: draws.
-      groups: what an edit of each group needs, `pie.editing.EditingNetworks`.
-      targets: by group.
-      directions: by their names in the suite.
-      motion: what an edit of the motion needs, and its target; None without one.
-      recognition: judges the identity; None where the suite has nothing that does.
-    """
-
-    generator: Generator
-    groups: dict[str, Any]
-    targets: dict[str, pie.Target]
-    directions: dict[str, Any]
-    motion: Any
-    recognition: Any
-
-
 @dataclasses.dataclass(frozen=True)
 class LatentCase:
     """A latent code that is to be edited; a `jaxface.jobs.task.Case`."""
@@ -151,6 +139,8 @@ class LatentCase:
             "psnr": _float(header.get("psnr")),
             "key": header.get("key"),
             "weights": weights if isinstance(weights, str) else None,
+            **{name: json.loads(header[name]) for name in FRAME_COLUMNS if name in header},
+            **({_AGAIN: True} if {"frame", "edited"} <= header.keys() else {}),
         }
 
 
@@ -171,6 +161,10 @@ class Editing:
       motion: pose and expression of suites whose directions are fitted to motion; edited first.
       paste_back: whether edits are put back into the photographs that their crops were cut from.
       reference: the portrait that targets were taken from, for sheets and captions.
+      frames: whether codes are of frames of clips.
+      keep_unedited: whether the image that an edit starts from is stored beside it.
+      driven: by id, then by group, what a latent code's target is: [P], in place of that of
+        `targets`, which says whether it is added to what the portrait has.
     """
 
     suite: Suite
@@ -184,8 +178,18 @@ class Editing:
     motion: pie.Target | None = None
     paste_back: bool = False
     reference: Reference | None = None
+    frames: bool = False
+    keep_unedited: bool = False
+    driven: Mapping[str, Mapping[str, np.ndarray]] | None = None
 
-    columns = _COLUMNS
+    expected = frozenset([OK])
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """See `Task`."""
+        found = [*FRAME_COLUMNS, _AGAIN] if self.frames else []
+        kept = {"unedited": Column("file")} if self.keep_unedited else {}
+        return _COLUMNS | dict.fromkeys(found, Column("json")) | kept
 
     @property
     def reading_bytes(self) -> int:
@@ -196,6 +200,7 @@ class Editing:
     def files(self) -> tuple[str, ...]:
         """See `Task`."""
         found = ["edited", *(["pasted"] if self.paste_back else [])]
+        found += ["unedited"] if self.keep_unedited else []
         if self.animation is not None:
             found += ["gif", "mp4"] if self.animation.mp4 else ["gif"]
         return tuple(found)
@@ -252,15 +257,15 @@ class Editing:
         config = self.suite.generator.config
         return config.num_ws, config.w_dim
 
-    def networks(self) -> _Networks:
+    def networks(self) -> EditNetworks:
         """See `Task`."""
         return self._networks
 
     @functools.cached_property
-    def _networks(self) -> _Networks:
+    def _networks(self) -> EditNetworks:
         suite = self.suite
         named = {move.directions for move in self.moves}
-        return _Networks(
+        return EditNetworks(
             generator=suite.generator,
             groups={group: editing_networks(suite, group) for group in self.targets},
             targets=dict(self.targets),
@@ -269,9 +274,11 @@ class Editing:
             recognition=identity_network(suite),
         )
 
-    def signature(self) -> jax.ShapeDtypeStruct:
+    def signature(self) -> dict[str, Any]:
         """See `Task`: a latent code."""
-        return jax.ShapeDtypeStruct(self.w_plus_shape, np.float32)
+        some = next(iter(self.driven.values())) if self.driven else {}
+        driven = {name: jax.ShapeDtypeStruct(each.shape, np.float32) for name, each in some.items()}
+        return {"w_plus": jax.ShapeDtypeStruct(self.w_plus_shape, np.float32), "driven": driven}
 
     def default_batch_size(self, inputs: int) -> int:
         """See `Task`; a generator of its own is drawn with alone."""
@@ -284,9 +291,9 @@ class Editing:
     def batcher(self, size: int, mesh: Mesh) -> OnePassBatcher:
         """See `Task`."""
         moves = self.motion is not None
-        edit = (tuple(self.moves), tuple(self.targets), moves, self.feedback)
+        edit = (tuple(self.moves), tuple(self.targets), moves, self.feedback, self.keep_unedited)
         return OnePassBatcher(
-            functools.partial(_program, *edit), size, mesh=mesh, variants=("const",)
+            functools.partial(edit_program, *edit), size, mesh=mesh, variants=("const",)
         )
 
     def problem(self, case: LatentCase, saved: Snapshot) -> Problem:
@@ -295,7 +302,10 @@ class Editing:
         generator = None if weights is None else tuned_generator(weights, self.suite)
         return Problem(
             case.id,
-            case.latent.w_plus,
+            {
+                "w_plus": case.latent.w_plus,
+                "driven": dict(self.driven[case.id]) if self.driven else {},
+            },
             np.zeros(2, np.uint32),  # nothing is drawn at random
             saved,
             variant=case.latent.noise,
@@ -316,7 +326,7 @@ class Editing:
             reason = "the edited latent code or image is not finite"
             return Result(row | {"status": NOT_FINITE, "reason": reason, "edits": {}})
         row["edits"] = {
-            group: {name: numbers(edited["edits"][group][name]) for name in _MOMENTS}
+            group: {name: numbers(edited["edits"][group][name]) for name in MOMENTS}
             for group in (MOTION, *EDITABLE_GROUPS)
             if group in edited["edits"]
         }
@@ -333,7 +343,9 @@ class Editing:
         if isinstance(latent.weights, str):
             header["weights"] = latent.weights
         files = {"edited": encode_png(edited["pixels"])}
-        if self.paste_back:
+        if self.keep_unedited:
+            files["unedited"] = encode_png(edited["unedited"])
+        if self.paste_back and row.get("frame") is None:
             try:
                 files["pasted"] = pasted_png(row, edited["pixels"])
             except (ImageError, ValueError) as error:
@@ -381,6 +393,7 @@ class Editing:
         rows = [results.rows[item.id] for item in items]
         cells, remarks = [], outliers([row for row in rows if row["status"] == OK], IDENTITY)
         like = () if self.reference is None else (self.reference.pixels,)
+        reader = FrameReader()
         for item, row in list(zip(items, rows, strict=True))[:SHEET_CELLS]:
             if row["status"] != OK:
                 cells.append(Cell(row["id"], row["status"], (None, None, *like, None)))
@@ -392,11 +405,12 @@ class Editing:
             except LatentError:  # gone since it was edited
                 image = None
             edited = read_image(results.file_path("edited", row["id"])).pixels
-            shown = (_source(row, self.suite.generator.resolution), image, *like, edited)
+            shown = (_source(row, self.suite.generator.resolution, reader), image, *like, edited)
             warned = [note for note in row["notes"] if note.startswith(MISSED)]
             warned += [remarks[row["id"]]] if row["id"] in remarks else []
             text = self.described(row) + identity_told(row)
             cells.append(Cell(row["id"], text, shown, "; ".join(warned)))
+        reader.close()
         count = f"first {len(cells)} of " if len(cells) < len(rows) else ""
         title = f"{self.suite.name}, {count}{len(rows)} embeddings"
         reference = () if self.reference is None else (f"like {self.reference.name}",)
@@ -406,81 +420,12 @@ class Editing:
         )
 
 
-def _program(
-    moves: Sequence[Move], groups: Sequence[str], motion: bool, feedback: int, variant: Hashable
-) -> list[Step]:
-    """The steps of an edit; the value between two of them is a dictionary of what is known."""
-    noise: Any = variant
-    steps: list[Step] = [lambda networks, w_plus, keys: {"before": w_plus, "edited": w_plus}]
-    if motion:
-        steps.append(functools.partial(_edit_motion, feedback, noise))
-    ordered = [group for group in EDITABLE_GROUPS if group in groups]
-    steps += [functools.partial(_edit_group, group, feedback, noise) for group in ordered]
-    if moves:
-        steps.append(functools.partial(_move, tuple(moves)))
-    if moves or not (groups or motion):
-        steps.append(functools.partial(_synthesize, noise, "edited", "images"))
-    steps.append(functools.partial(_judge, noise))
-    return steps
-
-
-def _edit_group(
-    group: str, feedback: int, noise: Any, networks: _Networks, known: dict, keys: jax.Array
-) -> dict[str, Any]:
-    own = {group: networks.groups[group]._replace(generator=networks.generator)}
-    target = {group: networks.targets[group]}
-    edit = apply_edits(own, known["edited"], target, feedback=feedback, noise=noise)[group]
-    moments = {name: getattr(edit, name).group(group) for name in _MOMENTS}
-    return known | {"edited": edit.w_plus, "images": edit.images, f"{_EDIT}{group}": moments}
-
-
-def _edit_motion(
-    feedback: int, noise: Any, networks: _Networks, known: dict, keys: jax.Array
-) -> dict[str, Any]:
-    own, target = networks.motion
-    own = own._replace(generator=networks.generator)
-    edit = apply_motion(own, known["edited"], target, feedback=feedback, noise=noise)
-    moments = {name: getattr(edit, name) for name in _MOMENTS}
-    return known | {"edited": edit.w_plus, "images": edit.images, f"{_EDIT}{MOTION}": moments}
-
-
-def _move(moves: Sequence[Move], networks: _Networks, known: dict, keys: jax.Array) -> dict:
-    edited = known["edited"]
-    for move in moves:
-        directions = networks.directions[move.directions]
-        edited = directions.move(edited, move.name, move.strength, rows=move.rows)
-    return known | {"edited": edited}
-
-
-def _synthesize(
-    noise: Any, latents: str, images: str, networks: _Networks, known: dict, keys: jax.Array
-) -> dict:
-    return known | {images: networks.generator.synthesis(known[latents], noise=noise)}
-
-
-def _judge(noise: Any, networks: _Networks, known: dict, keys: jax.Array) -> dict[str, Any]:
-    """What is stored of an edit, and how near it is to the portrait that was edited."""
-    edited, images = known["edited"], known["images"]
-    distance = jnp.full(len(edited), jnp.nan)
-    if networks.recognition is not None:
-        before = networks.generator.synthesis(known["before"], noise=noise)
-        distance = identity.distance(
-            portrait_embeddings(networks.recognition, images),
-            portrait_embeddings(networks.recognition, before),
-        )
-    return {
-        "w_plus": edited,
-        "pixels": to_uint8(images),
-        "distance": distance,
-        "finite": jnp.isfinite(edited).all((1, 2)) & jnp.isfinite(images).all((1, 2, 3)),
-        "edits": {k.removeprefix(_EDIT): v for k, v in known.items() if k.startswith(_EDIT)},
-    }
-
-
-def _source(row: Mapping[str, Any], size: int) -> np.ndarray | None:
+def _source(row: Mapping[str, Any], size: int, reader: FrameReader) -> np.ndarray | None:
     """The portrait that was inverted, where its file can still be read."""
     if row["source"] is None:
         return None
+    if row.get("frame") is not None and not row["frame"].get("still"):
+        return frame_portrait(row, size, reader)
     load = functools.partial(read_image, row["source"])
     return shown_target(Item(row["id"], row["source"], load), dict(row), size)
 

@@ -12,6 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxface.jobs.inputs.clip_survey import ClipAlignment
+from jaxface.jobs.inputs.clips import ClipReading
+from jaxface.jobs.inputs.coherence import Coherence, Face
+from jaxface.jobs.inputs.frames import are_frames, frame_targets, prefetch_frames
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.portraits import (
     Alignment,
@@ -23,10 +27,12 @@ from jaxface.jobs.inputs.portraits import (
 from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_contact_sheet
 from jaxface.jobs.outputs.outliers import outliers
 from jaxface.jobs.outputs.results import ResultsFolder
-from jaxface.jobs.outputs.rows import OK, Column, Result, number, versions
+from jaxface.jobs.outputs.rows import FRAME_COLUMNS, OK, Column, Result, number, versions
 from jaxface.jobs.outputs.tuned import tuned_weights
 from jaxface.keys import item_keys
+from jaxface.media.detection import NoFaceError
 from jaxface.media.images import MAX_PIXELS, decoding_bytes, encode_png, read_image, to_uint8
+from jaxface.methods.coherent import Frames, coherent
 from jaxface.methods.inversion import Inverted, Inverter
 from jaxface.metrics import psnr, ssim
 from jaxface.nets import GeneratorConfig
@@ -63,18 +69,23 @@ class Inversion:
       preset: the name that `settings` go by.
       settings: how a portrait is inverted.
       seed: of the key that every portrait's key is derived from.
-      alignment: how faces are found and cut out; None where inputs count as aligned portraits.
+      alignment: how faces are found and cut out, of clips also followed; None where inputs count as
+        aligned portraits.
       keep_images: whether results hold their reconstructions.
       max_pixels: of an image that are read.
+      clips: how clips are read, whose frames are the inputs; None: inputs are images.
+      coherence: codes near which frames of clips begin; None: they begin where the method does.
     """
 
     suite: Suite
     preset: str
     settings: Inverter
     seed: int
-    alignment: Alignment | None = None
+    alignment: Alignment | ClipAlignment | None = None
     keep_images: bool = True
     max_pixels: int = MAX_PIXELS
+    clips: ClipReading | None = None
+    coherence: Coherence | None = None
 
     @property
     def reading_bytes(self) -> int:
@@ -90,7 +101,13 @@ class Inversion:
             COLUMNS
             | dict.fromkeys(losses, Column("number"))
             | dict.fromkeys(weights, Column("file"))
+            | dict.fromkeys([] if self.clips is None else FRAME_COLUMNS, Column("json"))
         )
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """See `Task`: a frame without a face stays as it is."""
+        return frozenset([OK] if self.clips is None else [OK, NoFaceError.status])
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -107,6 +124,8 @@ class Inversion:
             "seed": self.seed,
             "suite": {role: self.suite.digest(role) for role in self.settings.roles()},
             "alignment": None if self.alignment is None else self.alignment.description(),
+            **({} if self.clips is None else {"clips": {"frames": True} | self.clips.to_json()}),
+            **self._coherence,
         }
 
     def shared_columns(self) -> dict[str, Any]:
@@ -118,6 +137,7 @@ class Inversion:
                 "generator": self.suite.digest("generator"),
                 "seed": self.seed,
                 **dataclasses.asdict(self.settings),  # type: ignore
+                **self._coherence,
             },
             "versions": versions(None if self.alignment is None else self.alignment.versions()),
         }
@@ -131,7 +151,10 @@ class Inversion:
         self, items: Sequence[Item], *, ahead: int
     ) -> contextlib.AbstractContextManager[Iterable[Any]]:
         """See `Task`."""
-        return prefetch_portraits(items, self._config.resolution, self.alignment, ahead=ahead)
+        resolution, alignment = self._config.resolution, self.alignment
+        if are_frames(items) or isinstance(alignment, ClipAlignment):
+            return prefetch_frames(items, resolution, ahead=ahead)
+        return prefetch_portraits(items, resolution, alignment, ahead=ahead)
 
     def networks(self) -> Any:
         """See `Task`; what a method samples for all portraits is drawn here, once."""
@@ -146,10 +169,18 @@ class Inversion:
     def _config(self) -> GeneratorConfig:
         return self.suite.generator.config
 
-    def signature(self) -> jax.ShapeDtypeStruct:
-        """See `Task`: a portrait."""
-        resolution = self._config.resolution
-        return jax.ShapeDtypeStruct((resolution, resolution, 3), np.float32)
+    @property
+    def _coherence(self) -> dict[str, Any]:
+        return {} if self.coherence is None else {"coherence": self.coherence.description()}
+
+    def signature(self) -> Any:
+        """See `Task`: a portrait, of coherent clips with two codes."""
+        config = self._config
+        image = jax.ShapeDtypeStruct((config.resolution, config.resolution, 3), np.float32)
+        if self.coherence is None:
+            return image
+        code = jax.ShapeDtypeStruct((config.num_ws, config.w_dim), np.float32)
+        return Frames(image, code, code)
 
     def default_batch_size(self, inputs: int) -> int:
         """See `Task`."""
@@ -157,12 +188,19 @@ class Inversion:
 
     def batcher(self, size: int, mesh: Mesh) -> Batcher:
         """See `Task`."""
-        return _batcher(self.settings, self._config, size, mesh, self.keep_images)
+        smoothness = None if self.coherence is None else self.coherence.smoothness
+        return _batcher(self.settings, self._config, size, mesh, self.keep_images, smoothness)
 
     def problem(self, case: Portrait, saved: Snapshot) -> Problem:
         """See `Task`."""
-        self._words[case.id] = words = self._key_data(case.id)
-        return Problem(case.id, case.image.pixels, words, saved)
+        face = _face_of(case)
+        self._words[case.id] = words = self._key_data(case.id if face is None else _named(face))
+        inputs: Any = case.image.pixels
+        if self.coherence is not None:
+            assert face is not None
+            index = case.item.columns["frame"]["index"]
+            inputs = Frames(inputs, *self.coherence.of(face, index))
+        return Problem(case.id, inputs, words, saved)
 
     def result(self, case: Portrait, outcome: Outcome, row: dict[str, Any]) -> Result:
         """See `Task`."""
@@ -200,17 +238,20 @@ class Inversion:
             for row in rows
         ]
         remarks = outliers([row for _, row in pairs if row["status"] == OK], "perceptual")
-        cells = []
-        for item, row in pairs[:SHEET_CELLS]:
-            target = shown_target(item, row, self._config.resolution)
+        cells, shown = [], pairs[:SHEET_CELLS]
+        resolution = self._config.resolution
+        targets = frame_targets(shown, resolution)
+        if self.clips is None:
+            targets = (shown_target(item, row, resolution) for item, row in shown)
+        for (_, row), target in zip(shown, targets, strict=True):
             if row["status"] == OK:
                 image = read_image(results.file_path("reconstruction", row["id"])).pixels
                 remark = remarks.get(row["id"], "")
                 cells.append(Cell(row["id"], measured(row), (target, image), remark))
             else:
                 cells.append(Cell(row["id"], row["status"], (target, None)))
-        shown = f"first {len(cells)} of " if len(cells) < len(pairs) else ""
-        title = f"{self.preset}, {shown}{len(pairs)} portraits"
+        first = f"first {len(cells)} of " if len(cells) < len(pairs) else ""
+        title = f"{self.preset}, {first}{len(pairs)} portraits"
         labels = ("target", "reconstruction")
         write_contact_sheet(
             results.sheet_path, cells, title=title, columns=3, labels=labels, side=LARGE
@@ -225,9 +266,22 @@ class Inversion:
         """The words of the keys of portraits in flight."""
         return {}
 
-    def _key_data(self, portrait_id: str) -> np.ndarray:
+    def _key_data(self, name: str) -> np.ndarray:
         """The words of a portrait's key."""
-        return np.asarray(jax.random.key_data(item_keys(self._key, [portrait_id])))[0]
+        return np.asarray(jax.random.key_data(item_keys(self._key, [name])))[0]
+
+
+def _face_of(case: Portrait) -> Face | None:
+    """The clip and the track that a frame's portrait belongs to; None for an image."""
+    frame, track = case.item.columns.get("frame"), case.more.get("track")
+    return None if frame is None else (frame["clip"], None if track is None else track["id"])
+
+
+def _named(face: Face) -> str:
+    """What the keys of a clip's frames come from: one for all, so that equal frames have equal
+    codes and what a method draws does not change from frame to frame."""
+    clip, track = face
+    return clip if track is None else f"{clip}#track{track}"
 
 
 def default_batch_size(resolution: int, inputs: int) -> int:
@@ -244,9 +298,16 @@ def default_batch_size(resolution: int, inputs: int) -> int:
 
 @functools.lru_cache(maxsize=8)
 def _batcher(
-    settings: Inverter, config: GeneratorConfig, size: int, mesh: Mesh, keep_images: bool
+    settings: Inverter,
+    config: GeneratorConfig,
+    size: int,
+    mesh: Mesh,
+    keep_images: bool,
+    smoothness: float | None,
 ) -> Batcher:
     procedure = settings.procedure(config)
+    if smoothness is not None:
+        procedure = coherent(procedure, smoothness)
 
     def finish(networks: Any, targets: Any, variables: Any, keys: jax.Array) -> Any:
         inverted: Inverted = procedure.finish(networks, targets, variables, keys)

@@ -55,6 +55,7 @@ class Task(Protocol):
       columns: of its rows, beside those of all jobs.
       files: kinds of files that a result has, beside its latents.
       reading_bytes: of the host's memory, which reading inputs takes at the worst.
+      expected: statuses that are no failure: a job whose results all have one went well.
     """
 
     @property
@@ -65,6 +66,8 @@ class Task(Protocol):
     def files(self) -> tuple[str, ...]: ...
     @property
     def reading_bytes(self) -> int: ...
+    @property
+    def expected(self) -> frozenset[str]: ...
 
     def description(self) -> dict[str, Any]:
         """Everything that decides the results, JSON-like; the job's settings on resume.

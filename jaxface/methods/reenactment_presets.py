@@ -4,9 +4,9 @@ import dataclasses
 
 from jaxface.methods.direction_matrix.reenactment import CODE, EMBEDDED, PAPER
 from jaxface.methods.pie.reenactment import RigNetReenactment
-from jaxface.methods.reenactment import Reenactor
+from jaxface.methods.reenactment import BatchReenactor
 
-REENACTMENT_PRESETS: dict[str, Reenactor] = {
+REENACTMENT_PRESETS: dict[str, BatchReenactor] = {
     "pie_rignet": RigNetReenactment(),
     "pie_rignet_relative": RigNetReenactment(relative_to=0),
     "direction_matrix": EMBEDDED,

@@ -12,12 +12,14 @@ from jaxface.metrics.verification import (
     verification_accuracy,
     verification_pairs,
 )
+from jaxface.metrics.warping import optical_flow, warping_error
 
 __all__ = [
     "PrecisionRecall",
     "frechet_distance",
     "linear_probe_r2",
     "nme",
+    "optical_flow",
     "perceptual_path_length",
     "precision_recall",
     "psnr",
@@ -25,4 +27,5 @@ __all__ = [
     "true_accept_rate",
     "verification_accuracy",
     "verification_pairs",
+    "warping_error",
 ]

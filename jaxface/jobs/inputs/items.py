@@ -17,9 +17,10 @@ import io
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jaxface.errors import UsageError
 from jaxface.jobs.inputs.folders import is_image, list_images, passed_over
@@ -46,11 +47,13 @@ class Item:
       path: where it comes from, as the user named it.
       load: reads it; raises `jaxface.media.images.ImageError` if it is no usable image. It pickles,
         so that worker processes can read.
+      columns: values that all rows of it have, known before it is read.
     """
 
     id: str
     path: str
     load: Callable[[], LoadedImage]
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def find_inputs(
         if is_remote(argument):
             found += _remote(argument, outside, remarks)
             continue
-        for path in _matches(argument):
+        for path in matching_paths(argument):
             if not os.path.isdir(path):
                 found += _file_or_tar(str(path), remarks)
             elif is_record_folder(path):
@@ -138,8 +141,24 @@ def find_inputs(
     return Inputs(tuple(_with_ids(found, max_pixels)), tuple(remarks))
 
 
-def _matches(argument: str) -> list[Path]:
-    """The existing paths that an argument names, sorted."""
+def find_clips(paths: Sequence[str]) -> tuple[Item, ...]:
+    """Clips with their ids; each is a file, or a folder of images.
+
+    Their `load` is of no use: frames are read by `jaxface.jobs.inputs.clips`.
+
+    Args:
+      paths: existing ones.
+    """
+    found = [_file(path, depth=1 if os.path.isdir(path) else 2) for path in paths]
+    return tuple(_with_ids(found, MAX_PIXELS))
+
+
+def matching_paths(argument: str) -> list[Path]:
+    """The existing paths that an argument names, sorted.
+
+    Raises:
+      UsageError: there is none.
+    """
     if os.path.lexists(argument):  # a link to itself is there, and gets its row
         return [Path(argument)]
     if glob.has_magic(argument):

@@ -12,9 +12,9 @@ go to another image.
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -46,12 +46,14 @@ class Portrait:
       item: the input that it comes from.
       image: [size, size, 3], with the notes of how it came about.
       face: None where the input was not aligned.
+      more: further columns of its row.
     """
 
     id: str
     item: Item
     image: LoadedImage
     face: Face | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class Portrait:
             "notes": list(self.image.notes),
             "face": {"number": self.face.number, "of": self.face.of},
             "transform": self.face.transform.to_json(),
+            **self.more,
         }
 
 

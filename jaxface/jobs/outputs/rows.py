@@ -46,6 +46,8 @@ COMMON: dict[str, Column] = {
     "notes": Column("texts", ()),
 }
 SHARED = ("settings", "versions")
+FRAME_COLUMNS = ("frame", "track")
+"""Of rows of clips, as JSON: the clip, the frame's index and time; the face's track."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,7 @@ class FileKind:
 FILES: dict[str, FileKind] = {
     "reconstruction": FileKind("reconstruction", "reconstructions", ".png"),
     "edited": FileKind("edited", "edits", ".png"),
+    "unedited": FileKind("unedited", "unedited", ".png"),
     "pasted": FileKind("pasted", "pasted", ".png"),
     "weights": FileKind("weights", "generators", ".safetensors"),
     "gif": FileKind("sequence", "sequences", ".gif"),
@@ -108,7 +111,7 @@ def make_row(
         "reason": reason,
     }
     empty = {name: _copied(column.empty) for name, column in {**COMMON, **columns}.items()}
-    return {**empty, **known, **shared}
+    return {**empty, **known, **item.columns, **shared}
 
 
 def versions(others: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -165,8 +168,9 @@ def latents_header(row: Mapping[str, Any]) -> dict[str, str]:
     header = {name: str(value) for name, value in facts.items()}
     if row.get("weights") is not None:
         header["weights"] = row["weights"]
-    if row.get("transform") is not None:
-        header["transform"] = json.dumps(row["transform"])
+    for name in ("transform", *FRAME_COLUMNS):
+        if row.get(name) is not None:
+            header[name] = json.dumps(row[name])
     return header
 
 

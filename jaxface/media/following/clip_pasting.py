@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,10 @@ import numpy as np
 from jaxface.media.alignment import CropTransform
 from jaxface.media.following.following import FollowedFaces
 from jaxface.media.following.pasting import FramePasting
-from jaxface.media.video.frames import Seconds, Span
+from jaxface.media.video.frames import Frame, Seconds, Span
 from jaxface.media.video.reading import open_clip
-from jaxface.media.video.sound import Sound
-from jaxface.media.video.writing import Encoding, VideoWriter
+from jaxface.media.video.rewriting import rewrite_clip
+from jaxface.media.video.writing import Encoding
 from jaxface.runtime.files import atomic_writer
 
 Edit = Callable[[int, int, np.ndarray, CropTransform], Any]
@@ -55,37 +54,30 @@ def paste_clip(
       VideoError: the clip cannot be read or written.
     """
     pasting = pasting or FramePasting()
+
+    def change(place: int, frame: Frame) -> np.ndarray:
+        if place >= len(faces.squares):
+            raise ValueError(
+                f"{source}: frame {place} was not followed; expected {len(faces.squares)} frames"
+            )
+        pixels = frame.pixels
+        for track, square in faces.squares[place].items():
+            edited = edit(place, track, pixels, square)
+            if edited is not None:
+                pixels = pasting(pixels, edited, square)
+        return pixels
+
     with open_clip(source, fps=fps, span=span) as clip:
-        info = clip.info
-        file = sound and not os.path.isdir(source)
-        end = None
-        if span is not None and span.end is not None:
-            end = info.start + Fraction(span.end).limit_denominator(1_000_000)
-        with VideoWriter(
+        written = rewrite_clip(
+            clip,
             path,
-            width=info.width,
-            height=info.height,
-            rate=info.rate,
-            time_base=info.time_base,
+            change,
+            span=span,
+            sound=source if sound and not os.path.isdir(source) else None,
             encoding=encoding,
-            sound=Sound(source, end=end) if file else None,
             resume=resume,
-        ) as writer:
-            for place, frame in enumerate(clip):
-                if place >= len(faces.squares):
-                    raise ValueError(
-                        f"{source}: frame {place} was not followed; expected "
-                        f"{len(faces.squares)} frames"
-                    )
-                if place < writer.done:
-                    continue
-                pixels = frame.pixels
-                for track, square in faces.squares[place].items():
-                    edited = edit(place, track, pixels, square)
-                    if edited is not None:
-                        pixels = pasting(pixels, edited, square)
-                writer.write(frame.time, pixels)
-    return [*info.notes, *writer.notes]
+        )
+    return written.notes
 
 
 def write_report(path: str | os.PathLike[str], faces: FollowedFaces):

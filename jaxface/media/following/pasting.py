@@ -33,7 +33,13 @@ class FramePasting:
             )
 
     def __call__(
-        self, frame: np.ndarray, edited: Any, transform: CropTransform, *, matte: Any = None
+        self,
+        frame: np.ndarray,
+        edited: Any,
+        transform: CropTransform,
+        *,
+        matte: Any = None,
+        unedited: Any = None,
     ) -> np.ndarray:
         """Puts a crop back.
 
@@ -42,6 +48,8 @@ class FramePasting:
           edited: [S, S, 3] in [-1, 1], of any S.
           transform: where the crop is.
           matte: [S, S] in [0, 1], what of the crop is the person; None for all.
+          unedited: [S, S, 3], what the edit started from: where both are the same the frame stays
+            as it is. None: the crop itself.
 
         Returns:
           uint8 [H, W, 3]; the frame's bits where the mask is 0 or the edit changed nothing.
@@ -60,6 +68,9 @@ class FramePasting:
         size = dataclasses.replace(transform, size=len(edited))
         before = placed_crop(crop_face(original, size), transform, box)
         after = placed_crop(edited, transform, box)
+        change = None
+        if unedited is not None:
+            change = after - placed_crop(np.asarray(unedited, np.float32), transform, box)
         share = mask[part][..., None]
         if matte is not None:
             matte = np.asarray(matte, np.float32)[..., None].repeat(3, -1)
@@ -67,7 +78,8 @@ class FramePasting:
         if self.match_colour:
             after = _matched(after, before, (share > 0) & (share < 1))
         if self.unchanged > 0:
-            change = np.abs(after - before).max(-1, keepdims=True) / self.unchanged
+            change = after - before if change is None else change
+            change = np.abs(change).max(-1, keepdims=True) / self.unchanged
             share = share * (1 - np.exp(-(change**2)))
         result = frame.copy()
         blended = to_uint8(original[part] + share * (after - original[part]))

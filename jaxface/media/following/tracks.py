@@ -83,9 +83,10 @@ class Tracker:
 
     def __init__(self, matching: Matching | None = None):
         self.matching, self.tracks = matching or Matching(), []
+        self._before = -1  # the frame before
 
     def add(self, time: Fraction, faces: Sequence[Face], *, cut: bool = False):
-        """The faces of the next frame.
+        """The faces of the next frame; `Face.frame` counts the calls, from 0.
 
         Args:
           time: of the frame.
@@ -96,7 +97,12 @@ class Tracker:
         if cut:
             pairs = self._by_likeness(self.tracks, faces)
         else:
-            alive = [t for t in self.tracks if time - t.faces[-1].time <= limit]
+            alive = [
+                track
+                for track in self.tracks
+                # Frames may be further apart than a face may be missing.
+                if track.faces[-1].frame == self._before or time - track.faces[-1].time <= limit
+            ]
             pairs = self._by_place(alive, faces, time)
         taken = set()
         for track, place in pairs:
@@ -107,6 +113,7 @@ class Tracker:
         for place, face in enumerate(faces):
             if place not in taken:
                 self.tracks.append(Track(len(self.tracks), [face], [face.frame]))
+        self._before += 1
 
     def _by_place(
         self, tracks: Sequence[Track], faces: Sequence[Face], time: Fraction

@@ -42,7 +42,7 @@ def open_folder(folder: Path, fps: Seconds | None, span: Span) -> Clip:
         raise DamagedVideoError(f"{folder / names[0]}: {error}") from error
     height, width = first.shape[:2]
     rate = 1 / (times[1] - times[0]) if len(times) > 1 else Fraction(fps or DEFAULT_RATE)
-    info = ClipInfo(width, height, rate, _common_base(times, rate), times[0])
+    info = ClipInfo(width, height, rate, common_base(times, rate), times[0])
     if gaps := _gaps(names):
         info.notes.append(f"numbers are missing: {gaps}; the images follow each other all the same")
     return Clip(info, _folder_frames(folder, names, times, span, info))
@@ -94,7 +94,7 @@ def _folder_times(folder: Path, fps: Seconds | None, names: list[str]) -> list[F
     return times
 
 
-def _common_base(times: list[Fraction], rate: Fraction) -> Fraction:
+def common_base(times: list[Fraction], rate: Fraction) -> Fraction:
     """Seconds of which all times are multiples."""
     base = 1 / rate
     for time in times:

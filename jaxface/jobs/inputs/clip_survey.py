@@ -1,0 +1,235 @@
+"""What a clip holds, before its frames are items of a job: frames, times, tracks, squares.
+
+A survey reads the clip once. It is kept in the job's folder, so that the same command goes on
+without it::
+
+    DIR/clips/<id>/
+      report.jsonl    a row for each frame: index, pts, status, faces (track, box, quad, transform)
+      clip.json       what the clip and the settings were; rate, cuts, notes, and why it ended
+                      early; the jitter of each track's squares, in pixels of the clip
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxface.errors import UsageError
+from jaxface.jobs.inputs.clips import (
+    ClipReading,
+    FrameFace,
+    FrameSource,
+    UnusableClip,
+    clip_digest,
+)
+from jaxface.jobs.inputs.items import Item
+from jaxface.jobs.inputs.likeness import Likeness
+from jaxface.jobs.inputs.portraits import Alignment, refuse_face_names
+from jaxface.jobs.storage import join, read_bytes, write_bytes
+from jaxface.media.alignment import CropTransform
+from jaxface.media.detection import NoFaceError
+from jaxface.media.following.detecting import detect_ahead
+from jaxface.media.following.following import OK, Following
+from jaxface.media.following.smoothing import Smoothing, jitter
+from jaxface.media.following.tracks import Matching
+from jaxface.media.video.errors import DamagedVideoError, UnreadableVideoError, VideoError
+from jaxface.runtime.progress import frames_done, note, working
+
+CLIPS, REPORT, HEADER = "clips", "report.jsonl", "clip.json"
+NO_TRACK = "no_track"
+"""The status of a clip in which no face can be followed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipAlignment:
+    """How the faces of clips are found and followed.
+
+    Attributes:
+      found: how they are found; its `faces` is of no effect.
+      who: which are meant, see `jaxface.media.following.tracks.choose`.
+      told: how the user said so, JSON-like.
+      matching: when faces of two frames are one.
+      smoothing: of the squares.
+      likeness: tells persons apart; None: by their places alone, a new track after each cut.
+    """
+
+    found: Alignment
+    who: str | int | np.ndarray = "largest"
+    told: str | int = "largest"
+    matching: Matching = dataclasses.field(default_factory=Matching)
+    smoothing: Smoothing = dataclasses.field(default_factory=Smoothing)
+    likeness: Likeness | None = None
+
+    def description(self) -> dict[str, Any]:
+        """Everything that decides the crops, JSON-like."""
+        described = self.found.description()
+        del described["faces"]
+        return described | {
+            "track": self.told,
+            "matching": dataclasses.asdict(self.matching),
+            "smoothing": dataclasses.asdict(self.smoothing),
+            "likeness": None if self.likeness is None else self.likeness.digest,
+        }
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what finds the faces."""
+        return self.found.versions()
+
+
+def frame_items(
+    clips: Sequence[Item],
+    reading: ClipReading,
+    alignment: ClipAlignment | None,
+    *,
+    size: int,
+    folder: str,
+) -> list[Item]:
+    """The frames of clips, as items of a job.
+
+    A frame's id is the clip's and its index in the clip; frames without a face are items too. A
+    clip that ends early has one more item, which says why, and one that cannot be used has only
+    that.
+
+    Args:
+      clips: see `jaxface.jobs.inputs.items.find_clips`.
+      reading: of all of them.
+      alignment: how faces are followed; None: frames are portraits.
+      size: pixels a side of the crops.
+      folder: the job's, where surveys are kept.
+
+    Raises:
+      UsageError: a clip was surveyed for that folder with other settings, or was another one.
+    """
+    items: list[Item] = []
+    for clip in clips:
+        header, rows = _survey(clip, reading, alignment, size=size, folder=folder)
+        items += [_item(clip, reading, row, aligned=alignment is not None) for row in rows]
+        for remark in header["notes"]:
+            note(f"note: {clip.path}: {remark}")
+        if header["failure"] is not None:
+            items.append(dataclasses.replace(clip, load=UnusableClip(*header["failure"])))
+    refuse_face_names([item.id for item in items])
+    return items
+
+
+def _item(clip: Item, reading: ClipReading, row: dict[str, Any], *, aligned: bool) -> Item:
+    faces = [
+        FrameFace(face["track"], CropTransform.from_json(face["transform"]), face["status"])
+        for face in row["faces"]
+    ]
+    faces.sort(key=lambda face: face.transform.center[0])
+    load = FrameSource(clip.path, reading, row["index"], tuple(faces) if aligned else None)
+    frame: dict[str, Any] = {"clip": clip.id, "index": row["index"], "time": row["pts"]}
+    if told := reading.to_json():
+        frame["reading"] = told
+    return Item(f"{clip.id}/{row['index']:06d}", clip.path, load, {"frame": frame})
+
+
+def _survey(
+    clip: Item,
+    reading: ClipReading,
+    alignment: ClipAlignment | None,
+    *,
+    size: int,
+    folder: str,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Header and rows of a clip, made now or before."""
+    try:
+        digest = clip_digest(clip.path)
+    except OSError as error:
+        reason = f"{clip.path}: cannot be read: {error.strerror}"
+        return {"failure": [UnreadableVideoError.status, reason], "notes": []}, []
+    key = {
+        "sha256": digest,
+        "size": size,
+        "reading": reading.to_json(),
+        "alignment": None if alignment is None else alignment.description(),
+    }
+    place = join(folder, CLIPS, clip.id)
+    try:
+        header = json.loads(read_bytes(join(place, HEADER)))
+        lines = read_bytes(join(place, REPORT)).splitlines()
+    except FileNotFoundError:
+        pass
+    else:
+        if header["key"] != json.loads(json.dumps(key)):
+            raise UsageError(
+                f"{folder}: {clip.path} was another clip when it was begun there, or was read with "
+                "other settings; use another --out"
+            )
+        return header, [json.loads(line) for line in lines]
+    header, rows = _look(clip, reading, alignment, size=size)
+    header["key"] = key
+    if rows:
+        report = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+        write_bytes(join(place, REPORT), report)
+        write_bytes(join(place, HEADER), json.dumps(header, indent=1).encode() + b"\n")
+    return header, rows
+
+
+def _look(
+    clip: Item, reading: ClipReading, alignment: ClipAlignment | None, *, size: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Reads a clip through."""
+    header: dict[str, Any] = {"key": None, "failure": None, "notes": [], "cuts": [], "rate": None}
+    rows: list[dict[str, Any]] = []
+    following = None
+    if alignment is not None:
+        following = Following(size=size, matching=alignment.matching, smoothing=alignment.smoothing)
+    start = time.monotonic()
+    with working(f"{clip.path}: reading") as line:
+        try:
+            with reading.open(clip.path) as opened:
+                try:
+                    for row in _frames(opened, alignment, following):
+                        rows.append(row)
+                        if line.due or len(rows) % 100 == 0:
+                            done = frames_done(len(rows), time.monotonic() - start)
+                            line.doing(f"{clip.path}: reading, {done}")
+                except DamagedVideoError as error:
+                    header["failure"] = [error.status, str(error)]
+                header["notes"] = list(opened.info.notes)
+                header["rate"] = str(opened.info.rate)
+        except VideoError as error:
+            header["failure"] = [error.status, str(error)]
+            return header, rows
+    if following is None or alignment is None or not rows:
+        return header, rows
+    try:
+        followed = following.finish(alignment.who)
+    except NoFaceError as error:
+        header["failure"] = [NO_TRACK, f"{clip.path}: {error}"]
+        return header, []
+    header["cuts"] = followed.cuts
+    header["jitter"] = {
+        str(track.id): round(
+            jitter([squares[track.id] for squares in followed.squares if track.id in squares]), 4
+        )
+        for track in followed.tracks
+    }
+    for row, squares in zip(followed.rows, followed.squares, strict=True):
+        for face in row["faces"]:
+            face["transform"] = squares[face["track"]].to_json()
+    return header, followed.rows
+
+
+def _frames(
+    opened: Any, alignment: ClipAlignment | None, following: Following | None
+) -> Iterator[dict[str, Any]]:
+    """A row for each frame, which is followed on the way."""
+    if alignment is None or following is None:
+        for frame in opened:
+            row = {"index": frame.index, "pts": str(frame.time), "status": OK}
+            yield row | {"faces": [], "reason": None}
+        return
+    workers = alignment.found.workers
+    seen = detect_ahead(opened, alignment.found.find_faces, workers=workers or 0)
+    for frame, landmarks in seen:
+        embeddings = None
+        if alignment.likeness is not None and len(landmarks):
+            embeddings = alignment.likeness(frame.pixels, landmarks)
+        following.add(frame, landmarks, embeddings=embeddings)
+        yield {"index": frame.index}

@@ -6,7 +6,9 @@ begins where the last one ended. Each driving frame moves the source's latent an
 
 Motion is absolute, as in the paper: the subject takes the driver's own numbers. Or it is the change
 since a neutral of the driver's. Numbers that a driver does not determine, such as expressions of
-another face model, stay the subject's.
+another face model, stay the subject's. The code draws every image with a truncation psi, which
+brings embedded codes and shifts nearer to the mean of W: here the encoder truncates its codes and
+shifts are scaled by psi, which is the same.
 
 Not in the paper: rounds of feedback, PIE's, in which what the frame is read to have is subtracted
 from what it was to have, and the difference is added to the change. Directions are straight lines,
@@ -15,7 +17,7 @@ and heads turn along none.
 
 import dataclasses
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +25,11 @@ import numpy as np
 from flax import struct
 
 from jaxface.errors import JaxfaceError, SuiteError
-from jaxface.latents import truncate
 from jaxface.methods import encoder, pie, pti
 from jaxface.methods.direction_matrix.columns import column_values, columns_given
 from jaxface.methods.direction_matrix.faces import Faces, faces_of
 from jaxface.methods.inversion import Inverter, invert
-from jaxface.methods.reenactment import Driving, Subject
+from jaxface.methods.reenactment import Driving, Moved, Subject
 from jaxface.morphable.motion import MOTION_GROUPS, Motion
 from jaxface.nets import DirectionMatrix, Generator
 from jaxface.solving.solver import Status
@@ -54,18 +55,6 @@ EMBEDDED_TUNING = dataclasses.replace(
 """For the embedded suites, which have no LPIPS network: its form on their perceptual features."""
 
 
-class Moved(NamedTuple):
-    """Frames of subjects.
-
-    Attributes:
-      w_plus: latents that a generator draws them from, [N, L, w_dim].
-      images: [N, R, R, 3], as the generator gives them, not clipped to [-1, 1].
-    """
-
-    w_plus: Any
-    images: Any
-
-
 @struct.dataclass
 class MatrixNetworks:
     """What reads and moves subjects, but for the generator; a pytree."""
@@ -79,21 +68,16 @@ class MatrixReenactment:
     """Settings, and the `jaxface.methods.reenactment.Reenactor` that they are.
 
     Attributes:
-      inversion: how the subject is embedded.
-      tuning: how the generator is tuned to it there; None: it is not.
-      truncation: psi of every image, as the matrix and the encoder were trained with.
-      source: whose pose the subject has: that of the "frame" itself, as in the code, or of the
-        "reconstruction" that the generator draws, which is what the latent has.
+      inversion: how the subject is embedded, and the generator tuned to it where that does so.
+      truncation: psi that the matrix was trained with, by which its shifts are scaled.
       groups: that follow the driver, out of "pose" and "expression".
       feedback: rounds of it, each of which draws and reads the frames once more; 0 as published.
       relative_to: None: absolute, the subject takes the driver's values. Else relative: the change
         since this frame of the driver's clip, or since the clip's "mean".
     """
 
-    inversion: Inverter = encoder.E4E
-    tuning: pti.Settings | None = CODE_TUNING
+    inversion: Inverter = pti.PivotalTuning(encoder.E4E, CODE_TUNING)
     truncation: float = 1.0
-    source: Literal["frame", "reconstruction"] = "frame"
     groups: tuple[str, ...] = MOTION_GROUPS
     feedback: int = 0
     relative_to: int | Literal["mean"] | None = None
@@ -106,11 +90,6 @@ class MatrixReenactment:
             )
         if self.feedback < 0:
             raise ValueError(f"MatrixReenactment: feedback must be >= 0, got {self.feedback}.")
-        if self.source not in ("frame", "reconstruction"):
-            raise ValueError(
-                "MatrixReenactment: source must be 'frame' or 'reconstruction', got "
-                f"{self.source!r}."
-            )
         if isinstance(self.relative_to, str) and self.relative_to != "mean":
             raise ValueError(
                 "MatrixReenactment: relative_to must be a frame's number, 'mean' or None, got "
@@ -123,11 +102,8 @@ class MatrixReenactment:
         return ("motion",)
 
     def roles(self) -> dict[str, str]:
-        """What the embedding, the tuning and the matrix need."""
-        roles = {**self.inversion.roles(), **self.driving_roles()}
-        if self.tuning is not None:
-            roles[self.tuning.distance] = "The distance of the tuning needs it"
-        return roles
+        """What the embedding and the matrix need."""
+        return {**self.inversion.roles(), **self.driving_roles()}
 
     def driving_roles(self) -> dict[str, str]:
         """What is needed once the subject is embedded; DECA may stand in for reconstruction."""
@@ -143,7 +119,7 @@ class MatrixReenactment:
 
         Raises:
           ValueError: wrong shapes, or more than one frame.
-          JaxfaceError: the inversion or the tuning diverged.
+          JaxfaceError: the inversion diverged.
         """
         if len(frames) != 1:
             raise ValueError(
@@ -157,47 +133,36 @@ class MatrixReenactment:
             keys=keys,
             networks_key=jax.random.fold_in(keys[0], _SAMPLES),
         )
-        _check_status("inversion", result)
-        return self.subject(suite, result.w_plus, frames=frames, keys=keys)
+        if result.status[0] == Status.DIVERGED:
+            raise JaxfaceError(
+                f"MatrixReenactment: the subject's inversion diverged after {result.steps[0]} "
+                "steps; try another frame of the subject or smaller step sizes."
+            )
+        generator = None
+        if result.weights is not None:
+            generator = pti.changed_generator(suite.generator, result.weights, 0)
+        return self.subject(suite, result.w_plus, generator=generator)
 
-    def subject(
-        self,
-        suite: Suite,
-        w_plus: Any,
-        *,
-        frames: Any = None,
-        keys: jax.Array | None = None,
-        generator: Generator | None = None,
-    ) -> Subject:
+    def subject(self, suite: Suite, w_plus: Any, *, generator: Generator | None = None) -> Subject:
         """The subject of a latent that there is already, [1, L, w_dim].
 
         Args:
           suite: has the networks of `roles` but for the inversion's.
-          w_plus: the latent.
-          frames: the portrait, [1, R, R, 3]: read where `source` is "frame", and tuned to. None:
-            what the generator draws is read, and nothing tuned.
-          keys: [1] typed keys, for the tuning.
-          generator: one that was tuned to the subject; None: it is tuned here, if at all.
+          w_plus: the latent, which the generator draws as it is.
+          generator: one that was tuned to the subject; None: the suite's.
 
         Raises:
           ValueError: wrong shapes.
-          JaxfaceError: the tuning diverged.
         """
-        rows = (1, suite.generator.num_ws, suite.generator.config.w_dim)
+        generator = suite.generator if generator is None else generator
+        rows = (1, generator.num_ws, generator.config.w_dim)
         if w_plus.shape != rows:
             raise ValueError(
                 f"MatrixReenactment: w_plus must be {list(rows)}, got {list(w_plus.shape)}."
             )
         w_plus = jnp.asarray(w_plus, jnp.float32)
-        if generator is None:
-            generator = suite.generator
-            if self.tuning is not None and frames is not None:
-                generator = self._tuned(suite, w_plus, frames, keys)
-        networks = self.networks(suite)
-        images = frames
-        if self.source == "reconstruction" or frames is None:
-            images = _draw(generator, w_plus, self.truncation)
-        return Subject(suite, w_plus, _read(networks, jnp.asarray(images)), generator)
+        motion = _seen(self.networks(suite), generator, w_plus)
+        return Subject(suite, w_plus, motion, generator)
 
     def drive(self, subject: Subject, driving: Driving) -> jax.Array:
         """See `jaxface.methods.reenactment.Reenactor.drive`.
@@ -225,7 +190,7 @@ class MatrixReenactment:
         )
 
     def following(self, groups: tuple[str, ...]) -> "MatrixReenactment":
-        """The same method where only these groups follow the driver."""
+        """See `jaxface.methods.reenactment.BatchReenactor.following`."""
         kept = tuple(group for group in self.groups if group in groups)
         return dataclasses.replace(self, groups=kept)
 
@@ -244,8 +209,12 @@ class MatrixReenactment:
         return MatrixNetworks(matrix, faces)
 
     def read(self, networks: MatrixNetworks, images: Any) -> Motion:
-        """The motion of portraits [N, R, R, 3] in [-1, 1]; traceable."""
+        """See `BatchReenactor.read`."""
         return networks.faces.motion(networks.faces.read(images))
+
+    def draw(self, generator: Generator, w_plus: Any, *, noise: Literal["const", "none"]) -> Any:
+        """See `jaxface.methods.reenactment.BatchReenactor.draw`."""
+        return generator.synthesis(w_plus, noise=noise)
 
     def move(
         self,
@@ -257,16 +226,7 @@ class MatrixReenactment:
         *,
         noise: Literal["const", "none"],
     ) -> Moved:
-        """Subjects with another motion; traceable, and a row depends on that row alone.
-
-        Args:
-          networks: of `networks`.
-          generator: the suite's, or one that was tuned to the subject of all rows.
-          w_plus: [N, L, w_dim].
-          own: the motion of what the generator draws from `w_plus`, N rows.
-          wanted: the motion that they are to have, N rows; absolute, `relative_to` has no effect.
-          noise: "const": the generator's stored maps; "none".
-        """
+        """See `BatchReenactor.move`; motion is absolute here, `relative_to` is of no effect."""
         change, follows = self._change(networks.matrix, own, wanted, None)
         values = column_values(networks.matrix.names, networks.matrix.config.basis, own)
         return _move(
@@ -292,15 +252,6 @@ class MatrixReenactment:
         follows &= [("pose" if name in ANGLES else "expression") in self.groups for name in names]
         return jnp.where(follows, (there - begin) * matrix.slope[...], 0.0), follows
 
-    def _tuned(self, suite: Suite, w_plus: jax.Array, frames: Any, keys: Any) -> Generator:
-        assert self.tuning is not None
-        if keys is None:
-            raise ValueError("MatrixReenactment: tuning needs a key for the subject.")
-        at = _truncated(suite.generator, w_plus, self.truncation)
-        tuning = pti.tune(suite, frames, at, keys=keys, settings=self.tuning)
-        _check_status("tuning", tuning)
-        return pti.tuned_generator(suite.generator, tuning.weights, 0)
-
 
 class _Roles:
     """A suite as networks by role."""
@@ -319,14 +270,6 @@ class _Roles:
         return getattr(self._suite, role) if role in self else None
 
 
-def _check_status(what: str, result: Any) -> None:
-    if result.status[0] == Status.DIVERGED:
-        raise JaxfaceError(
-            f"MatrixReenactment: the subject's {what} diverged after {result.steps[0]} steps; try "
-            "another frame of the subject or smaller step sizes."
-        )
-
-
 def _neutral(clip: Motion, frame: int | Literal["mean"]) -> Motion:
     if frame == "mean":
         return clip.mean()
@@ -337,18 +280,10 @@ def _neutral(clip: Motion, frame: int | Literal["mean"]) -> Motion:
     return clip[frame]
 
 
-def _truncated(generator: Generator, w_plus: jax.Array, truncation: float) -> jax.Array:
-    return w_plus if truncation == 1.0 else truncate(w_plus, generator.w_mean, truncation)
-
-
-@functools.partial(jax.jit, static_argnames="truncation")
-def _draw(generator: Generator, w_plus: jax.Array, truncation: float) -> jax.Array:
-    return generator.synthesis(_truncated(generator, w_plus, truncation))
-
-
 @jax.jit
-def _read(networks: MatrixNetworks, images: jax.Array) -> Motion:
-    return networks.faces.motion(networks.faces.read(images))
+def _seen(networks: MatrixNetworks, generator: Generator, w_plus: jax.Array) -> Motion:
+    """The motion of what a generator draws."""
+    return networks.faces.motion(networks.faces.read(generator.synthesis(w_plus)))
 
 
 def _move(
@@ -373,9 +308,8 @@ def _move(
     corrects = follows & jnp.any(change != 0, axis=1, keepdims=True)
 
     def drawn(change: jax.Array) -> Moved:
-        moved = matrix(w_plus, change)
-        at = _truncated(generator, moved, truncation)
-        return Moved(moved, generator.synthesis(at, noise=noise))
+        moved = matrix(w_plus, change, scale=truncation)
+        return Moved(moved, generator.synthesis(moved, noise=noise))
 
     frames = drawn(change)
     for _ in range(feedback):
@@ -406,10 +340,11 @@ def _driven(
 
 
 PAPER = MatrixReenactment()
-"""The paper's: e4e and the tuning of the code, whose constants the paper leaves out."""
-CODE = MatrixReenactment(truncation=0.7)
-"""The authors' ``run_inference.py``: every image is drawn with a truncation of 0.7."""
-EMBEDDED = MatrixReenactment(
-    inversion=pie.EMBEDDED, tuning=EMBEDDED_TUNING, source="reconstruction", feedback=1
+"""The paper's: e4e and pivotal tuning, with the code's constants, which the paper leaves out."""
+CODE = MatrixReenactment(
+    inversion=pti.PivotalTuning(encoder.Settings("e4e", truncation=0.7), CODE_TUNING),
+    truncation=0.7,
 )
+"""The authors' ``run_inference.py``: every image is drawn with a truncation of 0.7."""
+EMBEDDED = MatrixReenactment(inversion=pti.PivotalTuning(pie.EMBEDDED, EMBEDDED_TUNING), feedback=1)
 """For the embedded suite."""

@@ -164,6 +164,23 @@ def tuned_generator(generator: Generator, weights: Any, row: int) -> Generator:
     return found
 
 
+def changed_generator(generator: Generator, change: Any, row: int) -> Generator:
+    """The generator of one portrait, of `jaxface.methods.inversion.Inverted.weights`.
+
+    Args:
+      generator: G_0.
+      change: of the parameters of synthesis that were tuned, leaves [N, ...].
+      row: which portrait.
+    """
+    _, own, _ = nnx.split(generator.synthesis, nnx.Param, ...)
+    before, added = dict(nnx.to_flat_state(own)), nnx.to_flat_state(change)
+    weights = [
+        (path, jax.tree.map(lambda x, y: (x + y[row])[None], before[path], leaf))
+        for path, leaf in added
+    ]
+    return tuned_generator(generator, nnx.from_flat_state(weights), 0)
+
+
 def stage(settings: Settings) -> Stage:
     """The tuning; its variables are one row of parameters a portrait, see `start`."""
     return Stage(

@@ -137,7 +137,7 @@ class DirectionMatrix(nnx.Module):
         return jnp.broadcast_to(dw, rows)
 
     def __call__(
-        self, w_plus: Float[Array, "n l d"], change: Float[Array, "n k"]
+        self, w_plus: Float[Array, "n l d"], change: Float[Array, "n k"], *, scale: float = 1.0
     ) -> Float[Array, "n l d"]:
         """The latents after a change of pose and expression.
 
@@ -146,6 +146,7 @@ class DirectionMatrix(nnx.Module):
         Args:
             w_plus: [N, L, w_dim], L at least `rows`.
             change: [N, K], dp.
+            scale: what dw is multiplied by: psi, where the latents are truncated already.
 
         Raises:
             ValueError: an argument has another shape.
@@ -160,7 +161,8 @@ class DirectionMatrix(nnx.Module):
                 f"DirectionMatrix: expected w_plus [{len(change)}, {config.rows} or more, "
                 f"{config.w_dim}], got {list(w_plus.shape)}"
             )
-        return w_plus.at[:, : config.rows].add(self.shift(change))
+        dw = self.shift(change)
+        return w_plus.at[:, : config.rows].add(dw if scale == 1.0 else scale * dw)
 
     def vectors(self, names: Sequence[str], num_ws: int) -> Float[Array, "k l d"]:
         """What the users' unit of some columns adds to a W+ of `num_ws` rows: [K, num_ws, w_dim].

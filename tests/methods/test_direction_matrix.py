@@ -13,6 +13,7 @@ from jaxface import cli
 from jaxface.data.latent_items import key_data
 from jaxface.errors import SuiteError, UsageError
 from jaxface.keys import item_keys
+from jaxface.latents import truncate
 from jaxface.losses import face_shape
 from jaxface.methods import direction_matrix as method
 from jaxface.methods import encoder, pti
@@ -329,7 +330,7 @@ def suite_with_matrix(suite_folder, tmp_path_factory, state):
 
 
 TUNING = dataclasses.replace(EMBEDDED_TUNING, steps=2, first_resolution=8)
-REENACTOR = MatrixReenactment(encoder.Settings("any"), TUNING, source="reconstruction", feedback=1)
+REENACTOR = MatrixReenactment(pti.PivotalTuning(encoder.Settings("any"), TUNING), feedback=1)
 
 
 @pytest.fixture(scope="module", name="portrait")
@@ -367,6 +368,19 @@ def test_each_subject_begins_with_the_untouched_generator(suite, portrait, subje
         moved = bool((block.conv1.weight[...] != own.conv1.weight[...]).any())
         assert moved == (block.resolution >= 8)
         np.testing.assert_array_equal(block.to_rgb.weight[...], own.to_rgb.weight[...])
+
+
+def test_truncation_scales_the_shift(suite, subject):
+    """What the code draws of untruncated codes is what is drawn of truncated ones."""
+    psi, networks = 0.7, REENACTOR.networks(suite)
+    half = dataclasses.replace(REENACTOR, truncation=psi, feedback=0)
+    generator, motion = suite.generator, random_motion(1)
+    truncated = truncate(subject.w_plus, generator.w_mean, psi)
+    moved = half.move(networks, generator, truncated, subject.motion, motion, noise="const")
+    change, _ = half._change(networks.matrix, subject.motion, motion, None)
+    whole = networks.matrix(subject.w_plus, change)
+    expected = truncate(whole, generator.w_mean, psi)
+    np.testing.assert_allclose(moved.w_plus, expected, rtol=1e-5, atol=1e-5)
 
 
 def assert_alike(images, others):

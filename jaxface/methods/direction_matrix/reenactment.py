@@ -49,6 +49,9 @@ CODE_TUNING = pti.Settings(
 """The authors' ``optimize_g``: LPIPS on AlexNet, the convolutions from 32 px on, with their styles,
 biases and strengths of noise. PTI's own are 3e-4, 350 steps and all layers."""
 
+PUBLISHED_INVERSION = pti.PivotalTuning(encoder.E4E, CODE_TUNING)
+"""e4e's code, and the generator tuned to it."""
+
 EMBEDDED_TUNING = dataclasses.replace(
     CODE_TUNING, distance="perceptual", lpips_weight=0.05, steps=60, learning_rate=1e-3
 )
@@ -76,7 +79,7 @@ class MatrixReenactment:
         since this frame of the driver's clip, or since the clip's "mean".
     """
 
-    inversion: Inverter = pti.PivotalTuning(encoder.E4E, CODE_TUNING)
+    inversion: Inverter = PUBLISHED_INVERSION
     truncation: float = 1.0
     groups: tuple[str, ...] = MOTION_GROUPS
     feedback: int = 0

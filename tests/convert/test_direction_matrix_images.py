@@ -231,7 +231,7 @@ def test_the_tuning_of_the_generator(everything, folder, judges):
     image = jnp.moveaxis(jnp.asarray(reference["opt_target_stride1"], jnp.float32), 0, -1)[None]
     w_plus = truncate(jnp.asarray(reference["wplus"][:1]), generator.w_mean, 0.7)
     targets = jax.jit(functools.partial(pti.read_targets, settings))(networks, image, w_plus)
-    weights = pti.start(networks, 1, settings)
+    weights = pti.start(networks, 1, settings=settings)
     optimizer = optax.adam(settings.learning_rate)
     state = optimizer.init(weights)
 

@@ -58,7 +58,7 @@ def matrix_recipe(
     models = frozen_models(settings, networks)
     ranges_key, state_key = jax.random.split(key)
     begin = networks.get("direction_matrix")
-    state = initial_state(settings, models, ranges_key, state_key, begin)
+    state = initial_state(settings, models, ranges_key, state_key, matrix=begin)
     score = None if held_out is None else scores_of(settings, models, np.asarray(held_out["key"]))
     stages = [
         Stage(
@@ -145,6 +145,7 @@ def initial_state(
     models: Models,
     ranges_key: jax.Array,
     key: jax.Array,
+    *,
     matrix: DirectionMatrix | None = None,
 ) -> AveragedState:
     """A fresh matrix with the ranges of sampled images, or the one given, which keeps its own.

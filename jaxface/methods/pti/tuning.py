@@ -142,7 +142,7 @@ def distance_network(suite: Suite, settings: Settings) -> LPIPS:
 def procedure(settings: Settings) -> Procedure:
     """From (images [N, R, R, 3], pivots [N, L, w_dim]) to what `evaluate` gives of the tuned."""
     return Procedure(
-        start=lambda networks, inputs: start(networks, len(inputs[0]), settings),
+        start=lambda networks, inputs: start(networks, len(inputs[0]), settings=settings),
         targets=lambda networks, inputs: read_targets(settings, networks, *inputs),
         stages=(stage(settings),),
         finish=lambda networks, targets, weights, keys: evaluate(
@@ -193,7 +193,7 @@ def stage(settings: Settings) -> Stage:
     )
 
 
-def start(networks: Networks, count: int, settings: Settings = REPO) -> Any:
+def start(networks: Networks, count: int, *, settings: Settings = REPO) -> Any:
     """The parameters of G_0's synthesis network that are tuned, for each of `count` portraits.
 
     Raises:

@@ -86,21 +86,14 @@ def column_values(names: Sequence[str], basis: Basis, motion: Motion) -> jax.Arr
     Raises:
       ValueError: an unknown column, or an expression that the basis has not.
     """
-    if motion.basis == basis or basis != "flame":
-        expression = (
-            motion.expression if basis == "flame" else pie_group(motion, "expression", face=basis)
-        )
-    else:
-        expression = jnp.zeros((len(motion), _FLAME_EXPRESSIONS))
+    expression = _expressions(basis, motion)
     columns = []
     for name in names:
         place = expression_place(name)
         if name in ANGLES:
             columns.append(motion.degrees[:, ANGLES.index(name)])
         elif place is None:
-            columns.append(
-                jnp.zeros(len(motion)) if motion.jaw is None else jnp.asarray(motion.jaw)[:, 0]
-            )
+            columns.append(jnp.zeros(len(motion)) if motion.jaw is None else motion.jaw[:, 0])
         elif place >= expression.shape[1]:
             raise ValueError(
                 f"a column {name!r} needs more expressions than the {expression.shape[1]} of "
@@ -108,7 +101,16 @@ def column_values(names: Sequence[str], basis: Basis, motion: Motion) -> jax.Arr
             )
         else:
             columns.append(expression[:, place])
-    return jnp.stack([jnp.asarray(column) for column in columns], axis=1)
+    return jnp.stack(columns, axis=1)
+
+
+def _expressions(basis: Basis, motion: Motion) -> jax.Array:
+    """[T, E] of a basis; of another basis's motion 0, but for the jaw where it is an expression."""
+    if basis != "flame":
+        return pie_group(motion, "expression", face=basis)
+    if motion.basis == basis:
+        return motion.expression
+    return jnp.zeros((len(motion), _FLAME_EXPRESSIONS))
 
 
 def columns_given(names: Sequence[str], basis: Basis, motion: Motion) -> np.ndarray:

@@ -181,7 +181,7 @@ class MatrixReenactment:
             neutral = _neutral(driving.whole, self.relative_to)
         networks = self.networks(subject.suite)
         change, follows = self._change(networks.matrix, subject.motion, driving.motion, neutral)
-        return _driven(
+        w_plus = _driven(
             networks,
             subject.generator,
             subject.w_plus,
@@ -191,6 +191,8 @@ class MatrixReenactment:
             self.truncation,
             self.feedback,
         )
+        # A program of its own, which draws equal latents equally whatever moved them.
+        return _draw(subject.generator, w_plus)
 
     def following(self, groups: tuple[str, ...]) -> "MatrixReenactment":
         """See `jaxface.methods.reenactment.BatchReenactor.following`."""
@@ -232,7 +234,7 @@ class MatrixReenactment:
         """See `BatchReenactor.move`; motion is absolute here, `relative_to` is of no effect."""
         change, follows = self._change(networks.matrix, own, wanted, None)
         values = column_values(networks.matrix.names, networks.matrix.config.basis, own)
-        return _move(
+        moved = _move(
             networks,
             generator,
             w_plus,
@@ -243,6 +245,7 @@ class MatrixReenactment:
             feedback=self.feedback,
             noise=noise,
         )
+        return Moved(moved, self.draw(generator, moved, noise=noise))
 
     def _change(
         self, matrix: DirectionMatrix, own: Motion, wanted: Motion, neutral: Motion | None
@@ -300,7 +303,7 @@ def _move(
     truncation: float,
     feedback: int,
     noise: Literal["const", "none"] = "const",
-) -> Moved:
+) -> jax.Array:
     """Latents [N, L, w_dim] of the rescaled numbers `own` [N, K], changed by dp [N, K].
 
     Feedback corrects the columns that follow, of rows that move at all: one that does not is left
@@ -309,18 +312,13 @@ def _move(
     matrix, faces = networks.matrix, networks.faces
     wanted = own + change
     corrects = follows & jnp.any(change != 0, axis=1, keepdims=True)
-
-    def drawn(change: jax.Array) -> Moved:
-        moved = matrix(w_plus, change, scale=truncation)
-        return Moved(moved, generator.synthesis(moved, noise=noise))
-
-    frames = drawn(change)
+    moved = matrix(w_plus, change, scale=truncation)
     for _ in range(feedback):
-        motion = faces.motion(faces.read(frames.images))
+        motion = faces.motion(faces.read(generator.synthesis(moved, noise=noise)))
         seen = column_values(matrix.names, matrix.config.basis, motion)
         change = change + jnp.where(corrects, wanted - matrix.rescaled(seen), 0.0)
-        frames = drawn(change)
-    return frames
+        moved = matrix(w_plus, change, scale=truncation)
+    return moved
 
 
 @functools.partial(jax.jit, static_argnames=("truncation", "feedback"))
@@ -334,12 +332,17 @@ def _driven(
     truncation: float,
     feedback: int,
 ) -> jax.Array:
-    """Frames of one subject, [T, R, R, 3]."""
+    """Latents of one subject's frames, [T, L, w_dim]."""
     matrix = networks.matrix
     own = matrix.rescaled(column_values(matrix.names, matrix.config.basis, motion))
     w_plus = jnp.repeat(w_plus, len(change), axis=0)
     options = {"truncation": truncation, "feedback": feedback}
-    return _move(networks, generator, w_plus, own, change, follows, **options).images
+    return _move(networks, generator, w_plus, own, change, follows, **options)
+
+
+@jax.jit
+def _draw(generator: Generator, w_plus: jax.Array) -> jax.Array:
+    return generator.synthesis(w_plus)
 
 
 PAPER = MatrixReenactment()

@@ -27,6 +27,7 @@ from jaxface.nets import (
     CanonicalFace,
     DECAEncoder,
     Deep3D,
+    DirectionMatrix,
     Discriminator,
     DlibResNet,
     E4EEncoder,
@@ -164,6 +165,8 @@ class Suite:
     """Features for the Fréchet distance."""
     directions = NamedRole("direction", LatentDirections)
     """Editing directions in Z, W or W+; those of a student's teacher in the student's rows."""
+    direction_matrix = Role(DirectionMatrix)
+    """Changes of pose and expression to changes of W+."""
     style_directions = Role(StyleDirections)
     """Texts to edits of style space."""
     text_mappers = NamedRole("text_mapper", LatentMapper)
@@ -333,6 +336,12 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
         raise SuiteError(
             f"the encoder gives W+ of {encoder.num_ws} x {encoder.w_dim}, the generator takes "
             f"{rows} x {width}; take both from one file (network decoder is its generator)"
+        )
+    matrix = configs.get("direction_matrix")
+    if matrix and (matrix.rows > rows or matrix.w_dim != width):
+        raise SuiteError(
+            f"the direction_matrix moves {matrix.rows} rows of {matrix.w_dim}, the generator takes "
+            f"W+ of {rows} x {width}; take one made for this generator"
         )
     discriminator = configs.get("discriminator")
     for name in ("resolution", "image_channels", "c_dim"):

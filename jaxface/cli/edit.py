@@ -113,7 +113,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SET.NAME=S",
         default=[],
         dest="directions",
-        help="move S units along a direction of the suite's direction_SET; SET=S where it has one; "
+        help="move S units along a direction of the suite's direction_SET, SET=S where it has one; "
+        "or of its direction_matrix: pose.yaw=20 in degrees, expression.smile=1.5 in deviations; "
         "may be repeated",
     )
     linear.add_argument(
@@ -407,6 +408,7 @@ def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:
     import jax.numpy as jnp
 
     from jaxface.errors import SuiteError
+    from jaxface.methods.direction_matrix import direction_sets
     from jaxface.methods.linear_directions import Move
 
     config = suite.generator.config
@@ -421,7 +423,7 @@ def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:
                 f"--direction: expected such as age.boundary=2, got {text!r}"
             ) from error
         try:
-            found = suite.directions
+            found = direction_sets(suite)
             if key not in found:
                 raise UsageError(
                     f"--direction {text}: the suite has directions {', '.join(found)}, no {key!r}"
@@ -430,7 +432,8 @@ def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:
             if not name and len(names) > 1:
                 raise UsageError(f"--direction {text}: say which: {', '.join(names)}")
             move = Move(key, name or names[0], value, rows)
-            move.applied(suite, jnp.zeros((1, config.num_ws, config.w_dim)))
+            trial = jnp.zeros((1, config.num_ws, config.w_dim))
+            found[key].move(trial, move.name, value, rows=rows)
         except (SuiteError, ValueError) as error:
             raise UsageError(f"--direction {text}: {error}") from error
         moves.append(move)

@@ -116,6 +116,11 @@ def _edited(config: Any, random: np.random.Generator) -> Inputs:
     return rows, 0.1 * _normal(random, COUNT, config.num_parameters)
 
 
+def _moved_rows(config: Any, random: np.random.Generator) -> Inputs:
+    rows = _normal(random, COUNT, config.rows, config.w_dim)
+    return rows, _normal(random, COUNT, len(config.names))
+
+
 def _moving(config: Any, random: np.random.Generator) -> Inputs:
     return (_normal(random, COUNT, *([config.rows] if config.rows > 1 else []), config.dim),)
 
@@ -177,6 +182,7 @@ CHECKS: dict[str, Check] = {
     "BaselModel": (_basel, _call),
     "Blendshapes": (_mesh, _call),
     "CanonicalFace": (_heads_of_points, _call),
+    "DirectionMatrix": (_moved_rows, _call),
     "Discriminator": (_judged, _call),
     "FaceDetector": (_squares, _call),
     "FaceMesh": (_squares, _call),

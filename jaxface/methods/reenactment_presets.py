@@ -1,10 +1,18 @@
 """Reenactment methods by name, each named after its source."""
 
+import dataclasses
+
+from jaxface.methods.direction_matrix.reenactment import CODE, EMBEDDED, PAPER
 from jaxface.methods.pie.reenactment import RigNetReenactment
 from jaxface.methods.reenactment import BatchReenactor
 
 REENACTMENT_PRESETS: dict[str, BatchReenactor] = {
     "pie_rignet": RigNetReenactment(),
     "pie_rignet_relative": RigNetReenactment(relative_to=0),
+    "direction_matrix": EMBEDDED,
+    "direction_matrix_relative": dataclasses.replace(EMBEDDED, relative_to=0),
+    "direction_matrix_paper": PAPER,
+    "direction_matrix_code": CODE,
 }
-"""PIE's RigNets, with the driver's own motion or its change since the first driving frame."""
+"""PIE's RigNets, with the driver's own motion or its change since the first driving frame. Finding
+Directions' matrix likewise for the embedded suite, as its paper says, and as its code does."""

@@ -1,5 +1,6 @@
 """Flax networks: architecture only. No file, no network access, no losses."""
 
+from jaxface.nets.edits.direction_matrix import DirectionMatrix, DirectionMatrixConfig
 from jaxface.nets.edits.latent_mapper import LatentMapper, LatentMapperConfig
 from jaxface.nets.edits.linear_directions import DirectionsConfig, LatentDirections
 from jaxface.nets.edits.rignet import RigNet, RigNetConfig
@@ -66,6 +67,8 @@ __all__ = [
     "DECAEncoderConfig",
     "Deep3D",
     "Deep3DConfig",
+    "DirectionMatrix",
+    "DirectionMatrixConfig",
     "DirectionsConfig",
     "Discriminator",
     "DiscriminatorConfig",

@@ -51,6 +51,7 @@ from jaxface.nets import (
     RigNetConfig,
     StyleDirections,
     StyleMapper,
+    TransferNetwork,
     VGGFace,
     VGGFaceReconstruction,
     WEncoder,
@@ -170,6 +171,8 @@ class Suite:
     """Edits of W+, each trained for one text."""
     style_mappers = NamedRole("style_mapper", StyleMapper)
     """Edits of style space, each trained for one text."""
+    transfer = Role(TransferNetwork)
+    """An identity's code and a driving frame to W+."""
 
     def __contains__(self, role: str) -> bool:
         return bool(self._stems(role))
@@ -333,6 +336,12 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
         raise SuiteError(
             f"the encoder gives W+ of {encoder.num_ws} x {encoder.w_dim}, the generator takes "
             f"{rows} x {width}; take both from one file (network decoder is its generator)"
+        )
+    transfer = configs.get("transfer")
+    if transfer and (transfer.num_ws, transfer.w_dim) != (rows, width):
+        raise SuiteError(
+            f"transfer gives W+ of {transfer.num_ws} x {transfer.w_dim}, the generator takes "
+            f"{rows} x {width}; take one trained on this generator"
         )
     discriminator = configs.get("discriminator")
     for name in ("resolution", "image_channels", "c_dim"):

@@ -14,7 +14,7 @@ t = 1, 2, ...:
 with r = sqrt((rho - 4)(rho - 2) rho_inf / ((rho_inf - 4)(rho_inf - 2) rho)).
 
 ``optax.lookahead(optax.radam(...))`` is another optimiser: epsilon is added there to the root of
-the bias-corrected v, and `optax.contrib`'s centralisation keeps the first axis, which is PyTorch's
+the bias-corrected v, and `optax.centralize` keeps the first axis, which is PyTorch's
 output axis. Ours is the last one. Ranger21 (Wright and Demeure 2021) is another one again.
 """
 

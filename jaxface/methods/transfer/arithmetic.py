@@ -30,7 +30,7 @@ class LatentArithmetic:
       chunk: frames that are inverted or drawn together, >= 1.
     """
 
-    inversion: encoder.Settings = encoder.Settings()
+    inversion: encoder.Settings = dataclasses.field(default_factory=encoder.Settings)
     alpha: float = 1.0
     chunk: int = 16
 
@@ -50,7 +50,7 @@ class LatentArithmetic:
         """
         return self._in_chunks(lambda part: _encode(self.inversion, networks, part), images)
 
-    def neutral(self, networks: encoder.Networks, images: Any, codes: Any = None) -> np.ndarray:
+    def neutral(self, networks: encoder.Networks, images: Any, *, codes: Any = None) -> np.ndarray:
         """The mean code of a clip's frames and of their mirror images, [L, w_dim].
 
         Args:
@@ -88,7 +88,7 @@ class LatentArithmetic:
           [T, R, R, 3], not clipped to [-1, 1].
         """
         codes = self.codes(networks, driving)
-        neutral = self.neutral(networks, driving, codes)
+        neutral = self.neutral(networks, driving, codes=codes)
         w_plus = self.latents(self.neutral(networks, subject), codes, neutral)
         return self._in_chunks(lambda part: _draw(networks.generator, part), w_plus)
 

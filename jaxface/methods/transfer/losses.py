@@ -117,9 +117,7 @@ def perceptual_distance(
     return 1 - jnp.mean(jnp.stack(cosines), axis=0)
 
 
-def pixel_distance(
-    settings: TransferSettings, images: jax.Array, targets: jax.Array
-) -> jax.Array:
+def pixel_distance(settings: TransferSettings, images: jax.Array, targets: jax.Array) -> jax.Array:
     """Equation 1 as `settings.pixel` reads it, [N], of images [N, h, w, 3] in [-1, 1]."""
     mean = photometric.l2(images, targets)
     if settings.pixel == "mean_square":

@@ -32,7 +32,7 @@ class TransferReenactment:
         paper; "sampled", its own latent, to see what that does.
     """
 
-    identity: encoder.Settings = encoder.Settings()
+    identity: encoder.Settings = dataclasses.field(default_factory=encoder.Settings)
     truncation: float = 1.0
     random_code: Literal["inverted", "sampled"] = "inverted"
 

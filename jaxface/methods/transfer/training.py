@@ -229,4 +229,3 @@ def _needed(networks: Mapping[str, Any], role: str, why: str) -> Any:
             "configuration's networks, or a suite that has it"
         )
     return networks[role]
-

@@ -38,8 +38,8 @@ def aspect_ratios(landmarks: Float[np.ndarray, "t 68 2"]) -> dict[str, Float[np.
 
     Returns:
       Name out of `RATIOS` to [T]: of eyes and mouth the sum of the openings over twice the distance
-      of the corners (of the mouth the inner lips'), of brows the distance of the mean points of brow
-      and eye over the eye's width. Not finite where corners coincide.
+      of the corners (of the mouth the inner lips'), of brows the distance of brow and eye, each the
+      mean of its points, over the eye's width. Not finite where corners coincide.
 
     Raises:
       ValueError: the landmarks have another shape.

@@ -35,7 +35,11 @@ class TransferSettings:
       batch_size: the paper's.
       microbatches: equal parts of a batch, whose gradients are accumulated; see docs/training.md.
         Batch normalisation takes the statistics of a part.
-      learning_rate: of Ranger, constant.
+      learning_rate: of Ranger.
+      encoder_learning_rate: of E_m, if it is another one; None for the same, as published. An M that
+        begins as the identity is nearly right, a fresh E_m is not.
+      last_learning_rate: share of the learning rates that is left after the last step, on a half
+        cosine; 1 for constant ones, as published.
       pixel_weight: of equation 1, s_A beside g_AA.
       perceptual_weight: of equation 2.
       identity_weight: of equation 3.
@@ -71,6 +75,8 @@ class TransferSettings:
     batch_size: int = 8
     microbatches: int = 1
     learning_rate: float = 1e-5
+    encoder_learning_rate: float | None = None
+    last_learning_rate: float = 1.0
     pixel_weight: float = 0.0
     perceptual_weight: float = 0.05
     identity_weight: float = 0.3
@@ -108,6 +114,11 @@ class TransferSettings:
                     f"TransferSettings: {name} must be one of {', '.join(known)}, got "
                     f"{getattr(self, name)!r}."
                 )
+        if not 0.0 <= self.last_learning_rate <= 1.0:
+            raise ValueError(
+                "TransferSettings: last_learning_rate must be in 0 to 1, got "
+                f"{self.last_learning_rate}."
+            )
         if min(self.weights.values()) < 0 or not any(self.weights.values()):
             raise ValueError(
                 f"TransferSettings: weights must be >= 0, and one above it; got {self.weights}."

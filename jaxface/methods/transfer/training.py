@@ -187,7 +187,22 @@ def transfer_phase(settings: TransferSettings) -> Phase:
 
 
 def _optimizer(settings: TransferSettings) -> optax.GradientTransformation:
-    return ranger(settings.learning_rate)
+    def at(rate: float) -> optax.GradientTransformation:
+        last = settings.last_learning_rate
+        if last == 1.0:
+            return ranger(rate)
+        return ranger(optax.cosine_decay_schedule(rate, settings.steps, last))
+
+    if settings.encoder_learning_rate is None:
+        return at(settings.learning_rate)
+
+    def labels(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: "encoder" if "encoder" in jax.tree_util.keystr(path) else "rest", params
+        )
+
+    both = {"encoder": at(settings.encoder_learning_rate), "rest": at(settings.learning_rate)}
+    return optax.partition(both, labels)
 
 
 def _trained(network: TransferNetwork, generator: Generator | None) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class TransferSettings:
       microbatches: equal parts of a batch, whose gradients are accumulated; see docs/training.md.
         Batch normalisation takes the statistics of a part.
       learning_rate: of Ranger.
-      encoder_learning_rate: of E_m, if it is another one; None for the same, as published. An M that
-        begins as the identity is nearly right, a fresh E_m is not.
+      encoder_learning_rate: of E_m, if it is another one; None for the same, as published. An M
+        that begins as the identity is nearly right, a fresh E_m is not.
       last_learning_rate: share of the learning rates that is left after the last step, on a half
         cosine; 1 for constant ones, as published.
       pixel_weight: of equation 1, s_A beside g_AA.

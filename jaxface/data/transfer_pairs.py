@@ -121,9 +121,9 @@ class TransferPairs:
         draw = functools.partial(
             _pair,
             clips=clips,
+            targets=clips if self.target_from == "clip" else _by_person(clips),
             source=self._view.source,
             codes=codes,
-            target_from=self.target_from,
             fields=tuple(fields),
         )
         return batches(
@@ -283,28 +283,46 @@ def kept_frames(
     return found
 
 
+def _by_person(clips: Sequence[Frames]) -> list[Frames]:
+    """For each clip all frames of its person."""
+    rows: dict[str, list[np.ndarray]] = {}
+    for clip in clips:
+        rows.setdefault(clip.person, []).append(clip.rows)
+    every = {person: Frames(person, np.concatenate(parts)) for person, parts in rows.items()}
+    return [every[clip.person] for clip in clips]
+
+
 def _pair(
     item: Item,
     rng: np.random.Generator,
     *,
     clips: Sequence[Frames],
+    targets: Sequence[Frames],
     source: Any,
     codes: IdentityCodes,
-    target_from: str,
     fields: tuple[str, ...],
 ) -> Item:
-    """Records of A and B, and of them what is asked for."""
-    own = clips[int(item["clip"])]
-    while (other := clips[int(rng.integers(len(clips)))]).person == own.person:
+    """Records of A and B, and of them what is asked for.
+
+    Args:
+      item: the number of A's clip.
+      rng: of what is drawn.
+      clips: driving frames come from.
+      targets: for each clip where its targets come from; where that is the clip itself, they are
+        other frames.
+      source: of the records.
+      codes: of the targets.
+      fields: what is asked for.
+    """
+    own = int(item["clip"])
+    while clips[other := int(rng.integers(len(clips)))].person == clips[own].person:
         pass
     rows = {}
     for prefix, clip in (("", own), ("other_", other)):
-        if target_from == "clip":
-            first, second = rng.choice(clip.rows, 2, replace=False)
+        if targets is clips:
+            first, second = rng.choice(clips[clip].rows, 2, replace=False)
         else:
-            first = rng.choice(clip.rows)
-            same = [each.rows for each in clips if each.person == clip.person]
-            second = rng.choice(np.concatenate(same))
+            first, second = (rng.choice(each[clip].rows) for each in (clips, targets))
         rows |= {f"{prefix}source": int(first), f"{prefix}target": int(second)}
     found = {name: source[rows[name]]["image"] for name in fields if name in IMAGES}
     for name in fields:

@@ -6,6 +6,7 @@ itself in place of the code gives artefacts.
 """
 
 import dataclasses
+import functools
 from typing import Any, Literal
 
 import jax
@@ -107,7 +108,7 @@ class TransferReenactment:
 _encode = jax.jit(encoder.encode, static_argnums=0)
 
 
-@jax.jit
-def _sample(generator: Any, z: jax.Array, truncation: Any) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jax.jit, static_argnums=2)
+def _sample(generator: Any, z: jax.Array, truncation: float) -> tuple[jax.Array, jax.Array]:
     w_plus = generator.mapping(z, truncation=truncation)
     return w_plus, jnp.clip(generator.synthesis(w_plus, "const"), -1, 1)

@@ -10,8 +10,9 @@ identities' codes and must have been trained on the world of the clips, version 
 The variants: --set method.train_generator=True (Gen), --set method.contrast_weight=0.1 (Cos).
 
 Not the paper's, for a training in hours on one core: the small motion encoder, M's beginning as the
-identity, the learning rates and their decay, the suite's own perceptual trunk in place of AlexNet,
-and the recognition network's own crop.
+identity, the learning rates and their decay, the recognition network's own crop, and the suite's own
+perceptual trunk in place of AlexNet. That one's distances are not calibrated and some times larger,
+so their weights are smaller.
 """
 
 from jaxface.data.transfer_pairs import TransferPairs
@@ -40,6 +41,8 @@ def get_config() -> Experiment:
             encoder_learning_rate=1e-3,
             last_learning_rate=0.05,
             distance="perceptual",
+            perceptual_weight=0.01,
+            perceptual_crop_weight=0.05,
             identity_crop="face",
             mapper_start="identity",
         ),

@@ -52,6 +52,7 @@ from jaxface.nets import (
     RigNetConfig,
     StyleDirections,
     StyleMapper,
+    TransferNetwork,
     VGGFace,
     VGGFaceReconstruction,
     WEncoder,
@@ -173,6 +174,8 @@ class Suite:
     """Edits of W+, each trained for one text."""
     style_mappers = NamedRole("style_mapper", StyleMapper)
     """Edits of style space, each trained for one text."""
+    transfer = Role(TransferNetwork)
+    """An identity's code and a driving frame to W+."""
 
     def __contains__(self, role: str) -> bool:
         return bool(self._stems(role))
@@ -342,6 +345,12 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
         raise SuiteError(
             f"the direction_matrix moves {matrix.rows} rows of {matrix.w_dim}, the generator takes "
             f"W+ of {rows} x {width}; take one made for this generator"
+        )
+    transfer = configs.get("transfer")
+    if transfer and (transfer.num_ws, transfer.w_dim) != (rows, width):
+        raise SuiteError(
+            f"transfer gives W+ of {transfer.num_ws} x {transfer.w_dim}, the generator takes "
+            f"{rows} x {width}; take one trained on this generator"
         )
     discriminator = configs.get("discriminator")
     for name in ("resolution", "image_channels", "c_dim"):

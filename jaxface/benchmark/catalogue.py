@@ -110,6 +110,17 @@ WORKLOADS: Mapping[str, Row] = MappingProxyType(
                 },
             },
         ),
+        "transfer": Row(
+            "Transfer: a whole training step (step), and frames that drive an identity (frames)",
+            "jaxface.benchmark.transfer",
+            {
+                "encoders": {
+                    "choices": ("ir-se50", "small"),
+                    "default": "ir-se50",
+                    "help": "motion encoder and recognition network (ir-se50)",
+                },
+            },
+        ),
     }
 )
 """What is done with a generator, at any resolution."""

@@ -299,8 +299,13 @@ def _method(name: str) -> Any:
       UsageError: there is none; the message gives the nearest.
     """
     from jaxface.errors import did_you_mean
-    from jaxface.methods.reenactment_presets import REENACTMENT_PRESETS
+    from jaxface.methods.reenactment_presets import IMAGE_DRIVEN, REENACTMENT_PRESETS
 
+    if name in IMAGE_DRIVEN:
+        raise UsageError(
+            f"--method {name}: is driven by images, where this command drives by motion; use it from "
+            f"Python (docs/{name}.md), or one of {', '.join(REENACTMENT_PRESETS)}"
+        )
     if name not in REENACTMENT_PRESETS:
         hint = did_you_mean(name, REENACTMENT_PRESETS)
         raise UsageError(

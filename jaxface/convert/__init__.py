@@ -29,6 +29,8 @@
 ``styleclip_mapper``   latent mappers of StyleCLIP
 ``torchvision``        ``.pth`` of torchvision's ``vgg16`` and ``alexnet``; their features, or LPIPS
                        with the ``lpips`` package's heads
+``transfer``           a checkpoint of Pose-and-Expression-Transfer: ``transfer`` (motion encoder
+                       and mapper) and ``decoder``
 ``vgg_face``           VGG-Face: ``vgg_face_dag.pth``, state dictionaries of Torch's, and
                        MatConvNet's ``.mat``
 ``auto``               whichever of these the file is

@@ -121,6 +121,10 @@ def _moved_rows(config: Any, random: np.random.Generator) -> Inputs:
     return rows, _normal(random, COUNT, len(config.names))
 
 
+def _driven(config: Any, random: np.random.Generator) -> Inputs:
+    return (_normal(random, COUNT, config.num_ws, config.w_dim), *_images_alone(config, random))
+
+
 def _moving(config: Any, random: np.random.Generator) -> Inputs:
     return (_normal(random, COUNT, *([config.rows] if config.rows > 1 else []), config.dim),)
 
@@ -198,6 +202,7 @@ CHECKS: dict[str, Check] = {
     "RigNet": (_edited, _call),
     "StyleDirections": (_text, _steer),
     "StyleMapper": (_styles, _call),
+    "TransferNetwork": (_driven, _call),
     "VGG16": (_images_alone, _last_features(vgg.LAYER_NAMES)),
 }
 """By class: what it is given, and how; a class that is not here is given ``IMAGES``."""

@@ -32,6 +32,7 @@ from jaxface.convert.families import (
     styleclip_global,
     styleclip_mapper,
     torchvision,
+    transfer,
     vgg_face,
 )
 from jaxface.convert.families.strangers import likeliest, trainer_of
@@ -119,6 +120,7 @@ FAMILIES: dict[str, Family | FamilyOfSeveralFiles] = {
     "styleclip_global": styleclip_global,
     "styleclip_mapper": styleclip_mapper,
     "torchvision": torchvision,
+    "transfer": transfer,
     "vgg_face": vgg_face,
 }
 

@@ -4,7 +4,8 @@ import dataclasses
 
 from jaxface.methods.direction_matrix.reenactment import CODE, EMBEDDED, PAPER
 from jaxface.methods.pie.reenactment import RigNetReenactment
-from jaxface.methods.reenactment import BatchReenactor
+from jaxface.methods.reenactment import BatchReenactor, Reenactor
+from jaxface.methods.transfer.reenactment import TransferReenactment
 
 REENACTMENT_PRESETS: dict[str, BatchReenactor] = {
     "pie_rignet": RigNetReenactment(),
@@ -16,3 +17,7 @@ REENACTMENT_PRESETS: dict[str, BatchReenactor] = {
 }
 """PIE's RigNets, with the driver's own motion or its change since the first driving frame. Finding
 Directions' matrix likewise for the embedded suite, as its paper says, and as its code does."""
+
+IMAGE_DRIVEN: dict[str, Reenactor] = {"transfer": TransferReenactment()}
+"""Methods that take a driver's images and read no motion: Transfer, with the suite's encoder of
+identity."""

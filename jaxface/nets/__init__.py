@@ -6,6 +6,7 @@ from jaxface.nets.edits.linear_directions import DirectionsConfig, LatentDirecti
 from jaxface.nets.edits.rignet import RigNet, RigNetConfig
 from jaxface.nets.edits.style_directions import StyleDirections, StyleDirectionsConfig
 from jaxface.nets.edits.style_mapper import StyleMapper, StyleMapperConfig
+from jaxface.nets.edits.transfer import TransferConfig, TransferNetwork
 from jaxface.nets.encoders import (
     E4EEncoder,
     EncoderConfig,
@@ -115,6 +116,8 @@ __all__ = [
     "StyleDirectionsConfig",
     "StyleMapper",
     "StyleMapperConfig",
+    "TransferConfig",
+    "TransferNetwork",
     "VGGConfig",
     "VGGFace",
     "VGGFaceConfig",

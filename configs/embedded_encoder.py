@@ -6,11 +6,11 @@ from jaxface.nets import EncoderConfig
 from jaxface.training.experiment import Experiment
 
 NETWORK = EncoderConfig(
-    channels=(16, 32, 64, 128),
+    channels=(32, 64, 96, 128),
     units=(1, 2, 2, 2),
     reduction=4,
     num_ws=10,
-    resolution=64,
+    resolution=32,
     style_channels=48,
 )
 
@@ -21,18 +21,19 @@ def get_config() -> Experiment:
         method=EncoderSettings(
             "e4e",
             NETWORK,
-            latent_steps=1_500,
-            steps=1_200,
-            learning_rate=2e-3,
+            latent_steps=2_000,
+            steps=1_000,
+            learning_rate=5e-3,
             lpips_weight=0.05,
             delta_weight=2e-4,
             latent_weight=0.05,
-            progressive_start=1_500,
+            progressive_start=2_000,
             progressive_every=30,
+            resolution=64,
             lpips_resolution=32,
             distance="perceptual",
         ),
         data=RenderedPortraits(resolution=64, num_train=16_384, num_test=256),
         suite="embedded",
-        eval_every=300,
+        eval_every=1_000,
     )

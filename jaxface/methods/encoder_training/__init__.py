@@ -20,8 +20,9 @@ no gradient goes through the generator then, and a step is cheap. Batches are ``
 
 Batch normalisation works by the statistics of the whole batch, over all devices, while the network
 learns, and its running statistics follow; what is saved and scored uses these. As in the references
-images are compared at the encoder's resolution. Their noise is the stored one, where the references
-draw it, and the optimiser Adam with a falling rate, where they have Ranger with a constant one.
+images are compared at the encoder's resolution, unless the settings name another. Noise is the
+stored one, where the references draw it, and the optimiser Adam with a falling rate, where they
+have Ranger with a constant one.
 """
 
 from jaxface.methods.encoder_training.objective import Judges

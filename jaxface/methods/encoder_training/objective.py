@@ -54,7 +54,7 @@ def staged(w_plus: jax.Array, stage: jax.Array | int) -> jax.Array:
 
 
 def draw(generator: Generator, w_plus: jax.Array, resolution: int) -> jax.Array:
-    """The generator's images of codes [N, L, D] at the encoder's resolution, [N, S, S, 3]."""
+    """The generator's images of codes [N, L, D], averaged to a side: [N, S, S, 3]."""
     return read_generated("encoder", generator.synthesis(w_plus, "const"), resolution)
 
 
@@ -70,7 +70,7 @@ def passes(
     One pass, or ReStyle's `iterations`, between which no gradient flows.
 
     Args:
-      images: [N, S, S, 3] at the encoder's resolution.
+      images: [N, S, S, 3]; what is made of the codes has their side.
       stage: see `progressive_stage`; of no effect on encoders without deviations.
     """
     side, config = images.shape[1], network.config
@@ -97,7 +97,7 @@ def passes(
 
 
 class Items(NamedTuple):
-    """A batch: N images, [N, S, S, 3] at the encoder's resolution, and what is known of them."""
+    """A batch: N images, [N, S, S, 3] at `EncoderSettings.side`, and what is known of them."""
 
     images: jax.Array
     w_plus: jax.Array
@@ -185,7 +185,7 @@ def with_samples(
       images: [B, R, R, 3] in [-1, 1].
       key: of the samples.
     """
-    side = settings.network.resolution
+    side = settings.side
     mean = jnp.broadcast_to(generator.w_mean, (len(images), generator.config.w_dim))
     items = Items(
         read_portraits("encoder", images, side),

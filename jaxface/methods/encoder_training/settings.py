@@ -77,11 +77,18 @@ class EncoderSettings:
     0: all styles have theirs from the beginning."""
     iterations: int = restyle.ITERATIONS
     """ReStyle: passes in a step (``n_iters_per_batch``)."""
+    resolution: int | None = None
+    """Side at which images are compared; None: the encoder's, as in the references."""
     lpips_resolution: int | None = None
     """Images larger than this are averaged down to it before LPIPS compares them; None: none."""
     distance: Literal["lpips", "perceptual"] = "lpips"
     """The role whose network LPIPS is: ``lpips``; or ``perceptual``, whose VGG-16 then compares as
     LPIPS does, with heads that were not learned."""
+
+    @property
+    def side(self) -> int:
+        """Of the images that are compared."""
+        return self.network.resolution if self.resolution is None else self.resolution
 
     @property
     def trains(self) -> str:

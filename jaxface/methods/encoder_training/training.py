@@ -25,7 +25,7 @@ from jaxface.methods.encoder_training.objective import (
 )
 from jaxface.methods.encoder_training.settings import ENCODERS, TERMS, EncoderSettings
 from jaxface.metrics import psnr
-from jaxface.nets import LPIPS, Generator
+from jaxface.nets import LPIPS, Generator, WEncoder
 from jaxface.nets.encoders.styles import read_portraits
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
@@ -83,7 +83,9 @@ class EncoderState:
 def initial_state(
     settings: EncoderSettings, key: jax.Array, generator: Generator, network: Any = None
 ) -> EncoderState:
-    """A fresh encoder whose codes begin at the generator's mean of W, or the one given.
+    """A fresh encoder, whose codes are the generator's mean of W, or the one given.
+
+    The last layer of each style begins at zero, so that no style begins with a deviation.
 
     Raises:
       UsageError: the encoder given is of another kind or has other sizes than the settings name, or
@@ -99,6 +101,9 @@ def initial_state(
         network = wanted(settings.network, rngs=nnx.Rngs(key))
         start = network.w_start
         start[...] = jnp.broadcast_to(generator.w_mean, start.shape)
+        ends = [network] if isinstance(network, WEncoder) else network.styles
+        for end in ends:
+            end.dense.weight[...] = jnp.zeros_like(end.dense.weight[...])
     elif type(network) is not wanted or network.config != settings.network:
         raise UsageError(
             f"encoder: the network to begin with is a {type(network).__name__} of "
@@ -126,7 +131,7 @@ def latent_phase(settings: EncoderSettings) -> Phase:
     count = settings.batch_size + settings.samples
 
     def items(generator, images, key):
-        return sampled(generator, key, count=count, resolution=settings.network.resolution)
+        return sampled(generator, key, count=count, resolution=settings.side)
 
     return _phase("latents", dataclasses.replace(settings, iterations=1), ("latent",), items)
 

@@ -232,10 +232,10 @@ def test_a_step_s_loss_is_its_weighted_terms(settings, networks):
 
 
 @pytest.mark.slow
-def test_microbatches_normalise_by_their_own_statistics(networks):
+def test_microbatches_normalise_by_their_own_statistics(networks, random_restyle):
     """Where both microbatches hold the same items they change nothing."""
-    settings = dataclasses.replace(SETTINGS, samples=0, latent_weight=0.0)
-    recipe = recipe_of(settings, networks)
+    settings = dataclasses.replace(RESTYLE, samples=0, latent_weight=0.0)
+    recipe = recipe_of(settings, {**networks, "encoder": random_restyle})
     twice = {"image": np.repeat(portraits(2), 2, axis=0)}
     assert_parts_agree(method.encoder_phase, settings, recipe.state, recipe.constants, twice)
 

@@ -255,7 +255,7 @@ def _driven(
     beyond = arguments.beyond or "hold"
     found, wanted = driven_items(items, driver, beyond)
     for group in groups:
-        values = np.zeros((1, driver.values[group].shape[1]), np.float32)
+        values: Any = np.zeros((1, driver.values[group].shape[1]), np.float32)
         target = pie.Target.of_values(values)
         targets[group] = target.replace(relative=np.float32(neutral is not None))  # type: ignore
     asked |= {
@@ -428,11 +428,11 @@ def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:
                 raise UsageError(
                     f"--direction {text}: the suite has directions {', '.join(found)}, no {key!r}"
                 )
-            names = found[key].names
+            names: Any = found[key].names
             if not name and len(names) > 1:
                 raise UsageError(f"--direction {text}: say which: {', '.join(names)}")
             move = Move(key, name or names[0], value, rows)
-            trial = jnp.zeros((1, config.num_ws, config.w_dim))
+            trial: Any = jnp.zeros((1, config.num_ws, config.w_dim))
             found[key].move(trial, move.name, value, rows=rows)
         except (SuiteError, ValueError) as error:
             raise UsageError(f"--direction {text}: {error}") from error

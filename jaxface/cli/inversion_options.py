@@ -143,8 +143,9 @@ def inversion_of(
         raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
     if any(change.partition("=")[0].endswith("dtype") for change in arguments.changes):
         raise UsageError("--set dtype: --dtype says what networks compute in")
-    name, chosen = arguments.preset, None
-    if name is None and own is not None:
+    name: str = arguments.preset
+    chosen = None
+    if arguments.preset is None and own is not None:
         name, chosen = own
     settings = apply_overrides(preset(name) if chosen is None else chosen, arguments.changes)
     dtype = arguments.dtype

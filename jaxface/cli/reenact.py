@@ -303,8 +303,8 @@ def _method(name: str) -> Any:
 
     if name in IMAGE_DRIVEN:
         raise UsageError(
-            f"--method {name}: is driven by images, where this command drives by motion; use it from "
-            f"Python (docs/{name}.md), or one of {', '.join(REENACTMENT_PRESETS)}"
+            f"--method {name}: is driven by images, where this command drives by motion; use it "
+            f"from Python (docs/{name}.md), or one of {', '.join(REENACTMENT_PRESETS)}"
         )
     if name not in REENACTMENT_PRESETS:
         hint = did_you_mean(name, REENACTMENT_PRESETS)

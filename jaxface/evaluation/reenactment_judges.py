@@ -214,7 +214,7 @@ def _lpips(network: Any, images: jax.Array, others: jax.Array) -> jax.Array:
 @jax.jit
 def _perceptual(network: Any, images: jax.Array, others: jax.Array) -> jax.Array:
     see = functools.partial(perceptual.features, network, layers=LAYERS, resolution=images.shape[1])
-    weights = dict.fromkeys(LAYERS, 1 / len(LAYERS))
+    weights: dict[str, float] = dict.fromkeys(LAYERS, 1 / len(LAYERS))
     return perceptual.distance(see(images), see(others), weights)
 
 

@@ -84,7 +84,7 @@ def ranger(
         copies = [jax.tree.map(jnp.copy, tree) for tree in (zeros, zeros, params)]
         return RangerState(jnp.zeros((), jnp.int32), *copies)
 
-    def update(grads: Any, state: RangerState, params: Any = None) -> tuple[Any, RangerState]:
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         if params is None:
             raise ValueError("ranger: update needs the parameters, as its third argument.")
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
@@ -110,7 +110,7 @@ def ranger(
         slow = structure.unflatten([slow for _, slow in pairs])
         return structure.unflatten(updates), RangerState(count, mean, square, slow)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformation(init, update)  # type: ignore
 
 
 def _centralised(gradient: jax.Array) -> jax.Array:

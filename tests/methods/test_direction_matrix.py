@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -437,11 +438,12 @@ def test_what_is_refused(suite, portrait, subject, random_network, tmp_path):
         REENACTOR.adapt(suite, np.repeat(portrait, 2, axis=0), keys=keys)
     with pytest.raises(ValueError, match="driving frames need motion"):
         REENACTOR.drive(subject, Driving(images=portrait))
-    for wrong in (
+    wrongs: list[dict[str, Any]] = [
         {"groups": ("light",)},
         {"relative_to": "first"},
         {"feedback": -1},
-    ):
+    ]
+    for wrong in wrongs:
         with pytest.raises(ValueError, match="MatrixReenactment"):
             MatrixReenactment(**wrong)
     config = DirectionMatrixConfig(("yaw",), "flame", rows=2, w_dim=W_DIM)

@@ -119,8 +119,10 @@ def network_plan(arrays: Mapping[str, np.ndarray], *, num_ws: int) -> Plan:
 
 def other_parts(root: Any, network: str) -> dict[str, str]:
     """What else the file holds, by name, with the reason why it is left out."""
-    others = (f"{ENCODER}*", f"{MAPPER}*") if network == "decoder" else (f"{DECODER}*",)
-    parts = dict.fromkeys(others, ANOTHER_NETWORK)
+    others: tuple[str, ...] = (
+        (f"{ENCODER}*", f"{MAPPER}*") if network == "decoder" else (f"{DECODER}*",)
+    )
+    parts: dict[str, str] = dict.fromkeys(others, ANOTHER_NETWORK)
     for name in root:
         if name == "opts":
             parts["opts"] = "options of the training"

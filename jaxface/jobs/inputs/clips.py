@@ -79,7 +79,8 @@ class ClipReading:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "ClipReading":
         """Reads what `to_json` wrote."""
-        return cls(**{k: Fraction(v) if isinstance(v, str) else v for k, v in document.items()})
+        fields: Any = {k: Fraction(v) if isinstance(v, str) else v for k, v in document.items()}
+        return cls(**fields)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,7 +85,7 @@ def write_motion(path: str | os.PathLike[str], motion: Motion, times: Sequence[F
     """
     times = [time - times[0] for time in times]
     base = common_base(times, Fraction(1))
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         name: np.ascontiguousarray(np.asarray(value, np.float32))
         for name in _FIELDS
         if (value := getattr(motion, name)) is not None

@@ -6,7 +6,7 @@ losses keep the size that their published weights were chosen for.
 """
 
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -182,7 +182,27 @@ class FlameFaces:
         return replace(source, pose=pose, expression=expression)
 
 
-Faces = PieFaces | FlameFaces
+class Faces(Protocol):
+    """What reads faces and says what they are: `PieFaces`, `FlameFaces`; parameters are their own.
+
+    Attributes:
+      basis: of the expressions.
+    """
+
+    @property
+    def basis(self) -> Basis: ...
+
+    def read(self, portraits: jax.Array) -> Any: ...
+
+    def motion(self, faces: Any) -> Motion: ...
+
+    def shape(self, faces: Any) -> Shape: ...
+
+    def moved(self, source: Any, target: Any) -> Any: ...
+
+    def with_values(
+        self, source: Any, names: tuple[str, ...], values: jax.Array, chosen: jax.Array
+    ) -> Any: ...
 
 
 def faces_of(networks: Any, *, angles: AngleReading = "exact") -> Faces:

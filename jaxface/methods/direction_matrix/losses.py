@@ -148,11 +148,10 @@ def wanted_faces(
 
 def shape_terms(losses: Losses, shape: Shape, wanted: Shape) -> dict[str, jax.Array]:
     """L_sh, L_eye and L_mouth of N faces, [N] each, without weights."""
-    options = {"reading": losses.distances}
     return {
         "shape": face_shape.vertices(shape.vertices, wanted.vertices),
-        "eye": face_shape.eyes(shape.landmarks, wanted.landmarks, **options),
-        "mouth": face_shape.mouth(shape.landmarks, wanted.landmarks, **options),
+        "eye": face_shape.eyes(shape.landmarks, wanted.landmarks, reading=losses.distances),
+        "mouth": face_shape.mouth(shape.landmarks, wanted.landmarks, reading=losses.distances),
     }
 
 

@@ -112,7 +112,7 @@ def frozen_models(settings: MatrixSettings, networks: Mapping[str, Any]) -> Mode
                     "'encoder'; name its file in the configuration's networks"
                 )
             codes = embed(models.generator, networks["encoder"], data, settings.embedded)
-            models = models.replace(**{name: codes})
+            models = models.replace(**{name: codes})  # type: ignore
     return models
 
 

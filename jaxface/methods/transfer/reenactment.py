@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxface.methods import encoder
 from jaxface.methods.reenactment import Driving, Subject
@@ -77,7 +76,7 @@ class TransferReenactment:
         It has no motion of its own, which the method does not read: that of a frontal neutral face
         stands in its place.
         """
-        still = motion_of_pie(FaceParameters.from_flat(np.zeros((1, 257), np.float32)))
+        still = motion_of_pie(FaceParameters.from_flat(jnp.zeros((1, 257), jnp.float32)))
         return Subject(suite, jnp.asarray(w_plus, jnp.float32), still, suite.generator)
 
     def random_subject(self, suite: Suite, *, key: jax.Array) -> Subject:

@@ -201,7 +201,10 @@ def _optimizer(settings: TransferSettings) -> optax.GradientTransformation:
             lambda path, _: "encoder" if "encoder" in jax.tree_util.keystr(path) else "rest", params
         )
 
-    both = {"encoder": at(settings.encoder_learning_rate), "rest": at(settings.learning_rate)}
+    both: dict[Any, Any] = {
+        "encoder": at(settings.encoder_learning_rate),
+        "rest": at(settings.learning_rate),
+    }
     return optax.partition(both, labels)
 
 

@@ -22,6 +22,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxface.errors import did_you_mean
+from jaxface.morphable.motion import Basis
 from jaxface.nets.variables import Buffer
 
 INITIAL_DEVIATION = 0.03
@@ -46,7 +47,7 @@ class DirectionMatrixConfig:
     """
 
     names: tuple[str, ...]
-    basis: str
+    basis: Basis
     rows: int = 8
     w_dim: int = 512
     bias: bool = False

@@ -2,8 +2,8 @@
 
     jaxface train direction_matrix --config configs/embedded_direction_matrix.py
 
-With the suite's encoder the second stage of the paper, half of whose sources are embedded portraits:
---set "method.stages=..." as in `mixed` below.
+The paper's second stage, half of whose sources are embedded portraits, needs an encoder: give the
+settings `portraits` and a stage "mixed", and `networks` its file.
 
 Columns: yaw, pitch, roll and the 14 expressions that have names (m_e = 14). The other 50 modes are
 small, and the reconstruction network hardly reads them: the correlation of what it reads from 512

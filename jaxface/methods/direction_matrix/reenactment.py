@@ -363,7 +363,6 @@ CODE = MatrixReenactment(
 EMBEDDED = MatrixReenactment(
     inversion=pti.PivotalTuning(pie.EMBEDDED, EMBEDDED_TUNING),
     feedback=1,
-    corrected=("yaw", "pitch", "roll", "jaw_open", "smile"),
+    corrected=ANGLES,
 )
-"""For the embedded suite. Of its expressions `jaw_open` and `smile` are read best
-(docs/direction_matrix.md)."""
+"""For the embedded suite; docs/direction_matrix.md has what feedback does there."""

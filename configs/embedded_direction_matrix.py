@@ -14,7 +14,7 @@ Expect, of the shipped weights (float16), which are those of step 695 of the 1,0
 that are driven by renders of others turned by at most 0.6 rad, beside the truth (in brackets with a
 round of feedback on the angles): rotation 0.025 rad off (0.016), 0.179 before; landmarks 2.7% of
 the face's size (2.1%), 19.7% before; identity 96.6% of the reconstruction's (95.8%). A step of 12
-sources takes about 0.7 s of one core of an Intel Xeon that had other work.
+sources takes about 0.7 s of one core of an AMD EPYC that had other work.
 """
 
 import dataclasses

@@ -40,14 +40,14 @@ def test_are_small_and_say_where_they_come_from():
     own = ["generator", "rignet_expression", "rignet_illumination", "rignet_pose"]
     others = ["landmarks", "perceptual", "recognition", "reconstruction"]
     for name, stems, more in (
-        ("embedded", [*own, *others], set()),
+        ("embedded", [*own, *others, "direction_matrix"], set()),
         ("embedded-128", own, {"shared.json"}),
     ):
         files = {path.name for path in (ASSETS / name).iterdir()}
         assert files == {f"{stem}.safetensors" for stem in stems} | more
         suite = jaxface.load_suite(name)
         suite.check()
-        assert set(suite.files) == {*own, *others}
+        assert set(suite.files) == {*own, *others, *stems}
         for stem in stems:
             header = suite.metadata(stem)
             assert header["licence"] == "Apache-2.0"

@@ -416,6 +416,9 @@ def test_groups_and_other_bases(subject, suite):
     change = np.asarray(pose._change(matrix, subject.motion, random_motion(2), None)[0])
     assert change[:, :3].all()
     assert not change[:, 3:].any()
+    some = dataclasses.replace(REENACTOR, corrected=("yaw", "smile"))
+    corrected = some._corrects(matrix, np.array([True] * 5 + [False]))
+    assert np.array(matrix.names)[np.asarray(corrected)].tolist() == ["yaw", "smile"]
     other = random_motion(2, "basel", jaw=False)
     change = np.asarray(REENACTOR._change(matrix, subject.motion, other, None)[0])
     assert change[:, :3].all()

@@ -75,6 +75,8 @@ class MatrixReenactment:
       truncation: psi that the matrix was trained with, by which its shifts are scaled.
       groups: that follow the driver, out of "pose" and "expression".
       feedback: rounds of it, each of which draws and reads the frames once more; 0 as published.
+      corrected: columns that feedback corrects, best those that the reading network sees well:
+        others cost the person's looks. None: all that follow.
       relative_to: None: absolute, the subject takes the driver's values. Else relative: the change
         since this frame of the driver's clip, or since the clip's "mean".
     """
@@ -83,6 +85,7 @@ class MatrixReenactment:
     truncation: float = 1.0
     groups: tuple[str, ...] = MOTION_GROUPS
     feedback: int = 0
+    corrected: tuple[str, ...] | None = None
     relative_to: int | Literal["mean"] | None = None
 
     def __post_init__(self):
@@ -187,7 +190,7 @@ class MatrixReenactment:
             subject.w_plus,
             subject.motion,
             change,
-            jnp.asarray(follows),
+            self._corrects(networks.matrix, follows),
             self.truncation,
             self.feedback,
         )
@@ -240,12 +243,17 @@ class MatrixReenactment:
             w_plus,
             networks.matrix.rescaled(values),
             change,
-            jnp.asarray(follows),
+            self._corrects(networks.matrix, follows),
             truncation=self.truncation,
             feedback=self.feedback,
             noise=noise,
         )
         return Moved(moved, self.draw(generator, moved, noise=noise))
+
+    def _corrects(self, matrix: DirectionMatrix, follows: np.ndarray) -> jax.Array:
+        """The columns that feedback corrects, [K] bool."""
+        names = matrix.names if self.corrected is None else self.corrected
+        return jnp.asarray(follows & np.isin(matrix.names, names))
 
     def _change(
         self, matrix: DirectionMatrix, own: Motion, wanted: Motion, neutral: Motion | None
@@ -298,7 +306,7 @@ def _move(
     w_plus: jax.Array,
     own: jax.Array,
     change: jax.Array,
-    follows: jax.Array,
+    corrected: jax.Array,
     *,
     truncation: float,
     feedback: int,
@@ -306,12 +314,12 @@ def _move(
 ) -> jax.Array:
     """Latents [N, L, w_dim] of the rescaled numbers `own` [N, K], changed by dp [N, K].
 
-    Feedback corrects the columns that follow, of rows that move at all: one that does not is left
-    as it is, bit for bit.
+    Feedback corrects some columns [K], of rows that move at all: one that does not is left as it
+    is, bit for bit.
     """
     matrix, faces = networks.matrix, networks.faces
     wanted = own + change
-    corrects = follows & jnp.any(change != 0, axis=1, keepdims=True)
+    corrects = corrected & jnp.any(change != 0, axis=1, keepdims=True)
     moved = matrix(w_plus, change, scale=truncation)
     for _ in range(feedback):
         motion = faces.motion(faces.read(generator.synthesis(moved, noise=noise)))
@@ -328,7 +336,7 @@ def _driven(
     w_plus: jax.Array,
     motion: Motion,
     change: jax.Array,
-    follows: jax.Array,
+    corrected: jax.Array,
     truncation: float,
     feedback: int,
 ) -> jax.Array:
@@ -337,7 +345,7 @@ def _driven(
     own = matrix.rescaled(column_values(matrix.names, matrix.config.basis, motion))
     w_plus = jnp.repeat(w_plus, len(change), axis=0)
     options = {"truncation": truncation, "feedback": feedback}
-    return _move(networks, generator, w_plus, own, change, follows, **options)
+    return _move(networks, generator, w_plus, own, change, corrected, **options)
 
 
 @jax.jit
@@ -352,5 +360,9 @@ CODE = MatrixReenactment(
     truncation=0.7,
 )
 """The authors' ``run_inference.py``: every image is drawn with a truncation of 0.7."""
-EMBEDDED = MatrixReenactment(inversion=pti.PivotalTuning(pie.EMBEDDED, EMBEDDED_TUNING), feedback=1)
-"""For the embedded suite."""
+EMBEDDED = MatrixReenactment(
+    inversion=pti.PivotalTuning(pie.EMBEDDED, EMBEDDED_TUNING),
+    feedback=1,
+    corrected=ANGLES,
+)
+"""For the embedded suite; docs/direction_matrix.md has what feedback does there."""

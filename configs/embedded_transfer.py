@@ -14,6 +14,9 @@ identity, batches of 32 (on a CPU the update of M's 52 million weights costs mor
 a batch), learning rates and their decay, the recognition network's own crop, and the suite's own
 perceptual trunk in place of AlexNet. That one's distances are not calibrated and some times larger,
 so their weights are smaller. --set method.network.rank=256 trains an M of 3.9 million weights.
+
+M's gradient and its update take 1.7 s of one core of an AMD EPYC a step, beside 0.05 s for a matrix
+of [10240, 256]; a whole step has not been timed yet.
 """
 
 from jaxface.data.transfer_pairs import TransferPairs

@@ -17,7 +17,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from jaxface.latents import check_w_plus
 from jaxface.nets.encoders.styles import read_portraits
@@ -115,8 +115,8 @@ class CodeMapper(nnx.Module):
         self.config = config
         size = config.code_size
         if config.rank is None:
-            self.weight = nnx.Param(jnp.full((2 * size, size), WEIGHT))
-            self.bias = nnx.Param(jnp.full((size,), BIAS))
+            self.weight = nnx.Param(jnp.full((2 * size, size), WEIGHT, jnp.float32))
+            self.bias = nnx.Param(jnp.full((size,), BIAS, jnp.float32))
             self.down = self.up = None
         else:
             self.weight = None
@@ -138,7 +138,7 @@ class CodeMapper(nnx.Module):
             raise TypeError("CodeMapper: neither a matrix nor one of low rank")
         return (y + self.bias[...].astype(x.dtype)).reshape(identity.shape)
 
-    def start_as_identity(self, key: jax.Array) -> None:
+    def start_as_identity(self, key: Key[Array, ""]) -> None:
         """Begin where the identity's code comes out, and the motion code hardly counts.
 
         Not the paper's: at the first step the result is then the inversion of t.

@@ -72,7 +72,9 @@ def open_clip(
     try:
         container = av.open(os.fspath(path))
     except av.FFmpegError as error:
-        raise NotAVideoError(f"{path}: not a video that is read, or without its index") from error
+        raise NotAVideoError(
+            f"{path}: not a video, or one whose index is missing because its recording was cut off"
+        ) from error
     with container:
         frames = _Decoding(container, path, allow_truncated, deinterlace)
         yield Clip(frames.info, frames.read(span))

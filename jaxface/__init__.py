@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxface.api import Portraits, edit, generate, invert
     from jaxface.errors import JaxfaceError, SuiteError, UsageError, WeightsError
     from jaxface.media.alignment import CropTransform
     from jaxface.media.pasting import paste_back
@@ -15,11 +16,15 @@ __version__ = "0.1.0"
 __all__ = [
     "CropTransform",
     "JaxfaceError",
+    "Portraits",
     "Suite",
     "SuiteError",
     "UsageError",
     "WeightsError",
     "__version__",
+    "edit",
+    "generate",
+    "invert",
     "load_network",
     "load_suite",
     "paste_back",
@@ -31,10 +36,14 @@ __all__ = [
 _HOMES = {
     "CropTransform": "jaxface.media.alignment",
     "JaxfaceError": "jaxface.errors",
+    "Portraits": "jaxface.api",
     "Suite": "jaxface.suite",
     "SuiteError": "jaxface.errors",
     "UsageError": "jaxface.errors",
     "WeightsError": "jaxface.errors",
+    "edit": "jaxface.api",
+    "generate": "jaxface.api",
+    "invert": "jaxface.api",
     "load_network": "jaxface.weights",
     "load_suite": "jaxface.suite",
     "paste_back": "jaxface.media.pasting",

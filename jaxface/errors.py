@@ -28,6 +28,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
+LONGEST = 200
+"""Characters that a message quotes of a file or of a library's error."""
+
+
+def on_one_line(text: str) -> str:
+    """Text that a message quotes: no line breaks, no control characters, at most `LONGEST`."""
+    return printable(" ".join(text[: 4 * LONGEST].split())[:LONGEST])
+
+
 def did_you_mean(name: str, known: Collection[str], *, cutoff: float = 0.0) -> str:
     """The hint for an unknown name: the nearest known one, or all where none is near.
 

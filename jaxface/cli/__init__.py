@@ -34,6 +34,8 @@ VERBS = (
     "evaluate",
     "data",
     "convert",
+    "card",
+    "provenance",
     "benchmark",
 )
 

@@ -90,14 +90,17 @@ def _draw(
     from jaxface.jobs.edit_outcomes import identity_told
     from jaxface.jobs.inversion import measured
     from jaxface.jobs.outputs.contact_sheet import LARGE, Cell, draw_contact_sheet, write_sheets
+    from jaxface.jobs.outputs.outliers import distance_of
     from jaxface.media.images import read_image
+
+    distance = distance_of(rows)
 
     def pixels(path: str | Path) -> Any:
         return read_image(str(path)).pixels
 
     def embedded(row: Mapping[str, Any]) -> Cell:
         shown = (pixels(row["path"]), pixels(out / row["reconstruction"]))
-        return Cell(row["id"], measured(row), shown)
+        return Cell(row["id"], measured(row, distance), shown)
 
     def changed(row: Mapping[str, Any]) -> Cell:
         before = pixels(out / "reconstructions" / f"{row['id']}.png")

@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxface.cli.clip_options import add_clip_writing_arguments, clip_writing_of
 from jaxface.cli.job_options import JobCall, add_job_arguments
+from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError
 from jaxface.vocabulary import (
     ANGLE_LIMITS,
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|DIR",
         help="the networks (those that the embedding was made with, by its file)",
     )
+    add_commercial_argument(parser)
     pose = parser.add_argument_group("pose, in degrees")
     for name in ANGLES:
         pose.add_argument(f"--{name}", type=_number, metavar="DEG")
@@ -188,6 +190,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.editing import Animation, Editing
 
     suite = load_suite(arguments.suite) if arguments.suite else suite_of(latents.items)
+    fit_for_use(suite, arguments)
     check_shapes(latents.items, suite)
     targets, attributes, motion, reference, asked = _targets(arguments, suite)
     items, driven = latents.items, None

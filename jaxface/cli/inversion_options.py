@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError
 
 
@@ -46,6 +47,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|DIR",
         help="the networks: a shipped suite's name or a folder of converted ones (embedded)",
     )
+    add_commercial_argument(parser)
     parser.add_argument(
         "--preset",
         default="pie_embedded",
@@ -146,7 +148,7 @@ def inversion_of(
     elif dtype is None:
         dtype = compute_dtype()
     return Inversion(
-        load_suite(arguments.suite),
+        fit_for_use(load_suite(arguments.suite), arguments),
         arguments.preset,
         settings.computing_in(dtype),
         arguments.seed,

@@ -149,34 +149,39 @@ def report(rows: Sequence[dict[str, Any]]) -> str:
 
     ok = [row for row in rows if row["status"] == "ok"]
     shown = rows if len(rows) <= TABLE_ROWS else [row for row in rows if row["status"] != "ok"]
-    lines = [_table(shown[:TABLE_ROWS], outliers.outliers(ok, "perceptual")), ""] if shown else []
+    distance = outliers.distance_of(ok)
+    remarks = outliers.outliers(ok, distance)
+    lines = [_table(shown[:TABLE_ROWS], distance, remarks), ""] if shown else []
     if len(shown) > TABLE_ROWS:
         lines.append(f"... and {len(shown) - TABLE_ROWS} more that are not ok")
     summary = f"{len(ok)} of {len(rows)} ok"
     ratios = [row["psnr"] for row in ok if row["psnr"] is not None]
     if ratios:
         summary += f", PSNR mean {sum(ratios) / len(ratios):.1f} dB, lowest {min(ratios):.1f} dB"
-    summary += outliers.summary(ok, "perceptual")
+    summary += outliers.summary(ok, distance)
     failures = Counter(row["status"] for row in rows if row["status"] != "ok")
     lines.append("; ".join([summary, *(f"{count} {name}" for name, count in failures.items())]))
     return "\n".join(lines)
 
 
-def _table(rows: Sequence[dict[str, Any]], remarks: Mapping[str, str]) -> str:
-    columns = ("input", "status", "PSNR dB", "SSIM", "perceptual", "seconds", "notes")
+def _table(rows: Sequence[dict[str, Any]], distance: str, remarks: Mapping[str, str]) -> str:
+    columns = ("input", "status", "PSNR dB", "SSIM", distance, "seconds", "notes")
     cells: list[tuple[str, ...]] = [columns]
     for row in rows:
         numbers = (
             ("psnr", ".1f"),
             ("ssim", ".3f"),
-            ("perceptual", ".4f"),
+            (distance, ".4f"),
             ("seconds", ".1f"),
         )
         cells.append(
             (
                 row["id"],
                 row["status"],
-                *("-" if row[name] is None else format(row[name], how) for name, how in numbers),
+                *(
+                    "-" if row.get(name) is None else format(row[name], how)
+                    for name, how in numbers
+                ),
                 row["reason"] or "; ".join([*row["notes"], *_of(remarks, row["id"])]),
             )
         )

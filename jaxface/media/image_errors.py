@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import ClassVar
 
-from jaxface.errors import JaxfaceError
+from jaxface.errors import JaxfaceError, on_one_line
 
 
 class ImageError(JaxfaceError):
@@ -73,11 +73,11 @@ def of_one_image() -> Iterator[None]:
         raise ImageTooLargeError("does not fit the memory") from error
     except OSError as error:
         if error.errno is None:  # Pillow's decoders say so of damaged data
-            raise CorruptImageError(f"damaged image data: {_one_line(error)}") from error
+            raise CorruptImageError(f"damaged image data: {_said(error)}") from error
         raise UnreadableImageError(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:
-        raise CorruptImageError(f"damaged image data: {_one_line(error)}") from error
+        raise CorruptImageError(f"damaged image data: {_said(error)}") from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _said(error: Exception) -> str:
+    return on_one_line(str(error)) or type(error).__name__

@@ -37,6 +37,7 @@ from jaxface.media.image_errors import ImageError as ImageError  # part of this 
 from jaxface.media.image_errors import UnreadableImageError as UnreadableImageError
 from jaxface.media.image_formats import formats_for, is_known, refuse_raw
 from jaxface.media.large_images import any_size, reduced
+from jaxface.media.marks import Kind, mark
 from jaxface.runtime.files import atomic_writer, open_regular
 
 MIN_SIDE = 16
@@ -229,20 +230,20 @@ def write_png(path: str | os.PathLike[str], image: Any):
         file.write(encode_png(image))
 
 
-def encode_png(image: Any, *, profile: bytes | None = None) -> bytes:
+def encode_png(image: Any, *, profile: bytes | None = None, kind: Kind = "synthetic") -> bytes:
     """One image, [H, W, 3] in [-1, 1], or uint8 as it is, as an 8-bit PNG that says sRGB.
 
-    With `profile`, the data of an ICC profile, it says that these are its colours instead.
+    With `profile`, the data of an ICC profile, it says that these are its colours instead. It also
+    says what made it and of which kind it is, see `jaxface.media.marks`.
     """
     file = io.BytesIO()
     pixels = np.asarray(image)
     pixels = pixels if pixels.dtype == np.uint8 else to_uint8(pixels)
-    if profile is not None:
-        Image.fromarray(pixels).save(file, format="PNG", icc_profile=profile)
-        return file.getvalue()
     says = PngImagePlugin.PngInfo()
-    says.add(*SRGB_CHUNK)
-    Image.fromarray(pixels).save(file, format="PNG", pnginfo=says)
+    if profile is None:
+        says.add(*SRGB_CHUNK)
+    mark(says, kind)
+    Image.fromarray(pixels).save(file, format="PNG", pnginfo=says, icc_profile=profile)
     return file.getvalue()
 
 

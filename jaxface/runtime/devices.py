@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from jaxface.runtime.progress import detail, is_verbose
 
@@ -14,6 +14,26 @@ def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh with the one axis ``data`` over `devices` (default: all, on all hosts)."""
     devices = jax.devices() if devices is None else list(devices)
     return jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
+
+
+def over_devices(tree: Any) -> Any:
+    """Arrays whose first axis is split over the devices of the program being traced.
+
+    XLA computes what is drawn from a key whole on every device, and all that follows from it, if
+    nothing says that it is a batch. Unchanged outside of a program on a mesh
+    (`jaxface.runtime.iteration.Program` sets it), and where the devices do not divide the axis.
+
+    Args:
+      tree: arrays [N, ...] inside of a traced function.
+    """
+    devices = jax.sharding.get_abstract_mesh().shape.get("data", 1)
+
+    def split(leaf: Any) -> Any:
+        if devices == 1 or leaf.shape[0] % devices:
+            return leaf
+        return jax.lax.with_sharding_constraint(leaf, PartitionSpec("data"))
+
+    return jax.tree.map(split, tree)
 
 
 def divisor_mesh(rows: int) -> Mesh:

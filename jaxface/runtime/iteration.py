@@ -21,6 +21,7 @@ after `Iteration.advance`. Constants (frozen networks, targets) are arguments, n
 closure would be baked into the program.
 """
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -30,14 +31,24 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
 
 Strategy = Literal["scan", "host"]
 PhaseFn = Callable[[Any, Any, Any, jax.Array], tuple[Any, Any]]
 
 
 def platform_strategy(platform: str | None = None) -> Strategy:
-    """The fast strategy on `platform` ("cpu", "gpu", "tpu"; default: JAX's default backend)."""
-    return "host" if (platform or jax.default_backend()) == "cpu" else "scan"
+    """The fast strategy on `platform`: "cpu", "gpu" or "tpu".
+
+    Default: that of the devices that the program being traced is compiled for, which need not be in
+    this process; outside of one JAX's default backend.
+    """
+    return "host" if (platform or _traced_platform() or jax.default_backend()) == "cpu" else "scan"
+
+
+def _traced_platform() -> str | None:
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return None if device is None else device.platform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +80,8 @@ class Program:
     """A function compiled ahead of time, once for each signature of its arguments.
 
     A signature is structure, shapes, dtypes and placement. What is called again compiles nothing.
-    `compiled` takes `jax.ShapeDtypeStruct` in the place of arrays too.
+    `compiled` takes `jax.ShapeDtypeStruct` in the place of arrays too. The mesh that arguments are
+    placed on is the one that `jaxface.runtime.devices.over_devices` splits over inside of `fn`.
 
     Args:
       fn: ``fn(*args)``, traceable; every argument is a pytree of arrays.
@@ -105,7 +117,9 @@ class Program:
             if self.carry:
                 placement = jax.tree.map(_placement, args[0])
                 options = {"donate_argnums": 0, "out_shardings": (placement, None)}
-            self._compiled[signature] = jax.jit(self.fn, **options).lower(*args).compile()
+            with _on_mesh_of(args):
+                lowered = jax.jit(self.fn, **options).lower(*args)
+            self._compiled[signature] = lowered.compile()
             self.compile_seconds += time.perf_counter() - start
             self.num_compiles += 1
         return self._compiled[signature]
@@ -281,6 +295,14 @@ def _placement(leaf) -> jax.sharding.Sharding | None:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf.sharding
     return leaf.sharding if isinstance(leaf, jax.Array) and leaf.committed else None
+
+
+def _on_mesh_of(args) -> contextlib.AbstractContextManager:
+    """Sets the mesh that arguments are placed on, if they are on one."""
+    for placement in map(_placement, jax.tree.leaves(args)):
+        if isinstance(placement, NamedSharding) and isinstance(placement.mesh, Mesh):
+            return jax.set_mesh(placement.mesh)
+    return contextlib.nullcontext()
 
 
 def _signature(tree) -> tuple:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxface.runtime.devices import over_devices
 from jaxface.runtime.iteration import platform_strategy
 
 
@@ -47,7 +48,7 @@ def mean_gradients(
     """
     gradients = jax.value_and_grad(loss_fn, has_aux=True)
     if parts == 1:
-        return gradients(params, batch, jnp.int32(0))
+        return gradients(params, over_devices(batch), jnp.int32(0))
     sizes = {jnp.shape(leaf)[0] for leaf in jax.tree.leaves(batch)}
     if any(size % (parts * group) for size in sizes):
         raise ValueError(
@@ -58,7 +59,7 @@ def mean_gradients(
 
     def part(number):
         taken = jax.tree.map(lambda a: a[:, number].reshape(-1, *a.shape[3:]), split)
-        return gradients(params, taken, jnp.int32(number))
+        return gradients(params, over_devices(taken), jnp.int32(number))
 
     if platform_strategy() == "scan":
 

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from jaxface.convert.wheels import Member, Wheel
+from jaxface.licences import Terms
 from jaxface.nets import MobileGeneratorConfig
 
 # ---- OpenVINO
@@ -317,4 +318,4 @@ def write_wheel(folder: Path, name: str, version: str, files: Mapping[str, bytes
         path: Member(path, len(data), hashlib.sha256(data).hexdigest())
         for path, data in files.items()
     }
-    return Wheel(name, version, members, licence=f"terms of {name}")
+    return Wheel(name, version, members, Terms(f"terms of {name}", "no", f"as {name} says"))

@@ -171,6 +171,7 @@ def test_a_whole_suite_with_its_licences(suite):
     np.testing.assert_array_equal(suite.canonical_face.weights[...], [0.5, 0, 0, 0, 1.5, 0])
     for role in suite.files:
         assert suite.metadata(role)["licence"].startswith("terms of ")
+        assert suite.metadata(role)["commercial_use"] == "no"
         assert suite.metadata(role)["source_package"].endswith("==1.0")
     assert sum(line.startswith("licence  terms of random_face") for line in report) == 1
 

@@ -179,3 +179,13 @@ def test_outliers_are_those_far_above_the_others():
     told = outliers.summary(rows, "perceptual")
     assert told == ", perceptual mean 0.180, highest 0.500, 1 outlier"
     assert outliers.summary(rows, "identity_distance") == ""
+    assert outliers.distance_of(rows) == "perceptual"
+
+
+def test_tuned_results_are_compared_by_lpips():
+    rows = [{"id": f"near {i}", "perceptual": None, "lpips": 0.1 + i / 100} for i in range(6)]
+    rows.append({"id": "far", "perceptual": None, "lpips": 0.5})
+    distance = outliers.distance_of(rows)
+    assert distance == "lpips"
+    assert list(outliers.outliers(rows, distance)) == ["far"]
+    assert outliers.distance_of([]) == "perceptual"

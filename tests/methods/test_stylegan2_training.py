@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxface.errors import UsageError
 from jaxface.methods import stylegan2
@@ -16,6 +18,7 @@ from jaxface.methods.scene_regression import Reconstruction
 from jaxface.methods.stylegan2 import losses
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig
 from jaxface.runtime.devices import data_mesh
+from jaxface.runtime.iteration import Program
 from jaxface.training.ema import update_average
 from jaxface.training.loop import replicate, shard_batch
 from tests.methods.microbatches import assert_parts_agree
@@ -330,3 +333,35 @@ def test_microbatches_draw_for_themselves_and_regularise(initial, batch):
     _, whole = run("r1", initial, batch)
     # R1 is taken before the augmentation, whose probability is still 0: nothing is drawn.
     np.testing.assert_allclose(metrics["penalty"], whole["penalty"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "generator",
+        "path_length",
+        pytest.param("discriminator", marks=pytest.mark.slow),
+        pytest.param("r1", marks=pytest.mark.slow),
+    ],
+)
+def test_every_phase_is_split_over_the_devices(initial, name):
+    """Latents are drawn from one key: if nothing ties them to the mesh, all devices draw all."""
+    (phase,) = [phase for phase in stylegan2.phases(SETTINGS) if phase.name == name]
+
+    def flop(devices):
+        mesh = data_mesh(jax.devices()[:devices])
+
+        def placed(tree, spec):
+            sharding = NamedSharding(mesh, spec)
+            return jax.tree.map(
+                lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree
+            )
+
+        batch = placed({"image": jax.ShapeDtypeStruct((32, 8, 8, 3), jnp.float32)}, P("data"))
+        state, key = placed((initial, KEY), P())
+        program = Program(lambda *args: phase.fn(args[0], {"perceptual": None}, *args[1:]))
+        cost = program.compiled(state, batch, key).cost_analysis()
+        assert cost is not None
+        return cost["flops"]
+
+    assert flop(8) < 1.15 / 8 * flop(1)  # the optimiser's are not split

@@ -20,7 +20,6 @@ a persistent id                the caller's ``persistent`` function of it
 =============================  ==================================================================
 """
 
-import io
 import pickletools
 import sys
 from collections.abc import Callable, Mapping
@@ -152,11 +151,6 @@ def read_pickle(
         ValueError,
     ) as error:
         raise Refusal(f"truncated or malformed pickle ({one_line(error)})") from error
-
-
-def read_pickle_bytes(data: bytes, table: Table) -> Any:
-    """:func:`read_pickle` of a pickle in memory."""
-    return read_pickle(io.BytesIO(data), table)
 
 
 class _Machine:

@@ -3,7 +3,8 @@
 import reprlib
 from typing import Any
 
-_LONGEST = 200
+from jaxface.errors import LONGEST, on_one_line
+
 _DIGITS = 200  # bits of the largest integer that is written out
 
 
@@ -27,10 +28,10 @@ class _Abbreviated(reprlib.Repr):
     repr_float = repr_complex = repr_NoneType = repr_bool
 
     def repr_str(self, x: str, level: int) -> str:
-        return super().repr_str(x[:_LONGEST], level)
+        return super().repr_str(x[:LONGEST], level)
 
     def repr_bytes(self, x: bytes, level: int) -> str:
-        return repr(x[:_LONGEST])
+        return repr(x[:LONGEST])
 
     repr_bytearray = repr_bytes
 
@@ -65,8 +66,7 @@ def one_line(value: object) -> str:
     """
     if not isinstance(value, str):
         value = str(value) if isinstance(value, Exception) else shown(value)
-    text = " ".join(value[: 4 * _LONGEST].split())[:_LONGEST]
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return on_one_line(value)
 
 
 def shown(value: object) -> str:

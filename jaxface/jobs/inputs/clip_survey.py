@@ -110,9 +110,8 @@ def frame_items(
         items += [_item(clip, reading, row, aligned=alignment is not None) for row in rows]
         others = sum(row["status"] == NO_FACE and OTHERS in row["reason"] for row in rows)
         if others:
-            note(
-                f"note: {clip.path}: {others} frames show only faces that are not followed (--track)"
-            )
+            told = f"{others} frames show only faces that are not followed (see --track)"
+            note(f"note: {clip.path}: {told}")
         for remark in header["notes"]:
             note(f"note: {clip.path}: {remark}")
         if header["failure"] is not None:

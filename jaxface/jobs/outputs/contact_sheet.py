@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxface.media.images import to_uint8
+from jaxface.media.marks import marked
 from jaxface.runtime.files import atomic_writer
 
 SHEET_CELLS = 64  # results on a sheet; more would make an image too large to open
@@ -63,7 +64,7 @@ def write_sheets(path: str | os.PathLike[str], sheets: Sequence[Image.Image]) ->
         whole.paste(sheet, (0, top))
         top += sheet.height
     with atomic_writer(path) as file:
-        whole.save(file, format="PNG")
+        whole.save(file, format="PNG", pnginfo=marked("composite"))
 
 
 def draw_contact_sheet(

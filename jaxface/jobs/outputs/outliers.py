@@ -20,6 +20,18 @@ _OF_MEDIAN = 0.25  # the least that counts as such a deviation, in medians: equa
 _NORMAL = 1.4826  # standard deviation over median absolute deviation, of a normal distribution
 
 
+DISTANCES = ("perceptual", "lpips")
+"""Columns of an inversion's rows that say how far a result is from its target."""
+
+
+def distance_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which of `DISTANCES` the rows of a job have values of; the first where they have none."""
+    for name in DISTANCES:
+        if any(row.get(name) is not None for row in rows):
+            return name
+    return DISTANCES[0]
+
+
 def outlier_limit(values: Sequence[float | None]) -> float:
     """What is more than this is an outlier among `values`, of which less is better.
 

@@ -28,4 +28,4 @@ def pasted_png(row: Mapping[str, Any], pixels: np.ndarray) -> bytes:
     whole = to_uint8(paste_back(original, np.asarray(from_uint8(pixels)), transform))
     changed = paste_mask(transform) > 0
     whole, profile = in_own_colours(row["source"], np.asarray(whole), changed)
-    return encode_png(whole, profile=profile)
+    return encode_png(whole, profile=profile, kind="composite")

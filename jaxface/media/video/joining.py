@@ -37,6 +37,7 @@ def join_segments(
     rate: Fraction,
     time_base: Fraction,
     sound: Sound | None,
+    comment: str = "",
 ):
     """Copies the packets of all segments and the sound into one file.
 
@@ -47,6 +48,7 @@ def join_segments(
       rate: of the segments' own times.
       time_base: seconds of a unit of `SegmentTimes.times`.
       sound: or None.
+      comment: what the file says of itself.
     """
     av = load_av()
     shown = [time for segment in segments for time in segment.times]
@@ -57,6 +59,7 @@ def join_segments(
         av.open(str(segments[0].path)) as template,
         av.open(str(path), "w", format=container, options=options) as output,
     ):
+        output.metadata["comment"] = comment
 
         def add_video() -> Any:
             stream = output.add_stream_from_template(template.streams.video[0])

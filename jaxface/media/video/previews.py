@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from jaxface.media.images import to_uint8
+from jaxface.media.marks import comment
 
 
 def encode_gif(frames: Any, *, seconds: float) -> bytes:
@@ -22,7 +23,13 @@ def encode_gif(frames: Any, *, seconds: float) -> bytes:
     each = max(2, round(100 * seconds / len(images))) * 10
     file = io.BytesIO()
     images[0].save(
-        file, format="GIF", save_all=True, append_images=images[1:], duration=each, loop=0
+        file,
+        format="GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=each,
+        loop=0,
+        comment=comment("synthetic"),
     )
     return file.getvalue()
 

@@ -63,6 +63,24 @@ def open_clip(
         return
     if fps is not None:
         raise UsageError(f"{path}: fps is for folders of images; a file has its own times")
+    with _container(path) as container:
+        frames = _Decoding(container, path, allow_truncated, deinterlace)
+        yield Clip(frames.info, frames.read(span))
+
+
+def read_comment(path: str | os.PathLike[str]) -> str:
+    """What a file says of itself; "" for nothing. No frame is decoded.
+
+    Raises:
+      VideoError: the file cannot be read, or is no video.
+      UsageError: PyAV is not installed.
+    """
+    with _container(path) as container:
+        said = {name.lower(): value for name, value in container.metadata.items()}
+        return said.get("comment", "")
+
+
+def _container(path: str | os.PathLike[str]) -> Any:
     av = load_av()
     try:
         with open_regular(path):
@@ -70,14 +88,11 @@ def open_clip(
     except OSError as error:
         raise UnreadableVideoError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        container = av.open(os.fspath(path))
+        return av.open(os.fspath(path))
     except av.FFmpegError as error:
         raise NotAVideoError(
             f"{path}: not a video, or one whose index is missing because its recording was cut off"
         ) from error
-    with container:
-        frames = _Decoding(container, path, allow_truncated, deinterlace)
-        yield Clip(frames.info, frames.read(span))
 
 
 class _Decoding:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from jaxface.errors import UsageError
+from jaxface.media.marks import Kind, comment
 from jaxface.media.video.colour import FromRgb, tag
 from jaxface.media.video.errors import UnsupportedVideoError, load_av
 from jaxface.media.video.joining import SegmentTimes, join_segments
@@ -51,6 +52,7 @@ class Encoding:
       alpha: frames have a fourth channel, opacity; WebM alone holds it.
       lossless: H.264 of RGB without any loss, for what is read again by programs; MKV and MP4.
       segment: frames that are encoded together.
+      kind: what the clip says it is, see `jaxface.media.marks`.
 
     Raises:
       ValueError: an unknown word, or a number outside its range.
@@ -61,6 +63,7 @@ class Encoding:
     alpha: bool = False
     lossless: bool = False
     segment: int = SEGMENT
+    kind: Kind = "synthetic"
 
     def __post_init__(self):
         if self.odd not in ("pad", "444"):
@@ -280,6 +283,7 @@ class VideoWriter:
                 rate=self._rate,
                 time_base=self._base,
                 sound=self._sound,
+                comment=comment(self._encoding.kind),
             )
         if self._sound is not None:
             self.notes += self._sound.notes

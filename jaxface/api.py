@@ -1,0 +1,350 @@
+"""One line a job, on arrays in memory: `generate`, `invert` and `edit`.
+
+Collections of files, with rows, resuming and shards, are `jaxface.jobs`'s and the command's; the
+parts with all of their settings are in `jaxface.methods`.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from flax import nnx
+
+from jaxface.errors import UsageError
+from jaxface.jobs.outputs.names import file_name
+from jaxface.jobs.outputs.tuned import tuned_weights
+from jaxface.keys import item_keys
+from jaxface.latents import check_w_plus
+from jaxface.media.images import from_uint8, read_image, resize, to_square, write_png
+from jaxface.methods import inversion, pie
+from jaxface.methods.linear_directions import Move
+from jaxface.methods.motion_editing import edit_motion, edits_motion, named_motion
+from jaxface.methods.pie.attributes import light_target, named_targets
+from jaxface.methods.presets import preset as named_preset
+from jaxface.methods.pti.tuning import tuned_generator
+from jaxface.runtime.devices import compute_dtype, divisor_mesh
+from jaxface.runtime.files import atomic_writer
+from jaxface.settings import apply_overrides
+from jaxface.suite import Suite, load_suite
+
+
+@dataclasses.dataclass(frozen=True)
+class Portraits:
+    """Portraits of a suite's generator and the latent codes that draw them.
+
+    Attributes:
+      suite: whose generator draws them.
+      images: [N, R, R, 3] in [-1, 1].
+      w_plus: [N, L, w_dim].
+      names: of the portraits; files are named after them.
+      measures: {name: [N]}: an inversion's losses, or what an edit wanted, had and reached, in the
+        caller's units.
+      weights: where each portrait has a generator of its own (PTI), the difference of its synthesis
+        network's parameters to the suite's, leaves [N, ...].
+    """
+
+    suite: Suite
+    images: np.ndarray
+    w_plus: np.ndarray
+    names: tuple[str, ...]
+    measures: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    weights: Any = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: int | slice | Sequence[int]) -> "Portraits":
+        """Some of them; one stays a batch."""
+        chosen = np.atleast_1d(np.arange(len(self))[rows])  # type: ignore
+        return dataclasses.replace(
+            self,
+            images=self.images[chosen],
+            w_plus=self.w_plus[chosen],
+            names=tuple(self.names[row] for row in chosen),
+            measures={name: values[chosen] for name, values in self.measures.items()},
+            weights=jax.tree.map(lambda leaf: leaf[chosen], self.weights),
+        )
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes images (PNG), latents and tuned generators (safetensors), a file for each.
+
+        `jaxface edit FOLDER/latents/*` takes them up.
+
+        Returns:
+          The folder.
+        """
+        folder = Path(folder)
+        header = {
+            "settings.suite": self.suite.name,
+            "settings.generator": self.suite.digest("generator"),
+        }
+        for row, name in enumerate(self.names):
+            write_png(folder / "images" / file_name(name, ".png"), self.images[row])
+            files = {}
+            told = {"id": name, **header}
+            if self.weights is not None:
+                difference = jax.tree.map(lambda leaf, row=row: leaf[row], self.weights)
+                files["generators"] = tuned_weights(difference, self.suite, name)
+                told["weights"] = f"generators/{file_name(name, '.safetensors')}"
+            code = {"w_plus": np.ascontiguousarray(self.w_plus[row], np.float32)}
+            files["latents"] = safetensors.numpy.save(code, told)
+            for kind, data in files.items():
+                with atomic_writer(folder / kind / file_name(name, ".safetensors")) as file:
+                    file.write(data)
+        return folder
+
+
+def generate(
+    count: int = 8, *, suite: Suite | str = "embedded", seed: int = 0, truncation: float = 0.7
+) -> Portraits:
+    """Samples of a suite's generator.
+
+    Args:
+      count: how many, N.
+      suite: or a shipped one's name, or a folder.
+      seed: a sample depends on it and its number alone.
+      truncation: 1 for the generator's whole distribution, towards 0 for its average face.
+
+    Example:
+      >>> portraits = jaxface.generate(4, seed=1)
+      >>> portraits.images.shape
+      (4, 64, 64, 3)
+    """
+    suite = _opened(suite)
+    names = tuple(f"sample_{number}" for number in range(count))
+    keys = item_keys(jax.random.key(seed), names)
+    z = jax.vmap(lambda key: jax.random.normal(key, (suite.generator.config.z_dim,)))(keys)
+    w_plus = suite.generator.mapping(z, truncation=truncation)
+    return Portraits(suite, _drawn(suite, w_plus), np.asarray(w_plus), names)
+
+
+def invert(
+    images: Any,
+    *,
+    suite: Suite | str = "embedded",
+    preset: str = "pie_embedded",
+    seed: int = 0,
+    names: Sequence[str] | None = None,
+    **settings: Any,
+) -> Portraits:
+    """Embeds aligned portraits into a suite's latent space.
+
+    Args:
+      images: [N, H, H, 3], uint8 or float in [-1, 1], of any size; or paths of N files, of which
+        the central square is taken. `jaxface invert --align` cuts faces out of photographs.
+      suite: or a shipped one's name, or a folder.
+      preset: one of `jaxface.methods.presets.PRESETS`.
+      seed: of the keys that each portrait's own is derived from, by its name.
+      names: N different ones; default: the files' names, or numbers.
+      settings: changes of the preset; dots of nested ones are two underscores,
+        ``tuning__steps=100``.
+
+    Raises:
+      ImageError: a file is no usable image.
+      UsageError: an unknown preset or setting; names that repeat.
+      SuiteError: the suite lacks a network.
+      ValueError: no batch of square images.
+
+    Example:
+      >>> found = jaxface.invert(jaxface.generate(2).images, w_steps=2, w_plus_steps=2)
+      >>> found.w_plus.shape
+      (2, 10, 512)
+    """
+    suite = _opened(suite)
+    size = suite.generator.config.resolution
+    images, own = _read(images, size)
+    names = tuple(own if names is None else names)
+    if len(names) != len(images) or len(set(names)) != len(names):
+        raise UsageError(f"invert: expected {len(images)} different names, got {list(names)[:8]}")
+    changes = [f"{name.replace('__', '.')}={value}" for name, value in settings.items()]
+    method = apply_overrides(named_preset(preset), changes).computing_in(compute_dtype())
+    key = jax.random.key(seed)
+    result = inversion.invert(
+        method,
+        suite,
+        images,
+        keys=item_keys(key, names),
+        networks_key=jax.random.fold_in(key, 0x62616E6B),
+        mesh=divisor_mesh(len(images)),
+    )
+    return Portraits(
+        suite,
+        np.clip(result.images, -1, 1),
+        result.w_plus,
+        names,
+        dict(result.losses),
+        result.weights,
+    )
+
+
+def edit(
+    portraits: Portraits,
+    *,
+    light: str | None = None,
+    strength: float = 0.8,
+    like: Any = None,
+    groups: Sequence[str] = ("pose",),
+    direction: str | None = None,
+    amount: float = 1.0,
+    relative: bool = False,
+    feedback: int = 1,
+    **values: float,
+) -> Portraits:
+    """The same persons with another pose, expression or light.
+
+    Args:
+      portraits: of `generate`, `invert` or an edit.
+      light: where the lamp is, such as "left"; with `strength` from 0, ambient, to 1.
+      like: a reference portrait, an image or its file, whose `groups` are taken over: "pose",
+        "expression", "illumination".
+      direction: of a linear edit of the suite, such as "age.boundary"; by `amount`.
+      relative: `values` are added to what the portraits have.
+      feedback: rounds of PIE's feedback.
+      values: by name: ``yaw``, ``pitch`` and ``roll`` in degrees, expressions such as ``smile``.
+
+    Raises:
+      UsageError: nothing is asked for, or the suite has no edit of that name.
+      ValueError: no parameter of a face has that name.
+      SuiteError: the suite lacks a network.
+
+    Example:
+      >>> turned = jaxface.edit(jaxface.generate(2), yaw=20)
+      >>> turned.images.shape
+      (2, 64, 64, 3)
+    """
+    if not values and light is None and like is None and direction is None:
+        raise UsageError("edit: say what to change, such as yaw=20, light='left' or like=image")
+    change = functools.partial(
+        _edited,
+        values=values,
+        light=light,
+        strength=strength,
+        like=like,
+        groups=groups,
+        direction=direction,
+        amount=amount,
+        relative=relative,
+        feedback=feedback,
+    )
+    if portraits.weights is None:
+        return change(portraits.suite, portraits)
+    parts = [
+        change(_with_own_generator(portraits, row), portraits[row]) for row in range(len(portraits))
+    ]
+    return dataclasses.replace(
+        portraits,
+        images=np.concatenate([part.images for part in parts]),
+        w_plus=np.concatenate([part.w_plus for part in parts]),
+        measures={
+            name: np.concatenate([part.measures[name] for part in parts])
+            for name in parts[0].measures
+        },
+    )
+
+
+def _edited(
+    suite: Suite,
+    portraits: Portraits,
+    *,
+    values: Mapping[str, float],
+    light: str | None,
+    strength: float,
+    like: Any,
+    groups: Sequence[str],
+    direction: str | None,
+    amount: float,
+    relative: bool,
+    feedback: int,
+) -> Portraits:
+    w_plus: Any = jnp.asarray(portraits.w_plus)
+    config = suite.generator.config
+    check_w_plus("edit", w_plus, num_ws=config.num_ws, w_dim=config.w_dim)
+    measures: dict[str, np.ndarray] = {}
+    targets: dict[str, Any] = {}
+    attributes: dict[str, Any] = {}
+    images = None
+    if values and edits_motion(suite):
+        target, named = named_motion(suite, values, relative=relative)
+        moved = edit_motion(suite, w_plus, target, feedback=feedback)
+        w_plus, images = moved.w_plus, moved.images
+        measures |= _measures(named, moved.wanted, moved.before, moved.after)
+    elif values:
+        targets, attributes = named_targets(suite, values, relative=relative)
+    if light is not None:
+        targets["illumination"] = light_target(light, strength)
+    if like is not None:
+        reference, _ = _read(like if _is_path(like) else np.asarray(like)[None], config.resolution)
+        face = pie.read_parameters(suite, reference)
+        targets |= {group: pie.Target.absolute(group, face) for group in groups}
+    if targets:
+        edits = pie.edit_groups(suite, w_plus, targets, feedback=feedback)
+        last = list(edits.values())[-1]
+        w_plus, images = last.w_plus, last.images
+        for group, done in edits.items():
+            told = [each.group(group) for each in (done.wanted, done.before, done.after)]
+            measures |= _measures(attributes.get(group, ()), *told)
+    if direction is not None:
+        key, _, name = direction.partition(".")
+        if key not in suite.directions:
+            known = ", ".join(suite.directions)
+            raise UsageError(f"edit: the suite has directions {known}, no {key!r}")
+        name = name or suite.directions[key].names[0]
+        w_plus, images = Move(key, name, amount).applied(suite, w_plus), None
+    drawn = _drawn(suite, w_plus) if images is None else np.clip(np.asarray(images), -1, 1)
+    return dataclasses.replace(
+        portraits, images=drawn, w_plus=np.asarray(w_plus), measures=measures
+    )
+
+
+def _measures(named: Sequence[Any], *parameters: Any) -> dict[str, np.ndarray]:
+    """{"yaw_wanted": [N], "yaw_before": [N], "yaw": [N]} of each attribute."""
+    rows = max(len(each) for each in parameters)
+    told = {}
+    for each in named:
+        for ending, values in zip(("_wanted", "_before", ""), parameters, strict=True):
+            column = np.asarray(values)[:, each.place] / each.unit
+            told[each.name + ending] = np.broadcast_to(column, (rows,))
+    return told
+
+
+def _with_own_generator(portraits: Portraits, row: int) -> Suite:
+    suite = portraits.suite
+    own = nnx.state(suite.generator.synthesis, nnx.Param)
+    weights = jax.tree.map(lambda leaf, change: leaf + change, own, portraits.weights)
+    tuned = tuned_generator(suite.generator, weights, row)
+    return dataclasses.replace(suite, _loaded={**suite._loaded, "generator": tuned})
+
+
+def _opened(suite: Suite | str | os.PathLike[str]) -> Suite:
+    return suite if isinstance(suite, Suite) else load_suite(suite)
+
+
+def _drawn(suite: Suite, w_plus: Any) -> np.ndarray:
+    draw = jax.jit(lambda generator, w_plus: generator.synthesis(w_plus))
+    return np.clip(np.asarray(draw(suite.generator, jnp.asarray(w_plus))), -1, 1)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+def _read(images: Any, size: int) -> tuple[np.ndarray, list[str]]:
+    """[N, size, size, 3] in [-1, 1], and names."""
+    if _is_path(images):
+        images = [images]
+    if not hasattr(images, "shape") and images and all(_is_path(each) for each in images):
+        pixels = [to_square(read_image(path), size).pixels for path in images]
+        return np.stack(pixels), [Path(path).stem for path in images]
+    array = np.asarray(images)
+    if array.ndim != 4 or array.shape[1] != array.shape[2] or array.shape[3] != 3:
+        raise ValueError(f"expected images [N, H, H, 3], got {list(array.shape)}.")
+    array = from_uint8(array) if array.dtype == np.uint8 else array.astype(np.float32)
+    array = array if array.shape[1] == size else np.asarray(resize(array, size))
+    return array, [f"image_{number}" for number in range(len(array))]

@@ -1,0 +1,94 @@
+"""One line a job from Python."""
+
+import doctest
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jaxface
+from jaxface import api
+from jaxface.cli import main
+from jaxface.errors import UsageError
+from jaxface.media.images import to_uint8
+
+QUICK: dict[str, Any] = {"w_steps": 2, "w_plus_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return jaxface.generate(3, seed=1)
+
+
+def test_a_sample_depends_on_its_seed_and_number_alone(samples):
+    again = jaxface.generate(2, seed=1)
+    np.testing.assert_array_equal(again.w_plus, samples.w_plus[:2])
+    np.testing.assert_allclose(again.images, samples.images[:2], atol=1e-5)
+    assert np.abs(jaxface.generate(1, seed=2).w_plus - samples.w_plus[:1]).max() > 0.1
+
+
+def test_inverted_from_arrays_or_files_and_edited_by_the_command(samples, tmp_path, capsys):
+    found = jaxface.invert(to_uint8(samples.images[:2]), names=["a", "b"], **QUICK)
+    assert found.w_plus.shape == (2, 10, 512)
+    assert found.measures["loss"].shape == (2,)
+    samples[:2].save(tmp_path / "samples")
+    files = sorted((tmp_path / "samples" / "images").iterdir())
+    of_files = jaxface.invert(files, names=["a", "b"], **QUICK)
+    np.testing.assert_allclose(of_files.w_plus, found.w_plus, atol=1e-5)
+    saved = found.save(tmp_path / "found")
+    code = str(saved / "latents" / "a.safetensors")
+    assert main(["edit", code, "--yaw", "10", "--out", str(tmp_path / "edited")]) == 0
+    assert "a  ok" in capsys.readouterr().out
+
+
+def test_an_edit_tells_what_it_reached(samples):
+    turned = jaxface.edit(samples[1:], yaw=15)
+    assert turned.names == samples.names[1:]
+    np.testing.assert_allclose(turned.measures["yaw_wanted"], 15, atol=1e-3)
+    assert np.abs(turned.measures["yaw"] - 15).max() < 2
+    lit = jaxface.edit(turned, light="left", like=samples.images[0], groups=["expression"])
+    assert np.abs(lit.images - turned.images).mean() > 0.01
+
+
+@pytest.mark.slow
+def test_a_tuned_generator_stays_with_its_portrait(samples, tmp_path):
+    tuned = jaxface.invert(
+        samples.images[:1],
+        preset="pti_embedded",
+        pivot__w_steps=1,
+        pivot__w_plus_steps=1,
+        tuning__steps=2,
+    )
+    assert tuned.weights is not None
+    edited = jaxface.edit(tuned, yaw=0.0, relative=True, feedback=0)
+    assert np.abs(edited.images - tuned.images).mean() < 0.02
+    saved = tuned.save(tmp_path / "tuned")
+    assert len(list((saved / "generators").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda s: jaxface.edit(s), "say what to change"),
+        (lambda s: jaxface.edit(s, smirk=1), "smirk"),
+        (lambda s: jaxface.edit(s, direction="age.boundary"), "directions|direction"),
+        (lambda s: jaxface.invert(s.images, names=["a", "a", "b"], **QUICK), "3 different names"),
+        (lambda s: jaxface.invert(s.images, preset="pie_embeded"), "did you mean 'pie_embedded'"),
+        (lambda s: jaxface.invert(s.images, w_step=3), "w_steps"),
+    ],
+)
+def test_mistakes_are_told(samples, call, told):
+    with pytest.raises((UsageError, jaxface.SuiteError, ValueError), match=told):
+        call(samples)
+
+
+def test_shapes_are_checked():
+    with pytest.raises(ValueError, match=r"\[N, H, H, 3\]"):
+        jaxface.invert(np.zeros((64, 64, 3), np.float32))
+
+
+@pytest.mark.slow
+def test_the_docstrings_examples_run():
+    result = doctest.testmod(api, extraglobs={"jaxface": jaxface})
+    assert result.attempted >= 6
+    assert result.failed == 0

@@ -161,7 +161,7 @@ def test_clips_without_a_face_damaged_ones_and_what_is_no_clip_have_one_row_each
     assert status == 1
     found = {row["id"].split("/", 1)[1]: row for row in rows}
     assert found["empty.mp4"]["status"] == "no_track"
-    assert "no face in any frame" in found["empty.mp4"]["reason"]
+    assert "no face in any frame that is upright; --any-way-up" in found["empty.mp4"]["reason"]
     assert found["notes.mp4"]["status"] == "not_a_video"
     assert found["short.mp4"]["status"] == "damaged"
     assert found["short.mp4/000000"]["status"] == "ok"

@@ -32,9 +32,10 @@ from jaxface.jobs.storage import join, read_bytes, write_bytes
 from jaxface.media.alignment import CropTransform
 from jaxface.media.detection import NoFaceError
 from jaxface.media.following.detecting import detect_ahead
-from jaxface.media.following.following import OK, Following
+from jaxface.media.following.following import NO_FACE, OK, OTHERS, Following
 from jaxface.media.following.smoothing import Smoothing, jitter
 from jaxface.media.following.tracks import Matching
+from jaxface.media.upright import AnyWayUp
 from jaxface.media.video.errors import DamagedVideoError, UnreadableVideoError, VideoError
 from jaxface.runtime.progress import frames_done, note, working
 
@@ -107,6 +108,10 @@ def frame_items(
     for clip in clips:
         header, rows = _survey(clip, reading, alignment, size=size, folder=folder)
         items += [_item(clip, reading, row, aligned=alignment is not None) for row in rows]
+        others = sum(row["status"] == NO_FACE and OTHERS in row["reason"] for row in rows)
+        if others:
+            told = f"{others} frames show only faces that are not followed (see --track)"
+            note(f"note: {clip.path}: {told}")
         for remark in header["notes"]:
             note(f"note: {clip.path}: {remark}")
         if header["failure"] is not None:
@@ -121,7 +126,8 @@ def _item(clip: Item, reading: ClipReading, row: dict[str, Any], *, aligned: boo
         for face in row["faces"]
     ]
     faces.sort(key=lambda face: face.transform.center[0])
-    load = FrameSource(clip.path, reading, row["index"], tuple(faces) if aligned else None)
+    seen = tuple(faces) if aligned else None
+    load = FrameSource(clip.path, reading, row["index"], seen, row["reason"])
     frame: dict[str, Any] = {"clip": clip.id, "index": row["index"], "time": row["pts"]}
     if told := reading.to_json():
         frame["reading"] = told
@@ -201,7 +207,10 @@ def _look(
     try:
         followed = following.finish(alignment.who)
     except NoFaceError as error:
-        header["failure"] = [NO_TRACK, f"{clip.path}: {error}"]
+        hint = ""
+        if not (following.any_face or isinstance(alignment.found.find_faces, AnyWayUp)):
+            hint = " that is upright; --any-way-up turns frames and looks again"
+        header["failure"] = [NO_TRACK, f"{clip.path}: {error}{hint}"]
         return header, []
     header["cuts"] = followed.cuts
     header["jitter"] = {

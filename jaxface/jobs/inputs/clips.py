@@ -107,12 +107,14 @@ class FrameSource:
       reading: of the clip.
       index: of the frame, in the whole clip.
       faces: those that are meant, from left to right; None where frames are aligned portraits.
+      reason: why there are none.
     """
 
     path: str
     reading: ClipReading
     index: int
     faces: tuple[FrameFace, ...] | None = None
+    reason: str | None = None
 
     def __call__(self) -> LoadedImage:
         """The frame.

@@ -106,7 +106,7 @@ def _portraits(item: Item, size: int, reader: FrameReader) -> list[Portrait] | E
         return _Unusable(source)
     assert isinstance(source, FrameSource)
     if source.faces == ():
-        return NoFaceError("no face that is followed; the frame stays as it is")
+        return NoFaceError(f"{source.reason}; the frame stays as it is")
     try:
         frame = reader.read(source)
     except VideoError as error:

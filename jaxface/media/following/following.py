@@ -23,6 +23,8 @@ from jaxface.media.following.tracks import Face, Matching, Track, Tracker, choos
 from jaxface.media.video.frames import Frame
 
 OK, INTERPOLATED, NO_FACE = "ok", "interpolated", "no_face"
+OTHERS = "not followed"
+"""In the reason of a frame whose faces are all others than those that are meant."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +94,11 @@ class Following:
                 for points, one in zip(landmarks, known, strict=True)
             ]
         )
+
+    @property
+    def any_face(self) -> bool:
+        """Whether a frame so far showed a face."""
+        return any(self._faces)
 
     def finish(self, who: str | int | np.ndarray = "largest") -> FollowedFaces:
         """Follows the faces through the whole clip.
@@ -171,7 +178,7 @@ class Following:
         reason = None
         if not faces:
             other = len(self._faces[place])
-            reason = f"{other} other faces" if other else "no face was found"
+            reason = f"faces that are {OTHERS}: {other}" if other else "no face was found"
         return {
             "index": self._indices[place],
             "pts": str(self._times[place]),

@@ -82,7 +82,9 @@ def _folder_times(folder: Path, fps: Seconds | None, names: list[str]) -> list[F
             raise UsageError(f"{folder}: fps must be more than 0, got {fps}")
         return [index / Fraction(fps) for index in range(len(names))]
     if not (folder / TIMES).exists():
-        raise UsageError(f"{folder}: a folder of images has no times; say how many fps")
+        raise UsageError(
+            f"{folder}: a folder of images has no times; say how many fps, such as --fps 25"
+        )
     try:
         times = [Fraction(text) for text in json.loads((folder / TIMES).read_text())]
     except (ValueError, TypeError) as error:

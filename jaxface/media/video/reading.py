@@ -90,7 +90,9 @@ def _container(path: str | os.PathLike[str]) -> Any:
     try:
         return av.open(os.fspath(path))
     except av.FFmpegError as error:
-        raise NotAVideoError(f"{path}: not a video that is read, or without its index") from error
+        raise NotAVideoError(
+            f"{path}: not a video, or one whose index is missing because its recording was cut off"
+        ) from error
 
 
 class _Decoding:

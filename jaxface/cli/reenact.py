@@ -18,6 +18,7 @@ from jaxface.cli.clip_options import (
 )
 from jaxface.cli.inversion_options import add_alignment_arguments, alignment_of, inversion_of
 from jaxface.cli.job_options import JobCall, add_job_arguments
+from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError
 
 NAME = "reenact"
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how: a name of jaxface.methods.reenactment_presets (pie_rignet)",
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the results")
+    add_commercial_argument(parser)
     motion = parser.add_argument_group("motion")
     motion.add_argument(
         "--motion",
@@ -168,7 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
     retargeting = _retargeting(arguments)
     method = method.following(retargeting.groups)
     arguments.suite = arguments.suite or _suite_of(kinds) or "embedded"
-    suite = load_suite(arguments.suite)
+    suite = fit_for_use(load_suite(arguments.suite), arguments)
     suite.require(method.driving_roles())
     networks, size = method.networks(suite), suite.generator.resolution
     driver_alignment = found

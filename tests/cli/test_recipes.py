@@ -130,8 +130,8 @@ def test_the_embedded_encoder_trains(tmp_path):
         eval_every=20,
     )
     assert load_network(network).config.num_ws == 10
-    # The generator's mean image is 13 dB from a render.
-    assert scores[-1]["held_out/psnr"] > scores[0]["held_out/psnr"] - 1
+    # The generator's mean image, where it begins, has 16.
+    assert scores[-1]["held_out/psnr"] > 15
 
 
 @pytest.mark.slow

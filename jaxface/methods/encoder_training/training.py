@@ -48,7 +48,9 @@ def training_recipe(
     """See `EncoderSettings.recipe`."""
     judges = _judges(settings, networks)
     # One program, not many.
-    init = jax.jit(lambda key, *given: initial_state(settings, key, *given))
+    init = jax.jit(
+        lambda key, generator, given: initial_state(settings, key, generator, network=given)
+    )
     state = init(key, judges.generator, networks.get("encoder"))
     phases = [
         (latent_phase(settings), settings.latent_steps),
@@ -81,7 +83,7 @@ class EncoderState:
 
 
 def initial_state(
-    settings: EncoderSettings, key: jax.Array, generator: Generator, network: Any = None
+    settings: EncoderSettings, key: jax.Array, generator: Generator, *, network: Any = None
 ) -> EncoderState:
     """A fresh encoder, whose codes are the generator's mean of W, or the one given.
 

@@ -22,8 +22,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxface.errors import did_you_mean
-from jaxface.morphable.motion import Basis
 from jaxface.nets.variables import Buffer
+from jaxface.vocabulary import Basis
 
 INITIAL_DEVIATION = 0.03
 """Of a fresh matrix' normal weights, in the authors' code."""

@@ -425,6 +425,7 @@ def test_groups_and_other_bases(subject, suite):
     assert not change[:, 3:].any()
 
 
+@pytest.mark.slow
 def test_rows_of_many_subjects_are_what_drive_gives(suite, subject):
     motion = random_motion(3)
     networks = REENACTOR.networks(suite)

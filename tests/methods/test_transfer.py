@@ -154,6 +154,7 @@ def step():
     return jax.jit(transfer_phase(SETTINGS).fn)
 
 
+@pytest.mark.slow
 def test_only_the_two_networks_move(step):
     state, constants = fresh()
     before = jax.tree.map(np.array, constants)

@@ -118,7 +118,11 @@ def test_stages_are_the_network_s_own(stage, random_network):
         static_argnames="stage",
     )
     whole, wanted = encode(network, images, None), encode(network, images, stage)
-    np.testing.assert_allclose(objective.staged(whole, stage), wanted, rtol=1e-5, atol=1e-5)
+    # Random weights give codes of up to 1e5, sums of such terms: rounding goes by the largest.
+    largest = float(jnp.abs(wanted).max())
+    np.testing.assert_allclose(
+        objective.staged(whole, stage) / largest, wanted / largest, atol=1e-4
+    )
 
 
 def test_fresh_encoders_begin_at_the_mean(networks):
@@ -185,7 +189,10 @@ def test_restyle_passes_are_its_iterations(networks, random_restyle):
         network, generator, images
     )
     for index, (w_plus, _) in enumerate(made):
-        np.testing.assert_allclose(w_plus, whole.trace[:, index], rtol=1e-4, atol=1e-4)
+        largest = float(jnp.abs(w_plus).max())  # rounding goes by it, see above
+        np.testing.assert_allclose(
+            w_plus / largest, whole.trace[:, index] / largest, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_no_gradient_goes_from_pass_to_pass(networks, random_restyle):

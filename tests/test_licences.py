@@ -9,7 +9,6 @@ from jaxface import load_suite
 from jaxface.card import as_json, as_markdown
 from jaxface.cli import main
 from jaxface.convert.convert import FAMILIES
-from jaxface.convert.terms import TERMS, family_terms
 from jaxface.errors import UsageError
 from jaxface.licences import Terms, require_commercial_use, suite_terms, terms_of
 from jaxface.nets import VGGConfig
@@ -22,16 +21,17 @@ def mixed(tmp_path, random_network):
     network = random_network("VGG16", VGGConfig(channels=(2, 2, 2, 2, 2)))
     folder = tmp_path / "mixed"
     folder.mkdir()
-    terms = family_terms("nvidia_pytorch", "G_ema")
+    terms = FAMILIES["nvidia_pytorch"].TERMS["G_ema"]
     save_network(folder / "perceptual.safetensors", network, metadata=terms.header())
     save_network(folder / "descriptor.safetensors", network, metadata={"recipe": "configs/mine.py"})
     return folder
 
 
 def test_every_family_has_terms():
-    assert TERMS.keys() == FAMILIES.keys()
-    assert family_terms("e4e", "decoder").commercial_use == "no"
-    assert family_terms("e4e", "encoder").commercial_use == "unstated"
+    for name, family in FAMILIES.items():
+        assert family.TERMS.keys() == set(family.NETWORKS), name
+    assert FAMILIES["e4e"].TERMS["decoder"].commercial_use == "no"
+    assert FAMILIES["e4e"].TERMS["encoder"].commercial_use == "unstated"
 
 
 @pytest.mark.parametrize(

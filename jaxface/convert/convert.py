@@ -43,8 +43,8 @@ from jaxface.convert.forms import foreign_classes, forms
 from jaxface.convert.plan import Plan, fill
 from jaxface.convert.refusal import Refusal, refusing
 from jaxface.convert.staging import staged
-from jaxface.convert.terms import family_terms
 from jaxface.errors import WeightsError
+from jaxface.licences import Terms
 from jaxface.weights import build_network, load_network, save_network
 
 # Goes up whenever the same source would give another file.
@@ -57,6 +57,8 @@ class Family(Protocol):
     NETWORKS: tuple[str, ...]
     """Names of the networks that its files may hold; the first is converted unless another is
     asked for."""
+    TERMS: Mapping[str, Terms]
+    """Under which terms each network is published."""
 
     def matches(self, root: Any) -> bool:
         """Whether a checkpoint's root object is of this family; a Refusal if only the file's
@@ -77,6 +79,7 @@ class FamilyOfSeveralFiles(Protocol):
     """A family some of whose networks are published in more than one file."""
 
     NETWORKS: tuple[str, ...]
+    TERMS: Mapping[str, Terms]
     EXTRAS: Mapping[str, Mapping[str, str]]
     """Network to the files that it needs beside the first: name to what the file is. Every one of
     them must be given; a network that is not here needs none."""
@@ -229,7 +232,7 @@ def _conversion(
     plan = dataclasses.replace(plan, notes=(*said, *plan.notes))
     plan, precision = _with_precision(plan, reduced_precision)
     arrays, lines = fill(plan)
-    terms = family_terms(name, network)
+    terms = module.TERMS[network]
     metadata = {
         "source_sha256": checkpoint.sha256,
         **{f"source_sha256_{other}": file.sha256 for other, file in others.items()},

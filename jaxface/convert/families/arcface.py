@@ -31,9 +31,13 @@ from jaxface.convert.families.torch_layers import batch_norm, conv, counters, li
 from jaxface.convert.formats.tensors import as_array
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.nets.recognition.irse import BODY_STRIDE, STAGES, IRSEBodyConfig, IRSEConfig
 
 NETWORKS: tuple[str, ...] = ("recognition",)
+TERMS: Mapping[str, Terms] = {
+    "recognition": Terms(note="the code is MIT, and states no terms for the file")
+}
 
 # Keys that tell this state dictionary from others.
 SIGNATURE = ("input_layer.0.weight", "body.0.res_layer.1.weight", "output_layer.3.weight")

@@ -50,11 +50,19 @@ from jaxface.convert.formats.tensors import as_array
 from jaxface.convert.hooks import Hook, modes_first
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.morphable import NUM_LANDMARKS
 from jaxface.morphable.basel import BaselConfig
 from jaxface.morphable.modes import EXPRESSION_MODES, IDENTITY_MODES, REFLECTANCE_MODES
 
 NETWORKS: tuple[str, ...] = ("BaselModel",)
+TERMS: Mapping[str, Terms] = {
+    "BaselModel": Terms(
+        "LicenseRef-Basel-Face-Model",
+        note="the licence that the University of Basel asks each user to accept; expressions of "
+        "3DFace are for research only",
+    )
+}
 EXTRAS: Mapping[str, Mapping[str, str]] = {}
 OPTIONAL: Mapping[str, Mapping[str, str]] = {
     "BaselModel": {

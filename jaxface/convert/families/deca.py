@@ -10,6 +10,7 @@ encoder.  Its trunk is torchvision's ResNet (``resnet.py``)::
 ``num_batches_tracked`` counters are ignored.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxface.convert.families.resnet import trunk_entries, trunk_sizes
@@ -17,9 +18,13 @@ from jaxface.convert.families.sizes import shape_of
 from jaxface.convert.families.torch_layers import counters, linear, state_arrays
 from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import ANOTHER_NETWORK, NO_NETWORK, Plan, make_config
+from jaxface.licences import Terms
 from jaxface.nets.reconstruction.deca import DECAEncoderConfig
 
 NETWORKS: tuple[str, ...] = ("E_flame",)
+TERMS: Mapping[str, Terms] = {
+    "E_flame": Terms("LicenseRef-DECA", "no", "for non-commercial scientific research")
+}
 
 # E_detail and D_detail make DECA's displacement map; the coarse face needs neither.
 OTHER_NETWORKS = ("E_detail", "D_detail")

@@ -12,6 +12,7 @@ crops are cut; the configuration gets the square of FFHQ's portraits that they a
 (`jaxface.nets.recognition.crops.DEEP3D`).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxface.convert import hooks
@@ -20,10 +21,17 @@ from jaxface.convert.families.torch_layers import counters, state_arrays
 from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import NO_NETWORK, Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.nets.recognition.crops import DEEP3D
 from jaxface.nets.reconstruction.deep3d import HEADS, Deep3DConfig
 
 NETWORKS: tuple[str, ...] = ("net_recon",)
+TERMS: Mapping[str, Terms] = {
+    "net_recon": Terms(
+        note="the code is MIT, and states no terms for the file; its coefficients belong to the "
+        "Basel Face Model"
+    )
+}
 
 
 def matches(root: Any) -> bool:

@@ -25,9 +25,14 @@ from jaxface.convert.formats.tensors import ArrayRecord, as_array
 from jaxface.convert.formats.words import one_line, shown
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.nets import DirectionMatrixConfig
 
 NETWORKS: tuple[str, ...] = ("voxceleb", "ffhq")
+TERMS: Mapping[str, Terms] = dict.fromkeys(
+    NETWORKS,
+    Terms(note="the repository has no licence file; the networks were trained on VoxCeleb"),
+)
 EXTRAS: Mapping[str, Mapping[str, str]] = {}
 OPTIONAL: Mapping[str, Mapping[str, str]] = {
     network: {"ranges": "the range file, [54, 2]"} for network in NETWORKS

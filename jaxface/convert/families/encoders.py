@@ -39,6 +39,7 @@ are not square) and those over ResNet-34.
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,9 @@ from jaxface.convert.formats.tensors import NumpyArray, Tensor, as_array, namesp
 from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import ANOTHER_NETWORK, NO_NETWORK, Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.convert.terms import DECODER
 from jaxface.latents import num_ws as rows_at
+from jaxface.licences import Terms
 from jaxface.nets.encoders import EncoderConfig
 from jaxface.nets.recognition.irse import BODY_STRIDE
 
@@ -83,6 +86,15 @@ class EncoderFamily:
     """One of the three families, a name in ``CLASSES``."""
 
     NETWORKS: tuple[str, ...] = ("encoder", "decoder")
+    TERMS: Mapping[str, Terms] = MappingProxyType(
+        {
+            "encoder": Terms(
+                note="the code is MIT, and states no terms for the file; trained on FFHQ "
+                "(CC BY-NC-SA 4.0) with a generator of NVIDIA's, which is for non-commercial use"
+            ),
+            "decoder": DECODER,
+        }
+    )
 
     def __init__(self, name: str):
         self.name = name

@@ -29,6 +29,7 @@ package's detectors and its age network.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,10 +39,14 @@ from jaxface.convert.families.sizes import count_keys, shape_of
 from jaxface.convert.formats.weights_manifest import WeightMap
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.nets.landmarks.face_landmarks import FaceLandmarkConfig
 from jaxface.nets.recognition.dlib_resnet import DlibResNetConfig
 
 NETWORKS: tuple[str, ...] = ("model",)
+TERMS: Mapping[str, Terms] = {
+    "model": Terms("MIT", "unstated", "the package, which states no other terms for its models")
+}
 
 # The stages' names in the recognition network: their published widths.
 STAGES = (32, 64, 128, 256)

@@ -19,6 +19,7 @@ The file is a flat state dictionary.  A layer ``X`` is ``X.conv`` and ``X.bn``, 
 ``logits``, the classifier over the training set's people, is not needed.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxface.convert.families.inception import conv_norm
@@ -33,9 +34,13 @@ from jaxface.convert.families.torch_layers import (
 )
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.nets.recognition.facenet import OFFICIAL_UNIT, FaceNetConfig
 
 NETWORKS: tuple[str, ...] = ("recognition",)
+TERMS: Mapping[str, Terms] = {
+    "recognition": Terms(note="the code is MIT; trained on VGGFace2 or CASIA-WebFace")
+}
 
 STEM = {
     "conv2d_1a": "stem1.0",

@@ -18,6 +18,7 @@ Releases of the package between 2021 and 2026 read TorchScript archives (``2DFAN
 carry code: those are refused.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxface.convert.families.sizes import count_keys, shape_of
@@ -29,9 +30,13 @@ from jaxface.convert.families.torch_layers import (
     state_arrays,
 )
 from jaxface.convert.plan import Entry, Plan, make_config
+from jaxface.licences import Terms
 from jaxface.nets.landmarks.fan import FANConfig
 
 NETWORKS: tuple[str, ...] = ("landmarks",)
+TERMS: Mapping[str, Terms] = {
+    "landmarks": Terms(note="the code is BSD-3-Clause, and states no terms for the file")
+}
 
 
 def matches(root: Any) -> bool:

@@ -33,9 +33,13 @@ from jaxface.convert.formats.tensors import ArrayRecord, as_array
 from jaxface.convert.formats.words import one_line, shown
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.morphable.flame import FLAMEConfig
 
 NETWORKS: tuple[str, ...] = ("FLAME",)
+TERMS: Mapping[str, Terms] = {
+    "FLAME": Terms("LicenseRef-FLAME", note="the terms that each user accepts on FLAME's site")
+}
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "FLAME": {"landmarks": "DECA's landmark_embedding.npy"},
 }

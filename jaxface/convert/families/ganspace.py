@@ -13,6 +13,7 @@ the fit.  It belongs to W where it was made so (``use_w``) and to Z otherwise, w
 ``decomposition.py`` stores standard deviations of exactly 1.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,12 @@ from jaxface.convert.families.torch_layers import has_tensors
 from jaxface.convert.formats.tensors import as_array
 from jaxface.convert.plan import NO_NETWORK, Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.convert.terms import FITTED
+from jaxface.licences import Terms
 from jaxface.nets.edits.linear_directions import DirectionsConfig
 
 NETWORKS: tuple[str, ...] = ("components",)
+TERMS: Mapping[str, Terms] = {"components": Terms("Apache-2.0", "unstated", f"the code; {FITTED}")}
 
 # Ours to theirs, in the .npz and in the .pt.
 NAMES = (

@@ -8,15 +8,20 @@ The trunk is torchvision's ResNet (``resnet.py``), its keys without a prefix::
 ``fc_finetune`` is ignored: the original's forward never reaches it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxface.convert.families.resnet import trunk_entries, trunk_sizes
 from jaxface.convert.families.sizes import shape_of
 from jaxface.convert.families.torch_layers import counters, has_tensors, linear, state_arrays
 from jaxface.convert.plan import Plan, make_config
+from jaxface.licences import Terms
 from jaxface.nets.reconstruction.hopenet import HopeNetConfig
 
 NETWORKS: tuple[str, ...] = ("HopeNet",)
+TERMS: Mapping[str, Terms] = {
+    "HopeNet": Terms(note="the code is Apache-2.0, and states no terms for the file")
+}
 ANGLES = ("yaw", "pitch", "roll")
 UNREACHED = ("fc_finetune.weight", "fc_finetune.bias")
 

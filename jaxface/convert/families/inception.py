@@ -32,6 +32,7 @@ torchvision's ImageNet one, which has the same names, other weights and other po
 refused.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxface.convert.families.sizes import shape_of
@@ -44,9 +45,13 @@ from jaxface.convert.families.torch_layers import (
 )
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.nets.features.inception import MIXED, OFFICIAL_UNIT, InceptionConfig
 
 NETWORKS: tuple[str, ...] = ("inception",)
+TERMS: Mapping[str, Terms] = {
+    "inception": Terms(note="the code is Apache-2.0; a port of TensorFlow's graph")
+}
 
 STEM = {
     "Conv2d_1a_3x3": "stem1.0",

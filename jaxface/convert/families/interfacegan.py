@@ -10,6 +10,7 @@ It does not say whether it belongs to Z or to W: that is the network, ``w`` unle
     (zeros)                  mean         distances count from the origin
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,14 @@ import numpy as np
 from jaxface.convert.formats.tensors import ArrayRecord, as_array
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.convert.terms import FITTED
+from jaxface.licences import Terms
 from jaxface.nets.edits.linear_directions import DirectionsConfig
 
 NETWORKS: tuple[str, ...] = ("w", "z")
+TERMS: Mapping[str, Terms] = dict.fromkeys(
+    NETWORKS, Terms("MIT", "unstated", f"the repository that holds the file; {FITTED}")
+)
 
 # What the file's only array is called in the report.
 KEY = "boundary"

@@ -24,9 +24,15 @@ from jaxface.convert.families.torch_layers import has_tensors, state_arrays
 from jaxface.convert.families.trunks import Trunk, find_trunk
 from jaxface.convert.plan import Entry, Plan
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.nets.features.lpips import LPIPSConfig
 
 NETWORKS: tuple[str, ...] = ("LPIPS",)
+TERMS: Mapping[str, Terms] = {
+    "LPIPS": Terms(
+        "BSD-2-Clause", "unstated", "the heads; the trunk was trained on ImageNet, see torchvision"
+    )
+}
 
 HEADS = tuple(f"lin{index}.model.1.weight" for index in range(5))
 # lpips/lpips.py: ScalingLayer.

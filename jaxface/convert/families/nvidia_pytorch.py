@@ -51,6 +51,8 @@ from jaxface.convert.plan import (
     make_config,
 )
 from jaxface.convert.refusal import Refusal
+from jaxface.convert.terms import OF_NVIDIA
+from jaxface.licences import Terms
 from jaxface.nets.stylegan2 import DiscriminatorConfig, GeneratorConfig
 
 KNOWN_CLASSES = frozenset(
@@ -73,6 +75,7 @@ KNOWN_CLASSES = frozenset(
 LINEAR_LAYERS = ("affine", "embed", "skip", "out")
 
 NETWORKS: tuple[str, ...] = STYLEGAN2_NETWORKS
+TERMS: Mapping[str, Terms] = dict.fromkeys(NETWORKS, OF_NVIDIA)
 
 
 @dataclass

@@ -50,9 +50,12 @@ from jaxface.convert.plan import (
     make_config,
 )
 from jaxface.convert.refusal import Refusal
+from jaxface.convert.terms import OF_NVIDIA
+from jaxface.licences import Terms
 from jaxface.nets.stylegan2 import DiscriminatorConfig, GeneratorConfig
 
 NETWORKS: tuple[str, ...] = STYLEGAN2_NETWORKS
+TERMS: Mapping[str, Terms] = dict.fromkeys(NETWORKS, OF_NVIDIA)
 POSITIONS = {"G": 0, "D": 1, "G_ema": 2}
 
 VERSIONS = (4, 5)

@@ -57,9 +57,14 @@ from jaxface.convert.plan import (
     make_config,
 )
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.nets.stylegan2 import DiscriminatorConfig, GeneratorConfig
 
 NETWORKS: tuple[str, ...] = STYLEGAN2_NETWORKS
+TERMS: Mapping[str, Terms] = dict.fromkeys(
+    NETWORKS,
+    Terms(note="the code is MIT; weights converted from NVIDIA's are for non-commercial use"),
+)
 KEYS = {"G_ema": "g_ema", "G": "g", "D": "d"}
 
 # model.py: Generator's lr_mlp, and the factor^2 of its up-sampling filters.

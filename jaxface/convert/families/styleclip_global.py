@@ -20,9 +20,14 @@ from jaxface.convert.formats.checkpoint import Checkpoint
 from jaxface.convert.formats.tensors import ArrayRecord, as_array
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.convert.terms import FITTED
+from jaxface.licences import Terms
 from jaxface.nets.edits.style_directions import StyleDirectionsConfig
 
 NETWORKS: tuple[str, ...] = ("directions",)
+TERMS: Mapping[str, Terms] = {
+    "directions": Terms("MIT", "unstated", f"the repository that holds the file; {FITTED}")
+}
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "directions": {"statistics": "StyleCLIP's S_mean_std of the same generator"}
 }

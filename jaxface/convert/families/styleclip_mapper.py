@@ -32,11 +32,15 @@ from jaxface.convert.formats.tensors import as_array
 from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import ANOTHER_NETWORK, NO_NETWORK, Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.nets.edits.latent_mapper import LatentMapperConfig
 from jaxface.nets.edits.style_directions import is_convolution
 from jaxface.nets.edits.style_mapper import StyleMapperConfig
 
 NETWORKS: tuple[str, ...] = ("mapper",)
+TERMS: Mapping[str, Terms] = {
+    "mapper": Terms(note="the code is MIT, and states no terms for the files")
+}
 
 PREFIX = "mapper."
 # Our level to their module, and the option that leaves it out.

@@ -31,11 +31,20 @@ from jaxface.convert.families.trunks import find_trunk
 from jaxface.convert.formats.checkpoint import Checkpoint
 from jaxface.convert.plan import Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.nets.features.alexnet import AlexNetConfig
 from jaxface.nets.features.resnet import ResNetConfig
 from jaxface.nets.features.vgg import VGGConfig
 
 NETWORKS: tuple[str, ...] = ("features", "LPIPS")
+TERMS: Mapping[str, Terms] = dict.fromkeys(
+    NETWORKS,
+    Terms(
+        "BSD-3-Clause",
+        "unstated",
+        "the code; weights may have terms derived from ImageNet, which they were trained on",
+    ),
+)
 EXTRAS: Mapping[str, Mapping[str, str]] = {
     "LPIPS": {"heads": "the lpips package's weights/v0.1/vgg.pth or alex.pth"}
 }

@@ -35,10 +35,12 @@ from jaxface.convert.formats.tensors import as_array
 from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
+from jaxface.licences import Terms
 from jaxface.nets.features.vgg import STAGES
 from jaxface.nets.recognition.vgg_face import REDUCTION, VGGFaceConfig
 
 NETWORKS: tuple[str, ...] = ("VGGFace",)
+TERMS: Mapping[str, Terms] = {"VGGFace": Terms(note="see the authors' page")}
 
 POSITIONS = [(stage, i + 1) for stage, count in enumerate(STAGES, 1) for i in range(count)]
 # Indices of the convolutions that open a stage.

@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-from flax import nnx
 
 from jaxface.errors import UsageError
 from jaxface.jobs.outputs.names import file_name
 from jaxface.jobs.outputs.tuned import tuned_weights
-from jaxface.keys import item_keys
+from jaxface.keys import item_keys, samples_key
 from jaxface.latents import check_w_plus
 from jaxface.media.images import from_uint8, read_image, resize, to_square, write_png
 from jaxface.methods import inversion, pie
@@ -28,11 +27,11 @@ from jaxface.methods.direction_matrix.columns import direction_sets
 from jaxface.methods.motion_editing import edit_motion, edits_motion, named_motion
 from jaxface.methods.pie.attributes import light_target, named_targets
 from jaxface.methods.presets import preset as named_preset
-from jaxface.methods.pti.tuning import tuned_generator
+from jaxface.methods.pti import changed_generator
 from jaxface.runtime.devices import compute_dtype, divisor_mesh
 from jaxface.runtime.files import atomic_writer
 from jaxface.settings import apply_overrides
-from jaxface.suite import Suite, load_suite
+from jaxface.suite import Suite, drawn_by, load_suite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +170,7 @@ def invert(
         suite,
         images,
         keys=item_keys(key, names),
-        networks_key=jax.random.fold_in(key, 0x62616E6B),
+        networks_key=samples_key(key),
         mesh=divisor_mesh(len(images)),
     )
     return Portraits(
@@ -236,7 +235,8 @@ def edit(
     if portraits.weights is None:
         return change(portraits.suite, portraits)
     parts = [
-        change(_with_own_generator(portraits, row), portraits[row]) for row in range(len(portraits))
+        change(drawn_by(portraits.suite, _generator_of(portraits, row)), portraits[row])
+        for row in range(len(portraits))
     ]
     return dataclasses.replace(
         portraits,
@@ -313,12 +313,8 @@ def _measures(named: Sequence[Any], *parameters: Any) -> dict[str, np.ndarray]:
     return told
 
 
-def _with_own_generator(portraits: Portraits, row: int) -> Suite:
-    suite = portraits.suite
-    own = nnx.state(suite.generator.synthesis, nnx.Param)
-    weights = jax.tree.map(lambda leaf, change: leaf + change, own, portraits.weights)
-    tuned = tuned_generator(suite.generator, weights, row)
-    return dataclasses.replace(suite, _loaded={**suite._loaded, "generator": tuned})
+def _generator_of(portraits: Portraits, row: int) -> Any:
+    return changed_generator(portraits.suite.generator, portraits.weights, row)
 
 
 def _opened(suite: Suite | str | os.PathLike[str]) -> Suite:
@@ -326,8 +322,12 @@ def _opened(suite: Suite | str | os.PathLike[str]) -> Suite:
 
 
 def _drawn(suite: Suite, w_plus: Any) -> np.ndarray:
-    draw = jax.jit(lambda generator, w_plus: generator.synthesis(w_plus))
-    return np.clip(np.asarray(draw(suite.generator, jnp.asarray(w_plus))), -1, 1)
+    return np.clip(np.asarray(_synthesize(suite.generator, jnp.asarray(w_plus))), -1, 1)
+
+
+@jax.jit
+def _synthesize(generator: Any, w_plus: jax.Array) -> jax.Array:
+    return generator.synthesis(w_plus)
 
 
 def _is_path(value: Any) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+_BANK = 0x62616E6B
+
 
 def item_keys(key: jax.Array, ids: Sequence[str]) -> jax.Array:
     """One key per item, from its stable id alone.
@@ -23,6 +25,15 @@ def item_keys(key: jax.Array, ids: Sequence[str]) -> jax.Array:
     digests = b"".join(hashlib.sha256(item.encode()).digest()[:8] for item in ids)
     words = np.frombuffer(digests, ">u4").astype(np.uint32).reshape(len(ids), 2)
     return _fold_in_words(key, words)
+
+
+def samples_key(key: jax.Array) -> jax.Array:
+    """The key of what a method samples once for all items, apart from every item's.
+
+    Args:
+      key: a typed key, scalar, that `item_keys` is given too.
+    """
+    return jax.random.fold_in(key, _BANK)
 
 
 @jax.jit

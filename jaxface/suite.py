@@ -401,6 +401,13 @@ def identity_network(suite: Suite) -> Any | None:
     return suite.descriptor if "descriptor" in suite else None
 
 
+def drawn_by(suite: Suite, generator: Any) -> Suite:
+    """The suite with another generator, such as one that was tuned to a person."""
+    if generator is suite.generator:
+        return suite
+    return dataclasses.replace(suite, _loaded={**suite._loaded, "generator": generator})
+
+
 def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
     """Open a suite by the name of a shipped one, or by its folder.
 

@@ -4,12 +4,9 @@ An edit is a few programs, one for each group; see `jaxface.solving.one_pass`. W
 or whose edit is not finite, gets a row that says so.
 """
 
-import contextlib
 import dataclasses
 import functools
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,10 +21,9 @@ from jaxface.jobs.inputs.frames import frame_portrait
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.latents import Latent, LatentError, read_latent
 from jaxface.jobs.inputs.portraits import shown_target
-from jaxface.jobs.inputs.reading import read_ahead
+from jaxface.jobs.latent_task import AGAIN, NOT_FINITE, LatentCase, LatentTask
 from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_contact_sheet
 from jaxface.jobs.outputs.outliers import outliers
-from jaxface.jobs.outputs.pasted import pasted_png
 from jaxface.jobs.outputs.results import ResultsFolder
 from jaxface.jobs.outputs.rows import (
     FRAME_COLUMNS,
@@ -42,9 +38,7 @@ from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.latents import interpolate
 from jaxface.media.images import (
     MAX_PIXELS,
-    ImageError,
     decoding_bytes,
-    encode_png,
     read_image,
 )
 from jaxface.media.video import encode_gif, encode_mp4, enlarged, ping_pong
@@ -58,11 +52,11 @@ from jaxface.methods.pie.attributes import Attribute
 from jaxface.methods.pie.editing import editing_networks
 from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.nets import Generator
+from jaxface.runtime.devices import batch_over_devices
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
 from jaxface.solving.one_pass import OnePassBatcher
-from jaxface.suite import Suite, identity_network
+from jaxface.suite import identity_network
 
-NOT_FINITE, NO_PHOTOGRAPH = "not_finite", "no_photograph"
 BATCH, CPU_BATCH = 16, 4  # latent codes edited together on each device, where there are that many
 GIF_SIDE = 256  # pixels, the least: viewers show GIFs as they are
 MOTION = DIRECTIONS
@@ -84,7 +78,6 @@ _COLUMNS = {
     "sequence": Column("files", ()),
     "weights": Column("text"),
 }
-_AGAIN = "edited_before"
 """Of frames' rows: whether the embedding was an edit already."""
 
 
@@ -116,36 +109,7 @@ class Reference(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentCase:
-    """A latent code that is to be edited; a `jaxface.jobs.task.Case`."""
-
-    item: Item
-    latent: Latent
-
-    @property
-    def id(self) -> str:
-        """The portrait's."""
-        return self.item.id
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        """What its file says of it."""
-        header = self.latent.header
-        transform = header.get("transform")
-        weights = self.latent.weights
-        return {
-            "source": header.get("path"),
-            "transform": None if transform is None else json.loads(transform),
-            "psnr": _float(header.get("psnr")),
-            "key": header.get("key"),
-            "weights": weights if isinstance(weights, str) else None,
-            **{name: json.loads(header[name]) for name in FRAME_COLUMNS if name in header},
-            **({_AGAIN: True} if {"frame", "edited"} <= header.keys() else {}),
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class Editing:
+class Editing(LatentTask):
     """What is done to each latent code; a `jaxface.jobs.task.Task`.
 
     Attributes:
@@ -167,7 +131,6 @@ class Editing:
         `targets`, which says whether it is added to what the portrait has.
     """
 
-    suite: Suite
     targets: Mapping[str, pie.Target]
     moves: Sequence[Move]
     asked: Mapping[str, Any]
@@ -187,7 +150,7 @@ class Editing:
     @property
     def columns(self) -> Mapping[str, Column]:
         """See `Task`."""
-        found = [*FRAME_COLUMNS, _AGAIN] if self.frames else []
+        found = [*FRAME_COLUMNS, AGAIN] if self.frames else []
         kept = {"unedited": Column("file")} if self.keep_unedited else {}
         return _COLUMNS | dict.fromkeys(found, Column("json")) | kept
 
@@ -235,28 +198,6 @@ class Editing:
         settings = {"suite": self.suite.name, "feedback": self.feedback, **self.asked}
         return {"settings": settings, "versions": versions()}
 
-    def check_ids(self, ids: Sequence[str]) -> None:
-        """See `Task`: all are told apart."""
-
-    def prefetch(
-        self, items: Sequence[Item], *, ahead: int
-    ) -> contextlib.AbstractContextManager[Iterable[Any]]:
-        """See `Task`."""
-
-        def read(item: Item) -> list[LatentCase] | LatentError:
-            try:
-                return [LatentCase(item, read_latent(item, self.w_plus_shape))]
-            except LatentError as error:
-                return error
-
-        return read_ahead(items, read, ahead=ahead)
-
-    @property
-    def w_plus_shape(self) -> tuple[int, int]:
-        """[L, w_dim] of the suite's generator."""
-        config = self.suite.generator.config
-        return config.num_ws, config.w_dim
-
     def networks(self) -> EditNetworks:
         """See `Task`."""
         return self._networks
@@ -285,8 +226,7 @@ class Editing:
         if self.tuned:
             return 1
         most = CPU_BATCH if jax.default_backend() == "cpu" else BATCH
-        devices = jax.local_device_count()
-        return devices * min(most, math.ceil(inputs / devices))
+        return batch_over_devices(inputs, most)
 
     def batcher(self, size: int, mesh: Mesh) -> OnePassBatcher:
         """See `Task`."""
@@ -314,10 +254,9 @@ class Editing:
 
     def result(self, case: LatentCase, outcome: Outcome, row: dict[str, Any]) -> Result:
         """See `Task`."""
-        latent = case.latent
         row["settings"] = {
             "suite": self.suite.name,
-            "noise": latent.header.get("settings.noise"),
+            "noise": case.latent.header.get("settings.noise"),
             "feedback": self.feedback,
             **self.asked,
         }
@@ -333,27 +272,18 @@ class Editing:
         row["notes"] += missed(row["edits"], self.attributes)
         row["identity_distance"] = number(edited["distance"])
         row["seconds"] = round(outcome.seconds, 3)
-        # What made the inversion stays in the header, so that an edit can be edited again.
-        header = latent.header | {
-            "id": case.id,
-            "settings.suite": self.suite.name,
-            "settings.generator": self.suite.digest("generator"),
-            "edited": json.dumps(row["settings"]),
-        }
-        if isinstance(latent.weights, str):
-            header["weights"] = latent.weights
-        files = {"edited": encode_png(edited["pixels"])}
-        if self.keep_unedited:
-            files["unedited"] = encode_png(edited["unedited"])
-        if self.paste_back and row.get("frame") is None:
-            try:
-                files["pasted"] = pasted_png(row, edited["pixels"])
-            except (ImageError, ValueError) as error:
-                failed = {"status": NO_PHOTOGRAPH, "reason": f"not pasted back: {error}"}
-                return Result(row | failed | {"edits": {}})
-        if self.animation is not None:
-            files |= self._sequence(latent, edited["w_plus"], self.animation)
-        return Result(row, edited["w_plus"], files, header)
+        result = self.stored(
+            case,
+            edited,
+            row,
+            settings=row["settings"],
+            paste_back=self.paste_back,
+            unpasted={"edits": {}},
+        )
+        if self.animation is None or result.w_plus is None:
+            return result
+        files = self._sequence(case.latent, edited["w_plus"], self.animation)
+        return dataclasses.replace(result, files={**result.files, **files})
 
     def _sequence(
         self, latent: Latent, w_plus: np.ndarray, animation: Animation
@@ -370,10 +300,6 @@ class Editing:
         if latent.weights is None:
             return self.suite.generator
         return tuned_generator(latent.weights, self.suite)
-
-    def unloaded(self) -> "Editing":
-        """See `Task`."""
-        return dataclasses.replace(self, suite=dataclasses.replace(self.suite, _loaded={}))
 
     def described(self, row: Mapping[str, Any]) -> str:
         """What an edit asked for and gave; see `jaxface.jobs.edit_outcomes.described`."""
@@ -433,10 +359,3 @@ def _source(row: Mapping[str, Any], size: int, reader: FrameReader) -> np.ndarra
 @functools.partial(jax.jit, static_argnames="noise")
 def _draw(generator: Generator, w_plus: jax.Array, noise: Any) -> jax.Array:
     return generator.synthesis(w_plus, noise=noise)
-
-
-def _float(text: str | None) -> float | None:
-    try:
-        return None if text is None else number(float(text))
-    except ValueError:
-        return None

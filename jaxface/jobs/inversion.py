@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,13 +28,14 @@ from jaxface.jobs.outputs.outliers import distance_of, outliers
 from jaxface.jobs.outputs.results import ResultsFolder
 from jaxface.jobs.outputs.rows import FRAME_COLUMNS, OK, Column, Result, number, versions
 from jaxface.jobs.outputs.tuned import tuned_weights
-from jaxface.keys import item_keys
+from jaxface.keys import item_keys, samples_key
 from jaxface.media.detection import NoFaceError
 from jaxface.media.images import MAX_PIXELS, decoding_bytes, encode_png, read_image, to_uint8
 from jaxface.methods.coherent import Frames, coherent
 from jaxface.methods.inversion import Inverted, Inverter
 from jaxface.metrics import psnr, ssim
 from jaxface.nets import GeneratorConfig
+from jaxface.runtime.devices import batch_over_devices
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
 from jaxface.solving.procedure import Batcher, make_batcher
 from jaxface.solving.solver import Status
@@ -43,7 +43,6 @@ from jaxface.suite import Suite
 
 DIVERGED = "diverged"
 NOT_FINITE = "not_finite"
-_BANK = 0x62616E6B  # folded into the seed's key, apart from every item's
 
 COLUMNS = {
     "face": Column("face"),
@@ -163,7 +162,7 @@ class Inversion:
     @functools.cached_property
     def _networks(self) -> Any:
         self._key_data("")  # small programs of its own, which `jaxface compile` is to compile
-        return self.settings.networks(self.suite, jax.random.fold_in(self._key, _BANK))
+        return self.settings.networks(self.suite, samples_key(self._key))
 
     @property
     def _config(self) -> GeneratorConfig:
@@ -294,8 +293,7 @@ def default_batch_size(resolution: int, inputs: int) -> int:
     each = 16
     if jax.default_backend() == "cpu":
         each = 4 if resolution <= 256 else 1
-    devices = jax.local_device_count()
-    return devices * min(each, math.ceil(inputs / devices))
+    return batch_over_devices(inputs, each)
 
 
 @functools.lru_cache(maxsize=8)

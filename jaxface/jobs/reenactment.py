@@ -8,9 +8,7 @@ image is not finite, gets a row that says so.
 import contextlib
 import dataclasses
 import functools
-import json
-import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,22 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxface.jobs.editing import NOT_FINITE, LatentCase
 from jaxface.jobs.inputs.drivers import Beyond, driven_items
 from jaxface.jobs.inputs.driving import DrivingMotion, motion_of_values
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.latents import LatentError, read_latent
-from jaxface.jobs.inputs.reading import read_ahead
+from jaxface.jobs.latent_task import AGAIN, NOT_FINITE, LatentCase, LatentTask
 from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_contact_sheet
-from jaxface.jobs.outputs.pasted import pasted_png
 from jaxface.jobs.outputs.results import ResultsFolder
 from jaxface.jobs.outputs.rows import FRAME_COLUMNS, OK, Column, Result, numbers, versions
 from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.media.images import (
     MAX_PIXELS,
-    ImageError,
     decoding_bytes,
-    encode_png,
     read_image,
     to_uint8,
 )
@@ -41,13 +35,12 @@ from jaxface.methods.reenactment import BatchReenactor
 from jaxface.morphable.motion import Basis, Motion
 from jaxface.morphable.retargeting import Retargeting
 from jaxface.nets import Generator
+from jaxface.runtime.devices import batch_over_devices
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
 from jaxface.solving.one_pass import OnePassBatcher, Step
-from jaxface.suite import Suite
 
 BATCH, CPU_BATCH = 16, 8  # frames drawn together on each device, where there are that many
 OWN_BATCH = 8  # subjects whose own motion is read together
-NO_PHOTOGRAPH = "no_photograph"
 
 _COLUMNS = {
     "source": Column("text"),
@@ -61,7 +54,7 @@ _COLUMNS = {
     "pasted": Column("file"),
     "weights": Column("text"),
     **dict.fromkeys(FRAME_COLUMNS, Column("json")),
-    "edited_before": Column("json"),
+    AGAIN: Column("json"),
 }
 
 
@@ -130,7 +123,7 @@ def _header(item: Item) -> Mapping[str, str]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reenactment:
+class Reenactment(LatentTask):
     """How subjects are driven; a `jaxface.jobs.task.Task`.
 
     Attributes:
@@ -145,7 +138,6 @@ class Reenactment:
       keep_unedited: whether the image that a frame starts from is stored beside it, for pasting.
     """
 
-    suite: Suite
     name: str
     method: BatchReenactor
     retargeting: Retargeting
@@ -200,28 +192,6 @@ class Reenactment:
             **self.asked,
         }
 
-    def check_ids(self, ids: Sequence[str]) -> None:
-        """See `Task`: all are told apart."""
-
-    def prefetch(
-        self, items: Sequence[Item], *, ahead: int
-    ) -> contextlib.AbstractContextManager[Iterable[Any]]:
-        """See `Task`."""
-
-        def read(item: Item) -> list[LatentCase] | LatentError:
-            try:
-                return [LatentCase(item, read_latent(item, self.w_plus_shape))]
-            except LatentError as error:
-                return error
-
-        return read_ahead(items, read, ahead=ahead)
-
-    @property
-    def w_plus_shape(self) -> tuple[int, int]:
-        """[L, w_dim] of the suite's generator."""
-        config = self.suite.generator.config
-        return config.num_ws, config.w_dim
-
     def networks(self) -> ReenactmentNetworks:
         """See `Task`."""
         return self._networks
@@ -245,8 +215,7 @@ class Reenactment:
     def default_batch_size(self, inputs: int) -> int:
         """See `Task`."""
         most = CPU_BATCH if jax.default_backend() == "cpu" else BATCH
-        devices = jax.local_device_count()
-        return devices * min(most, math.ceil(inputs / devices))
+        return batch_over_devices(inputs, most)
 
     def batcher(self, size: int, mesh: Mesh) -> OnePassBatcher:
         """See `Task`."""
@@ -296,28 +265,9 @@ class Reenactment:
             return Result(row | {"status": NOT_FINITE, "reason": reason})
         row["motion"] = {"degrees": numbers(wanted, 3)}
         row["seconds"] = round(outcome.seconds, 4)
-        header = case.latent.header | {
-            "id": case.id,
-            "settings.suite": self.suite.name,
-            "settings.generator": self.suite.digest("generator"),
-            "edited": json.dumps(self._settings),
-        }
-        if isinstance(case.latent.weights, str):
-            header["weights"] = case.latent.weights
-        files = {"edited": encode_png(drawn["pixels"])}
-        if self.keep_unedited:
-            files["unedited"] = encode_png(drawn["unedited"])
-        if self.paste_back and row.get("frame") is None:
-            try:
-                files["pasted"] = pasted_png(row, drawn["pixels"])
-            except (ImageError, ValueError) as error:
-                failed = {"status": NO_PHOTOGRAPH, "reason": f"not pasted back: {error}"}
-                return Result(row | failed)
-        return Result(row, drawn["w_plus"], files, header)
-
-    def unloaded(self) -> "Reenactment":
-        """See `Task`."""
-        return dataclasses.replace(self, suite=dataclasses.replace(self.suite, _loaded={}))
+        return self.stored(
+            case, drawn, row, settings=self._settings, paste_back=self.paste_back, unpasted={}
+        )
 
     def draw_sheet(self, items: Sequence[Item], results: ResultsFolder) -> None:
         """The contact sheet of a finished folder: of each subject the frame that turns most."""

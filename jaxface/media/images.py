@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jaxface.media.colour import SRGB_CHUNK, Profile, from_srgb, stated_colour, to_srgb
 from jaxface.media.image_errors import (
@@ -37,7 +37,7 @@ from jaxface.media.image_errors import ImageError as ImageError  # part of this 
 from jaxface.media.image_errors import UnreadableImageError as UnreadableImageError
 from jaxface.media.image_formats import formats_for, is_known, refuse_raw
 from jaxface.media.large_images import any_size, reduced
-from jaxface.media.marks import Kind, mark
+from jaxface.media.marks import Kind, marked
 from jaxface.runtime.files import atomic_writer, open_regular
 
 MIN_SIDE = 16
@@ -239,10 +239,9 @@ def encode_png(image: Any, *, profile: bytes | None = None, kind: Kind = "synthe
     file = io.BytesIO()
     pixels = np.asarray(image)
     pixels = pixels if pixels.dtype == np.uint8 else to_uint8(pixels)
-    says = PngImagePlugin.PngInfo()
+    says = marked(kind)
     if profile is None:
         says.add(*SRGB_CHUNK)
-    mark(says, kind)
     Image.fromarray(pixels).save(file, format="PNG", pnginfo=says, icc_profile=profile)
     return file.getvalue()
 

@@ -66,15 +66,10 @@ class Marks:
 def marked(kind: Kind) -> PngImagePlugin.PngInfo:
     """What a PNG says beside its pixels: the marks."""
     says = PngImagePlugin.PngInfo()
-    mark(says, kind)
-    return says
-
-
-def mark(says: PngImagePlugin.PngInfo, kind: Kind) -> None:
-    """Adds the marks to what a PNG says."""
     says.add_text("Software", MAKER)
     packet = _PACKET.format(maker=escape(MAKER), source_type=SOURCE_TYPES[kind])
     says.add_itxt(_XMP, packet)
+    return says
 
 
 def comment(kind: Kind) -> str:

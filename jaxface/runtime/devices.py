@@ -1,5 +1,6 @@
 """Which devices a call uses: one mesh with the one axis ``data``."""
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -34,6 +35,17 @@ def over_devices(tree: Any) -> Any:
         return jax.lax.with_sharding_constraint(leaf, PartitionSpec("data"))
 
     return jax.tree.map(split, tree)
+
+
+def batch_over_devices(inputs: int, most: int) -> int:
+    """How many of `inputs` to compute together, the same number on each of this process's devices.
+
+    Args:
+      inputs: how many there are.
+      most: on one device.
+    """
+    devices = jax.local_device_count()
+    return devices * min(most, math.ceil(inputs / devices))
 
 
 def divisor_mesh(rows: int) -> Mesh:

@@ -24,19 +24,23 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxface.errors import JaxfaceError, SuiteError
+from jaxface.errors import SuiteError
 from jaxface.methods import encoder, pie, pti
 from jaxface.methods.direction_matrix.columns import column_values, columns_given
 from jaxface.methods.direction_matrix.faces import Faces, faces_of
-from jaxface.methods.inversion import Inverter, invert
+from jaxface.methods.inversion import Inverter
+from jaxface.methods.latent_subjects import (
+    RelativeTo,
+    check_settings,
+    embedded,
+    neutral_of,
+    subject_latent,
+)
 from jaxface.methods.reenactment import Driving, Moved, Subject
 from jaxface.morphable.motion import MOTION_GROUPS, Motion
 from jaxface.nets import DirectionMatrix, Generator
-from jaxface.solving.solver import Status
 from jaxface.suite import Suite
 from jaxface.vocabulary import ANGLES
-
-_SAMPLES = 0  # folded into the subject's key
 
 CODE_TUNING = pti.Settings(
     l2_weight=100.0,
@@ -86,21 +90,15 @@ class MatrixReenactment:
     groups: tuple[str, ...] = MOTION_GROUPS
     feedback: int = 0
     corrected: tuple[str, ...] | None = None
-    relative_to: int | Literal["mean"] | None = None
+    relative_to: RelativeTo = None
 
     def __post_init__(self):
-        if not self.groups or set(self.groups) - set(MOTION_GROUPS):
-            raise ValueError(
-                f"MatrixReenactment: groups must be out of {', '.join(MOTION_GROUPS)}, one or "
-                f"more; got {self.groups!r}."
-            )
-        if self.feedback < 0:
-            raise ValueError(f"MatrixReenactment: feedback must be >= 0, got {self.feedback}.")
-        if isinstance(self.relative_to, str) and self.relative_to != "mean":
-            raise ValueError(
-                "MatrixReenactment: relative_to must be a frame's number, 'mean' or None, got "
-                f"{self.relative_to!r}."
-            )
+        check_settings(
+            "MatrixReenactment",
+            groups=self.groups,
+            feedback=self.feedback,
+            relative_to=self.relative_to,
+        )
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -127,23 +125,7 @@ class MatrixReenactment:
           ValueError: wrong shapes, or more than one frame.
           JaxfaceError: the inversion diverged.
         """
-        if len(frames) != 1:
-            raise ValueError(
-                f"MatrixReenactment: a subject is one frame, got {len(frames)}; choose one, best a "
-                "frontal and neutral one."
-            )
-        result = invert(
-            self.inversion,
-            suite,
-            frames,
-            keys=keys,
-            networks_key=jax.random.fold_in(keys[0], _SAMPLES),
-        )
-        if result.status[0] == Status.DIVERGED:
-            raise JaxfaceError(
-                f"MatrixReenactment: the subject's inversion diverged after {result.steps[0]} "
-                "steps; try another frame of the subject or smaller step sizes."
-            )
+        result = embedded("MatrixReenactment", self.inversion, suite, frames, keys=keys)
         generator = None
         if result.weights is not None:
             generator = pti.changed_generator(suite.generator, result.weights, 0)
@@ -161,12 +143,7 @@ class MatrixReenactment:
           ValueError: wrong shapes.
         """
         generator = suite.generator if generator is None else generator
-        rows = (1, generator.num_ws, generator.config.w_dim)
-        if w_plus.shape != rows:
-            raise ValueError(
-                f"MatrixReenactment: w_plus must be {list(rows)}, got {list(w_plus.shape)}."
-            )
-        w_plus = jnp.asarray(w_plus, jnp.float32)
+        w_plus = subject_latent("MatrixReenactment", generator, w_plus)
         motion = _seen(self.networks(suite), generator, w_plus)
         return Subject(suite, w_plus, motion, generator)
 
@@ -181,7 +158,7 @@ class MatrixReenactment:
         assert driving.whole is not None
         neutral = None
         if self.relative_to is not None:
-            neutral = _neutral(driving.whole, self.relative_to)
+            neutral = neutral_of("MatrixReenactment", driving.whole, self.relative_to)
         networks = self.networks(subject.suite)
         change, follows = self._change(networks.matrix, subject.motion, driving.motion, neutral)
         w_plus = _driven(
@@ -282,16 +259,6 @@ class _Roles:
     def get(self, role: str) -> Any:
         """The network, or None."""
         return getattr(self._suite, role) if role in self else None
-
-
-def _neutral(clip: Motion, frame: int | Literal["mean"]) -> Motion:
-    if frame == "mean":
-        return clip.mean()
-    if not 0 <= frame < len(clip):
-        raise ValueError(
-            f"MatrixReenactment: relative_to is frame {frame}, and the clip has {len(clip)}."
-        )
-    return clip[frame]
 
 
 @jax.jit

@@ -18,8 +18,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jaxface.errors import JaxfaceError
-from jaxface.methods.inversion import invert
+from jaxface.methods.latent_subjects import (
+    RelativeTo,
+    check_settings,
+    embedded,
+    neutral_of,
+    subject_latent,
+)
 from jaxface.methods.pie.editing import (
     EditingNetworks,
     Target,
@@ -40,10 +45,7 @@ from jaxface.morphable.motion import (
 )
 from jaxface.morphable.parameters import FaceParameters
 from jaxface.nets import Generator
-from jaxface.solving.solver import Status
-from jaxface.suite import Suite
-
-_SAMPLES = 0  # folded into the subject's key
+from jaxface.suite import Suite, drawn_by
 
 
 @struct.dataclass
@@ -75,23 +77,17 @@ class RigNetReenactment:
     """
 
     groups: tuple[str, ...] = MOTION_GROUPS
-    relative_to: int | Literal["mean"] | None = None
+    relative_to: RelativeTo = None
     feedback: int = 1
     inversion: Settings = EMBEDDED_ALL
 
     def __post_init__(self):
-        if not self.groups or set(self.groups) - set(MOTION_GROUPS):
-            raise ValueError(
-                f"RigNetReenactment: groups must be out of {', '.join(MOTION_GROUPS)}, one or "
-                f"more; got {self.groups!r}."
-            )
-        if isinstance(self.relative_to, str) and self.relative_to != "mean":
-            raise ValueError(
-                "RigNetReenactment: relative_to must be a frame's number, 'mean' or None, got "
-                f"{self.relative_to!r}."
-            )
-        if self.feedback < 0:
-            raise ValueError(f"RigNetReenactment: feedback must be >= 0, got {self.feedback}.")
+        check_settings(
+            "RigNetReenactment",
+            groups=self.groups,
+            feedback=self.feedback,
+            relative_to=self.relative_to,
+        )
         if self.inversion.noise == "random":
             raise ValueError(
                 "RigNetReenactment: inversion.noise must be 'const' or 'none', so that frames do "
@@ -125,23 +121,7 @@ class RigNetReenactment:
           ValueError: wrong shapes, or more than one frame.
           JaxfaceError: the inversion diverged.
         """
-        if len(frames) != 1:
-            raise ValueError(
-                f"RigNetReenactment: a subject is one frame, got {len(frames)}; choose one, best a "
-                "frontal and neutral one."
-            )
-        result = invert(
-            self.inversion,
-            suite,
-            frames,
-            keys=keys,
-            networks_key=jax.random.fold_in(keys[0], _SAMPLES),
-        )
-        if result.status[0] == Status.DIVERGED:
-            raise JaxfaceError(
-                f"RigNetReenactment: the subject's inversion diverged after {result.steps[0]} "
-                "steps; try another frame of the subject or smaller step sizes."
-            )
+        result = embedded("RigNetReenactment", self.inversion, suite, frames, keys=keys)
         return self.subject(suite, result.w_plus)
 
     def subject(self, suite: Suite, w_plus: Any, *, generator: Generator | None = None) -> Subject:
@@ -156,12 +136,7 @@ class RigNetReenactment:
           ValueError: wrong shapes.
         """
         generator = suite.generator if generator is None else generator
-        rows = (1, generator.num_ws, generator.config.w_dim)
-        if w_plus.shape != rows:
-            raise ValueError(
-                f"RigNetReenactment: w_plus must be {list(rows)}, got {list(w_plus.shape)}."
-            )
-        w_plus = jnp.asarray(w_plus, jnp.float32)
+        w_plus = subject_latent("RigNetReenactment", generator, w_plus)
         images = _draw(generator, w_plus, self._noise)
         motion = motion_of_pie(read_parameters(suite, images), basis=_basis(suite))
         return Subject(suite, w_plus, motion, generator)
@@ -178,7 +153,7 @@ class RigNetReenactment:
         assert driving.whole is not None
         motion, face = driving.motion, subject.motion.basis
         if self.relative_to is not None:
-            neutral = self._neutral(driving.whole, self.relative_to)
+            neutral = neutral_of("RigNetReenactment", driving.whole, self.relative_to)
             motion = subject.motion.plus(motion.relative(to=neutral))
         targets = {
             group: Target(
@@ -188,7 +163,7 @@ class RigNetReenactment:
             )
             for group in self.groups
         }
-        suite = _drawn_by(subject.suite, subject.generator)
+        suite = drawn_by(subject.suite, subject.generator)
         w_plus = jnp.repeat(subject.w_plus, len(driving), axis=0)
         edits = edit_groups(suite, w_plus, targets, feedback=self.feedback, noise=self._noise)
         return list(edits.values())[-1].images
@@ -239,15 +214,6 @@ class RigNetReenactment:
         last = list(edits.values())[-1]
         return Moved(last.w_plus, last.images)
 
-    def _neutral(self, clip: Motion, frame: int | Literal["mean"]) -> Motion:
-        if frame == "mean":
-            return clip.mean()
-        if not 0 <= frame < len(clip):
-            raise ValueError(
-                f"RigNetReenactment: relative_to is frame {frame}, and the clip has {len(clip)}."
-            )
-        return clip[frame]
-
     @property
     def _noise(self) -> Literal["const", "none"]:
         return "none" if self.inversion.noise == "none" else "const"
@@ -255,14 +221,6 @@ class RigNetReenactment:
 
 def _basis(suite: Suite) -> Basis:
     return "basel" if "face_model" in suite else "embedded"
-
-
-def _drawn_by(suite: Suite, generator: Generator) -> Suite:
-    """The suite with another generator."""
-    if generator is suite.generator:
-        return suite
-    loaded = {**suite._loaded, "generator": generator}
-    return dataclasses.replace(suite, _loaded=loaded)
 
 
 @functools.partial(jax.jit, static_argnames="noise")

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxface import load_suite
 from jaxface.card import as_json, as_markdown
@@ -70,7 +71,8 @@ def test_a_part_that_forbids_it_is_named(mixed):
 
 @pytest.mark.parametrize("verb", ["invert", "edit"])
 def test_the_command_refuses_it_before_it_computes(verb, mixed, tmp_path, capsys):
-    image = "jaxface/assets/samples/render_1.png"
+    image = str(tmp_path / "image.png")
+    Image.new("RGB", (64, 64)).save(image)
     if verb == "edit":
         image = str(tmp_path / "codes.npy")
         np.save(image, np.zeros((1, 10, 512), np.float32))

@@ -47,13 +47,13 @@ def test_damage_of_every_format_is_an_image_error_or_an_image(format):
         assert loaded.pixels.shape[-1] == 3
 
 
-def test_what_is_no_regular_file_is_never_opened_to_wait(tmp_path):
+def test_what_is_no_regular_file_is_never_opened_to_wait(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "loop.png").symlink_to("loop.png")
     (tmp_path / "file").write_text("x")
     paths = [tmp_path / "pipe.png", tmp_path / "loop.png", tmp_path / "file" / "x.png", tmp_path]
     with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(tmp_path)  # a socket's name has a hundred letters at most
+        monkeypatch.chdir(tmp_path)  # a socket's name has a hundred letters at most
         listener.bind("socket.png")
         for path in [*paths, "socket.png", "/dev/zero", "a\0b.png", "\ud800.png", "x" * 300]:
             with pytest.raises(UnreadableImageError) as raised:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def face_at(*centers):
     return MARKS + np.array(centers, np.float64)[:, None]
 
 
-def follow(seen, *, rate=25, pixels=None, who="largest", embeddings=None, **how):
+def follow(seen, *, rate=25, pixels=None, who: Any = "largest", embeddings=None, **how):
     """`seen`: landmarks of each frame."""
     following = Following(size=64, **how)
     for place, landmarks in enumerate(seen):

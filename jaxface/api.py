@@ -24,7 +24,7 @@ from jaxface.keys import item_keys
 from jaxface.latents import check_w_plus
 from jaxface.media.images import from_uint8, read_image, resize, to_square, write_png
 from jaxface.methods import inversion, pie
-from jaxface.methods.linear_directions import Move
+from jaxface.methods.direction_matrix.columns import direction_sets
 from jaxface.methods.motion_editing import edit_motion, edits_motion, named_motion
 from jaxface.methods.pie.attributes import light_target, named_targets
 from jaxface.methods.presets import preset as named_preset
@@ -292,11 +292,10 @@ def _edited(
             measures |= _measures(attributes.get(group, ()), *told)
     if direction is not None:
         key, _, name = direction.partition(".")
-        if key not in suite.directions:
-            known = ", ".join(suite.directions)
-            raise UsageError(f"edit: the suite has directions {known}, no {key!r}")
-        name = name or suite.directions[key].names[0]
-        w_plus, images = Move(key, name, amount).applied(suite, w_plus), None
+        sets = direction_sets(suite)
+        if key not in sets:
+            raise UsageError(f"edit: the suite has directions {', '.join(sets)}, no {key!r}")
+        w_plus, images = sets[key].move(w_plus, name or sets[key].names[0], amount), None
     drawn = _drawn(suite, w_plus) if images is None else np.clip(np.asarray(images), -1, 1)
     return dataclasses.replace(
         portraits, images=drawn, w_plus=np.asarray(w_plus), measures=measures

@@ -27,6 +27,7 @@ from jaxface.nets import (
     CanonicalFace,
     DECAEncoder,
     Deep3D,
+    DirectionMatrix,
     Discriminator,
     DlibResNet,
     E4EEncoder,
@@ -51,6 +52,7 @@ from jaxface.nets import (
     RigNetConfig,
     StyleDirections,
     StyleMapper,
+    TransferNetwork,
     VGGFace,
     VGGFaceReconstruction,
     WEncoder,
@@ -164,12 +166,16 @@ class Suite:
     """Features for the Fréchet distance."""
     directions = NamedRole("direction", LatentDirections)
     """Editing directions in Z, W or W+; those of a student's teacher in the student's rows."""
+    direction_matrix = Role(DirectionMatrix)
+    """Changes of pose and expression to changes of W+."""
     style_directions = Role(StyleDirections)
     """Texts to edits of style space."""
     text_mappers = NamedRole("text_mapper", LatentMapper)
     """Edits of W+, each trained for one text."""
     style_mappers = NamedRole("style_mapper", StyleMapper)
     """Edits of style space, each trained for one text."""
+    transfer = Role(TransferNetwork)
+    """An identity's code and a driving frame to W+."""
 
     def __contains__(self, role: str) -> bool:
         return bool(self._stems(role))
@@ -333,6 +339,18 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
         raise SuiteError(
             f"the encoder gives W+ of {encoder.num_ws} x {encoder.w_dim}, the generator takes "
             f"{rows} x {width}; take both from one file (network decoder is its generator)"
+        )
+    matrix = configs.get("direction_matrix")
+    if matrix and (matrix.rows > rows or matrix.w_dim != width):
+        raise SuiteError(
+            f"the direction_matrix moves {matrix.rows} rows of {matrix.w_dim}, the generator takes "
+            f"W+ of {rows} x {width}; take one made for this generator"
+        )
+    transfer = configs.get("transfer")
+    if transfer and (transfer.num_ws, transfer.w_dim) != (rows, width):
+        raise SuiteError(
+            f"transfer gives W+ of {transfer.num_ws} x {transfer.w_dim}, the generator takes "
+            f"{rows} x {width}; take one trained on this generator"
         )
     discriminator = configs.get("discriminator")
     for name in ("resolution", "image_channels", "c_dim"):

@@ -1,7 +1,9 @@
 """Words and numbers shared by rooms that do not import each other: networks, face models, commands.
 
-Nothing is imported here, so that `jaxface edit --help` answers at once, without JAX.
+Nothing of the library is imported here, so that `jaxface edit --help` answers at once, without JAX.
 """
+
+from typing import Literal
 
 GROUP_WIDTHS = {"pose": 6, "expression": 64, "illumination": 27}
 """Groups of face parameters that StyleRig and PIE edit (identity is what they keep), with the
@@ -12,6 +14,10 @@ EDITABLE_GROUPS = tuple(GROUP_WIDTHS)
 
 REDUCED_PRECISIONS = ("none", "float16", "bfloat16")
 """What a converted network may compute in where its source computes in float16; none is float32."""
+
+Basis = Literal["embedded", "anatomical", "basel", "flame", "arkit"]
+"""Whose expression coefficients: the embedded world's head in version 2 ("embedded") and in version
+3 ("anatomical"), a Basel Face Model, FLAME, or no model's: ARKit's 52 units."""
 
 ANGLES = ("pitch", "yaw", "roll")
 """Names of the head's rotations, in the order of their parameters."""

@@ -41,6 +41,7 @@ def test_inverted_from_arrays_or_files_and_edited_by_the_command(samples, tmp_pa
     assert "a  ok" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_edit_tells_what_it_reached(samples):
     turned = jaxface.edit(samples[1:], yaw=15)
     assert turned.names == samples.names[1:]

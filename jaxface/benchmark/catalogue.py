@@ -94,6 +94,33 @@ WORKLOADS: Mapping[str, Row] = MappingProxyType(
                 },
             },
         ),
+        "direction_matrix": Row(
+            "a step of training a direction matrix (step), and frames of a reenactment (forward)",
+            "jaxface.benchmark.direction_matrix",
+            {
+                "recognition": {
+                    "choices": ("ir-se50", "small"),
+                    "default": "ir-se50",
+                    "help": "the recognition network (ir-se50)",
+                },
+                "reconstruction": {
+                    "choices": ("deep3d", "small"),
+                    "default": "deep3d",
+                    "help": "the face reconstruction network (deep3d)",
+                },
+            },
+        ),
+        "transfer": Row(
+            "Transfer: a whole training step (step), and frames that drive an identity (frames)",
+            "jaxface.benchmark.transfer",
+            {
+                "encoders": {
+                    "choices": ("ir-se50", "small"),
+                    "default": "ir-se50",
+                    "help": "motion encoder and recognition network (ir-se50)",
+                },
+            },
+        ),
     }
 )
 """What is done with a generator, at any resolution."""

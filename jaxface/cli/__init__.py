@@ -27,6 +27,7 @@ VERBS = (
     "invert",
     "compile",
     "edit",
+    "reenact",
     "status",
     "merge",
     "demo",

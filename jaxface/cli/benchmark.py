@@ -11,7 +11,7 @@ from jaxface.errors import UsageError
 from jaxface.runtime.progress import note, one_by_one
 
 NAME = "benchmark"
-HELP = "time synthesis, projection, PIE, PTI or the networks, alone or beside others"
+HELP = "time synthesis, projection, PIE, PTI, Transfer or the networks, alone or beside others"
 
 SEED = 0
 

@@ -23,6 +23,24 @@ def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="every INPUT is a clip, folders of numbered images too (files named as video are)",
     )
+    add_clip_reading_arguments(clips)
+    clips.add_argument(
+        "--coherent",
+        metavar="DIR",
+        help="an earlier --out of the same clips: a frame begins in W+, at the mean of its face's "
+        "codes there (where the method begins)",
+    )
+    clips.add_argument(
+        "--smoothness",
+        type=float,
+        metavar="X",
+        help="with --coherent: weight of the mean squared distance of W+ to the codes there, "
+        "averaged over 0.12 s (0)",
+    )
+
+
+def add_clip_reading_arguments(clips: Any) -> None:
+    """Which frames of clips are read, and whose face is meant, as options of a group."""
     clips.add_argument(
         "--fps",
         type=_fraction,
@@ -58,19 +76,6 @@ def add_clip_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="with --align: seconds for which a face that is not seen is filled in (0.2)",
     )
-    clips.add_argument(
-        "--coherent",
-        metavar="DIR",
-        help="an earlier --out of the same clips: a frame begins in W+, at the mean of its face's "
-        "codes there (where the method begins)",
-    )
-    clips.add_argument(
-        "--smoothness",
-        type=float,
-        metavar="X",
-        help="with --coherent: weight of the mean squared distance of W+ to the codes there, "
-        "averaged over 0.12 s (0)",
-    )
 
 
 def clips_of(arguments: argparse.Namespace) -> tuple[list[str], Any]:
@@ -79,7 +84,7 @@ def clips_of(arguments: argparse.Namespace) -> tuple[list[str], Any]:
     Raises:
       UsageError: options that do not go together, or clips and images in one call.
     """
-    from jaxface.jobs.inputs.clips import ClipReading, part_clips
+    from jaxface.jobs.inputs.clips import part_clips
 
     clips, others = part_clips(arguments.inputs, all_clips=arguments.clip)
     if not clips:
@@ -97,6 +102,17 @@ def clips_of(arguments: argparse.Namespace) -> tuple[list[str], Any]:
             raise UsageError(f"--{name.replace('_', '-')} requires --align")
     if arguments.fps is not None and not any(Path(clip).is_dir() for clip in clips):
         raise UsageError("--fps is of folders of images; files have their own times")
+    return clips, clip_reading_of(arguments)
+
+
+def clip_reading_of(arguments: argparse.Namespace) -> Any:
+    """The `ClipReading` that the arguments of `add_clip_arguments` ask for.
+
+    Raises:
+      UsageError: numbers that make no part of a clip.
+    """
+    from jaxface.jobs.inputs.clips import ClipReading
+
     if arguments.every is not None and arguments.every < 1:
         raise UsageError(f"--every: expected at least 1, got {arguments.every}")
     reading = ClipReading(
@@ -111,7 +127,7 @@ def clips_of(arguments: argparse.Namespace) -> tuple[list[str], Any]:
         reading.span  # noqa: B018 (which refuses parts that are none)
     except ValueError as error:
         raise UsageError(f"--start, --end: {error}") from error
-    return clips, reading
+    return reading
 
 
 def clip_alignment_of(arguments: argparse.Namespace, found: Any, suite: Any) -> Any:

@@ -113,7 +113,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SET.NAME=S",
         default=[],
         dest="directions",
-        help="move S units along a direction of the suite's direction_SET; SET=S where it has one; "
+        help="move S units along a direction of the suite's direction_SET, SET=S where it has one; "
+        "or of its direction_matrix: pose.yaw=20 in degrees, expression.smile=1.5 in deviations; "
         "may be repeated",
     )
     linear.add_argument(
@@ -222,7 +223,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if (hint := _hint(presets_for_fit(latents.items), suite)) is not None:
         note(f"note: {hint}")
-    then = None if writing is None else functools.partial(_write_clips, how=writing)
+    then = None if writing is None else functools.partial(write_clips_of, how=writing)
     return call.run(items, editing, lambda rows: _report(rows, editing), then=then)
 
 
@@ -254,7 +255,7 @@ def _driven(
     beyond = arguments.beyond or "hold"
     found, wanted = driven_items(items, driver, beyond)
     for group in groups:
-        values = np.zeros((1, driver.values[group].shape[1]), np.float32)
+        values: Any = np.zeros((1, driver.values[group].shape[1]), np.float32)
         target = pie.Target.of_values(values)
         targets[group] = target.replace(relative=np.float32(neutral is not None))  # type: ignore
     asked |= {
@@ -270,7 +271,7 @@ def _driven(
     return found, wanted, dataclasses.replace(writing, driver=audio, driver_sound=forced)
 
 
-def _write_clips(rows: Sequence[Any], results: Any, *, how: Any, stop: Any) -> list[str]:
+def write_clips_of(rows: Sequence[Any], results: Any, *, how: Any, stop: Any) -> list[str]:
     """Writes the clips that the edits are of; a line for each."""
     from jaxface.jobs.outputs.edited_clips import write_clips
     from jaxface.runtime.progress import note
@@ -407,6 +408,7 @@ def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:
     import jax.numpy as jnp
 
     from jaxface.errors import SuiteError
+    from jaxface.methods.direction_matrix import direction_sets
     from jaxface.methods.linear_directions import Move
 
     config = suite.generator.config
@@ -421,16 +423,17 @@ def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:
                 f"--direction: expected such as age.boundary=2, got {text!r}"
             ) from error
         try:
-            found = suite.directions
+            found = direction_sets(suite)
             if key not in found:
                 raise UsageError(
                     f"--direction {text}: the suite has directions {', '.join(found)}, no {key!r}"
                 )
-            names = found[key].names
+            names: Any = found[key].names
             if not name and len(names) > 1:
                 raise UsageError(f"--direction {text}: say which: {', '.join(names)}")
             move = Move(key, name or names[0], value, rows)
-            move.applied(suite, jnp.zeros((1, config.num_ws, config.w_dim)))
+            trial: Any = jnp.zeros((1, config.num_ws, config.w_dim))
+            found[key].move(trial, move.name, value, rows=rows)
         except (SuiteError, ValueError) as error:
             raise UsageError(f"--direction {text}: {error}") from error
         moves.append(move)

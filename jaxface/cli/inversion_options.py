@@ -124,10 +124,14 @@ def inversion_of(
     fleet: Any = None,
     keep_images: bool = True,
     max_pixels: int = 2**27,
+    own: tuple[str, Any] | None = None,
 ) -> Any:
     """The `Inversion` that the arguments of `add_method_arguments` ask for.
 
     What networks compute in is the fleet's to choose, where there is one, or this process's.
+
+    Args:
+      own: the name and the `Inverter` where no preset is named.
     """
     from jaxface import load_suite
     from jaxface.jobs.inversion import Inversion
@@ -139,7 +143,11 @@ def inversion_of(
         raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
     if any(change.partition("=")[0].endswith("dtype") for change in arguments.changes):
         raise UsageError("--set dtype: --dtype says what networks compute in")
-    settings = apply_overrides(preset(arguments.preset), arguments.changes)
+    name: str = arguments.preset
+    chosen = None
+    if arguments.preset is None and own is not None:
+        name, chosen = own
+    settings = apply_overrides(preset(name) if chosen is None else chosen, arguments.changes)
     dtype = arguments.dtype
     if dtype is None and fleet is not None:
         from jaxface.jobs.ray_backend import actors_dtype
@@ -149,7 +157,7 @@ def inversion_of(
         dtype = compute_dtype()
     return Inversion(
         fit_for_use(load_suite(arguments.suite), arguments),
-        arguments.preset,
+        name,
         settings.computing_in(dtype),
         arguments.seed,
         alignment,

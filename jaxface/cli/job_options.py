@@ -125,6 +125,7 @@ class JobCall:
         report: Callable[[Sequence[Any]], str],
         *,
         then: Callable[..., Sequence[str]] | None = None,
+        out: Path | None = None,
     ) -> int:
         """Does the job; its exit status.
 
@@ -134,6 +135,7 @@ class JobCall:
           report: rows -> what is printed of a job without shards.
           then: ``then(rows, results, stop=stop)`` makes more of a finished job without shards, and
             gives lines that are printed after the report.
+          out: the folder of a job without shards; default: --out.
         """
         from jaxface.runtime.profiling import ChunkTrace
 
@@ -143,7 +145,7 @@ class JobCall:
                 with ChunkTrace(self._arguments.profile, asked) as stop:
                     if self.share is not None:
                         return self._in_shards(items, task, stop)
-                    return self._in_one_piece(items, task, report, stop, then)
+                    return self._in_one_piece(items, task, report, stop, then, out)
             except Interrupted:
                 return INTERRUPTED
             except Stopped as stopped:
@@ -165,11 +167,12 @@ class JobCall:
         report: Callable[[Sequence[Any]], str],
         stop: Callable[[], bool],
         then: Callable[..., Sequence[str]] | None,
+        out: Path | None,
     ) -> int:
         from jaxface.jobs.job import run_job
         from jaxface.jobs.outputs.results import ResultsFolder
 
-        out = Path(self._arguments.out)
+        out = out or Path(self._arguments.out)
         with ResultsFolder(out, task.description(), files=task.files) as results:
             if self._arguments.retry_failed:
                 results.retry_failed(items)
@@ -263,7 +266,7 @@ def _share(arguments: argparse.Namespace) -> Any:
             raise UsageError(f"--{name} requires --shard-size")
         if arguments.reconstructions:
             raise UsageError("--reconstructions requires --shard-size")
-        if is_remote(arguments.out):
+        if arguments.out is not None and is_remote(arguments.out):
             raise UsageError(f"--out {arguments.out}: results go there only with --shard-size")
         return None
     if arguments.shard_size < 1:

@@ -6,6 +6,7 @@
 ``arcface``            ``model_ir_se50.pth`` of InsightFace_Pytorch: face recognition
 ``deca``               ``deca_model.tar`` of DECA: the coarse encoder
 ``deep3d``             ``epoch_20.pth`` of Deep3DFaceRecon_pytorch
+``direction_matrix``   ``A_matrix.pt`` of stylegan_directions_face_reenactment
 ``face_api``           ``*-weights_manifest.json`` of ``@vladmandic/face-api``: face recognition,
                        landmarks
 ``facenet``            ``20180402-114759-vggface2.pt``, ``20180408-102900-casia-webface.pt`` of
@@ -28,6 +29,8 @@
 ``styleclip_mapper``   latent mappers of StyleCLIP
 ``torchvision``        ``.pth`` of torchvision's ``vgg16`` and ``alexnet``; their features, or LPIPS
                        with the ``lpips`` package's heads
+``transfer``           a checkpoint of Pose-and-Expression-Transfer: ``transfer`` (motion encoder
+                       and mapper) and ``decoder``
 ``vgg_face``           VGG-Face: ``vgg_face_dag.pth``, state dictionaries of Torch's, and
                        MatConvNet's ``.mat``
 ``auto``               whichever of these the file is

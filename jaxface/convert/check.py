@@ -116,6 +116,15 @@ def _edited(config: Any, random: np.random.Generator) -> Inputs:
     return rows, 0.1 * _normal(random, COUNT, config.num_parameters)
 
 
+def _moved_rows(config: Any, random: np.random.Generator) -> Inputs:
+    rows = _normal(random, COUNT, config.rows, config.w_dim)
+    return rows, _normal(random, COUNT, len(config.names))
+
+
+def _driven(config: Any, random: np.random.Generator) -> Inputs:
+    return (_normal(random, COUNT, config.num_ws, config.w_dim), *_images_alone(config, random))
+
+
 def _moving(config: Any, random: np.random.Generator) -> Inputs:
     return (_normal(random, COUNT, *([config.rows] if config.rows > 1 else []), config.dim),)
 
@@ -177,6 +186,7 @@ CHECKS: dict[str, Check] = {
     "BaselModel": (_basel, _call),
     "Blendshapes": (_mesh, _call),
     "CanonicalFace": (_heads_of_points, _call),
+    "DirectionMatrix": (_moved_rows, _call),
     "Discriminator": (_judged, _call),
     "FaceDetector": (_squares, _call),
     "FaceMesh": (_squares, _call),
@@ -192,6 +202,7 @@ CHECKS: dict[str, Check] = {
     "RigNet": (_edited, _call),
     "StyleDirections": (_text, _steer),
     "StyleMapper": (_styles, _call),
+    "TransferNetwork": (_driven, _call),
     "VGG16": (_images_alone, _last_features(vgg.LAYER_NAMES)),
 }
 """By class: what it is given, and how; a class that is not here is given ``IMAGES``."""

@@ -15,6 +15,7 @@ from jaxface.convert.families import (
     basel,
     deca,
     deep3d,
+    direction_matrix,
     encoders,
     face_api,
     facenet,
@@ -31,6 +32,7 @@ from jaxface.convert.families import (
     styleclip_global,
     styleclip_mapper,
     torchvision,
+    transfer,
     vgg_face,
 )
 from jaxface.convert.families.strangers import likeliest, trainer_of
@@ -99,6 +101,7 @@ FAMILIES: dict[str, Family | FamilyOfSeveralFiles] = {
     "basel": basel,
     "deca": deca,
     "deep3d": deep3d,
+    "direction_matrix": direction_matrix,
     "e4e": encoders.E4E,
     "face_api": face_api,
     "facenet": facenet,
@@ -117,6 +120,7 @@ FAMILIES: dict[str, Family | FamilyOfSeveralFiles] = {
     "styleclip_global": styleclip_global,
     "styleclip_mapper": styleclip_mapper,
     "torchvision": torchvision,
+    "transfer": transfer,
     "vgg_face": vgg_face,
 }
 

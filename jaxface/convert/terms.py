@@ -28,6 +28,9 @@ TERMS: dict[str, Terms] = {
         note="the code is MIT, and states no terms for the file; its coefficients belong to the "
         "Basel Face Model"
     ),
+    "direction_matrix": Terms(
+        note="the repository has no licence file; the networks were trained on VoxCeleb"
+    ),
     "e4e": _ENCODER,
     "face_api": Terms("MIT", "unstated", "the package, which states no other terms for its models"),
     "facenet": Terms(note="the code is MIT; trained on VGGFace2 or CASIA-WebFace"),
@@ -54,6 +57,7 @@ TERMS: dict[str, Terms] = {
         "unstated",
         "the code; weights may have terms derived from ImageNet, which they were trained on",
     ),
+    "transfer": Terms(note="the code is GPL-2.0; of files that others trained, ask them"),
     "vgg_face": Terms(note="see the authors' page"),
 }
 """By family, of its networks."""

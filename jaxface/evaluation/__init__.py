@@ -115,6 +115,25 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                 Option("batch_size", "portraits inverted together", 20, least=1),
             ),
         ),
+        "reenactment": Evaluation(
+            "jaxface.evaluation.reenactment",
+            "persons of the embedded world are embedded from one frame and driven by clips of "
+            "their own and of others, and judged by networks and by the ground truth under one "
+            "frozen protocol. DIR receives reenactment.json, reenactment.md, sheets (PNG) and "
+            "parts/, what is finished.",
+            (
+                Option(
+                    "methods",
+                    "reenactment methods to measure",
+                    "pie",
+                    str,
+                    metavar="NAME,...",
+                ),
+                Option("persons", "subjects, each with a clip", 20, least=2),
+                Option("frames", "of each clip", 16, least=3),
+                _ITERATIONS,
+            ),
+        ),
         "precision": Evaluation(
             "jaxface.evaluation.precision",
             "held-out renders are inverted in float32 and in bfloat16, from several starts each. "

@@ -89,10 +89,10 @@ def _edit_group(
     group: str, feedback: int, noise: Any, networks: EditNetworks, known: dict, keys: jax.Array
 ) -> dict[str, Any]:
     own = {group: networks.groups[group]._replace(generator=networks.generator)}
-    target = {group: networks.targets.get(group)}
+    target: Any = networks.targets.get(group)
     if group in known["driven"]:
-        target = {group: networks.targets[group].replace(values=known["driven"][group])}
-    edit = apply_edits(own, known["edited"], target, feedback=feedback, noise=noise)[group]
+        target = target.replace(values=known["driven"][group])
+    edit = apply_edits(own, known["edited"], {group: target}, feedback=feedback, noise=noise)[group]
     moments = {name: getattr(edit, name).group(group) for name in MOMENTS}
     return known | {"edited": edit.w_plus, "images": edit.images, f"{_EDIT}{group}": moments}
 
@@ -127,7 +127,7 @@ def _judge(
     """What is stored of an edit, and how near it is to the portrait that was edited."""
     edited, images = known["edited"], known["images"]
     distance = jnp.full(len(edited), jnp.nan)
-    before = None
+    before: Any = None
     if unedited or networks.recognition is not None:
         before = networks.generator.synthesis(known["before"], noise=noise)
     if networks.recognition is not None:

@@ -49,6 +49,7 @@ from jaxface.media.images import (
 )
 from jaxface.media.video import encode_gif, encode_mp4, enlarged, ping_pong
 from jaxface.methods import pie
+from jaxface.methods.direction_matrix import direction_sets
 from jaxface.methods.linear_directions import Move
 from jaxface.methods.motion_directions import DIRECTIONS
 from jaxface.methods.motion_editing import motion_networks
@@ -208,10 +209,15 @@ class Editing:
     def roles(self) -> tuple[str, ...]:
         """The suite's networks that decide the results."""
         rigs = [f"rignet_{group}" for group in self.targets]
-        directions = [f"direction_{move.directions}" for move in self.moves]
+        directions = [self._direction_role(move.directions) for move in self.moves]
         motion = [] if self.motion is None else [*MOTION_ROLES, f"direction_{DIRECTIONS}"]
         found = ("generator", *(["reconstruction", *rigs] if rigs else []), *directions, *motion)
         return tuple(dict.fromkeys(found))
+
+    def _direction_role(self, name: str) -> str:
+        """The suite's network that a set of directions is of."""
+        own = f"direction_{name}"
+        return own if own in self.suite.files else "direction_matrix"
 
     def description(self) -> dict[str, Any]:
         """See `Task`."""
@@ -263,7 +269,7 @@ class Editing:
             generator=suite.generator,
             groups={group: editing_networks(suite, group) for group in self.targets},
             targets=dict(self.targets),
-            directions={name: suite.directions[name] for name in named},
+            directions={name: direction_sets(suite)[name] for name in named},
             motion=None if self.motion is None else (motion_networks(suite), self.motion),
             recognition=identity_network(suite),
         )

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxface.errors import SuiteError
+from jaxface.latents import truncate
 from jaxface.methods import restyle
 from jaxface.methods.inversion import Inverted
 from jaxface.nets import (
@@ -60,11 +61,14 @@ class Settings:
     Attributes:
       encoder: what the suite's encoder must be; "any": whatever it is.
       iterations: of ReStyle's refinement, >= 1; of no effect on other encoders.
+      truncation: psi of the codes, for encoders that were trained before a truncated generator, as
+        Finding Directions' are; 1: they are what the encoder gives.
       dtype: what encoder and generator compute in; latents are float32.
     """
 
     encoder: Kind = "any"
     iterations: int = restyle.ITERATIONS
+    truncation: float = 1.0
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     row_losses = ()
@@ -139,7 +143,10 @@ def encode(settings: Settings, networks: Any, images: jax.Array) -> jax.Array:
         ).w_plus
     else:
         codes = networks.encoder(images)
-    return as_rows_of(networks.generator.config, codes.astype(jnp.float32))
+    w_plus = as_rows_of(networks.generator.config, codes.astype(jnp.float32))
+    if settings.truncation == 1.0:
+        return w_plus
+    return truncate(w_plus, networks.generator.w_mean, settings.truncation)
 
 
 def _finish(networks: Networks, targets: Any, w_plus: jax.Array, keys: jax.Array) -> Inverted:

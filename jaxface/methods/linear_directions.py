@@ -307,7 +307,8 @@ class Move:
     """A shift along a linear direction, see `jaxface.nets.LatentDirections`.
 
     Attributes:
-      directions: a name in ``suite.directions``.
+      directions: a name in ``suite.directions``, or for `jaxface edit` in
+        `jaxface.methods.direction_matrix.direction_sets`.
       name: of one of them.
       strength: in its unit.
       rows: the rows of W+ that move; None for all.

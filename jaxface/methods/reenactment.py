@@ -3,15 +3,21 @@
 A method is a frozen, hashable dataclass of settings that is a `Reenactor`. `adapt` makes a
 `Subject` of one frame, or of several, once; `drive` draws the subject for driving frames. `reenact`
 does both for a clip, in chunks of one size, so that nothing compiles anew from clip to clip.
+
+A `BatchReenactor` is one whose subject is a latent code: `move` takes rows, each a latent and the
+motion that it is to have, so that one program draws frames of many subjects. `jaxface reenact` runs
+those. What the motion is to be, absolute or relative, of which regions and by which gain, has been
+decided before, by `jaxface.morphable.retargeting`.
 """
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
+from jaxface.methods.inversion import Inverter
 from jaxface.methods.pie.editing import read_parameters
 from jaxface.morphable.flame import NUM_LANDMARKS
 from jaxface.morphable.motion import Motion, motion_of_pie
@@ -156,6 +162,78 @@ class Reenactor(Protocol):
 
         Raises:
           ValueError: the frames lack what the method `requires`.
+        """
+        ...
+
+
+class Moved(NamedTuple):
+    """Frames of subjects.
+
+    Attributes:
+      w_plus: latents that a generator draws them from, [N, L, w_dim].
+      images: [N, R, R, 3], as the generator gives them, not clipped to [-1, 1].
+    """
+
+    w_plus: Any
+    images: Any
+
+
+class BatchReenactor(Reenactor, Protocol):
+    """A reenactment method whose subject is one latent code; see the module."""
+
+    @property
+    def inversion(self) -> Inverter:
+        """How a subject's portrait is embedded."""
+        ...
+
+    def following(self, groups: tuple[str, ...]) -> "BatchReenactor":
+        """The same method where only these groups follow the driver.
+
+        Args:
+          groups: out of `jaxface.morphable.motion.MOTION_GROUPS`, one or more.
+        """
+        ...
+
+    def driving_roles(self) -> Mapping[str, str]:
+        """Those of `roles` that are needed once subjects are embedded."""
+        ...
+
+    def networks(self, suite: Suite) -> Any:
+        """What reads and moves, but for the generator: a pytree of arrays.
+
+        Raises:
+          SuiteError: the suite lacks a network.
+        """
+        ...
+
+    def read(self, networks: Any, images: Any) -> Motion:
+        """The motion of portraits [N, R, R, 3] in [-1, 1]; traceable."""
+        ...
+
+    def draw(self, generator: Generator, w_plus: Any, *, noise: Literal["const", "none"]) -> Any:
+        """Subjects as they are, [N, R, R, 3], of latents [N, L, w_dim]; traceable."""
+        ...
+
+    def move(
+        self,
+        networks: Any,
+        generator: Generator,
+        w_plus: Any,
+        own: Motion,
+        wanted: Motion,
+        *,
+        noise: Literal["const", "none"],
+    ) -> Moved:
+        """Subjects with another motion; traceable, and a row depends on that row alone.
+
+        Args:
+          networks: of `networks`.
+          generator: the suite's, or one that was tuned to the subject of all rows.
+          w_plus: [N, L, w_dim].
+          own: the motion of what `draw` draws of `w_plus`, N rows.
+          wanted: the motion that they are to have, in the same basis, N rows. Numbers that do not
+            follow a driver are those of `own`.
+          noise: "const": the generator's stored maps; "none".
         """
         ...
 

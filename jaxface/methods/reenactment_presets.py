@@ -1,10 +1,23 @@
 """Reenactment methods by name, each named after its source."""
 
-from jaxface.methods.pie.reenactment import RigNetReenactment
-from jaxface.methods.reenactment import Reenactor
+import dataclasses
 
-REENACTMENT_PRESETS: dict[str, Reenactor] = {
+from jaxface.methods.direction_matrix.reenactment import CODE, EMBEDDED, PAPER
+from jaxface.methods.pie.reenactment import RigNetReenactment
+from jaxface.methods.reenactment import BatchReenactor, Reenactor
+from jaxface.methods.transfer.reenactment import TransferReenactment
+
+REENACTMENT_PRESETS: dict[str, BatchReenactor] = {
     "pie_rignet": RigNetReenactment(),
     "pie_rignet_relative": RigNetReenactment(relative_to=0),
+    "direction_matrix": EMBEDDED,
+    "direction_matrix_relative": dataclasses.replace(EMBEDDED, relative_to=0),
+    "direction_matrix_paper": PAPER,
+    "direction_matrix_code": CODE,
 }
-"""PIE's RigNets, with the driver's own motion or its change since the first driving frame."""
+"""PIE's RigNets, with the driver's own motion or its change since the first driving frame. Finding
+Directions' matrix likewise for the embedded suite, as its paper says, and as its code does."""
+
+IMAGE_DRIVEN: dict[str, Reenactor] = {"transfer": TransferReenactment()}
+"""Methods that take a driver's images and read no motion: Transfer, with the suite's encoder of
+identity."""

@@ -1,5 +1,6 @@
 """Measures of quality, one per module, each citing what it follows. Images are in [-1, 1]."""
 
+from jaxface.metrics.aspect_ratios import aspect_ratios, ratio_correlations
 from jaxface.metrics.frechet import frechet_distance
 from jaxface.metrics.linear_probe import linear_probe_r2
 from jaxface.metrics.nme import nme
@@ -16,6 +17,7 @@ from jaxface.metrics.warping import optical_flow, warping_error
 
 __all__ = [
     "PrecisionRecall",
+    "aspect_ratios",
     "frechet_distance",
     "linear_probe_r2",
     "nme",
@@ -23,6 +25,7 @@ __all__ = [
     "perceptual_path_length",
     "precision_recall",
     "psnr",
+    "ratio_correlations",
     "ssim",
     "true_accept_rate",
     "verification_accuracy",

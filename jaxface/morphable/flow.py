@@ -1,34 +1,37 @@
 """Exact optical flow between two scenes of the same people, from their vertices' correspondence."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxface.morphable.parameters import Scene
-from jaxface.morphable.portraits import (
-    PortraitModel,
-    portrait_capacity,
-    portrait_model,
-    shaded_vertices,
-)
-from jaxface.morphable.rasterise import interpolate, rasterise
+from jaxface.morphable import portraits, rendering
+from jaxface.morphable.parameters import PortraitNuisance, Scene
+from jaxface.morphable.rasterise import block_capacity, interpolate, rasterise
 
 
-@functools.partial(jax.jit, static_argnames="resolution")
+@functools.partial(jax.jit, static_argnames=("shaded", "resolution", "capacity"))
 def _flow(
-    model: PortraitModel, before: Scene, after: Scene, resolution: int
+    model: Any,
+    before: Scene,
+    after: Scene,
+    *,
+    shaded: Callable[[Any, Scene, int], tuple[Array, Array, Array]],
+    resolution: int,
+    capacity: int,
 ) -> tuple[Array, Array]:
-    points, _, cover = shaded_vertices(model, before, resolution)
-    moved, _, _ = shaded_vertices(model, after, resolution)
+    points, _, cover = shaded(model, before, resolution)
+    moved, _, _ = shaded(model, after, resolution)
     identity = rasterise(
         points,
         cover,
         model.triangles,
         model.two_sided,
         resolution,
-        capacity=portrait_capacity(model.triangles.shape[0], resolution),
+        capacity=capacity,
     )
     shift = (moved - points)[..., :2]
     flow = interpolate(identity, points, shift, model.triangles, resolution)
@@ -44,7 +47,7 @@ def optical_flow(before: Scene, after: Scene, resolution: int) -> tuple[Array, A
     catchlights, which slide over the eye, have their own.
 
     Args:
-        before: N scenes of version 3.
+        before: N scenes of version 2 or 3.
         after: the same people a moment later.
         resolution: edge of the images in pixels.
 
@@ -52,4 +55,11 @@ def optical_flow(before: Scene, after: Scene, resolution: int) -> tuple[Array, A
         flow [N, R, R, 2] in pixels, x right and y down, from a pixel's centre in `before` to its
         place in `after`; matte [N, R, R], 1 where a person is seen in `before`, else 0.
     """
-    return _flow(portrait_model(), before, after, resolution)
+    if isinstance(before.nuisance, PortraitNuisance):
+        model = portraits.portrait_model()
+        shaded = portraits.shaded_vertices
+        capacity = portraits.portrait_capacity(model.triangles.shape[0], resolution)
+    else:
+        model, shaded = rendering.portrait_model(), rendering.shaded_vertices
+        capacity = block_capacity(model.triangles.shape[0])
+    return _flow(model, before, after, shaded=shaded, resolution=resolution, capacity=capacity)

@@ -21,7 +21,7 @@ and the tangent of its yaw is -tan(yaw) / cos(pitch).
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,10 +37,7 @@ from jaxface.morphable.gaze import gaze_degrees, looking
 from jaxface.morphable.parameters import FaceParameters, group_width
 from jaxface.morphable.rotations import axis_angle_to_matrix
 from jaxface.vocabulary import ANGLES
-
-Basis = Literal["embedded", "anatomical", "basel", "flame", "arkit"]
-"""Whose expression coefficients: the embedded world's head in version 2 ("embedded") and in version
-3 ("anatomical"), a Basel Face Model, FLAME, or no model's: ARKit's 52 units."""
+from jaxface.vocabulary import Basis as Basis  # part of this module's surface
 
 JAW_OPEN = 0.3104
 """Radians about x for a unit of the embedded head's expression ``jaw_open``: by how far it parts

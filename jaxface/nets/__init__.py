@@ -1,10 +1,12 @@
 """Flax networks: architecture only. No file, no network access, no losses."""
 
+from jaxface.nets.edits.direction_matrix import DirectionMatrix, DirectionMatrixConfig
 from jaxface.nets.edits.latent_mapper import LatentMapper, LatentMapperConfig
 from jaxface.nets.edits.linear_directions import DirectionsConfig, LatentDirections
 from jaxface.nets.edits.rignet import RigNet, RigNetConfig
 from jaxface.nets.edits.style_directions import StyleDirections, StyleDirectionsConfig
 from jaxface.nets.edits.style_mapper import StyleMapper, StyleMapperConfig
+from jaxface.nets.edits.transfer import TransferConfig, TransferNetwork
 from jaxface.nets.encoders import (
     E4EEncoder,
     EncoderConfig,
@@ -66,6 +68,8 @@ __all__ = [
     "DECAEncoderConfig",
     "Deep3D",
     "Deep3DConfig",
+    "DirectionMatrix",
+    "DirectionMatrixConfig",
     "DirectionsConfig",
     "Discriminator",
     "DiscriminatorConfig",
@@ -112,6 +116,8 @@ __all__ = [
     "StyleDirectionsConfig",
     "StyleMapper",
     "StyleMapperConfig",
+    "TransferConfig",
+    "TransferNetwork",
     "VGGConfig",
     "VGGFace",
     "VGGFaceConfig",

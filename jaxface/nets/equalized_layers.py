@@ -37,7 +37,7 @@ class Dense(nnx.Module):
         self.bias_gain = lr_multiplier
         weight = jax.random.normal(rngs.params(), (in_features, out_features))
         self.weight = nnx.Param(weight / lr_multiplier)
-        self.bias = nnx.Param(jnp.full((out_features,), bias_init / lr_multiplier))
+        self.bias = nnx.Param(jnp.full((out_features,), bias_init / lr_multiplier, jnp.float32))
 
     def __call__(self, x: Float[Array, "*n i"]) -> Float[Array, "*n o"]:
         """[..., in_features] to [..., out_features], in the dtype of ``x``."""

@@ -3,8 +3,9 @@
 The interface is that of `jaxface.solving.continuous_batching.ContinuousBatcher`. All batches have
 one size; the last one of a run is filled up with copies, so nothing recompiles and a problem's
 result does not depend on which batch it fell into. Problems may ask for different programs by their
-`Problem.variant`; each variant fills batches of its own. A problem with `Problem.networks` of its
-own, fields of the named tuple of networks, has a batch for itself.
+`Problem.variant`; each variant fills batches of its own. Problems with `Problem.networks` of their
+own, fields of the named tuple of networks, share batches with those that follow them and have the
+very same ones, and with nobody else.
 """
 
 import time
@@ -54,7 +55,9 @@ class OnePassBatcher:
         self.size = size
         self._placement, self._variants = Placement(mesh), variants
         self._program, self._programs = program, dict[Hashable, list[Program]]()
-        self._waiting: dict[Hashable, list[Problem]] = {}  # by variant, and name if it is alone
+        self._waiting: dict[
+            tuple[Hashable, int | None], list[Problem]
+        ] = {}  # by variant, and whose networks
         self._computing: _Batch | None = None
 
     def run(
@@ -80,11 +83,15 @@ class OnePassBatcher:
         self._waiting, self._computing = {}, None
         networks = self._placement.replicate(networks)
         for problem in problems:
-            alone = problem.networks is not None
-            group = (problem.variant, problem.name if alone else None)
+            own = None if problem.networks is None else id(problem.networks)
+            group = (problem.variant, own)
+            # Networks that nobody follows with any more are not kept.
+            for ended in [each for each in self._waiting if each[1] not in (None, own)]:
+                yield from self._next(networks, ended)
+                progress(0.0)
             batch = self._waiting.setdefault(group, [])
             batch.append(problem)
-            if len(batch) == self.size or alone:
+            if len(batch) == self.size:
                 yield from self._next(networks, group)
                 progress(0.0)
             if stop():
@@ -163,7 +170,7 @@ class OnePassBatcher:
             self._programs[variant] = [Program(step) for step in self._program(variant)]
         return self._programs[variant]
 
-    def _next(self, networks: Any, group: Hashable) -> Iterator[list[Outcome]]:
+    def _next(self, networks: Any, group: tuple[Hashable, int | None]) -> Iterator[list[Outcome]]:
         """Starts a group's batch; yields the one before, while the device is at work."""
         problems = self._waiting[group]
         variant, own = problems[0].variant, problems[0].networks

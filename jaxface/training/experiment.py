@@ -3,9 +3,10 @@
 A file in `configs/` holds one, as the function ``get_config() -> Experiment``. The method is any
 `jaxface.training.recipe.Trainable` settings, the data any `jaxface.data.sources.DataSource`. The
 run folder receives checkpoints, metrics and sample grids (`jaxface.training.loop.fit`), and at the
-end the networks as safetensors files that `jaxface.load_network` reads. A run that is stopped
-leaves there the networks as they are then. Of several processes (`jaxface.runtime.distributed`)
-each reads its share of every batch, and the first one writes.
+end the networks as safetensors files that `jaxface.load_network` reads: the last ones, or where the
+method can tell (`Recipe.merit`) the best ones, which wait in ``best/`` until then. A run that is
+stopped leaves there the networks as they are then. Of several processes
+(`jaxface.runtime.distributed`) each reads its share of every batch, and the first one writes.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ from jaxface import __version__
 from jaxface.data.sources import DataSource
 from jaxface.errors import UsageError
 from jaxface.runtime.devices import data_mesh, divisor_mesh
+from jaxface.runtime.files import atomic_writer
 from jaxface.runtime.progress import working
 from jaxface.suite import NamedRole, load_suite, role_of
 from jaxface.training.loop import Hook, Interrupted, fit, local_copy, sample_grid
@@ -124,6 +126,7 @@ def run_experiment(
         initial_key, run_key = jax.random.split(jax.random.key(experiment.seed))
         preparing.doing("preparing the networks")
         recipe = method.recipe(key=initial_key, networks=_Networks(experiment), held_out=held_out)
+    best = None if recipe.merit is None else BestNetworks(directory, recipe, experiment)
     state, steps = recipe.state, 0
     try:
         for stage in recipe.stages:
@@ -138,7 +141,7 @@ def run_experiment(
                 constants=recipe.constants,
                 log_every=experiment.log_every,
                 checkpoint_every=experiment.checkpoint_every,
-                hooks=_hooks(recipe, directory, experiment.eval_every),
+                hooks=_hooks(recipe, best, directory, experiment.eval_every),
                 settings=_identity(experiment),
                 upgrade=lambda stored: _upgrade(stored, experiment),
                 mesh=_mesh(method.trains, stage.batch_size, stage.microbatches),
@@ -150,8 +153,53 @@ def run_experiment(
         _write(unfinished, experiment, stop.step, directory)
         raise
     finished = dict(recipe.networks(local_copy(state)))
+    if best is not None and best.step is not None:
+        # Read back from the run folder: after a resumption no other place has them.
+        finished = {role: load_network(best.path(role)) for role in finished}
+        steps = best.step
     _write(finished, experiment, steps, directory)
     return finished
+
+
+class BestNetworks:
+    """The networks of the best evaluation so far, in a run's folder ``best/``.
+
+    Beside them ``best.json`` has the step and the metrics. A run that is resumed from before them
+    evaluates the same state again, which is then no better.
+
+    Args:
+      directory: the run folder.
+      recipe: has `score` and `merit`.
+      experiment: what the files say of themselves.
+    """
+
+    def __init__(self, directory: pathlib.Path, recipe: Recipe, experiment: Experiment):
+        self.folder = directory / "best"
+        self._recipe, self._experiment = recipe, experiment
+
+    @property
+    def step(self) -> int | None:
+        """After which step they were, None where there are none yet."""
+        row = self._row()
+        return None if row is None else int(row["step"])
+
+    def path(self, role: str) -> pathlib.Path:
+        """The file of a network."""
+        return self.folder / f"{role}.safetensors"
+
+    def consider(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
+        """Keeps the networks of a state if its metrics are the best."""
+        assert self._recipe.merit is not None
+        merit, row = float(self._recipe.merit(metrics)), self._row()
+        if jax.process_index() or (row is not None and not merit > row["merit"]):
+            return
+        _write(self._recipe.networks(state), self._experiment, step, self.folder)
+        with atomic_writer(self.folder / "best.json") as file:
+            file.write(json.dumps({"step": step, "merit": merit, **metrics}).encode())
+
+    def _row(self) -> dict[str, Any] | None:
+        path = self.folder / "best.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 class _HeldOut(dict[str, Any]):
@@ -223,13 +271,22 @@ def _mesh(role: str, batch_size: int, microbatches: int) -> Mesh:
     return data_mesh()
 
 
-def _hooks(recipe: Recipe, directory: pathlib.Path, every: int) -> list[Hook]:
+def _hooks(
+    recipe: Recipe, best: BestNetworks | None, directory: pathlib.Path, every: int
+) -> list[Hook]:
     hooks = []
     if recipe.sample_images is not None:
         hooks.append(sample_grid(directory, recipe.sample_images, every=every))
     if recipe.score is not None:
         score = recipe.score
-        hooks.append(Hook("held_out", every, lambda step, state: score(state)))
+
+        def evaluate(step: int, state: Any) -> Mapping[str, float]:
+            metrics = score(state)
+            if best is not None:
+                best.consider(step, state, metrics)
+            return metrics
+
+        hooks.append(Hook("held_out", every, evaluate))
     return hooks
 
 

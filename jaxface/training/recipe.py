@@ -60,6 +60,8 @@ class Recipe:
       constants: what the phases read, see `jaxface.training.loop`.
       sample_images: state -> images [N, R, R, 3] in [-1, 1] for the sample grids, or None.
       score: state -> metrics on held-out items, or None.
+      merit: those metrics -> a number that is larger where the networks are better: the run then
+        ends with the networks of the best evaluation. None: with the last ones.
     """
 
     state: Any
@@ -70,6 +72,7 @@ class Recipe:
     constants: Any = None
     sample_images: Callable[[Any], Any] | None = None
     score: Callable[[Any], Mapping[str, float]] | None = None
+    merit: Callable[[Mapping[str, float]], float] | None = None
 
 
 @runtime_checkable

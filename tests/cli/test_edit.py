@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from jaxface.cli import main
-from jaxface.jobs import editing
+from jaxface.jobs import edit_program
 from jaxface.media.images import read_image
 from jaxface.methods import pie
 from jaxface.morphable import EDITABLE_GROUPS, EXPRESSION_NAMES
@@ -273,8 +273,8 @@ def test_an_edit_that_is_not_finite_has_its_row(run, embedded, tmp_path, monkeyp
         w_plus = edits["pose"].w_plus
         return {"pose": edits["pose"].replace(w_plus=w_plus.at[0].set(jnp.nan))}
 
-    apply_edits = editing.apply_edits
-    monkeypatch.setattr(editing, "apply_edits", first_is_lost)
+    apply_edits = edit_program.apply_edits
+    monkeypatch.setattr(edit_program, "apply_edits", first_is_lost)
     status, rows, _ = run(embedded, "--yaw", 5)
     assert status == 1
     # Three embeddings in batches of two.

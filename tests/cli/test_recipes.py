@@ -116,6 +116,25 @@ def test_the_embedded_recognition_trains(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_embedded_encoder_trains(tmp_path):
+    """A minute or two of two cores: 64 portraits, 20 steps of each kind."""
+    network, scores = _train(
+        tmp_path,
+        "encoder",
+        data__num_train=64,
+        data__num_test=32,
+        method__latent_steps=20,
+        method__steps=20,
+        method__progressive_start=20,
+        method__progressive_every=2,
+        eval_every=20,
+    )
+    assert load_network(network).config.num_ws == 10
+    # The generator's mean image, where it begins, has 16.
+    assert scores[-1]["held_out/psnr"] > 15
+
+
+@pytest.mark.slow
 def test_the_embedded_landmarks_train(tmp_path):
     """A minute or two of two cores: 512 portraits, 60 steps."""
     network, scores = _train(

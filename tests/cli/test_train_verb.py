@@ -110,7 +110,7 @@ def test_begins_with_the_networks_of_another_run(run, capsys):
 def test_a_stopped_run_leaves_its_networks(run, monkeypatch):
     folder, _, arguments = run
 
-    def stop_after_the_second(recipe, directory, every):
+    def stop_after_the_second(*_):
         def stop(step, state):
             # The last step of the first stage: the second must not begin.
             if step == 2:

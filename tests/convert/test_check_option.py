@@ -17,6 +17,7 @@ SHALLOW = ((2, 2, 4, 4), (1, 1, 1, 1))
 SIZES = {
     "Generator": (1024,),
     "Discriminator": (1024,),
+    "DirectionMatrix": (("yaw", "smile"), "embedded"),
     "E4EEncoder": SHALLOW,
     "FAN": (1,),
     "LatentDirections": (("age", "smile"),),

@@ -91,6 +91,7 @@ def test_a_narrow_e4e_file(fixtures, tmp_path):
     assert_close(found, expected, "images at 256 px")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "encoder_type"), [("psp", RESTYLE[0]), ("e4e", RESTYLE[1])])
 def test_narrow_restyle_files(kind, encoder_type, fixtures, tmp_path):
     reference = np.load(fixtures / f"restyle_{kind}_small_64.npz")

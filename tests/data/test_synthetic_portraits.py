@@ -58,7 +58,8 @@ def test_every_true_parameter_is_beside_the_image(made):
     factors = draw(keys)
     np.testing.assert_array_equal(item["factors"], factors[6])
     scenes = jax.jit(morphable.scene_from_gaussian)(factors)
-    np.testing.assert_array_equal(item["face"], scenes.face.flat[6])
+    # Two programs, which may round differently in the last bit.
+    np.testing.assert_array_max_ulp(item["face"], np.asarray(scenes.face.flat[6]), maxulp=2)
     np.testing.assert_array_equal(item["nuisance"], scenes.nuisance.flat[6])
     marks = morphable.landmarks(scenes.face, 32)
     np.testing.assert_array_equal(item["landmarks"], marks[6])

@@ -112,7 +112,10 @@ def test_within_is_two_deviations_of_float32(loss, ratio, passed):
         (["precision", "--runs", "1"], "--runs: expected at least 2, got 1"),
         (["precision", "--portraits", "0"], "--portraits: expected at least 1, got 0"),
         (["precision", "--edits", "2"], "--edits is of use only with pie"),
-        (["generator", "--iterations", "2"], "--iterations is of use only with pie and precision"),
+        (
+            ["generator", "--iterations", "2"],
+            "--iterations is of use only with pie and reenactment and precision",
+        ),
         (["precision", "--preset", "pie_papr"], "did you mean 'pie_paper'"),
     ],
 )

@@ -95,6 +95,7 @@ def test_tells_apart_persons_it_has_not_seen(trained):
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_second_step_does_not_recompile(trained):
     """A step's state looks to the compiler as the one before."""
     recipe, _, _, (batch, _) = trained

@@ -49,6 +49,7 @@ def tuned_batch(suite, portraits):
     return pti.tune(suite, images, w_plus, keys=keys, settings=QUICK, chunk=2)
 
 
+@pytest.mark.slow
 def test_the_tuned_generator_draws_the_portrait(suite, portraits, tuned):
     images, w_plus, _ = portraits
     assert tuned.status.tolist() == [Status.RUNNING] * 2

@@ -60,6 +60,7 @@ def trained():
     return state, psnrs
 
 
+@pytest.mark.slow
 def test_learns_the_scenes_stage_after_stage(trained):
     _, psnrs = trained
     for resolution in (8, 16):

@@ -339,7 +339,7 @@ def test_microbatches_draw_for_themselves_and_regularise(initial, batch):
     "name",
     [
         "generator",
-        "path_length",
+        pytest.param("path_length", marks=pytest.mark.slow),
         pytest.param("discriminator", marks=pytest.mark.slow),
         pytest.param("r1", marks=pytest.mark.slow),
     ],

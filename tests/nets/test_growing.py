@@ -36,6 +36,7 @@ def pictures(generator, z):
     return [image for _, image in generator.synthesis.features(w_plus, "const")]
 
 
+@pytest.mark.slow
 def test_draws_the_same_at_every_old_resolution_and_upsampled_beyond(pair):
     z = jax.random.normal(jax.random.key(3), (4, 10))
     before, after = (pictures(generator, z) for generator in pair)

@@ -124,6 +124,7 @@ def test_an_image_does_not_depend_on_its_batch(generator, synthesis):
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_image_is_the_sum_of_its_resolutions(generator):
     """The skip generator's partial image at a low resolution is a usable image of its own."""
     w_plus = generator.mapping(jnp.ones((1, 8)))

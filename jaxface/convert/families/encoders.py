@@ -97,8 +97,8 @@ class EncoderFamily:
         if not isinstance(state, dict):
             return False
         heads = {str(key).partition(".")[0] for key in state}
-        if not {"encoder", "decoder"} <= heads:
-            return False
+        if not {"encoder", "decoder"} <= heads or "mapping_net" in heads:
+            return False  # the last is Transfer's
         return _encoder_type(file_options(root)) in CLASSES[self.name]
 
     def plan(self, root: Any, network: str) -> Plan:

@@ -79,11 +79,8 @@ class ClipReading:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "ClipReading":
         """Reads what `to_json` wrote."""
-        values: dict[str, Any] = {
-            name: Fraction(value) if isinstance(value, str) else value
-            for name, value in document.items()
-        }
-        return cls(**values)
+        fields: Any = {k: Fraction(v) if isinstance(v, str) else v for k, v in document.items()}
+        return cls(**fields)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ that of what it drives.
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -108,28 +108,10 @@ def read_driver(folder: str, suite: Suite, groups: Sequence[str]) -> Driver:
       UsageError: the folder is none, has several clips or faces, or its clip cannot be read.
       SuiteError: the suite lacks the network.
     """
-    try:
-        lines = (Path(folder) / "results.jsonl").read_text().splitlines()
-        rows = [row for row in map(json.loads, lines) if row["status"] == "ok" and row.get("frame")]
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(
-            f"--like {folder}: expected the output folder of `jaxface invert` of a clip"
-        ) from error
-    rows.sort(key=lambda row: row["frame"]["index"])
-    if len({row["frame"]["index"] for row in rows}) != len(rows) or not rows:
-        raise UsageError(
-            f"--like {folder}: expected one face of one clip's frames, got {len(rows)} embeddings; "
-            "choose one with jaxface invert --track"
-        )
-    portraits = []
-    with FrameReader() as reader:
-        for row in rows:
-            portrait = frame_portrait(
-                row | {"source": row["path"]}, suite.generator.resolution, reader
-            )
-            if portrait is None:
-                raise UsageError(f"--like {folder}: {row['path']} cannot be read any more")
-            portraits.append(portrait)
+    rows = driver_rows(folder, option="--like")
+    portraits = list(
+        driver_portraits(folder, rows, size=suite.generator.resolution, option="--like")
+    )
     read: dict[str, list[np.ndarray]] = {group: [] for group in groups}
     for place in range(0, len(portraits), BATCH):
         some = portraits[place : place + BATCH]
@@ -145,6 +127,48 @@ def read_driver(folder: str, suite: Suite, groups: Sequence[str]) -> Driver:
         times[0],
         {group: np.stack(each) for group, each in read.items()},
     )
+
+
+def driver_rows(folder: str, *, option: str) -> list[dict[str, Any]]:
+    """The rows of a driver's frames, in their order.
+
+    Args:
+      folder: what `jaxface invert` wrote of one clip, of one face.
+      option: that named it, for errors.
+
+    Raises:
+      UsageError: the folder is none, or has several clips or faces.
+    """
+    try:
+        lines = (Path(folder) / "results.jsonl").read_text().splitlines()
+        rows = [row for row in map(json.loads, lines) if row["status"] == "ok" and row.get("frame")]
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"{option} {folder}: expected the output folder of `jaxface invert` of a clip"
+        ) from error
+    rows.sort(key=lambda row: row["frame"]["index"])
+    if len({row["frame"]["index"] for row in rows}) != len(rows) or not rows:
+        raise UsageError(
+            f"{option} {folder}: expected one face of one clip's frames, got {len(rows)} "
+            "embeddings; choose one with jaxface invert --track"
+        )
+    return rows
+
+
+def driver_portraits(
+    folder: str, rows: Sequence[Mapping[str, Any]], *, size: int, option: str
+) -> Iterator[np.ndarray]:
+    """The portraits [size, size, 3] in [-1, 1] of a driver's rows, read as they are asked for.
+
+    Raises:
+      UsageError: the clip cannot be read any more.
+    """
+    with FrameReader() as reader:
+        for row in rows:
+            portrait = frame_portrait({**row, "source": row["path"]}, size, reader)
+            if portrait is None:
+                raise UsageError(f"{option} {folder}: {row['path']} cannot be read any more")
+            yield portrait
 
 
 def driven_items(

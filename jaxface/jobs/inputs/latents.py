@@ -196,6 +196,26 @@ def clip_headers(items: Sequence[Item]) -> list[dict[str, str]]:
     return found
 
 
+def failed_inputs(folder: str | Path) -> list[Item]:
+    """Items that stand for the inputs of a finished job that have no embedding, and say why.
+
+    Frames of clips without a face are no failure, and are not among them.
+
+    Args:
+      folder: the output folder of `jaxface invert`.
+    """
+    lines = (Path(folder) / ROWS_FILE).read_text().splitlines()
+    return [
+        Item(row["id"], row["path"], functools.partial(_fail, row["status"], row["reason"]))
+        for row in map(json.loads, lines)
+        if row["status"] != _OK and row.get("frame") is None
+    ]
+
+
+def _fail(status: str, reason: str) -> Any:
+    raise LatentError(status, reason)
+
+
 def read_latent(item: Item, shape: tuple[int, int]) -> Latent:
     """Reads the code of a generator whose W+ is of that shape.
 

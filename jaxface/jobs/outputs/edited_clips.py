@@ -27,6 +27,7 @@ from jaxface.jobs.outputs.rows import OK, versions
 from jaxface.media.alignment import CropTransform
 from jaxface.media.following.pasting import FramePasting
 from jaxface.media.images import LoadedImage, from_uint8, read_image, to_square, to_uint8
+from jaxface.media.marks import Kind
 from jaxface.media.video.errors import UnreadableVideoError, VideoError
 from jaxface.media.video.folders import common_base
 from jaxface.media.video.frames import DEFAULT_RATE, Clip, ClipInfo, Frame
@@ -174,6 +175,7 @@ def _write(
         edits[row["frame"]["index"]].append(row)
     change = _Change(source, edits, results.folder, how.pasting, stop)
     seen: set[int] = set()
+    kind: Kind = "synthetic" if rows[0].get("transform") is None else "composite"
     # Where a clip ends early the inversion has failed already; its good frames are given back.
     reading = dataclasses.replace(reading, allow_truncated=True)
     with (
@@ -198,7 +200,7 @@ def _write(
             size=change.size,
             rate=how.rate,
             sound=_sound(rows, how),
-            encoding=how.encoding,
+            encoding=dataclasses.replace(how.encoding, kind=kind),
             resume=key,
             pngs=not suffix,
         )
@@ -230,9 +232,11 @@ def _sound(
     if how.driver is not None and (still or how.driver_sound):
         path, start = how.driver
         first, last = (Fraction(rows[place]["frame"]["time"]) for place in (0, -1))
+        # The last frame is shown as long as the mean one.
+        shown = (last - first) / (len(rows) - 1) if len(rows) > 1 else Fraction(1, 25)
 
         def made(origin: Fraction) -> Sound:
-            end = start + last - first + Fraction(1, 25)
+            end = start + last - first + shown
             at = start - (first - origin)
             return Sound(path, origin=at, end=end, cut=at > 0)
 

@@ -1,5 +1,6 @@
 """Edited faces, back into their clip, with its times and its sound; and the report beside it."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -74,7 +75,7 @@ def paste_clip(
             change,
             span=span,
             sound=source if sound and not os.path.isdir(source) else None,
-            encoding=encoding,
+            encoding=dataclasses.replace(encoding or Encoding(), kind="composite"),
             resume=resume,
         )
     return written.notes

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from jaxface.errors import UsageError
+from jaxface.media.marks import Kind, marked
 from jaxface.media.video.folders import TIMES
 from jaxface.runtime.files import atomic_path
 
@@ -29,6 +30,7 @@ class FolderWriter:
     Args:
       path: the folder; one that an earlier run wrote is replaced.
       width, height: pixels of the frames that are given.
+      kind: what the frames say they are, see `jaxface.media.marks`.
       resume: see `VideoWriter`.
 
     Attributes:
@@ -46,9 +48,11 @@ class FolderWriter:
         *,
         width: int,
         height: int,
+        kind: Kind = "synthetic",
         resume: Mapping[str, Any] | None = None,
     ):
         self._path, self._size = Path(path), (height, width)
+        self._kind: Kind = kind
         self._key = None if resume is None else {"frames": dict(resume), "size": [height, width]}
         self.done, self.notes = 0, list[str]()
         if self._path.exists() and not (self._path / TIMES).exists():
@@ -82,7 +86,9 @@ class FolderWriter:
         if self._times and time <= Fraction(self._times[-1]):
             raise ValueError(f"FolderWriter: time {time} is not after the frame before it.")
         with atomic_path(self._name(len(self._times))) as temporary:
-            Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, format="PNG")
+            Image.fromarray(np.ascontiguousarray(pixels)).save(
+                temporary, format="PNG", pnginfo=marked(self._kind)
+            )
         with open(self._folder / _SO_FAR, "a") as file:
             file.write(f"{time}\n")
         self._times.append(str(time))

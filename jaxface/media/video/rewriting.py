@@ -58,7 +58,7 @@ def rewrite_clip(
       rate: frames a second, chosen by their times; None: the clip's times.
       sound: where sound is taken from, of the same times; or what makes it of the clip's time that
         is 0 in what is written; None for none. Folders have none.
-      encoding: of a file; None for the defaults.
+      encoding: of a file; of a folder its `kind` alone; None for the defaults.
       resume: see `VideoWriter`.
       pngs: a folder of images and their times is written.
 
@@ -75,7 +75,8 @@ def rewrite_clip(
     origin = first.time if span.first or span.start else Fraction(0)
     frames = itertools.chain([first], frames)
     if pngs:
-        writer = FolderWriter(path, width=width, height=height, resume=resume)
+        kind = (encoding or Encoding()).kind
+        writer = FolderWriter(path, width=width, height=height, kind=kind, resume=resume)
     else:
         end = None if span.end is None else info.start + Fraction(span.end)
         writer = VideoWriter(
@@ -97,8 +98,11 @@ def rewrite_clip(
 
 
 def _sound(sound: Any, origin: Fraction, end: Fraction | None) -> Sound | None:
-    if sound is None or callable(sound):
-        return None if sound is None else sound(origin)
+    if sound is None:
+        return None
+    if callable(sound):
+        made: Any = sound(origin)
+        return made
     return Sound(sound, origin=origin, end=end, cut=origin > 0)
 
 

@@ -16,24 +16,49 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jaxface.errors import JaxfaceError
 from jaxface.methods.inversion import invert
-from jaxface.methods.pie.editing import Target, edit_groups, read_parameters
+from jaxface.methods.pie.editing import (
+    EditingNetworks,
+    Target,
+    apply_edits,
+    edit_groups,
+    read_parameters,
+    rignet_of,
+)
 from jaxface.methods.pie.settings import EMBEDDED_ALL, Settings
-from jaxface.methods.reenactment import Driving, Subject
+from jaxface.methods.reenactment import Driving, Moved, Subject
 from jaxface.morphable.motion import (
     MOTION_GROUPS,
+    Basis,
     Motion,
     motion_of_pie,
     pie_group,
     pie_group_given,
 )
+from jaxface.morphable.parameters import FaceParameters
 from jaxface.nets import Generator
 from jaxface.solving.solver import Status
 from jaxface.suite import Suite
 
 _SAMPLES = 0  # folded into the subject's key
+
+
+@struct.dataclass
+class RigNetworks:
+    """What moves subjects, but for the generator.
+
+    Attributes:
+      reconstruction: reads them.
+      rignets: by group.
+      basis: of the parameters that are read.
+    """
+
+    reconstruction: Any
+    rignets: dict[str, Any]
+    basis: Basis = struct.field(pytree_node=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +105,13 @@ class RigNetReenactment:
 
     def roles(self) -> dict[str, str]:
         """What the edits need, and what the subject's inversion does."""
+        return {**self.inversion.roles(), **self.driving_roles()}
+
+    def driving_roles(self) -> dict[str, str]:
+        """What the edits need."""
         rignets = {f"rignet_{group}": f"Driving the {group} needs it" for group in self.groups}
         reading = {"reconstruction": "Reading the subject's motion needs it"}
-        return {**self.inversion.roles(), **reading, **rignets}
+        return {"generator": "It draws", **reading, **rignets}
 
     def adapt(self, suite: Suite, frames: Any, *, keys: jax.Array) -> Subject:
         """The subject of one frame, inverted as `inversion` says.
@@ -134,8 +163,7 @@ class RigNetReenactment:
             )
         w_plus = jnp.asarray(w_plus, jnp.float32)
         images = _draw(generator, w_plus, self._noise)
-        basis = "basel" if "face_model" in suite else "embedded"
-        motion = motion_of_pie(read_parameters(suite, images), basis=basis)
+        motion = motion_of_pie(read_parameters(suite, images), basis=_basis(suite))
         return Subject(suite, w_plus, motion, generator)
 
     def drive(self, subject: Subject, driving: Driving) -> jax.Array:
@@ -165,6 +193,52 @@ class RigNetReenactment:
         edits = edit_groups(suite, w_plus, targets, feedback=self.feedback, noise=self._noise)
         return list(edits.values())[-1].images
 
+    def following(self, groups: tuple[str, ...]) -> "RigNetReenactment":
+        """See `jaxface.methods.reenactment.BatchReenactor.following`."""
+        kept = tuple(group for group in self.groups if group in groups)
+        return dataclasses.replace(self, groups=kept)
+
+    def networks(self, suite: Suite) -> RigNetworks:
+        """See `BatchReenactor.networks`."""
+        rignets = {group: rignet_of(suite, group) for group in self.groups}
+        return RigNetworks(suite.reconstruction, rignets, _basis(suite))
+
+    def read(self, networks: RigNetworks, images: Any) -> Motion:
+        """See `BatchReenactor.read`."""
+        read = FaceParameters.from_flat(networks.reconstruction(images))
+        return motion_of_pie(read, basis=networks.basis)
+
+    def draw(self, generator: Generator, w_plus: Any, *, noise: Literal["const", "none"]) -> Any:
+        """See `BatchReenactor.draw`."""
+        return generator.synthesis(w_plus, noise=noise)
+
+    def move(
+        self,
+        networks: RigNetworks,
+        generator: Generator,
+        w_plus: Any,
+        own: Motion,
+        wanted: Motion,
+        *,
+        noise: Literal["const", "none"],
+    ) -> Moved:
+        """See `BatchReenactor.move`; motion is absolute here, `relative_to` is of no effect."""
+        targets = {
+            group: Target(
+                values=pie_group(wanted, group, face=networks.basis),
+                given=jnp.asarray(pie_group_given(group, driver=own.basis, face=networks.basis)),
+                relative=jnp.zeros(()),
+            )
+            for group in self.groups
+        }
+        editing = {
+            group: EditingNetworks(generator, networks.reconstruction, rignet)
+            for group, rignet in networks.rignets.items()
+        }
+        edits = apply_edits(editing, w_plus, targets, feedback=self.feedback, noise=noise)
+        last = list(edits.values())[-1]
+        return Moved(last.w_plus, last.images)
+
     def _neutral(self, clip: Motion, frame: int | Literal["mean"]) -> Motion:
         if frame == "mean":
             return clip.mean()
@@ -177,6 +251,10 @@ class RigNetReenactment:
     @property
     def _noise(self) -> Literal["const", "none"]:
         return "none" if self.inversion.noise == "none" else "const"
+
+
+def _basis(suite: Suite) -> Basis:
+    return "basel" if "face_model" in suite else "embedded"
 
 
 def _drawn_by(suite: Suite, generator: Generator) -> Suite:

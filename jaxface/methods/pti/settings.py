@@ -30,6 +30,8 @@ class Settings:
         them at their full size, as in the authors' code.
       distance: the role of the suite whose network LPIPS is: "lpips"; or "perceptual", whose VGG-16
         then compares as LPIPS does, with heads that were not learned.
+      first_resolution: of the blocks whose weights are tuned; 4 is the first block.
+      tunes_rgb: whether those of the RGB layers are.
       dtype: what generator and LPIPS compute in; weights, losses and the optimiser are float32.
     """
 
@@ -47,6 +49,8 @@ class Settings:
     rows: Rows | None = None
     resolution: int | None = None
     distance: Literal["lpips", "perceptual"] = "lpips"
+    first_resolution: int = 4
+    tunes_rgb: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self):
@@ -55,6 +59,10 @@ class Settings:
                 raise ValueError(f"Settings: {name} must be >= 1, got {getattr(self, name)}.")
         if self.resolution is not None and self.resolution < 1:
             raise ValueError(f"Settings: resolution must be >= 1, got {self.resolution}.")
+        if self.first_resolution < 4:
+            raise ValueError(
+                f"Settings: first_resolution must be >= 4, got {self.first_resolution}."
+            )
         for name, known in (
             ("rows", (None, "unrolled", "map", "vmap")),
             ("distance", ("lpips", "perceptual")),

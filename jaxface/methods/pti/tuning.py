@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from jaxface.losses import photometric
 from jaxface.losses.perceptual import downsample
-from jaxface.methods.pti.settings import Settings
+from jaxface.methods.pti.settings import REPO, Settings
 from jaxface.nets import LPIPS, Generator
 from jaxface.runtime.iteration import platform_strategy
 from jaxface.solving.procedure import Compiled, Procedure
@@ -142,7 +142,7 @@ def distance_network(suite: Suite, settings: Settings) -> LPIPS:
 def procedure(settings: Settings) -> Procedure:
     """From (images [N, R, R, 3], pivots [N, L, w_dim]) to what `evaluate` gives of the tuned."""
     return Procedure(
-        start=lambda networks, inputs: start(networks, len(inputs[0])),
+        start=lambda networks, inputs: start(networks, len(inputs[0]), settings=settings),
         targets=lambda networks, inputs: read_targets(settings, networks, *inputs),
         stages=(stage(settings),),
         finish=lambda networks, targets, weights, keys: evaluate(
@@ -164,6 +164,23 @@ def tuned_generator(generator: Generator, weights: Any, row: int) -> Generator:
     return found
 
 
+def changed_generator(generator: Generator, change: Any, row: int) -> Generator:
+    """The generator of one portrait, of `jaxface.methods.inversion.Inverted.weights`.
+
+    Args:
+      generator: G_0.
+      change: of the parameters of synthesis that were tuned, leaves [N, ...].
+      row: which portrait.
+    """
+    _, own, _ = nnx.split(generator.synthesis, nnx.Param, ...)
+    before, added = dict(nnx.to_flat_state(own)), nnx.to_flat_state(change)
+    weights = [
+        (path, jax.tree.map(lambda x, y: (x + y[row])[None], before[path], leaf))
+        for path, leaf in added
+    ]
+    return tuned_generator(generator, nnx.from_flat_state(weights), 0)
+
+
 def stage(settings: Settings) -> Stage:
     """The tuning; its variables are one row of parameters a portrait, see `start`."""
     return Stage(
@@ -176,16 +193,40 @@ def stage(settings: Settings) -> Stage:
     )
 
 
-def start(networks: Networks, count: int) -> Any:
-    """The parameters of G_0's synthesis network for each of `count` portraits."""
-    _, weights, _ = nnx.split(networks.generator.synthesis, nnx.Param, ...)
+def start(networks: Networks, count: int, *, settings: Settings = REPO) -> Any:
+    """The parameters of G_0's synthesis network that are tuned, for each of `count` portraits.
+
+    Raises:
+      ValueError: the settings leave none.
+    """
+    synthesis = networks.generator.synthesis
+    _, weights, _ = nnx.split(synthesis, _tuned(settings, synthesis), ...)
+    if not jax.tree.leaves(weights):
+        raise ValueError(
+            f"Settings: the generator has no block from {settings.first_resolution} px on."
+        )
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), weights)
 
 
+def _tuned(settings: Settings, synthesis: Any) -> Any:
+    """A filter of nnx for the parameters that the settings tune."""
+    if settings.first_resolution == REPO.first_resolution and settings.tunes_rgb:
+        return nnx.Param
+    sizes = [block.resolution for block in synthesis.blocks]
+
+    def kept(path: tuple[Any, ...], value: Any) -> bool:
+        if not issubclass(getattr(value, "type", type(value)), nnx.Param):
+            return False
+        inside = path[0] != "blocks" or sizes[int(path[1])] >= settings.first_resolution
+        return inside and (settings.tunes_rgb or "to_rgb" not in path)
+
+    return kept
+
+
 def with_weights(generator: Generator, weights: Any) -> Any:
-    """The synthesis network with other parameters."""
-    graphdef, _, rest = nnx.split(generator.synthesis, nnx.Param, ...)
-    return nnx.merge(graphdef, weights, rest)
+    """The synthesis network with other parameters; those that `weights` lacks are its own."""
+    graphdef, own, rest = nnx.split(generator.synthesis, nnx.Param, ...)
+    return nnx.merge(graphdef, nnx.merge_state(own, weights), rest)
 
 
 def read_targets(

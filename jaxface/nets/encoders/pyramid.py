@@ -40,7 +40,7 @@ class PyramidEncoder(nnx.Module):
         self.lateral1 = Conv2d(config.channels[2], width, 1, rngs=rngs)
         self.lateral2 = Conv2d(config.channels[1], width, 1, rngs=rngs)
         self.styles = nnx.List(
-            StyleBlock(width, config.w_dim, side=config.last_side << _level(style), rngs=rngs)
+            StyleBlock(config, side=config.last_side << _level(style), rngs=rngs)
             for style in range(config.num_ws)
         )
         self.w_start = Buffer(jnp.zeros((config.num_ws, config.w_dim)))

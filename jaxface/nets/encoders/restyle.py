@@ -33,8 +33,7 @@ class RestyleEncoder(nnx.Module):
         self.config = config
         self.body = IRSEBody(config, in_channels=6, rngs=rngs)
         self.styles = nnx.List(
-            StyleBlock(config.channels[3], config.w_dim, side=config.last_side, rngs=rngs)
-            for _ in range(config.num_ws)
+            StyleBlock(config, side=config.last_side, rngs=rngs) for _ in range(config.num_ws)
         )
         self.w_start = Buffer(jnp.zeros((config.num_ws, config.w_dim)))
 

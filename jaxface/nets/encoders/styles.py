@@ -30,19 +30,26 @@ class EncoderConfig(IRSEBodyConfig):
     w_dim: int = 512
     resolution: int = 256
     """Side of the portraits that the trunk reads."""
+    style_channels: int | None = None
+    """Width of the convolutions between a map and its style; None for ``w_dim``, as published."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_ws < 1 or self.w_dim < 1:
+        if min(self.num_ws, self.w_dim, self.style_width) < 1:
             raise ValueError(
-                f"EncoderConfig: expected a positive num_ws and w_dim, got {self.num_ws} and "
-                f"{self.w_dim}"
+                f"EncoderConfig: expected a positive num_ws, w_dim and style_channels, got "
+                f"{self.num_ws}, {self.w_dim} and {self.style_channels}"
             )
         if self.resolution not in [2**k for k in range(5, 12)]:
             raise ValueError(
                 "EncoderConfig.resolution: expected a power of two in 32..2048, got "
                 f"{self.resolution}"
             )
+
+    @property
+    def style_width(self) -> int:
+        """Width of the style blocks' convolutions."""
+        return self.w_dim if self.style_channels is None else self.style_channels
 
     @property
     def last_side(self) -> int:
@@ -56,18 +63,20 @@ class StyleBlock(nnx.Module):
     ``GradualStyleBlock`` of pSp (Richardson et al. 2021), map2style in the paper.
 
     Args:
-        side: of the map, a power of two.
+        config: of the encoder.
+        side: of the map, a power of two from 2.
     """
 
-    def __init__(self, in_channels: int, w_dim: int, *, side: int, rngs: nnx.Rngs):
-        widths = [in_channels] + [w_dim] * (side.bit_length() - 1)
+    def __init__(self, config: EncoderConfig, *, side: int, rngs: nnx.Rngs):
+        width = config.style_width
+        widths = [config.channels[3]] + [width] * (side.bit_length() - 1)
         self.convs = nnx.List(
             Conv2d(a, b, 3, stride=2, padding=1, rngs=rngs) for a, b in itertools.pairwise(widths)
         )
-        self.dense = Dense(w_dim, w_dim, rngs=rngs)
+        self.dense = Dense(width, config.w_dim, rngs=rngs)
 
     def __call__(self, x: Float[Array, "n h h c"]) -> Float[Array, "n d"]:
-        """[N, side, side, in_channels] to [N, w_dim]."""
+        """[N, side, side, channels[3]] to [N, w_dim]."""
         for conv in self.convs:
             x = jax.nn.leaky_relu(conv(x), SLOPE)
         return self.dense(x[:, 0, 0])

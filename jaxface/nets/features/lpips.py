@@ -95,11 +95,13 @@ class LPIPS(nnx.Module):
         """
         return self.distance(self.features(images), self.features(others))
 
-    def features(self, images: Float[Array, "n h w 3"]) -> Features:
+    def features(self, images: Float[Array, "n h w 3"], *, norm_offset: float = 0.0) -> Features:
         """What is compared: compute it once for a target that stays.
 
         Args:
             images: [N, H, W, 3] in [-1, 1]; sides of at least 16 (vgg) or 31 (alex).
+            norm_offset: added to squared lengths, which LPIPS does not; 1e8 - 1 in Transfer's code,
+                where it makes all distances some 1e5 times smaller.
 
         Returns:
             {layer: [N, h, w, C]}, of unit length over C (or zero where the trunk gives zero), in
@@ -107,7 +109,7 @@ class LPIPS(nnx.Module):
         """
         features = self.trunk.features(images, LAYERS[self.config.trunk])
         wide = jnp.promote_types(images.dtype, jnp.float32)
-        return {layer: _unit_length(x.astype(wide)) for layer, x in features.items()}
+        return {layer: _unit_length(x.astype(wide), norm_offset) for layer, x in features.items()}
 
     def distance(
         self,
@@ -148,9 +150,11 @@ class LPIPS(nnx.Module):
         return shares
 
 
-def _unit_length(x: jax.Array) -> jax.Array:
+def _unit_length(x: jax.Array, offset: float) -> jax.Array:
     """x over its length along the last axis, plus EPSILON; where it is zero, so is its gradient."""
     squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    if offset:
+        squares = squares + offset
     positive = squares > 0
     # The root's gradient at zero is infinite: the reference gives NaN where all units are off.
     length = jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0)

@@ -1,0 +1,409 @@
+"""Reenactment on clips of the embedded world, by networks and by the truth.
+
+Every person is embedded from the first frame of a clip of their own, and driven twice: by that clip
+(self), and by the next person's (cross). What is measured, of what and in which unit is frozen in
+`jaxface.evaluation.reenactment_protocol`; `jaxface.evaluation.reenactment_judges` measures.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxface.errors import SuiteError, UsageError, did_you_mean
+from jaxface.evaluation.ground_truth import rotation_angle
+from jaxface.evaluation.outputs import Outcome, Workspace
+from jaxface.evaluation.parts import Parts
+from jaxface.evaluation.reenactment_judges import (
+    REQUIRED,
+    Judged,
+    by_networks,
+    by_truth,
+    judge_names,
+    pooled_features,
+)
+from jaxface.evaluation.reenactment_protocol import (
+    CORRELATED,
+    CORRELATED_WITH,
+    EXTREME,
+    SEED,
+    TRUE_MEASURES,
+    PersonClip,
+    Protocol,
+    expression_ranges,
+    perfect_scenes,
+    person_clip,
+)
+from jaxface.evaluation.reenactment_report import reenactment_report, write_sheet
+from jaxface.keys import item_keys
+from jaxface.media.images import from_uint8, to_uint8
+from jaxface.methods.inversion import invert
+from jaxface.methods.reenactment import BatchReenactor
+from jaxface.methods.reenactment_presets import REENACTMENT_PRESETS
+from jaxface.metrics import frechet_distance
+from jaxface.metrics.reenactment import rank_correlation
+from jaxface.morphable import Scene, render
+from jaxface.morphable.motion import Motion
+from jaxface.morphable.retargeting import Retargeting
+from jaxface.nets import Generator
+from jaxface.runtime.progress import Pace
+from jaxface.solving.solver import Status
+from jaxface.suite import Suite, identity_network
+from jaxface.weights import named_arrays, with_arrays
+
+SHORT = {"pie": "pie_rignet"}
+"""Names that methods also go by."""
+CASES = ("self", "cross")
+TOGETHER = 10  # persons that are embedded in one batch
+FEWEST_FOR_FID = 2  # frames of which covariances are taken
+
+
+def chosen_methods(text: str) -> dict[str, BatchReenactor]:
+    """The methods of a comma-separated list, by the names given there.
+
+    Raises:
+      UsageError: an unknown name, or one twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    known = [*SHORT, *REENACTMENT_PRESETS]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--methods: unknown {name!r}; {did_you_mean(name, known)}")
+    if len({SHORT.get(name, name) for name in names}) < len(names):
+        raise UsageError(f"--methods: one is named twice in {text!r}")
+    return {name: REENACTMENT_PRESETS[SHORT.get(name, name)] for name in names}
+
+
+def scaled_steps(settings: Any, factor: float) -> Any:
+    """Settings with so many times the steps, wherever a field of whole numbers is named so."""
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name.endswith("steps") and isinstance(value, int) and value:
+            changes[field.name] = max(1, round(value * factor))
+        elif dataclasses.is_dataclass(value):
+            changes[field.name] = scaled_steps(value, factor)
+    return dataclasses.replace(settings, **changes)
+
+
+def evaluate_method(
+    suite: Suite,
+    name: str,
+    method: BatchReenactor,
+    protocol: Protocol,
+    *,
+    parts: Parts,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, list[dict[str, np.ndarray]]]:
+    """Measures a method: by case, and then for each person, what the judges gave.
+
+    Args:
+      suite: has the method's networks and the judges'.
+      name: of the method, in the names of its parts.
+      method: with the inversion that is to be run.
+      protocol: what is measured.
+      parts: what is finished, and not done again.
+      say: receives a line before each part.
+    """
+    ranges = expression_ranges()
+    names = [f"{name}-{case}-{i:03d}" for i in range(protocol.persons) for case in CASES]
+    pace = Pace(parts.missing(names))
+    measured: dict[str, list[dict[str, np.ndarray]]] = {case: [] for case in CASES}
+    for number in range(protocol.persons):
+        own = person_clip(protocol, number)
+        start = number // TOGETHER * TOGETHER
+        numbers = range(start, min(start + TOGETHER, protocol.persons))
+
+        def embed(numbers=numbers) -> dict[str, Any]:
+            say(f"{name}: embedding persons {numbers[0] + 1} to {numbers[-1] + 1}")
+            return _embed(suite, method, protocol, numbers)
+
+        sources = parts.get(f"{name}-sources-{start:03d}", embed)
+        embedded = {k: v[number - start : number - start + 1] for k, v in sources.items()}
+        for case in CASES:
+            other = number if case == "self" else (number + 1) % protocol.persons
+            driver = own if case == "self" else person_clip(protocol, other)
+
+            def make(
+                own=own, driver=driver, embedded=embedded, case=case, number=number
+            ) -> dict[str, Any]:
+                say(f"{name}: person {number + 1} of {protocol.persons}, {case}, {pace.next()}")
+                return _drive(suite, method, embedded, own, driver, ranges, cross=case == "cross")
+
+            measured[case].append(parts.get(f"{name}-{case}-{number:03d}", make))
+    return measured
+
+
+def _embed(
+    suite: Suite, method: BatchReenactor, protocol: Protocol, numbers: Sequence[int]
+) -> dict[str, Any]:
+    """The sources of some persons, inverted together: a row for each."""
+    firsts = [
+        jax.tree.map(lambda leaf: leaf[:1], person_clip(protocol, number).scenes)
+        for number in numbers
+    ]
+    scenes = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *firsts)
+    key = jax.random.key(SEED)
+    result = invert(
+        method.inversion,
+        suite,
+        _render(scenes, suite),
+        keys=item_keys(key, [f"person-{number}" for number in numbers]),
+        networks_key=jax.random.fold_in(key, 1),
+    )
+    tuned = {} if result.weights is None else named_arrays(result.weights)
+    return {
+        "w_plus": result.w_plus,
+        "finite": result.status != Status.DIVERGED,
+        **{f"weights.{each}": np.asarray(value) for each, value in tuned.items()},
+    }
+
+
+def _drive(
+    suite: Suite,
+    method: BatchReenactor,
+    embedded: Mapping[str, np.ndarray],
+    own: PersonClip,
+    driver: PersonClip,
+    ranges: np.ndarray,
+    *,
+    cross: bool,
+) -> dict[str, Any]:
+    """A clip that is drawn and judged."""
+    scenes = perfect_scenes(own, driver)
+    driving, perfect = _render(driver.scenes, suite), _render(scenes, suite)
+    source = _render(jax.tree.map(lambda leaf: leaf[:1], own.scenes), suite)
+    networks = method.networks(suite)
+    generator = _generator(suite, embedded)
+    motion = _read(networks, driving, method=method)
+    w_plus = jnp.asarray(embedded["w_plus"])
+    subject = _own(networks, generator, w_plus, method=method)
+    wanted = Retargeting()(subject, motion)
+    drawn = _move(networks, generator, w_plus, subject, wanted, method=method)
+    result = from_uint8(to_uint8(jnp.clip(drawn, -1, 1)))
+    clip = Judged(result, driving, perfect, source, scenes, ranges)
+    turns = _degrees(own, driver)
+    return {
+        "result": to_uint8(result),
+        "driving": to_uint8(driving),
+        "perfect": to_uint8(perfect),
+        "source": to_uint8(source)[0],
+        "turns": turns,
+        "features": pooled_features(suite, result),
+        "driving_features": pooled_features(suite, driving),
+        "perfect_features": pooled_features(suite, perfect),
+        "source_features": pooled_features(suite, source),
+        **{f"network_{k}": v for k, v in by_networks(suite, clip, cross=cross).items()},
+        **{f"truth_{k}": v for k, v in by_truth(suite, clip).items()},
+    }
+
+
+def _degrees(own: PersonClip, driver: PersonClip) -> np.ndarray:
+    """How far the driver's head is turned from the source's, [T]."""
+    first = jnp.broadcast_to(own.face.rotation[:1], driver.face.rotation.shape)
+    return np.rad2deg(np.asarray(rotation_angle(driver.face.rotation, first)))
+
+
+def _generator(suite: Suite, embedded: Mapping[str, np.ndarray]) -> Generator:
+    """The suite's, or the one that was tuned to the person."""
+    tuned = {
+        f"synthesis.{name.removeprefix('weights.')}": value[0]
+        for name, value in embedded.items()
+        if name.startswith("weights.")
+    }
+    generator = suite.generator
+    if not tuned:
+        return generator
+    own = named_arrays(generator)
+    found: Any = with_arrays(generator, {name: own[name] + x for name, x in tuned.items()})
+    return found
+
+
+def _render(scenes: Scene, suite: Suite) -> jax.Array:
+    return from_uint8(to_uint8(render(scenes, suite.generator.resolution)))
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _read(networks: Any, images: jax.Array, *, method: BatchReenactor) -> Motion:
+    return method.read(networks, images)
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _own(networks: Any, generator: Generator, w_plus: Any, *, method: BatchReenactor) -> Motion:
+    return method.read(networks, method.draw(generator, w_plus, noise="const"))
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _move(
+    networks: Any,
+    generator: Generator,
+    w_plus: Any,
+    own: Motion,
+    wanted: Motion,
+    *,
+    method: BatchReenactor,
+) -> jax.Array:
+    many = jnp.broadcast_to(w_plus, (len(wanted), *w_plus.shape[1:]))
+    own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(wanted), leaf.shape[1])), own)
+    return method.move(networks, generator, many, own, wanted, noise="const").images
+
+
+def scores(measured: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> dict[str, Any]:
+    """Means of what `evaluate_method` measured of one method.
+
+    Returns:
+      ``self``, ``cross``, ``self_true`` and ``cross_true``: the measures' means over a clip's
+      frames and then over clips, ``extreme``: the same of frames beyond `EXTREME`, and how many
+      ``frames`` these are; ``judge_correlation``: of each network judge, by case, Spearman's rank
+      correlation with the truth over all frames.
+    """
+    found: dict[str, Any] = {"judge_correlation": {}}
+    for case, clips in measured.items():
+        for judge, suffix in (("network", ""), ("truth", "_true")):
+            everything = _means(clips, judge, None)
+            everything["extreme"] = _means(clips, judge, EXTREME)
+            found[case + suffix] = everything
+        found["judge_correlation"][case] = _correlations(clips)
+    return found
+
+
+def _means(
+    clips: Sequence[Mapping[str, np.ndarray]], judge: str, beyond: float | None
+) -> dict[str, Any]:
+    """Of frames that are turned further than that, or of all."""
+    prefix, means = f"{judge}_", {}
+    chosen = [
+        np.ones(len(clip["turns"]), bool) if beyond is None else clip["turns"] > beyond
+        for clip in clips
+    ]
+    for name in (key for key in clips[0] if key.startswith(prefix)):
+        rows = []
+        for clip, kept in zip(clips, chosen, strict=True):
+            value = clip[name]
+            # Of measures between frames, those whose first frame counts.
+            part = value[kept[: len(value)]]
+            part = part[np.isfinite(part)]
+            rows += [part.mean()] if len(part) else []
+        means[name.removeprefix(prefix)] = float(np.mean(rows)) if rows else None
+    means["fid"] = _fid(clips, chosen, judge)
+    means["frames"] = int(sum(kept.sum() for kept in chosen))
+    return means
+
+
+def _fid(
+    clips: Sequence[Mapping[str, np.ndarray]], chosen: Sequence[np.ndarray], judge: str
+) -> float | None:
+    """Between results and, for the truth, perfect ones; else driving frames, or sources."""
+    results = np.concatenate([c["features"][kept] for c, kept in zip(clips, chosen, strict=True)])
+    if judge == "truth":
+        others = [c["perfect_features"][kept] for c, kept in zip(clips, chosen, strict=True)]
+    elif "network_perceptual" in clips[0]:  # self
+        others = [c["driving_features"][kept] for c, kept in zip(clips, chosen, strict=True)]
+    else:
+        others = [clip["source_features"] for clip in clips]
+    against = np.concatenate(others)
+    if min(len(results), len(against)) < FEWEST_FOR_FID:
+        return None
+    return frechet_distance(results, against)
+
+
+def _correlations(clips: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for name in CORRELATED:
+        against = CORRELATED_WITH.get(name, name)
+        if f"network_{name}" not in clips[0]:
+            continue
+        pairs = [(clip[f"network_{name}"], clip[f"truth_{against}"]) for clip in clips]
+        mine, true = (np.concatenate([pair[i] for pair in pairs]) for i in (0, 1))
+        # What is better when lower stands against what is better when higher: turned.
+        turned = -1.0 if name == "expression" and TRUE_MEASURES[against].better == "higher" else 1.0
+        value = rank_correlation(mine, turned * true)
+        found[name] = value if np.isfinite(value) else None
+    return found
+
+
+def description(
+    suite: Suite, protocol: Protocol, methods: Mapping[str, BatchReenactor]
+) -> dict[str, Any]:
+    """Everything that decides the numbers, in JSON's types."""
+    return json.loads(
+        json.dumps(
+            {
+                "evaluation": "reenactment",
+                "protocol": protocol.to_json(),
+                "digest": protocol.digest,
+                "methods": {
+                    name: dataclasses.asdict(each)  # type: ignore
+                    for name, each in methods.items()
+                },
+                "judges": judge_names(suite),
+                "suite": {
+                    "name": suite.name,
+                    **{role: suite.digest(role) for role in sorted(suite.files)},
+                },
+            }
+        )
+    )
+
+
+def check_networks(suite: Suite, methods: Mapping[str, BatchReenactor]) -> None:
+    """Insists on the networks that are needed, before hours of work.
+
+    Raises:
+      SuiteError: one is missing.
+    """
+    suite.require(REQUIRED)
+    if identity_network(suite) is None:
+        raise SuiteError(f"suite {suite.name!r} has no recognition; it judges identity")
+    for method in methods.values():
+        suite.require({**method.inversion.roles(), **method.driving_roles()})
+
+
+def run(
+    suite: Suite,
+    workspace: Workspace,
+    *,
+    methods: str,
+    persons: int,
+    frames: int,
+    iterations: float,
+) -> Outcome:
+    """The experiment of `jaxface evaluate reenactment`.
+
+    Parts that a stopped run finished are not done again.
+
+    Args:
+      suite: has the methods' networks and the judges'.
+      workspace: receives ``reenactment.md``, ``reenactment.json``, sheets and ``parts/``.
+      methods: comma-separated names of `jaxface.methods.reenactment_presets`, or of `SHORT`.
+      persons, frames, iterations: see `Protocol`.
+
+    Raises:
+      UsageError: an unknown method, or a folder that was begun with another description.
+      SuiteError: the suite lacks a network.
+    """
+    protocol = Protocol(persons, frames, iterations)
+    chosen: dict[str, Any] = {}
+    for name, method in chosen_methods(methods).items():
+        inversion = scaled_steps(method.inversion, iterations)
+        chosen[name] = dataclasses.replace(method, inversion=inversion)  # type: ignore
+    check_networks(suite, chosen)
+    decided = description(suite, protocol, chosen)
+    folder, say = workspace.folder, workspace.say
+    with workspace.claim(folder, decided):
+        parts = Parts(folder / "parts")
+        found: dict[str, dict[str, Any]] = {}
+        for name, method in chosen.items():
+            measured = evaluate_method(suite, name, method, protocol, parts=parts, say=say)
+            for key, value in scores(measured).items():
+                found.setdefault(key, {})[name] = value
+            for case, clips in measured.items():
+                write_sheet(folder / f"{name}_{case}.png", clips)
+        report = reenactment_report(suite, protocol, chosen, found, judge_names(suite))
+        workspace.write("reenactment", report, {**found, "description": decided})
+    return Outcome(report)

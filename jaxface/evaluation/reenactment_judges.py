@@ -1,0 +1,229 @@
+"""Judges of reenacted clips: the suite's networks, as papers have them, and the world's truth.
+
+Both give arrays by the names of `jaxface.evaluation.reenactment_protocol`: [T] of a clip's frames,
+or one number of a clip (Fréchet distances are of all clips, see `pooled_features`).
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxface.evaluation.ground_truth import rotation_angle
+from jaxface.evaluation.judges import judged_pose
+from jaxface.losses import identity, perceptual
+from jaxface.methods import pie
+from jaxface.metrics import nme, psnr, warping_error
+from jaxface.metrics import reenactment as metrics
+from jaxface.morphable import FaceParameters, Scene, landmarks
+from jaxface.morphable.annotation import feature_boxes
+from jaxface.morphable.flow import optical_flow
+from jaxface.nets.recognition.crops import portrait_embeddings
+from jaxface.suite import Suite, identity_network
+
+LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
+"""Of the perceptual network: their mean squared differences, with equal weights, are the perceptual
+distance where the suite has no LPIPS; their spatial means the features of Fréchet distances where
+it has no Inception-v3."""
+
+PEAK_FLOOR = 1e-6  # of a mean squared error in [-1, 1]: PSNR ends at 66 dB
+
+
+class Judged(NamedTuple):
+    """A clip that is judged.
+
+    Attributes:
+      result: [T, R, R, 3] in [-1, 1].
+      driving: the driver's frames, likewise.
+      perfect: what a perfect method shows, likewise.
+      source: the subject's frame, [1, R, R, 3].
+      scenes: of `perfect`.
+      ranges: of expression coefficients, [64, 2].
+    """
+
+    result: Any
+    driving: Any
+    perfect: Any
+    source: Any
+    scenes: Scene
+    ranges: np.ndarray
+
+
+def judge_names(suite: Suite) -> dict[str, str]:
+    """Which network judges what, for the report."""
+    return {
+        "identity": "recognition" if "recognition" in suite else "descriptor",
+        "landmarks": "landmarks",
+        "pose and expression": "reconstruction",
+        "perceptual": "LPIPS" if "lpips" in suite else f"VGG-16, {' '.join(LAYERS)}",
+        "fid": "Inception-v3" if "inception" in suite else f"VGG-16, {' '.join(LAYERS)}",
+    }
+
+
+REQUIRED = {
+    "reconstruction": "It judges pose and expression",
+    "landmarks": "It judges landmarks",
+    "perceptual": "It judges perceptual distances",
+}
+
+
+class _Seen(NamedTuple):
+    """What networks see in frames: T rows each."""
+
+    face: FaceParameters
+    landmarks: Any
+    identity: Any
+
+
+def _see(suite: Suite, images: Any) -> _Seen:
+    recognition = identity_network(suite)
+    scale = metrics.SIDE / images.shape[1]
+    return _Seen(
+        pie.read_parameters(suite, images),
+        _landmarks(suite.landmarks, images) * scale,
+        _embedded(recognition, images),
+    )
+
+
+def by_networks(suite: Suite, clip: Judged, *, cross: bool) -> dict[str, np.ndarray]:
+    """The measures of `NETWORK_MEASURES` but for the Fréchet distance: [T], or [steps].
+
+    Args:
+      suite: has the networks of `REQUIRED` and one of identity.
+      clip: what is judged.
+      cross: whether subject and driver are different people.
+    """
+    result, driver, source = (
+        _see(suite, each) for each in (clip.result, clip.driving, clip.source)
+    )
+    person = source.identity if cross else driver.identity
+    person = jnp.broadcast_to(person, result.identity.shape)
+    found: dict[str, Any] = {
+        "csim": identity.similarity(result.identity, person),
+        "nme": 1000 * nme(result.landmarks, driver.landmarks, normaliser="box"),
+        "pose": metrics.angle_distance(result.face.rotation, driver.face.rotation),
+        "expression": metrics.coefficient_distance(
+            result.face.expression, driver.face.expression, jnp.asarray(clip.ranges)
+        ),
+        "expression_raw": metrics.mean_difference(result.face.expression, driver.face.expression),
+        "akd_fomm": metrics.akd_fomm(result.landmarks, driver.landmarks),
+        "akd_l2": metrics.akd_l2(result.landmarks, driver.landmarks),
+        "aed_fomm": metrics.embedding_distance(result.identity, person),
+        "aed_pirenderer": metrics.mean_difference(result.face.expression, driver.face.expression),
+        "apd_pirenderer": metrics.mean_difference(
+            result.face.group("pose"), driver.face.group("pose")
+        ),
+        "apd_radians": metrics.mean_difference(result.face.rotation, driver.face.rotation),
+        "acceleration": metrics.acceleration(result.landmarks),
+    }
+    if not cross:
+        found["perceptual"] = perceptual_distance(suite, clip.result, clip.driving)
+        found["warping_error"] = 1000 * warping_error(
+            jnp.asarray(clip.result), jnp.asarray(clip.driving)
+        )
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+def by_truth(suite: Suite, clip: Judged) -> dict[str, np.ndarray]:
+    """The measures of `TRUE_MEASURES` but for the Fréchet distance: [T], or [steps]."""
+    size, face = clip.result.shape[1], clip.scenes.face
+    scale = metrics.SIDE / size
+    result, perfect = (_see(suite, each) for each in (clip.result, clip.perfect))
+    true = landmarks(face, size)
+    first = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), face)
+    started = dataclasses.replace(face, rotation=first.rotation)
+    fit = judged_pose(started, face, result.face, clip.perfect, clip.result)
+    boxes = feature_boxes(true)
+    now, after = (
+        jax.tree.map(lambda leaf, rows=rows: leaf[rows], clip.scenes)
+        for rows in (slice(0, -1), slice(1, None))
+    )
+    flow, matte = optical_flow(now, after, size)
+    back, _ = optical_flow(after, now, size)
+    found = {
+        "csim": identity.similarity(result.identity, perfect.identity),
+        "perceptual": perceptual_distance(suite, clip.result, clip.perfect),
+        "psnr": psnr(jnp.asarray(clip.result), jnp.asarray(clip.perfect)),
+        "eyes_psnr": boxes_psnr(clip.result, clip.perfect, boxes[:, :2]),
+        "mouth_psnr": boxes_psnr(clip.result, clip.perfect, boxes[:, 2:]),
+        "rotation": rotation_angle(fit.rotation, face.rotation),
+        "pose": metrics.angle_distance(fit.rotation, face.rotation),
+        "nme": 1000 * nme(result.landmarks, true * scale, normaliser="box"),
+        "akd_l2": metrics.akd_l2(result.landmarks, true * scale),
+        "expression": metrics.coefficient_distance(
+            result.face.expression, face.expression, jnp.asarray(clip.ranges)
+        ),
+        "expression_raw": metrics.mean_difference(result.face.expression, face.expression),
+        "acceleration": metrics.acceleration(result.landmarks) - metrics.acceleration(true * scale),
+        "warping_error": 1000
+        * metrics.warping_error_of_flow(jnp.asarray(clip.result), flow, back, matte),
+    }
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+def perceptual_distance(suite: Suite, images: Any, others: Any) -> jax.Array:
+    """By LPIPS where the suite has it, else by its perceptual network: [T]."""
+    if "lpips" in suite:
+        return _lpips(suite.lpips, images, others)
+    return _perceptual(suite.perceptual, images, others)
+
+
+def pooled_features(suite: Suite, images: Any) -> np.ndarray:
+    """What Fréchet distances compare, [T, D]."""
+    if "inception" in suite:
+        return np.asarray(_inception(suite.inception, images))
+    return np.asarray(_pooled(suite.perceptual, images))
+
+
+@jax.jit
+def boxes_psnr(images: Any, others: Any, boxes: Any) -> jax.Array:
+    """PSNR over the pixels whose centres lie in any of some boxes, [T].
+
+    Args:
+      images, others: [T, R, R, 3] in [-1, 1].
+      boxes: [T, B, 4], left, top, right and bottom in pixels.
+    """
+    middles = jnp.arange(images.shape[1]) + 0.5
+    left, top, right, bottom = jnp.moveaxis(boxes[..., None], -2, 0)
+    across = (middles >= left) & (middles <= right)
+    down = (middles >= top) & (middles <= bottom)
+    inside = (down[..., :, None] & across[..., None, :]).any(axis=1)
+    error = jnp.square(images - others).mean(-1)
+    mean = jnp.sum(error * inside, axis=(1, 2)) / jnp.maximum(inside.sum(axis=(1, 2)), 1)
+    return 10 * jnp.log10(4 / jnp.maximum(mean, PEAK_FLOOR))
+
+
+@jax.jit
+def _landmarks(network: Any, images: jax.Array) -> jax.Array:
+    return network(images)
+
+
+@jax.jit
+def _embedded(network: Any, images: jax.Array) -> jax.Array:
+    return portrait_embeddings(network, images)
+
+
+@jax.jit
+def _lpips(network: Any, images: jax.Array, others: jax.Array) -> jax.Array:
+    return network(images, others)
+
+
+@jax.jit
+def _perceptual(network: Any, images: jax.Array, others: jax.Array) -> jax.Array:
+    see = functools.partial(perceptual.features, network, layers=LAYERS, resolution=images.shape[1])
+    weights: dict[str, float] = dict.fromkeys(LAYERS, 1 / len(LAYERS))
+    return perceptual.distance(see(images), see(others), weights)
+
+
+@jax.jit
+def _pooled(network: Any, images: jax.Array) -> jax.Array:
+    layers = perceptual.features(network, images, LAYERS, resolution=images.shape[1])
+    return jnp.concatenate([layers[name].mean(axis=(1, 2)) for name in LAYERS], axis=1)
+
+
+@jax.jit
+def _inception(network: Any, images: jax.Array) -> jax.Array:
+    return network(images)

@@ -1,0 +1,222 @@
+"""The reenactment's evaluation: its protocol, its means on known arrays, the whole on tiny nets."""
+
+import dataclasses
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxface.cli import main
+from jaxface.errors import UsageError
+from jaxface.evaluation import reenactment as evaluation
+from jaxface.evaluation import reenactment_protocol as protocols
+from jaxface.evaluation.reenactment_judges import boxes_psnr
+from jaxface.evaluation.reenactment_report import reenactment_report
+from jaxface.methods import pie
+from jaxface.methods.pie.reenactment import RigNetReenactment
+from jaxface.nets import IRSEConfig, LandmarkConfig, ReconstructionConfig, RigNetConfig
+from jaxface.suite import load_suite
+from jaxface.weights import save_network
+
+
+def test_the_protocol_is_frozen():
+    """Its digest changes with everything in it, and with nothing else."""
+    whole = protocols.Protocol()
+    assert whole.digest == protocols.Protocol().digest
+    for field in dataclasses.fields(protocols.Protocol):
+        other = dataclasses.replace(whole, **{field.name: getattr(whole, field.name) + 1})
+        assert other.digest != whole.digest
+    assert json.loads(json.dumps(whole.to_json()))["measures"]["network"]["csim"]["title"] == "CSIM"
+    for name in protocols.CORRELATED:
+        assert name in protocols.NETWORK_MEASURES
+        assert protocols.CORRELATED_WITH.get(name, name) in protocols.TRUE_MEASURES
+
+
+def test_clips_move_the_face_and_nothing_else():
+    few, many = protocols.Protocol(persons=2, frames=9), protocols.Protocol(persons=9, frames=9)
+    clip = protocols.person_clip(few, 1)
+    jax.tree.map(np.testing.assert_array_equal, clip, protocols.person_clip(many, 1))
+    other = protocols.person_clip(few, 0)
+    perfect = protocols.perfect_scenes(clip, other)
+    for name in ("rotation", "expression"):
+        assert np.abs(np.diff(np.asarray(getattr(clip.face, name)), axis=0)).max() > 0
+        np.testing.assert_array_equal(getattr(perfect.face, name), getattr(other.face, name))
+    for name in ("identity", "reflectance", "illumination", "translation"):
+        value = np.asarray(getattr(clip.face, name))
+        np.testing.assert_array_equal(value, np.broadcast_to(value[:1], value.shape))
+        np.testing.assert_array_equal(getattr(perfect.face, name), value)
+    own = protocols.perfect_scenes(clip, clip)
+    jax.tree.map(np.testing.assert_array_equal, own, clip.scenes)
+
+
+def test_ranges_hold_the_worlds_expressions():
+    ranges = protocols.expression_ranges()
+    assert ranges.shape == (64, 2)
+    assert (ranges[:, 0] < ranges[:, 1]).all()
+
+
+def test_steps_are_scaled_wherever_they_are():
+    settings = evaluation.scaled_steps(pie.EMBEDDED_ALL, 0.1)
+    assert settings.w_steps == round(0.1 * pie.EMBEDDED_ALL.w_steps)
+    assert settings.bank == pie.EMBEDDED_ALL.bank
+    method = evaluation.scaled_steps(RigNetReenactment(), 0.5)
+    assert method.inversion.w_plus_steps == round(0.5 * pie.EMBEDDED_ALL.w_plus_steps)
+
+
+def test_methods_go_by_their_names():
+    assert evaluation.chosen_methods("pie") == {"pie": RigNetReenactment()}
+    with pytest.raises(UsageError, match="unknown 'pei'; did you mean 'pie'"):
+        evaluation.chosen_methods("pei")
+    with pytest.raises(UsageError, match="twice"):
+        evaluation.chosen_methods("pie,pie_rignet")
+
+
+def clip(seed: int, *, turns, cross: bool) -> dict[str, np.ndarray]:
+    """What is measured of a clip of four frames, in random numbers."""
+    rng = np.random.default_rng(seed)
+    count, found = len(turns), {"turns": np.array(turns, float)}
+    for name in protocols.NETWORK_MEASURES:
+        if name != "fid" and not (cross and name in ("perceptual", "warping_error")):
+            found[f"network_{name}"] = rng.uniform(size=count - (name == "warping_error"))
+    for name in protocols.TRUE_MEASURES:
+        if name != "fid":
+            found[f"truth_{name}"] = rng.uniform(size=count - (name == "warping_error"))
+    found["truth_psnr"][0] = np.nan
+    for name in ("features", "driving_features", "perfect_features"):
+        found[name] = rng.normal(size=(count, 2))
+    found["source_features"] = rng.normal(size=(1, 2))
+    images = rng.integers(0, 255, (count, 8, 8, 3), np.uint8)
+    return found | {"result": images, "driving": images, "perfect": images, "source": images[0]}
+
+
+@pytest.fixture(scope="module")
+def measured():
+    turns = ([0, 10, 20, 30], [0, 5, 10, 16])
+    return {
+        case: [clip(seed, turns=each, cross=case == "cross") for seed, each in enumerate(turns)]
+        for case in evaluation.CASES
+    }
+
+
+def test_means_are_of_clips_and_the_extreme_ones_of_far_turns(measured):
+    scores = evaluation.scores(measured)
+    first, second = measured["self"]
+    pose = [each["network_pose"] for each in (first, second)]
+    assert scores["self"]["pose"] == pytest.approx(np.mean([np.mean(p) for p in pose]))
+    extreme = scores["self"]["extreme"]
+    assert extreme["pose"] == pytest.approx(np.mean([pose[0][2:].mean(), pose[1][3]]))
+    assert (scores["self"]["frames"], extreme["frames"]) == (8, 3)
+    ratios = [first["truth_psnr"][1:].mean(), second["truth_psnr"][1:].mean()]
+    assert scores["self_true"]["psnr"] == pytest.approx(np.mean(ratios))
+    assert "perceptual" not in scores["cross"]
+    assert scores["cross_true"]["fid"] > 0
+    assert scores["cross"]["fid"] > 0  # against the two sources
+
+
+def test_judges_are_ranked_against_the_truth(measured):
+    turned = {
+        case: [dict(each) | {"truth_nme": each["network_nme"] ** 3} for each in clips]
+        for case, clips in measured.items()
+    }
+    for clips in turned.values():
+        for each in clips:
+            each["truth_mouth_psnr"] = -each["network_expression"]
+            each["truth_rotation"] = -each["network_pose"]
+    found = evaluation.scores(turned)["judge_correlation"]["self"]
+    assert found["nme"] == pytest.approx(1.0)
+    assert found["expression"] == pytest.approx(1.0)  # an error against a quality
+    assert found["pose"] == pytest.approx(-1.0)
+    assert "perceptual" not in evaluation.scores(turned)["judge_correlation"]["cross"]
+
+
+def test_the_report_tells_what_was_measured(measured, tmp_path):
+    found = {key: {"pie": value} for key, value in evaluation.scores(measured).items()}
+    suite = load_suite("embedded")
+    methods = {"pie": RigNetReenactment()}
+    report = reenactment_report(
+        suite, protocols.Protocol(), methods, found, {"landmarks": "landmarks"}
+    )
+    assert f"| CSIM | higher | source | {found['cross']['pie']['csim']:.3f}" in report
+    assert "| frames | | | 8 | 3 |" in report
+    assert protocols.Protocol().digest[:16] in report
+    evaluation.write_sheet(tmp_path / "sheet.png", measured["self"])
+    assert (tmp_path / "sheet.png").stat().st_size > 100
+
+
+def test_psnr_of_boxes_looks_into_them_alone():
+    images = jnp.zeros((1, 8, 8, 3))
+    others = images.at[:, :4].set(0.2)
+    boxes = jnp.array([[[0.0, 0.0, 8.0, 4.0]]])
+    np.testing.assert_allclose(
+        boxes_psnr(images, others, boxes), 10 * np.log10(4 / 0.04), rtol=1e-5
+    )
+    two = jnp.array([[[0.0, 0.0, 8.0, 4.0], [0.0, 4.0, 8.0, 8.0]]])
+    np.testing.assert_allclose(boxes_psnr(images, others, two), 10 * np.log10(8 / 0.04), rtol=1e-5)
+    below = jnp.array([[[0.0, 4.0, 8.0, 8.0]]])
+    np.testing.assert_allclose(boxes_psnr(images, others, below), 10 * np.log10(4e6), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_command_measures_and_goes_on(tiny_suite, random_network, tmp_path, capsys):
+    suite = tmp_path / "suite"
+    shutil.copytree(tiny_suite, suite)
+    reconstruction = random_network(
+        "FaceReconstruction", ReconstructionConfig(resolution=16, channels=(4, 4), hidden=8)
+    )
+    reconstruction.out.weight[...] = 1e-4 * reconstruction.out.weight[...]
+    reconstruction.scale[...] = jnp.full(257, 0.1)
+    reconstruction.mean[...] = jnp.zeros(257)
+    recognition = IRSEConfig(
+        channels=(2, 3, 3, 4),
+        units=(1, 1, 1, 1),
+        reduction=2,
+        embedding_dim=5,
+        resolution=16,
+        portrait_size=16,
+        crop=(0, 16, 0, 16),
+    )
+    networks = {
+        "reconstruction": reconstruction,
+        "landmarks": random_network("LandmarkNet", LandmarkConfig(16, (2, 3))),
+        "recognition": random_network("IRSE", recognition),
+    }
+    for group in ("pose", "expression"):
+        rignet = random_network("RigNet", RigNetConfig(group, num_ws=6, w_dim=32, hidden=2))
+        rignet.decoder[...] = 1e-3 * rignet.decoder[...]
+        networks[f"rignet_{group}"] = rignet
+    for role, network in networks.items():
+        save_network(suite / f"{role}.safetensors", network)
+    out = tmp_path / "report"
+    call = ["evaluate", "reenactment", "--suite", suite, "--out", out, "--persons", 2]
+    call = [str(each) for each in [*call, "--frames", 4, "--iterations", 0.005]]
+    short = RigNetReenactment(inversion=pie.EMBEDDED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(evaluation.REENACTMENT_PRESETS, "pie_rignet", short)
+        assert main(call) == 0
+        document = json.loads((out / "reenactment.json").read_text())
+        assert len(list((out / "parts").glob("*.npz"))) == 5
+        stamps = {path: path.stat().st_mtime_ns for path in (out / "parts").glob("*.npz")}
+        assert main(call) == 0  # nothing is done again
+        assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+        assert json.loads((out / "reenactment.json").read_text()) == document
+        assert main([*call[:-1], "0.01"]) == 2
+    assert {"self", "cross", "self_true", "cross_true", "judge_correlation"} < document.keys()
+    for key, measures in (
+        ("self", protocols.NETWORK_MEASURES),
+        ("self_true", protocols.TRUE_MEASURES),
+        ("cross_true", protocols.TRUE_MEASURES),
+    ):
+        found = document[key]["pie"]
+        assert set(measures) <= found.keys()
+        assert all(found[name] is not None for name in measures)
+    assert document["self"]["pie"]["frames"] == 8
+    assert 0 < document["cross_true"]["pie"]["rotation"] < np.pi
+    assert document["description"]["digest"] in {
+        protocols.Protocol(2, 4, 0.005).digest,
+    }
+    assert (out / "pie_cross.png").exists()
+    assert "truth as judge" in (out / "reenactment.md").read_text()
+    capsys.readouterr()

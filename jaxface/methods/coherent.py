@@ -28,7 +28,7 @@ W_PLUS = "w_plus"
 
 
 class Frames(NamedTuple):
-    """What a coherent procedure is given of N frames.
+    """What a coherent procedure is given of N frames; of one row on the host, without axis N.
 
     Attributes:
       images: [N, R, R, 3] in [-1, 1].

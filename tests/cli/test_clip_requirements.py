@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from jaxface.cli import main
 from jaxface.jobs.inputs.clips import ClipReading
-from jaxface.jobs.inputs.drivers import Driver
+from jaxface.jobs.inputs.drivers import Beyond, Driver
 from jaxface.media import detection as faces
 from jaxface.media.following.smoothing import smooth_values
 from tests.photographs import PaintedFaces, painted
@@ -123,7 +123,7 @@ def driver(values, rate=10):
 
 def test_27_behind_its_end_a_driver_holds_begins_again_or_stops():
     times = [Fraction(i, 20) for i in range(9)]
-    expected = {
+    expected: dict[Beyond, list] = {
         "hold": [0, 0.5, 1, 1.5, 2, 2, 2, 2, 2],
         "loop": [0, 0.5, 1, 1.5, 2, 2, 0, 0.5, 1],
         "stop": [0, 0.5, 1, 1.5, 2, None, None, None, None],

@@ -4,8 +4,9 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from jaxface.media.alignment import CropTransform, crop_face
+from jaxface.media.alignment import CropTransform, _resized, crop_face
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.media.pasting import paste_mask, placed_crop
 
@@ -65,11 +66,12 @@ class FramePasting:
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
         part = np.s_[box[1] : box[3], box[0] : box[2]]
         original = from_uint8(frame)
-        size = dataclasses.replace(transform, size=len(edited))
-        before = placed_crop(crop_face(original, size), transform, box)
-        after = placed_crop(edited, transform, box)
-        change = None
-        if unedited is not None:
+        after, change = placed_crop(edited, transform, box), None
+        if unedited is None:
+            size = dataclasses.replace(transform, size=len(edited))
+            before = placed_crop(crop_face(original, size), transform, box)
+        else:  # for its colours alone the frame need not be cut out and sampled finely
+            before = _as_sharp_as(original[part], len(edited) / transform.side)
             change = after - placed_crop(np.asarray(unedited, np.float32), transform, box)
         share = mask[part][..., None]
         if matte is not None:
@@ -85,6 +87,16 @@ class FramePasting:
         blended = to_uint8(original[part] + share * (after - original[part]))
         result[part] = np.where(share > 0, blended, frame[part])
         return result
+
+
+def _as_sharp_as(part: np.ndarray, density: float) -> np.ndarray:
+    """A part of a frame without the detail that a crop of so many pixels a pixel cannot hold."""
+    if density >= 1:
+        return part
+    shape = part.shape[1], part.shape[0]
+    small = np.maximum(np.rint(np.array(shape) * density).astype(int), 2)
+    small = _resized(part, tuple(small.tolist()), Image.Resampling.LANCZOS)
+    return _resized(small, shape, Image.Resampling.BICUBIC)
 
 
 def _matched(after: np.ndarray, before: np.ndarray, ring: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def face_at(*centers):
     return MARKS + np.array(centers, np.float64)[:, None]
 
 
-def follow(seen, *, rate=25, pixels=None, who="largest", embeddings=None, **how):
+def follow(seen, *, rate=25, pixels=None, who: Any = "largest", embeddings=None, **how):
     """`seen`: landmarks of each frame."""
     following = Following(size=64, **how)
     for place, landmarks in enumerate(seen):
@@ -234,3 +235,16 @@ def test_25_colours_are_matched_in_the_ring():
     matched = FramePasting()(frame, edited, square)
     assert np.abs(plain.astype(int) - frame).max() > 20
     assert np.abs(matched.astype(int) - frame).max() <= 4
+
+
+@pytest.mark.parametrize("size", [32, 64, 200])
+def test_25_colours_are_matched_likewise_where_the_unedited_crop_is_known(size):
+    y, x = np.mgrid[:120, :160]
+    frame = np.stack([100 + x // 4, 90 + y // 4, 120 + 0 * x], -1).astype(np.uint8)
+    square = dataclasses.replace(shown()[1], size=size)
+    unedited = crop_face(from_uint8(frame), square)
+    edited = unedited * 0.8 - 0.2
+    known = FramePasting()(frame, edited, square, unedited=unedited)
+    assert np.abs(known.astype(int) - frame).max() <= 4
+    same = FramePasting()(frame, unedited, square, unedited=unedited)
+    np.testing.assert_array_equal(same, frame)

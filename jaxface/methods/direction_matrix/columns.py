@@ -8,6 +8,7 @@ expressions: the embedded world's by their names, others as ``expression_K``.
 
 import contextlib
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +76,7 @@ def expression_place(name: str) -> int | None:
     return int(number)
 
 
-def column_values(names: Sequence[str], basis: Basis, motion: Motion) -> jax.Array:
+def column_values(names: Sequence[str], basis: str, motion: Motion) -> jax.Array:
     """The numbers of T frames, [T, K]; 0 where the motion says nothing of them.
 
     Args:
@@ -104,23 +105,23 @@ def column_values(names: Sequence[str], basis: Basis, motion: Motion) -> jax.Arr
     return jnp.stack(columns, axis=1)
 
 
-def _expressions(basis: Basis, motion: Motion) -> jax.Array:
+def _expressions(basis: str, motion: Motion) -> jax.Array:
     """[T, E] of a basis; of another basis's motion 0, but for the jaw where it is an expression."""
     if basis != "flame":
-        return pie_group(motion, "expression", face=basis)
+        return pie_group(motion, "expression", face=cast(Basis, basis))
     if motion.basis == basis:
         return motion.expression
     return jnp.zeros((len(motion), _FLAME_EXPRESSIONS))
 
 
-def columns_given(names: Sequence[str], basis: Basis, motion: Motion) -> np.ndarray:
+def columns_given(names: Sequence[str], basis: str, motion: Motion) -> np.ndarray:
     """Which columns a motion determines, [K] bool: all in one basis; angles and jaw in others."""
     given = np.zeros(_PIE_EXPRESSIONS, bool)
     if basis == "flame":
         given[:] = motion.basis == basis
     elif motion.basis == basis or motion.jaw is not None:
         with contextlib.suppress(ValueError):  # none of it
-            given = pie_group_given("expression", driver=motion.basis, face=basis)
+            given = pie_group_given("expression", driver=motion.basis, face=cast(Basis, basis))
     places = [expression_place(name) for name in names]
     return np.array(
         [

@@ -6,7 +6,7 @@ losses keep the size that their published weights were chosen for.
 """
 
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -182,7 +182,35 @@ class FlameFaces:
         return replace(source, pose=pose, expression=expression)
 
 
-Faces = PieFaces | FlameFaces
+class Faces(Protocol):
+    """What both have in common; faces are a pytree of N rows in whichever parameters."""
+
+    @property
+    def basis(self) -> Basis:
+        """Whose expressions are read."""
+        ...
+
+    def read(self, portraits: jax.Array) -> Any:
+        """The faces of portraits [N, R, R, 3] in [-1, 1]; differentiable."""
+        ...
+
+    def motion(self, faces: Any) -> Motion:
+        """Pose and expression of N faces."""
+        ...
+
+    def shape(self, faces: Any) -> Shape:
+        """The 3D shape of N faces."""
+        ...
+
+    def moved(self, source: Any, target: Any) -> Any:
+        """The source's faces with the targets' pose and expression."""
+        ...
+
+    def with_values(
+        self, source: Any, names: tuple[str, ...], values: jax.Array, chosen: jax.Array
+    ) -> Any:
+        """The source's faces with one number of each replaced; see `PieFaces.with_values`."""
+        ...
 
 
 def faces_of(networks: Any, *, angles: AngleReading = "exact") -> Faces:

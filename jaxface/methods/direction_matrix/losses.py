@@ -148,11 +148,11 @@ def wanted_faces(
 
 def shape_terms(losses: Losses, shape: Shape, wanted: Shape) -> dict[str, jax.Array]:
     """L_sh, L_eye and L_mouth of N faces, [N] each, without weights."""
-    options = {"reading": losses.distances}
+    landmarks, reading = (shape.landmarks, wanted.landmarks), losses.distances
     return {
         "shape": face_shape.vertices(shape.vertices, wanted.vertices),
-        "eye": face_shape.eyes(shape.landmarks, wanted.landmarks, **options),
-        "mouth": face_shape.mouth(shape.landmarks, wanted.landmarks, **options),
+        "eye": face_shape.eyes(*landmarks, reading=reading),
+        "mouth": face_shape.mouth(*landmarks, reading=reading),
     }
 
 

@@ -267,13 +267,13 @@ def test_a_step_learns_the_matrix_alone(kind, models, state):
 
 @pytest.mark.slow
 def test_parts_of_a_batch_give_the_same_gradient(models, state):
-    cases = method.draw_cases(SETTINGS, models, "mixed", 6, keys_of(4))
+    stage = method.MatrixStage("mixed", 2, 4)
+    batch = {"key": jnp.asarray(key_data(0, "train", np.arange(4)))}
 
-    def loss(network, part):
-        losses, terms = method.matrix_losses(SETTINGS, models, network, part, paired=False)
-        return jnp.mean(losses), {name: jnp.mean(term) for name, term in terms.items()}
+    def phase(settings):
+        return method.matrix_phase(settings, stage)
 
-    assert_parts_agree(loss, state.network, cases)
+    assert_parts_agree(phase, SETTINGS, state, models, batch)
 
 
 @pytest.mark.slow

@@ -122,7 +122,9 @@ def tiny_suite(tmp_path_factory, random_network):
     for role, (name, config) in NETWORKS.items():
         network = random_network(name, config)
         if role == "reconstruction":
-            network.mean[...], network.scale[...] = jnp.zeros(257), 0.01 * jnp.ones(257)
+            network.mean[...], network.scale[...] = jnp.zeros(257), jnp.ones(257)
+            noise = np.random.default_rng(0).uniform(-1, 1, (8, SIDE, SIDE, 3)).astype(np.float32)
+            network.scale[...] = 0.1 / jnp.abs(jax.jit(lambda f, x: f(x))(network, noise)).max(0)
         network = with_positive_variances(network)
         if role == "generator":
             draw_in_unit_range(network)

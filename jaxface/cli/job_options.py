@@ -266,7 +266,7 @@ def _share(arguments: argparse.Namespace) -> Any:
             raise UsageError(f"--{name} requires --shard-size")
         if arguments.reconstructions:
             raise UsageError("--reconstructions requires --shard-size")
-        if is_remote(arguments.out):
+        if arguments.out is not None and is_remote(arguments.out):
             raise UsageError(f"--out {arguments.out}: results go there only with --shard-size")
         return None
     if arguments.shard_size < 1:

@@ -59,6 +59,7 @@ from jaxface.weights import named_arrays, with_arrays
 SHORT = {"pie": "pie_rignet"}
 """Names that methods also go by."""
 CASES = ("self", "cross")
+TOGETHER = 10  # persons that are embedded in one batch
 FEWEST_FOR_FID = 2  # frames of which covariances are taken
 
 
@@ -95,6 +96,7 @@ def evaluate_method(
     name: str,
     method: BatchReenactor,
     protocol: Protocol,
+    *,
     parts: Parts,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, list[dict[str, np.ndarray]]]:
@@ -114,10 +116,15 @@ def evaluate_method(
     measured: dict[str, list[dict[str, np.ndarray]]] = {case: [] for case in CASES}
     for number in range(protocol.persons):
         own = person_clip(protocol, number)
-        embedded = parts.get(
-            f"{name}-source-{number:03d}",
-            lambda own=own, number=number: _embed(suite, method, own, number),
-        )
+        start = number // TOGETHER * TOGETHER
+        numbers = range(start, min(start + TOGETHER, protocol.persons))
+
+        def embed(numbers=numbers) -> dict[str, Any]:
+            say(f"{name}: embedding persons {numbers[0] + 1} to {numbers[-1] + 1}")
+            return _embed(suite, method, protocol, numbers)
+
+        sources = parts.get(f"{name}-sources-{start:03d}", embed)
+        embedded = {k: v[number - start : number - start + 1] for k, v in sources.items()}
         for case in CASES:
             other = number if case == "self" else (number + 1) % protocol.persons
             driver = own if case == "self" else person_clip(protocol, other)
@@ -132,22 +139,28 @@ def evaluate_method(
     return measured
 
 
-def _embed(suite: Suite, method: BatchReenactor, own: PersonClip, number: int) -> dict[str, Any]:
-    image = _render(jax.tree.map(lambda leaf: leaf[:1], own.scenes), suite)
+def _embed(
+    suite: Suite, method: BatchReenactor, protocol: Protocol, numbers: Sequence[int]
+) -> dict[str, Any]:
+    """The sources of some persons, inverted together: a row for each."""
+    firsts = [
+        jax.tree.map(lambda leaf: leaf[:1], person_clip(protocol, number).scenes)
+        for number in numbers
+    ]
+    scenes = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *firsts)
     key = jax.random.key(SEED)
     result = invert(
         method.inversion,
         suite,
-        image,
-        keys=item_keys(key, [f"person-{number}"]),
+        _render(scenes, suite),
+        keys=item_keys(key, [f"person-{number}" for number in numbers]),
         networks_key=jax.random.fold_in(key, 1),
     )
     tuned = {} if result.weights is None else named_arrays(result.weights)
     return {
         "w_plus": result.w_plus,
         "finite": result.status != Status.DIVERGED,
-        "seconds": np.asarray(result.seconds),
-        **{f"weights.{each}": np.asarray(value)[0] for each, value in tuned.items()},
+        **{f"weights.{each}": np.asarray(value) for each, value in tuned.items()},
     }
 
 
@@ -199,7 +212,7 @@ def _degrees(own: PersonClip, driver: PersonClip) -> np.ndarray:
 def _generator(suite: Suite, embedded: Mapping[str, np.ndarray]) -> Generator:
     """The suite's, or the one that was tuned to the person."""
     tuned = {
-        f"synthesis.{name.removeprefix('weights.')}": value
+        f"synthesis.{name.removeprefix('weights.')}": value[0]
         for name, value in embedded.items()
         if name.startswith("weights.")
     }
@@ -386,7 +399,7 @@ def run(
         parts = Parts(folder / "parts")
         found: dict[str, dict[str, Any]] = {}
         for name, method in chosen.items():
-            measured = evaluate_method(suite, name, method, protocol, parts, say)
+            measured = evaluate_method(suite, name, method, protocol, parts=parts, say=say)
             for key, value in scores(measured).items():
                 found.setdefault(key, {})[name] = value
             for case, clips in measured.items():

@@ -34,6 +34,10 @@ WIDER = 1.6
 """Factor of the deviation of the clips' rotations over the world's portraits': heads that turn."""
 
 
+_RANGES = 0x72616E67
+"""Folded into the seed's key, apart from every person's number."""
+
+
 class Measure(NamedTuple):
     """A row of the tables.
 
@@ -190,7 +194,7 @@ def perfect_scenes(subject: PersonClip, driver: PersonClip) -> Scene:
 
 def expression_ranges() -> np.ndarray:
     """The least and the largest of each expression coefficient over the world, [64, 2]."""
-    key = jax.random.fold_in(jax.random.key(SEED), -1)
+    key = jax.random.fold_in(jax.random.key(SEED), _RANGES)
     u = jax.random.normal(key, (RANGE_SAMPLES, NUM_FACTORS))
     values = np.asarray(scene_from_gaussian(u).face.expression)
     return np.stack([values.min(axis=0), values.max(axis=0)], axis=1)

@@ -64,12 +64,13 @@ def coefficient_distance(
 
     Args:
       measured, wanted: [N, D].
-      ranges: the least and the largest value of each; those without a range are left out.
+      ranges: the least and the largest value of each; those without a range are left out. Not a
+        number where none has one.
     """
     spans = ranges[:, 1] - ranges[:, 0]
     used = spans > 0
     shares = jnp.abs(measured - wanted) / jnp.where(used, spans, 1.0)
-    return jnp.sum(shares * used, axis=-1) / jnp.maximum(used.sum(), 1)
+    return jnp.mean(shares, axis=-1, where=used)
 
 
 def acceleration(landmarks: Float[Array, "t k 2"]) -> Float[Array, " steps"]:
@@ -123,7 +124,7 @@ def warping_error_of_flow(
         stays = jnp.square(there + returned).sum(-1) <= 0.25
         seen = (known > 0) & inside & stays
         error = jnp.square(first - seen_there(second)).mean(-1)
-        return jnp.sum(error * seen) / seen.sum()
+        return jnp.mean(error, where=seen)
 
     return jax.vmap(pair)(frames[:-1], frames[1:], flow, back, matte)
 

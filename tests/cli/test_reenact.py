@@ -18,6 +18,7 @@ from jaxface.cli import main
 from jaxface.jobs import runner
 from jaxface.jobs.inputs.motion_files import read_motion_file, write_motion
 from jaxface.jobs.outputs.results import read_job
+from jaxface.media import detection
 from jaxface.media.images import from_uint8, read_image
 from jaxface.media.video.reading import open_clip
 from jaxface.methods import pie
@@ -31,7 +32,7 @@ from jaxface.suite import load_suite
 from jaxface.weights import save_network
 from tests.cli.test_edit_clips import LOSSLESS, embed, embedding, rows_in
 from tests.jobs.test_motion_files import recording
-from tests.photographs import painted
+from tests.photographs import PaintedFaces, painted
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -318,11 +319,52 @@ def test_frames_without_a_face_are_gone_through_evenly(suite, talk, people, tmp_
     assert len(rows) == 7
 
 
+def test_faces_are_found_in_photographs_and_in_the_driver(suite, tmp_path, capsys, monkeypatch):
+    """A photograph of one face, of two, of none; a driver who leaves the frame."""
+    monkeypatch.setattr(detection, "DlibFaces", PaintedFaces)
+    one, two = {"face1": (10, 12, 28)}, {"face1": (4, 12, 28), "face2": (44, 20, 28)}
+    for name, faces in (("one", one), ("two", two), ("none", {})):
+        Image.fromarray(painted(80, 60, **faces)).save(tmp_path / f"{name}.png")
+    frames = [
+        painted(80, 60, **({"face1": (10 + i, 12, 28)} if 1 < i < 6 else {})) for i in range(16)
+    ]
+    clip = write_clip(tmp_path / "away.mp4", frames, rate=25, **LOSSLESS)
+    out = tmp_path / "out"
+    call = ("--driving", clip, "--suite", suite, "--align", "--workers", 0, "--clip-format", "png")
+    sources = [tmp_path / f"{name}.png" for name in ("one", "two", "none")]
+    status, printed = run(capsys, *sources, *call, "--out", out)
+    assert status == 1, printed.err
+    assert "12 of 16 frames show no face" in printed.err
+    failed = [row for row in rows_in(out) if row["status"] != "ok"]
+    assert [(row["status"], row["id"].endswith("none.png")) for row in failed] == [
+        ("no_face", True)
+    ]
+    clips: dict[str, list] = {}
+    for row in rows_in(out):
+        if row["status"] == "ok":
+            clips.setdefault(row["frame"]["clip"].rpartition("/")[2], []).append(row)
+    assert sorted(clips) == ["one.png", "two.png#1", "two.png#2"]
+    for rows in clips.values():
+        rows.sort(key=lambda row: row["frame"]["index"])
+        assert len(rows) == 16
+        turns = np.array([row["motion"]["degrees"] for row in rows])
+        for place, end in ((slice(0, 2), 2), (slice(6, 16), 5)):
+            np.testing.assert_allclose(turns[place] - turns[end], 0, atol=1e-3)
+    shown = Image.open(next((out / "clips").rglob("two.png#2/000000.png")))
+    assert shown.size == (80, 60)  # the face is back in its photograph
+    nobody = write_clip(tmp_path / "nobody.mp4", frames[8:], rate=25, **LOSSLESS)
+    call = (sources[0], "--driving", nobody, *call[2:], "--out", tmp_path / "no")
+    status, printed = run(capsys, *call)
+    assert status == 2
+    assert printed.err.count("jaxface: error:") == 1
+    assert "nobody.mp4" in printed.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "no SOURCE given"),
-        (["x.png"], "x.png': no such file"),
+        (["x.png", "--out", "out"], "x.png': no such file"),
         (["{people}"], "--out DIR is missing"),
         (["{motion}", "--out", "out"], "holds motion and no face, so it cannot be a SOURCE"),
         (["{clip}", "{people}", "--out", "out"], "is a clip and .* is not"),

@@ -52,6 +52,12 @@ def test_clips_move_the_face_and_nothing_else():
     jax.tree.map(np.testing.assert_array_equal, own, clip.scenes)
 
 
+def test_ranges_hold_the_worlds_expressions():
+    ranges = protocols.expression_ranges()
+    assert ranges.shape == (64, 2)
+    assert (ranges[:, 0] < ranges[:, 1]).all()
+
+
 def test_steps_are_scaled_wherever_they_are():
     settings = evaluation.scaled_steps(pie.EMBEDDED_ALL, 0.1)
     assert settings.w_steps == round(0.1 * pie.EMBEDDED_ALL.w_steps)
@@ -191,7 +197,7 @@ def test_the_command_measures_and_goes_on(tiny_suite, random_network, tmp_path, 
         patch.setitem(evaluation.REENACTMENT_PRESETS, "pie_rignet", short)
         assert main(call) == 0
         document = json.loads((out / "reenactment.json").read_text())
-        assert len(list((out / "parts").glob("*.npz"))) == 6
+        assert len(list((out / "parts").glob("*.npz"))) == 5
         stamps = {path: path.stat().st_mtime_ns for path in (out / "parts").glob("*.npz")}
         assert main(call) == 0  # nothing is done again
         assert stamps == {path: path.stat().st_mtime_ns for path in stamps}

@@ -32,6 +32,7 @@ INPUTS = {
     "jaxface.runtime.iteration.Iteration.advance: inputs",
     "jaxface.runtime.profiling.ChunkTrace.__init__: settle",
     "jaxface.cli.inversion_options.inversion_of: fleet",
+    "jaxface.morphable.retargeting.Retargeting.__call__: neutral",
 }
 
 TREES = modules()

@@ -138,7 +138,11 @@ def test_whole_losses(folder, judges):
             found, expected = getattr(of_face, name), reference[f"{prefix}_grad_{key}"]
             assert_close(found, expected, key, tolerance=GRADIENT_TOLERANCE)
         expected = channels_last(reference[f"{prefix}_grad_image_stride16"])
-        found = of_image[:, ::16, ::16]
+        found = np.asarray(of_image)[:, ::16, ::16]
+        if paired:  # where pixels are equal, |x| has the slope 0 in PyTorch and 1 in JAX
+            equal = (images["y_hat"] == images["y"])[:, ::16, ::16]
+            assert equal.sum() < 10
+            found = np.where(equal, expected, found)
         assert_close(found, expected, "image", tolerance=IMAGE_TOLERANCE)
 
 

@@ -183,26 +183,34 @@ class FlameFaces:
 
 
 class Faces(Protocol):
-    """What reads faces and says what they are: `PieFaces`, `FlameFaces`; parameters are their own.
-
-    Attributes:
-      basis: of the expressions.
-    """
+    """What both have in common; faces are a pytree of N rows in whichever parameters."""
 
     @property
-    def basis(self) -> Basis: ...
+    def basis(self) -> Basis:
+        """Whose expressions are read."""
+        ...
 
-    def read(self, portraits: jax.Array) -> Any: ...
+    def read(self, portraits: jax.Array) -> Any:
+        """The faces of portraits [N, R, R, 3] in [-1, 1]; differentiable."""
+        ...
 
-    def motion(self, faces: Any) -> Motion: ...
+    def motion(self, faces: Any) -> Motion:
+        """Pose and expression of N faces."""
+        ...
 
-    def shape(self, faces: Any) -> Shape: ...
+    def shape(self, faces: Any) -> Shape:
+        """The 3D shape of N faces."""
+        ...
 
-    def moved(self, source: Any, target: Any) -> Any: ...
+    def moved(self, source: Any, target: Any) -> Any:
+        """The source's faces with the targets' pose and expression."""
+        ...
 
     def with_values(
         self, source: Any, names: tuple[str, ...], values: jax.Array, chosen: jax.Array
-    ) -> Any: ...
+    ) -> Any:
+        """The source's faces with one number of each replaced; see `PieFaces.with_values`."""
+        ...
 
 
 def faces_of(networks: Any, *, angles: AngleReading = "exact") -> Faces:

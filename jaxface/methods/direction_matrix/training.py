@@ -1,5 +1,6 @@
 """The training of a direction matrix: ranges, embedded portraits, cases, steps."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -112,7 +113,7 @@ def frozen_models(settings: MatrixSettings, networks: Mapping[str, Any]) -> Mode
                     "'encoder'; name its file in the configuration's networks"
                 )
             codes = embed(models.generator, networks["encoder"], data, settings.embedded)
-            models = models.replace(**{name: codes})  # type: ignore
+            models = dataclasses.replace(models, **{name: codes})
     return models
 
 

@@ -10,6 +10,6 @@ OF_NVIDIA = Terms(
     "NVIDIA's published weights, trained on FFHQ (CC BY-NC-SA 4.0); one that you trained yourself "
     "has the terms of the code and of your data",
 )
-DECODER = Terms(NVIDIA, "no", "the generator inside an encoder's file is NVIDIA's")
+OF_DECODERS = Terms(NVIDIA, "no", "the generator inside an encoder's file is NVIDIA's")
 FITTED = "the generator that it was computed from has terms of its own"
 """Of directions."""

@@ -124,7 +124,7 @@ class LatentTask:
                 files["pasted"] = pasted_png(row, drawn["pixels"])
             except (ImageError, ValueError) as error:
                 failed = {"status": NO_PHOTOGRAPH, "reason": f"not pasted back: {error}"}
-                return Result(row | failed | unpasted)
+                return Result({**row, **failed, **unpasted})
         return Result(row, drawn["w_plus"], files, header)
 
 

@@ -52,7 +52,7 @@ from jaxface.convert.formats.tensors import NumpyArray, Tensor, as_array, namesp
 from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import ANOTHER_NETWORK, NO_NETWORK, Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
-from jaxface.convert.terms import DECODER
+from jaxface.convert.terms import OF_DECODERS
 from jaxface.latents import num_ws as rows_at
 from jaxface.licences import Terms
 from jaxface.nets.encoders import EncoderConfig
@@ -92,7 +92,7 @@ class EncoderFamily:
                 note="the code is MIT, and states no terms for the file; trained on FFHQ "
                 "(CC BY-NC-SA 4.0) with a generator of NVIDIA's, which is for non-commercial use"
             ),
-            "decoder": DECODER,
+            "decoder": OF_DECODERS,
         }
     )
 

@@ -31,7 +31,7 @@ from jaxface.convert.formats.tensors import NumpyArray, Tensor, as_array
 from jaxface.convert.formats.words import one_line
 from jaxface.convert.plan import ANOTHER_NETWORK, NO_NETWORK, Entry, Plan, make_config
 from jaxface.convert.refusal import Refusal
-from jaxface.convert.terms import DECODER
+from jaxface.convert.terms import OF_DECODERS
 from jaxface.latents import num_ws as rows_at
 from jaxface.licences import Terms
 from jaxface.nets.edits.transfer import TransferConfig
@@ -39,7 +39,7 @@ from jaxface.nets.edits.transfer import TransferConfig
 NETWORKS: tuple[str, ...] = ("transfer", "decoder")
 TERMS: Mapping[str, Terms] = {
     "transfer": Terms(note="the code is GPL-2.0; of files that others trained, ask them"),
-    "decoder": DECODER,
+    "decoder": OF_DECODERS,
 }
 
 ENCODER, MAPPER, DECODER = "encoder.", "mapping_net.", "decoder."

@@ -24,8 +24,9 @@ from jaxface.latents import check_w_plus
 from jaxface.media.images import from_uint8, read_image, resize, to_square, write_png
 from jaxface.methods import inversion, pie
 from jaxface.methods.direction_matrix.columns import direction_sets
-from jaxface.methods.motion_editing import edit_motion, edits_motion, named_motion
-from jaxface.methods.pie.attributes import light_target, named_targets
+from jaxface.methods.edit_targets import edit_targets
+from jaxface.methods.motion_directions import DIRECTIONS
+from jaxface.methods.motion_editing import edit_motion
 from jaxface.methods.presets import preset as named_preset
 from jaxface.methods.pti import changed_generator
 from jaxface.runtime.devices import compute_dtype, divisor_mesh
@@ -267,29 +268,31 @@ def _edited(
     config = suite.generator.config
     check_w_plus("edit", w_plus, num_ws=config.num_ws, w_dim=config.w_dim)
     measures: dict[str, np.ndarray] = {}
-    targets: dict[str, Any] = {}
-    attributes: dict[str, Any] = {}
-    images = None
-    if values and edits_motion(suite):
-        target, named = named_motion(suite, values, relative=relative)
-        moved = edit_motion(suite, w_plus, target, feedback=feedback)
-        w_plus, images = moved.w_plus, moved.images
-        measures |= _measures(named, moved.wanted, moved.before, moved.after)
-    elif values:
-        targets, attributes = named_targets(suite, values, relative=relative)
-    if light is not None:
-        targets["illumination"] = light_target(light, strength)
+    images = reference = None
     if like is not None:
-        reference, _ = _read(like if _is_path(like) else np.asarray(like)[None], config.resolution)
-        face = pie.read_parameters(suite, reference)
-        targets |= {group: pie.Target.absolute(group, face) for group in groups}
-    if targets:
-        edits = pie.edit_groups(suite, w_plus, targets, feedback=feedback)
+        pixels, _ = _read(like if _is_path(like) else np.asarray(like)[None], config.resolution)
+        reference = pixels[0]
+    targets = edit_targets(
+        suite,
+        values,
+        relative=relative,
+        light=light,
+        strength=strength,
+        like=reference,
+        groups=groups,
+    )
+    if targets.motion is not None:
+        moved = edit_motion(suite, w_plus, targets.motion, feedback=feedback)
+        w_plus, images = moved.w_plus, moved.images
+        named = targets.attributes[DIRECTIONS]
+        measures |= _measures(named, moved.wanted, moved.before, moved.after)
+    if targets.groups:
+        edits = pie.edit_groups(suite, w_plus, targets.groups, feedback=feedback)
         last = list(edits.values())[-1]
         w_plus, images = last.w_plus, last.images
         for group, done in edits.items():
             told = [each.group(group) for each in (done.wanted, done.before, done.after)]
-            measures |= _measures(attributes.get(group, ()), *told)
+            measures |= _measures(targets.attributes.get(group, ()), *told)
     if direction is not None:
         key, _, name = direction.partition(".")
         sets = direction_sets(suite)

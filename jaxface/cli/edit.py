@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.cli.clip_options import add_clip_writing_arguments, clip_writing_of
+from jaxface.cli.driver_options import (
+    DRIVER_OPTIONS,
+    add_driver_arguments,
+    check_driver_arguments,
+    with_driver_sound,
+)
 from jaxface.cli.job_options import JobCall, add_job_arguments
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError
@@ -89,23 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with a driver: add its difference to its first portrait, to their mean, or to "
         "number N, from 0, to what the embeddings show (become what it shows)",
     )
-    like.add_argument(
-        "--beyond",
-        choices=("hold", "loop", "stop"),
-        help="with a driver that is shorter than the clip: its last portrait, it once more, or "
-        "leave the frames (hold)",
-    )
-    like.add_argument(
-        "--steady",
-        type=_number,
-        metavar="S",
-        help="with a driver: seconds over which what it shows is averaged (0)",
-    )
-    like.add_argument(
-        "--audio",
-        choices=("source", "driver"),
-        help="with a driver: whose sound the clip gets (the clip's; of portraits the driver's)",
-    )
+    add_driver_arguments(like, of="with a driver")
     linear = parser.add_argument_group("linear directions, such as InterFaceGAN's and GANSpace's")
     linear.add_argument(
         "--direction",
@@ -193,10 +183,12 @@ def run(arguments: argparse.Namespace) -> int:
     suite = load_suite(arguments.suite) if arguments.suite else suite_of(latents.items)
     fit_for_use(suite, arguments)
     check_shapes(latents.items, suite)
-    targets, attributes, motion, reference, asked = _targets(arguments, suite)
+    targets, reference, asked = _targets(arguments, suite)
     items, driven = latents.items, None
     if drives:
-        items, driven, writing = _driven(arguments, suite, latents.items, targets, asked, writing)
+        items, driven, writing = _driven(
+            arguments, suite, latents.items, targets.groups, asked, writing
+        )
     moves = _moves(arguments, suite)
     if moves:
         asked |= {"moves": [dataclasses.asdict(move) for move in moves]}
@@ -207,14 +199,14 @@ def run(arguments: argparse.Namespace) -> int:
         animation = Animation(arguments.frames, arguments.seconds or 2.0, arguments.mp4)
     editing = Editing(
         suite,
-        targets,
+        targets.groups,
         moves,
         asked,
-        attributes,
+        targets.attributes,
         arguments.feedback,
         animation,
         any_tuned(latents.items),
-        motion,
+        targets.motion,
         arguments.paste_back,
         reference,
         frames=drives or bool(headers),
@@ -266,9 +258,7 @@ def _driven(
         "beyond": beyond,
         "steady": steady,
     }
-    audio = None if arguments.audio == "source" else (driver.clip, driver.start)
-    forced = arguments.audio == "driver"
-    return found, wanted, dataclasses.replace(writing, driver=audio, driver_sound=forced)
+    return found, wanted, with_driver_sound(writing, driver, arguments)
 
 
 def write_clips_of(rows: Sequence[Any], results: Any, *, how: Any, stop: Any) -> list[str]:
@@ -318,17 +308,14 @@ def _check(arguments: argparse.Namespace) -> None:
     if (arguments.like is None) != (not arguments.groups):
         raise UsageError("--like and --group go together: what to take, and from which portrait")
     driven = arguments.like is not None and Path(arguments.like).is_dir()
-    for name in ("neutral", "beyond", "audio", "steady"):
+    for name in ("neutral", *DRIVER_OPTIONS):
         if getattr(arguments, name) is not None and not driven:
             raise UsageError(f"--{name} requires --like with the folder of a clip's embeddings")
     if arguments.neutral not in (None, "first", "mean") and not arguments.neutral.isdecimal():
         raise UsageError(
             f"--neutral: expected first, mean or a number from 0, got {arguments.neutral!r}"
         )
-    if arguments.steady is not None and arguments.steady < 0:
-        raise UsageError(f"--steady: expected 0 or more seconds, got {arguments.steady}")
-    if arguments.audio is not None and arguments.no_audio:
-        raise UsageError("--audio and --no-audio contradict each other")
+    check_driver_arguments(arguments)
     if arguments.relative and not any(named.values()):
         raise UsageError("--relative requires angles and expressions")
     if arguments.rows is not None and not arguments.directions:
@@ -363,33 +350,23 @@ def _check_reach(arguments: argparse.Namespace, expressions: float) -> None:
             )
 
 
-def _targets(
-    arguments: argparse.Namespace, suite: Any
-) -> tuple[dict[str, Any], dict[str, Any], Any, Any, dict[str, Any]]:
-    """Targets by group, their named parameters by group, the motion's target or None, the
-    `Reference` or None, and what was asked for, JSON-like.
-    """
-    from jaxface.jobs.editing import MOTION, Reference
+def _targets(arguments: argparse.Namespace, suite: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """The `EditTargets`, the `Reference` or None, and what was asked for, JSON-like."""
+    from jaxface.jobs.editing import Reference
     from jaxface.media.images import ImageError, read_image, to_square
-    from jaxface.methods import pie
-    from jaxface.methods.motion_editing import edits_motion, named_motion
-    from jaxface.methods.pie.attributes import light_target, named_targets
+    from jaxface.methods.edit_targets import STRENGTH, edit_targets
+    from jaxface.methods.motion_editing import edits_motion
     from jaxface.runtime.files import sha256
 
     given = {name: getattr(arguments, name) for name in (*ANGLES, *EXPRESSION_NAMES)}
-    asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    motion = reference = None
-    if asked and edits_motion(suite):
+    values = {name: value for name, value in given.items() if value is not None}
+    if values and edits_motion(suite):
         _check_reach(arguments, UNIT_LIMIT)
-        targets: dict[str, Any] = {}
-        motion, named = named_motion(suite, asked, relative=arguments.relative)
-        attributes: dict[str, Any] = {MOTION: named}
-    else:
-        targets, attributes = named_targets(suite, asked, relative=arguments.relative)
+    asked: dict[str, Any] = dict(values)
     asked |= {"relative": True} if arguments.relative else {}
+    reference, strength = None, arguments.strength
     if arguments.light is not None:
-        strength = 0.8 if arguments.strength is None else arguments.strength
-        targets["illumination"] = light_target(arguments.light, strength)
+        strength = STRENGTH if strength is None else strength
         asked |= {"light": arguments.light, "strength": strength}
     if arguments.like is not None and not Path(arguments.like).is_dir():
         try:
@@ -398,9 +375,16 @@ def _targets(
             raise UsageError(f"--like {arguments.like}: {error}") from error
         asked |= {"like": sha256(arguments.like), "groups": sorted(set(arguments.groups))}
         reference = Reference(Path(arguments.like).name, image.pixels)
-        face = pie.read_parameters(suite, image.pixels[None])
-        targets |= {group: pie.Target.absolute(group, face) for group in arguments.groups}
-    return targets, attributes, motion, reference, asked
+    targets = edit_targets(
+        suite,
+        values,
+        relative=arguments.relative,
+        light=arguments.light,
+        strength=strength,
+        like=None if reference is None else reference.pixels,
+        groups=arguments.groups,
+    )
+    return targets, reference, asked
 
 
 def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:

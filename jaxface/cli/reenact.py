@@ -16,6 +16,11 @@ from jaxface.cli.clip_options import (
     clip_reading_of,
     clip_writing_of,
 )
+from jaxface.cli.driver_options import (
+    add_driver_arguments,
+    check_driver_arguments,
+    with_driver_sound,
+)
 from jaxface.cli.inversion_options import add_alignment_arguments, alignment_of, inversion_of
 from jaxface.cli.job_options import JobCall, add_job_arguments
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
@@ -92,19 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the driver's motion alone as a template (safetensors); without a SOURCE "
         "nothing else is done",
     )
-    motion.add_argument(
-        "--beyond",
-        choices=("hold", "loop", "stop"),
-        help="with a source clip that is longer than the driver: its last motion, it once more, or "
-        "leave the frames (hold)",
-    )
-    motion.add_argument(
-        "--steady",
-        type=float,
-        default=0.0,
-        metavar="S",
-        help="seconds over which the driver's motion is averaged (0)",
-    )
+    add_driver_arguments(motion, of="with a driving clip")
     embedding = parser.add_argument_group("sources that are embedded first, see jaxface invert")
     embedding.add_argument(
         "--suite",
@@ -128,11 +121,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     embedding.add_argument("--seed", type=int, default=0, metavar="N", help="of random keys (0)")
     add_alignment_arguments(parser)
     add_clip_reading_arguments(parser.add_argument_group("a driving clip"))
-    parser.add_argument(
-        "--audio",
-        choices=("source", "driver"),
-        help="whose sound a source clip keeps (its own; a portrait's clip has the driver's)",
-    )
     parser.add_argument(
         "--paste-back",
         action="store_true",
@@ -221,7 +209,7 @@ def run(arguments: argparse.Namespace) -> int:
         frames,
         {
             "beyond": arguments.beyond or "hold",
-            "steady": arguments.steady,
+            "steady": arguments.steady or 0.0,
             "paste_back": arguments.paste_back,
         },
         arguments.paste_back,
@@ -246,10 +234,7 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     if arguments.batch_size is not None and arguments.batch_size < 1:
         raise UsageError(f"--batch-size: expected at least 1, got {arguments.batch_size}")
-    if not 0 <= arguments.steady < math.inf:
-        raise UsageError(f"--steady: expected 0 or more seconds, got {arguments.steady}")
-    if arguments.audio is not None and arguments.no_audio:
-        raise UsageError("--audio and --no-audio contradict each other")
+    check_driver_arguments(arguments)
     for name in ALIGNED_ONLY:
         if getattr(arguments, name) is not None and not arguments.align:
             raise UsageError(f"--{name.replace('_', '-')} requires --align")
@@ -454,8 +439,7 @@ def _writing(arguments: argparse.Namespace, frames: Any, driving: Any) -> Any:
         if arguments.audio == "driver":
             raise UsageError("--audio driver: a file of motion has no sound")
         return writing
-    audio = None if arguments.audio == "source" else (driving.driver.clip, driving.driver.start)
-    return dataclasses.replace(writing, driver=audio, driver_sound=arguments.audio == "driver")
+    return with_driver_sound(writing, driving.driver, arguments)
 
 
 def _write(rows: Sequence[Any], results: Any, *, how: Any, gif: bool, stop: Any) -> list[str]:

@@ -318,12 +318,3 @@ class Move:
     name: str
     strength: float
     rows: tuple[int, ...] | None = None
-
-    def applied(self, suite: Suite, w_plus: jax.Array) -> jax.Array:
-        """W+ [N, L, w_dim], moved.
-
-        Raises:
-          ValueError: no such direction, or not one of this W+.
-        """
-        directions = suite.directions[self.directions]
-        return directions.move(w_plus, self.name, self.strength, rows=self.rows)

@@ -12,7 +12,7 @@ from jaxface.cli import main
 from jaxface.errors import UsageError
 from jaxface.methods import linear_directions as latent_directions
 from jaxface.methods.direction_fitting import BoundarySettings, GANSpaceSettings
-from jaxface.methods.linear_directions import Move, conditioned, ganspace, interfacegan_boundary
+from jaxface.methods.linear_directions import conditioned, ganspace, interfacegan_boundary
 from jaxface.morphable.attributes import ATTRIBUTES
 from jaxface.morphable.parameters import WIDTHS
 from jaxface.nets import GeneratorConfig
@@ -219,6 +219,6 @@ def test_what_train_writes_is_what_edit_moves_along(tiny_suite, tmp_path):
     suite.check()
     assert suite.directions["ganspace"].names == ("component_0", "component_1")
     w_plus = jnp.zeros((1, suite.generator.num_ws, suite.generator.config.w_dim))
-    moved = Move("ganspace", "component_1", 2.0).applied(suite, w_plus)
+    moved = suite.directions["ganspace"].move(w_plus, "component_1", 2.0)
     unit = suite.directions["ganspace"].units[1]
     np.testing.assert_allclose(jnp.linalg.norm(moved[0], axis=-1), 2 * unit, rtol=1e-5)

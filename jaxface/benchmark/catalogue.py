@@ -133,6 +133,24 @@ BENCHMARKS: Mapping[str, Row] = MappingProxyType(
             "the first output back to the images (forward_backward)",
             "jaxface.benchmark.networks",
         ),
+        "suite": Row(
+            "a suite's own generator: W to images (forward), and a cotangent of the images back "
+            "to W (forward_backward, with --gradient)",
+            "jaxface.benchmark.suite_generator",
+            {
+                "suite": {
+                    "default": "embedded",
+                    "metavar": "NAME|DIR",
+                    "help": "whose generator (embedded)",
+                },
+                "gradient": {"action": "store_true", "help": "its gradient in W, too"},
+                "wheels": {
+                    "metavar": "DIR",
+                    "help": "the wheels that a photo suite was made of, for the peer that runs "
+                    "the original",
+                },
+            },
+        ),
     }
 )
-"""Those, and the one that has no generator."""
+"""Those, and what brings networks of its own."""

@@ -257,6 +257,16 @@ class NetworkProblem:
     weights: Mapping[str, Mapping[str, np.ndarray]] = dataclasses.field(repr=False)
     outputs: tuple[str, ...]
 
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What a report says of it, in JSON's types."""
+        return {
+            "network": self.name,
+            "resolution": self.side,
+            "tiny": self.tiny,
+            "dtype": self.dtype,
+        }
+
 
 def random_network(name: str, *, dtype: Dtype, tiny: bool = False, seed: int) -> NetworkProblem:
     """A network of ``NETWORKS`` with :func:`~jaxface.benchmark.problem.random_weights`."""

@@ -1,9 +1,10 @@
 """Peers: other implementations of the same calls, brought by the user as ``MODULE:FACTORY``.
 
-``FACTORY(problem)`` gets a :class:`jaxface.benchmark.Problem`, or for `networks` a
-:class:`jaxface.benchmark.NetworkProblem` for each network, and returns an object with the methods
-of the benchmark, which take and return NumPy arrays and return when the work is done (or None where
-it has no such implementation):
+``FACTORY(problem)`` gets a :class:`jaxface.benchmark.Problem`, for `networks` a
+:class:`jaxface.benchmark.NetworkProblem` for each network, for `suite` a
+:class:`jaxface.benchmark.suite_generator.SuiteProblem`, and returns an object with the methods of
+the benchmark, which take and return NumPy arrays and return when the work is done (or None where it
+has no such implementation):
 
 * synthesis: ``forward(w_plus) -> images`` and
   ``forward_backward(w_plus, cotangent) -> (images, gradient)``;
@@ -11,7 +12,9 @@ it has no such implementation):
   gradient)``;
 * pti: ``set_targets(targets)``, untimed, then ``step(pivots) -> (energy, length)``;
 * networks: ``forward(*images) -> outputs`` and, for those whose gradient is measured,
-  ``forward_backward(*images, cotangent) -> (output, gradient)``.
+  ``forward_backward(*images, cotangent) -> (output, gradient)``;
+* suite: ``forward(w) -> images`` and, with ``--gradient``, ``forward_backward(w, cotangent) ->
+  (images, gradient)``.
 
 Optional: ``info``, a dict of text that identifies it (repository, commit, versions); ``put(array)``
 and ``get(output)``, which move an input to where the peer computes and an output back, untimed.
@@ -24,8 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxface.benchmark.networks import NetworkProblem
-from jaxface.benchmark.problem import Problem
+from jaxface.benchmark.problem import AnyProblem
 from jaxface.benchmark.workload import Workload
 from jaxface.errors import UsageError
 
@@ -69,7 +71,7 @@ class Contender:
         return method
 
 
-def load_peers(specs: Iterable[str], problem: Problem | NetworkProblem) -> list[Contender]:
+def load_peers(specs: Iterable[str], problem: AnyProblem) -> list[Contender]:
     """Import each factory and call it.
 
     Args:

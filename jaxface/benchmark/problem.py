@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from flax import nnx
@@ -16,6 +16,15 @@ Network = TypeVar("Network", bound=nnx.Module)
 # Deviation of the vectors that a fresh network has at zero or one.
 SPREAD = 0.1
 AROUND_ONE = (".weight", ".variance", ".scale", "affine.bias")
+
+
+class AnyProblem(Protocol):
+    """What a benchmark is measured on: `Problem`, `NetworkProblem`, `SuiteProblem`."""
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What a report says of it, in JSON's types; ``dtype`` is among them."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +58,18 @@ class Problem:
     def options(self) -> dict[str, Any]:
         """What else a report tells of a benchmark's problem, in JSON's types."""
         return {}
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What a report says of it, in JSON's types."""
+        return {
+            "resolution": self.resolution,
+            "channel_base": self.channel_base,
+            "channel_max": self.channel_max,
+            "dtype": self.dtype,
+            "perceptual": self.perceptual is not None,
+            "lpips": None if self.lpips_config is None else self.lpips_config.trunk,
+        } | self.options
 
     @property
     def config(self) -> GeneratorConfig:

@@ -12,9 +12,8 @@ from typing import Any
 import jaxface
 from jaxface.benchmark import hardware
 from jaxface.benchmark.catalogue import BENCHMARKS
-from jaxface.benchmark.networks import NetworkProblem
 from jaxface.benchmark.peers import Contender
-from jaxface.benchmark.problem import Problem
+from jaxface.benchmark.problem import AnyProblem
 from jaxface.benchmark.runner import OURS, Measurement
 from jaxface.errors import UsageError
 from jaxface.runtime.files import atomic_writer
@@ -29,7 +28,7 @@ Run = dict[str, Any]
 
 def run_entry(
     name: str,
-    problem: Problem | NetworkProblem,
+    problem: AnyProblem,
     measurements: Iterable[Measurement],
     *,
     peak: hardware.Peak | None,
@@ -44,10 +43,11 @@ def run_entry(
     iterations = BENCHMARKS[name].load().iterations
     return {
         "benchmark": name,
-        "settings": settings(problem) | {"repeats": repeats, "seed": seed},
+        "settings": problem.sizes | {"repeats": repeats, "seed": seed},
         "iterations_per_image": iterations,
         "measurements": [
-            _row(measurement, problem.dtype, peak, iterations) for measurement in measurements
+            _row(measurement, problem.sizes["dtype"], peak, iterations)
+            for measurement in measurements
         ],
     }
 
@@ -115,6 +115,8 @@ def label(run: Run) -> str:
 
 def described(name: str, settings: Mapping[str, Any]) -> str:
     """The same of a benchmark's name and settings."""
+    if name == "suite":
+        return f"{settings['suite']} {settings['resolution']} px"
     if name == "networks":
         tiny = " (tiny)" if settings["tiny"] else ""
         return f"{settings['network']}{tiny} {settings['resolution']} px"
@@ -165,25 +167,6 @@ def number(value: float | None) -> str:
 def share(value: float | None) -> str:
     """A share as a percentage, or a dash for nothing."""
     return "-" if value is None else f"{100 * value:.3g}%"
-
-
-def settings(problem: Problem | NetworkProblem) -> dict[str, Any]:
-    """A problem's sizes, in JSON's types."""
-    if isinstance(problem, NetworkProblem):
-        return {
-            "network": problem.name,
-            "resolution": problem.side,
-            "tiny": problem.tiny,
-            "dtype": problem.dtype,
-        }
-    return {
-        "resolution": problem.resolution,
-        "channel_base": problem.channel_base,
-        "channel_max": problem.channel_max,
-        "dtype": problem.dtype,
-        "perceptual": problem.perceptual is not None,
-        "lpips": None if problem.lpips_config is None else problem.lpips_config.trunk,
-    } | problem.options
 
 
 def _generator(settings: Mapping[str, Any]) -> str:

@@ -11,9 +11,8 @@ import jax
 import numpy as np
 
 from jaxface.benchmark.catalogue import BENCHMARKS
-from jaxface.benchmark.networks import NetworkProblem
 from jaxface.benchmark.peers import Contender, Difference, compare, without_methods
-from jaxface.benchmark.problem import Problem
+from jaxface.benchmark.problem import AnyProblem
 from jaxface.benchmark.workload import Call, Program, Workload
 from jaxface.runtime.profiling import trace
 
@@ -62,7 +61,7 @@ class Measurement:
 
 def run_benchmark(
     name: str,
-    problem: Problem | NetworkProblem,
+    problem: AnyProblem,
     *,
     batches: Iterable[int],
     repeats: int,

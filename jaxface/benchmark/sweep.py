@@ -9,9 +9,8 @@ from typing import Any
 
 from jaxface.benchmark import hardware, networks, report
 from jaxface.benchmark.catalogue import WORKLOADS
-from jaxface.benchmark.networks import NetworkProblem
 from jaxface.benchmark.peers import Contender, load_peers
-from jaxface.benchmark.problem import Dtype, Problem, random_problem
+from jaxface.benchmark.problem import AnyProblem, Dtype, Problem, random_problem
 from jaxface.benchmark.runner import run_benchmark
 from jaxface.errors import UsageError
 from jaxface.nets import LPIPSConfig
@@ -68,7 +67,7 @@ class Sweep:
         self._contenders: dict[str, Contender] = {}
         self._peak = hardware.peak(dtypes)
 
-    def measure(self, name: str, problem: Problem | NetworkProblem) -> None:
+    def measure(self, name: str, problem: AnyProblem) -> None:
         """Run a benchmark of ``BENCHMARKS`` on a problem.
 
         Raises:
@@ -77,7 +76,7 @@ class Sweep:
         peers = load_peers(self._peers, problem)
         absent = set(self._peers) - {peer.name for peer in peers}
         if absent and not self._partial:
-            what = report.described(name, report.settings(problem))
+            what = report.described(name, problem.sizes)
             raise UsageError(f"--peer {min(absent)}: its factory returned None for {what}")
         measurements = run_benchmark(
             name,
@@ -109,9 +108,9 @@ class Sweep:
         return report.document(self._runs, peers=self._contenders.values(), peak=self._peak)
 
 
-def _folder_name(name: str, problem: Problem | NetworkProblem) -> str:
+def _folder_name(name: str, problem: AnyProblem) -> str:
     """Such as projection-lpips-256-px-float32."""
-    settings = report.settings(problem)
+    settings = problem.sizes
     text = f"{report.described(name, settings)} {settings['dtype']}"
     return re.sub("[^a-z0-9]+", "-", text)
 

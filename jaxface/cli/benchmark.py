@@ -11,7 +11,7 @@ from jaxface.errors import UsageError
 from jaxface.runtime.progress import note, one_by_one
 
 NAME = "benchmark"
-HELP = "time synthesis, projection, PIE, PTI, Transfer or the networks, alone or beside others"
+HELP = "time synthesis, projection, PIE, PTI, Transfer, networks or a suite, alone or beside others"
 
 SEED = 0
 
@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_shared_arguments(networks)
     _add_out(networks)
+    row = BENCHMARKS["suite"]
+    suite = names.add_parser("suite", help=row.about, description=row.about)
+    for option, keywords in row.options.items():
+        suite.add_argument(f"--{option}", **keywords)
+    _add_shared_arguments(suite)
+    _add_out(suite)
     reading = names.add_parser(
         benchmark_input.NAME, help=benchmark_input.HELP, description=benchmark_input.HELP
     )
@@ -72,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     with _without_compilation_cache():
         if args.name == "networks":
             report = _networks(args)
+        elif args.name == "suite":
+            report = _suite(args)
         elif args.name == "all":
             report = _all(args)
         else:
@@ -108,6 +116,17 @@ def _networks(args: argparse.Namespace) -> dict[str, Any]:
     runs = [(name, dtype) for name in names for dtype in args.dtype]
     for name, dtype in one_by_one((f"{name} {dtype}", (name, dtype)) for name, dtype in runs):
         sweep.measure("networks", random_network(name, dtype=dtype, tiny=args.tiny, seed=SEED))
+    return sweep.document()
+
+
+def _suite(args: argparse.Namespace) -> dict[str, Any]:
+    from jaxface.benchmark.suite_generator import suite_problem
+
+    options = {name: getattr(args, name) for name in BENCHMARKS["suite"].options}
+    sweep = _sweep(args, partial=False)
+    runs = [(f"{args.suite} {dtype}", dtype) for dtype in args.dtype]
+    for dtype in one_by_one(runs):
+        sweep.measure("suite", suite_problem(**options, dtype=dtype))
     return sweep.document()
 
 

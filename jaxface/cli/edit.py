@@ -11,7 +11,7 @@ from typing import Any
 from jaxface.cli.clip_options import add_clip_writing_arguments, clip_writing_of
 from jaxface.cli.job_options import JobCall, add_job_arguments
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
-from jaxface.errors import UsageError
+from jaxface.errors import UsageError, printable
 from jaxface.vocabulary import (
     ANGLE_LIMITS,
     ANGLES,
@@ -472,6 +472,7 @@ def _report(rows: Sequence[Mapping[str, Any]], editing: Any) -> str:
             lines.append(f"{row['id']:<{width}}  ok  {editing.described(row)}{same}{notes}")
         else:
             lines.append(f"{row['id']:<{width}}  {row['status']}  {row['reason']}")
+    lines = [printable(line, lines=False) for line in lines]
     if len(shown) > TABLE_ROWS:
         lines.append(f"... and {len(shown) - TABLE_ROWS} more that are not ok")
     summary = f"{len(ok)} of {len(rows)} edited"

@@ -17,6 +17,7 @@ from jaxface.convert.refusal import Refusal
 from jaxface.errors import JaxfaceError, UsageError
 from jaxface.jobs.inputs.foreign_latents import SUFFIXES, read_codes
 from jaxface.jobs.inputs.items import Item
+from jaxface.runtime.files import open_regular
 
 if TYPE_CHECKING:
     from jaxface.suite import Suite
@@ -271,7 +272,7 @@ def _item(item_id: str, path: Path, weights: str | None = None) -> Item:
 
 def _read(path: Path, weights: str | None = None) -> Latent:
     try:
-        with safe_open(path, framework="numpy") as file:
+        with open_regular(path), safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             if "w_plus" not in file.keys():  # noqa: SIM118 (it is no dictionary)
                 held = ", ".join(file.keys())

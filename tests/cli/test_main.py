@@ -143,3 +143,24 @@ def test_help_of_a_verb_and_levels_of_telling(capsys, tmp_path):
     assert "Traceback" in capsys.readouterr().err
     assert main(["status", str(tmp_path / "none"), "--quiet"]) == 2
     assert capsys.readouterr().err.startswith("jaxface: error: ")
+
+
+def test_whoever_stops_reading_the_output_is_no_error():
+    command = f"{sys.executable} -m jaxface help invert | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.strip() in ("0", "141")
+
+
+def test_errors_are_of_one_line(capsys, tmp_path):
+    assert main(["status", str(tmp_path / "a\nb\x1b[2J")]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "\x1b" not in told
+
+
+def test_a_table_has_a_line_for_each_row_whatever_its_names_hold():
+    from jaxface.cli.invert import report
+
+    row = {"id": "a\nb/g0.png  ok\t.png", "status": "corrupt", "reason": "x\r\ny", "psnr": None}
+    assert len(report([row]).splitlines()) == 4

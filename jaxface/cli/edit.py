@@ -315,6 +315,8 @@ def _check(arguments: argparse.Namespace) -> None:
     }
     if arguments.light is None and arguments.strength is not None:
         raise UsageError("--strength requires --light")
+    if arguments.strength is not None and not 0 <= arguments.strength <= 1:
+        raise UsageError(f"--strength: expected 0 to 1, got {arguments.strength:g}")
     if (arguments.like is None) != (not arguments.groups):
         raise UsageError("--like and --group go together: what to take, and from which portrait")
     driven = arguments.like is not None and Path(arguments.like).is_dir()

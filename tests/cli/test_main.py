@@ -164,3 +164,23 @@ def test_a_table_has_a_line_for_each_row_whatever_its_names_hold():
 
     row = {"id": "a\nb/g0.png  ok\t.png", "status": "corrupt", "reason": "x\r\ny", "psnr": None}
     assert len(report([row]).splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (["invert", "a.png", "--out", ""], "--out: expected a folder's name"),
+        (["invert", "a.png", "--out", "x", "--split", "test"], "no input is a data set"),
+        (["edit", "a", "--out", "x", "--light", "left", "--strength", "2"], "--strength: expected"),
+        (["train", "--config", "a.png", "--out", "x"], "cannot be run as a configuration"),
+        (["train", "--config", "b.py", "--out", "x"], "NameError: name 'nothing'"),
+    ],
+)
+def test_options_are_told_by_their_own_names(call, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\0")
+    (tmp_path / "b.py").write_text("nothing")
+    assert main(call) == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert told.count("\n") == 1

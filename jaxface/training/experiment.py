@@ -55,7 +55,8 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     """Runs a configuration file and calls its ``get_config``.
 
     Raises:
-      UsageError: no such file, it fails, or it gives no `Experiment`, or one whose method trains nothing.
+      UsageError: no such file, it fails, or it gives no `Experiment`, or one whose method trains
+        nothing.
     """
     if not pathlib.Path(path).is_file():
         raise UsageError(f"{path}: no such configuration file")

@@ -94,8 +94,9 @@ def find_latents(arguments: Sequence[str]) -> FoundLatents:
         else:
             raise UsageError(f"{argument!r}: no such file or folder")
         for item in some:
-            if Path(item.id).is_absolute() or ".." in Path(item.id).parts:
-                raise UsageError(f"{item.path}: its id, {item.id}, is no relative path")
+            parts = Path(item.id).parts
+            if not parts or "\0" in item.id or Path(item.id).is_absolute() or ".." in parts:
+                raise UsageError(f"{item.path}: its id, {item.id!r}, is no relative path")
             other = items.setdefault(item.id, item)
             if Path(other.path).resolve() != Path(item.path).resolve():
                 raise UsageError(

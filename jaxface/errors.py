@@ -20,12 +20,14 @@ class UsageError(JaxfaceError):
     """The call itself was wrong: a bad option, an input that does not exist, a folder in use."""
 
 
-def printable(text: str) -> str:
+def printable(text: str, *, lines: bool = True) -> str:
     """Text for a terminal: control characters, which could be commands to it, become "?".
 
-    Names and contents of files are whoever's that made them. Line breaks and tabs stay.
+    Names and contents of files are whoever's that made them. Line breaks and tabs stay, unless the
+    text is to be of one line.
     """
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+    kept = "\n\t" if lines else ""
+    return "".join(c if c.isprintable() or c in kept else "?" for c in text)
 
 
 LONGEST = 200

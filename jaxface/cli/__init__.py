@@ -5,11 +5,12 @@ Each verb is a module of this package with `NAME`, `HELP`, `add_arguments(parser
 mistakes are answered at once.
 
 Exit status: 0, all went well; 1, the call ran and some of what it was asked for failed; 2, the
-call itself was wrong; 130, stopped by Ctrl-C.
+call itself was wrong; 130, stopped by Ctrl-C; 141, nobody reads the output any more.
 """
 
 import argparse
 import importlib
+import os
 import re
 import sys
 import traceback
@@ -52,6 +53,7 @@ TYPES = {
 """What the functions that read arguments expect, by their names."""
 
 INTERRUPTED = 130  # 128 + SIGINT, what shells report
+UNREAD = 141  # 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,15 +67,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(argv)
+        status = _dispatch(argv)
+        sys.stdout.flush()
+        return status
     except JaxfaceError as error:
-        if is_verbose():
-            traceback.print_exc()
-        print(printable(f"jaxface: error: {error}"), file=sys.stderr)
-        return 2
+        return _failed(str(error))
+    except BrokenPipeError:  # who read the output has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    except OSError as error:  # of a file that no reader or writer answers for
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return _failed(f"{place}{error.strerror or error}")
+    except MemoryError:
+        return _failed("this needs more memory than there is")
     except KeyboardInterrupt:
         print("jaxface: stopped", file=sys.stderr)
         return INTERRUPTED
+
+
+def _failed(message: str) -> int:
+    """Tells an error in one line, and with --verbose where it comes from; the exit status."""
+    if is_verbose():
+        traceback.print_exc()
+    print(printable(f"jaxface: error: {message}", lines=False), file=sys.stderr)
+    return 2
 
 
 def _dispatch(argv: list[str]) -> int:

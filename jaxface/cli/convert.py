@@ -133,7 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
                 unpack_limit=arguments.unpack_limit,
             ).report
     except Refusal as refusal:
-        print(printable(f"refused: {refusal}"), file=sys.stderr)
+        print(printable(f"refused: {refusal}", lines=False), file=sys.stderr)
         return 2
     print(printable("\n".join(report)))
     return 0

@@ -17,7 +17,7 @@ from jaxface.cli.driver_options import (
 )
 from jaxface.cli.job_options import JobCall, add_job_arguments
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
-from jaxface.errors import UsageError
+from jaxface.errors import UsageError, printable
 from jaxface.vocabulary import (
     ANGLE_LIMITS,
     ANGLES,
@@ -305,6 +305,8 @@ def _check(arguments: argparse.Namespace) -> None:
     }
     if arguments.light is None and arguments.strength is not None:
         raise UsageError("--strength requires --light")
+    if arguments.strength is not None and not 0 <= arguments.strength <= 1:
+        raise UsageError(f"--strength: expected 0 to 1, got {arguments.strength:g}")
     if (arguments.like is None) != (not arguments.groups):
         raise UsageError("--like and --group go together: what to take, and from which portrait")
     driven = arguments.like is not None and Path(arguments.like).is_dir()
@@ -456,6 +458,7 @@ def _report(rows: Sequence[Mapping[str, Any]], editing: Any) -> str:
             lines.append(f"{row['id']:<{width}}  ok  {editing.described(row)}{same}{notes}")
         else:
             lines.append(f"{row['id']:<{width}}  {row['status']}  {row['reason']}")
+    lines = [printable(line, lines=False) for line in lines]
     if len(shown) > TABLE_ROWS:
         lines.append(f"... and {len(shown) - TABLE_ROWS} more that are not ok")
     summary = f"{len(ok)} of {len(rows)} edited"

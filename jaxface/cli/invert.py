@@ -20,6 +20,7 @@ from jaxface.cli.inversion_options import (
     inversion_of,
 )
 from jaxface.cli.job_options import JobCall, add_job_arguments
+from jaxface.errors import printable
 
 NAME = "invert"
 HELP = "embed portraits in the generator's latent space"
@@ -185,6 +186,7 @@ def _table(rows: Sequence[dict[str, Any]], distance: str, remarks: Mapping[str, 
                 row["reason"] or "; ".join([*row["notes"], *_of(remarks, row["id"])]),
             )
         )
+    cells = [tuple(printable(cell, lines=False) for cell in line) for line in cells]
     widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
     text = []
     for line in cells:

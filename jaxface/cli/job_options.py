@@ -96,6 +96,8 @@ class JobCall:
 
     def __init__(self, arguments: argparse.Namespace):
         self._arguments = arguments
+        if arguments.out == "":
+            raise UsageError("--out: expected a folder's name, got ''")
         self.share = _share(arguments)
         self.fleet = _fleet(arguments)
 

@@ -371,10 +371,10 @@ def _embedded(
 
 
 def _ok_rows(folder: Path) -> list[Any]:
-    import json
+    from jaxface.jobs.outputs.rows import rows_in
 
-    lines = (folder / "results.jsonl").read_text().splitlines()
-    return [row for row in map(json.loads, lines) if row["status"] == "ok"]
+    path = folder / "results.jsonl"
+    return [row for row in rows_in(path.read_bytes(), str(path)) if row["status"] == "ok"]
 
 
 def _invert(

@@ -38,6 +38,8 @@ from jaxface.convert.families import (
 from jaxface.convert.families.strangers import likeliest, trainer_of
 from jaxface.convert.formats.budget import unpacking
 from jaxface.convert.formats.checkpoint import Checkpoint, read_checkpoint
+from jaxface.convert.formats.pickle_machine import Foreign
+from jaxface.convert.formats.tensors import ArrayRecord
 from jaxface.convert.formats.words import keys_of, one_line
 from jaxface.convert.forms import foreign_classes, forms
 from jaxface.convert.plan import Plan, fill
@@ -338,6 +340,10 @@ def _plan(name: str, checkpoint: Checkpoint, network: str, others: dict[str, Che
 def _contents(root: Any) -> str:
     if isinstance(root, dict):
         return f"the keys {keys_of(root)}"
+    if isinstance(root, ArrayRecord):
+        return "an array alone"
+    if isinstance(root, Foreign):
+        return f"an instance of {one_line(root.path)}"
     return f"a {type(root).__name__}"
 
 

@@ -23,6 +23,7 @@ ROSINALITY_G, ROSINALITY_D = (
     ("final_conv.0.weight", "convs.0.0.weight"),
 )
 _MOST = 1_000_000  # objects that are looked at
+_MOST_PLACES, _DEEPEST = 64, 3  # where networks are looked for
 
 
 def forms(root: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
@@ -37,6 +38,7 @@ def forms(root: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
         said = f"the prefix {one_line(prefix)} of every key was taken off"
         yield stripped, (*notes, said, *more)
         yield from _whole(stripped, (*notes, said, *more))
+    yield from _deeper(root, notes)
 
 
 def foreign_classes(root: Any) -> list[str]:
@@ -105,6 +107,84 @@ def module_state(module: Foreign) -> dict[str, Any]:
             if isinstance(child, Foreign):
                 waiting.append((f"{prefix}{name}.", child))
     return arrays
+
+
+def _deeper(root: Any, notes: tuple[str, ...]) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """Networks that lie somewhere in a file, as trainers of all kinds keep them.
+
+    Under names of their own, in lists, or with the keys of several networks in one dictionary. Of
+    several generators an average comes first.
+    """
+    generators, discriminators = _networks(root)
+    named = sorted(generators, key=lambda place: "ema" not in place.lower())
+    if not named:
+        return
+    place, others = named[0], [one_line(each) for each in named[1:4]]
+    said = [*notes, f"read the generator that lies in {one_line(place)}"]
+    said += [f"passed over the generators in {', '.join(others)}"] if others else []
+    generator = generators[place]
+    if isinstance(generator, PersistentObject):
+        yield {"G_ema": generator}, tuple(said)
+    elif nvidia_states.is_generator(generator):
+        yield {"G_ema": nvidia_states.generator(generator)}, (*said, nvidia_states.NOTE)
+    else:
+        mean = root.get("latent_avg") if isinstance(root, dict) else None
+        whole = {"g_ema": generator} | ({} if mean is None else {"latent_avg": mean})
+        if discriminators:
+            whole["d"] = next(iter(discriminators.values()))
+        yield whole, tuple(said)
+
+
+def _networks(root: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Generators and discriminators by their places in a file, a few levels down."""
+    generators: dict[str, Any] = {}
+    discriminators: dict[str, Any] = {}
+    waiting, looked = [("", root)], 0
+    while waiting and looked < _MOST_PLACES:
+        place, value = waiting.pop(0)
+        looked += 1
+        if isinstance(value, PersistentObject):
+            if value.class_name == "Generator":
+                generators[place] = value
+            continue
+        if isinstance(value, Foreign):
+            value = module_state(value)
+        elif isinstance(value, list | tuple):
+            value = {f"{number}": each for number, each in enumerate(value[:_MOST_PLACES])}
+        if not isinstance(value, dict):
+            continue
+        for marks, into in (
+            (ROSINALITY_G, generators),
+            (nvidia_states.MARKS, generators),
+            (ROSINALITY_D, discriminators),
+        ):
+            for prefix in _prefixes(value, marks):
+                part = {k[len(prefix) :]: v for k, v in value.items() if _begins(k, prefix)}
+                into[".".join(filter(None, (place, prefix.rstrip("."))))] = part
+        if place.count(".") < _DEEPEST:
+            waiting += [
+                (f"{place}.{name}" if place else f"{name}", each)
+                for name, each in value.items()
+                if isinstance(each, dict | list | tuple | Foreign | PersistentObject)
+            ]
+    return generators, discriminators
+
+
+def _prefixes(state: Mapping[Any, Any], marks: tuple[str, ...]) -> list[str]:
+    """What stands before all of these keys in a dictionary."""
+    first = marks[0]
+    ends = [key for key in state if isinstance(key, str) and key.endswith(first)]
+    found = [key[: -len(first)] for key in ends[:_MOST_PLACES]]
+    return [
+        prefix
+        for prefix in found
+        if (not prefix or prefix.endswith("."))
+        and all(isinstance(state.get(prefix + mark), ArrayRecord) for mark in marks)
+    ]
+
+
+def _begins(key: Any, prefix: str) -> bool:
+    return isinstance(key, str) and key.startswith(prefix)
 
 
 def _unwrapped(root: Any) -> tuple[Any, tuple[str, ...]]:

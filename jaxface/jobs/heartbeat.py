@@ -14,7 +14,7 @@ from typing import Any
 
 from jaxface.errors import UsageError
 from jaxface.jobs.launchers import Share
-from jaxface.jobs.storage import join, names_in, read_bytes, write_bytes
+from jaxface.jobs.storage import from_json, join, names_in, read_bytes, write_bytes
 
 FOLDER = ".progress"
 INTERVAL = 5.0  # seconds between two writings
@@ -87,7 +87,7 @@ def read_heartbeats(folder: str) -> list[dict[str, Any]]:
         if not name.endswith(".json"):
             continue
         try:
-            beat = json.loads(read_bytes(join(folder, FOLDER, name)))
+            beat = from_json(read_bytes(join(folder, FOLDER, name)))
             if all(type(beat[key]) in (int, float) for key in _NUMBERS):
                 beats.append(beat | {"alive": _alive(beat)})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):

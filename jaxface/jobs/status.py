@@ -10,7 +10,7 @@ from typing import Any
 from jaxface.errors import UsageError
 from jaxface.jobs.heartbeat import read_heartbeats
 from jaxface.jobs.outputs.results import ROWS_FILE, read_job
-from jaxface.jobs.outputs.rows import FILES, OK, Result
+from jaxface.jobs.outputs.rows import FILES, OK, Result, input_of, rows_in
 from jaxface.jobs.outputs.shards import SHARDS, finished_shards, results_in, shard_name, shard_of
 from jaxface.jobs.storage import join, publish, read_bytes, staged
 
@@ -184,18 +184,8 @@ def _rows(folder: str) -> tuple[int, Counter[str]]:
         whole = read_bytes(join(folder, ROWS_FILE)).rpartition(b"\n")[0]
     except FileNotFoundError:
         return 0, Counter()
-    inputs, statuses = set(), Counter()
-    for number, line in enumerate(whole.splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            inputs.add(row.get("input", row["id"]))
-            statuses[row["status"]] += 1
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"{join(folder, ROWS_FILE)}, line {number}: not a results row ({error!r}); "
-                "repair or remove the line"
-            ) from error
-    return len(inputs), statuses
+    rows = rows_in(whole, join(folder, ROWS_FILE))
+    return len({input_of(row) for row in rows}), Counter(row["status"] for row in rows)
 
 
 def _duration(seconds: float) -> str:

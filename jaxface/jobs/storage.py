@@ -4,6 +4,8 @@ An object store needs the package that speaks to it: gcsfs (extra "gcs") or s3fs
 path without ``://`` is a local one.
 """
 
+import contextlib
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import fsspec
 import fsspec.core
 
 from jaxface.errors import UsageError
+from jaxface.runtime.files import open_regular
 
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}
 
@@ -130,17 +133,39 @@ def remove(path: str) -> None:
         files.rm_file(place)
 
 
-def open_reading(path: str) -> BinaryIO:
+@contextmanager
+def open_reading(path: str, *, pipes: bool = False) -> Iterator[BinaryIO]:
     """Opens a file to read bytes.
+
+    Args:
+      path: local, of a regular file, or remote.
+      pipes: see `jaxface.runtime.files.open_regular`.
 
     Raises:
       UsageError: it cannot be opened.
     """
-    files, place = filesystem(path)
+    with contextlib.ExitStack() as opened:
+        try:
+            if is_remote(path):
+                files, place = filesystem(path)
+                file = opened.enter_context(files.open(place, "rb"))
+            else:
+                file = opened.enter_context(open_regular(path, pipes=pipes))
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+        yield file
+
+
+def from_json(data: str | bytes) -> Any:
+    """The value that JSON stands for.
+
+    Raises:
+      ValueError: it is none, or nested deeper than anything is that this package writes.
+    """
     try:
-        return files.open(place, "rb")
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def names_in(folder: str) -> list[str]:

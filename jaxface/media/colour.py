@@ -15,6 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
+from jaxface.media.metadata import exif_value
+
 SRGB_CHUNK = b"sRGB", b"\0"
 """PNG's chunk that says so, with the perceptual intent."""
 
@@ -83,9 +85,8 @@ def stated_colour(image: Image.Image, file: BinaryIO) -> Encoding | Profile | No
         return Profile(profile)
     if image.format == "PNG" and ("srgb" in image.info or "gamma" in image.info):
         return None if "srgb" in image.info else _by_gamma(image.info)
-    exif = image.getexif()
-    interoperability = str(exif.get_ifd(0xA005).get(1, ""))
-    if exif.get_ifd(0x8769).get(0xA001) == 2 or interoperability.startswith("R03"):
+    interoperability = str(exif_value(image, 0xA005, 1))
+    if exif_value(image, 0x8769, 0xA001) == 2 or interoperability.startswith("R03"):
         return Encoding(_ADOBE, 563 / 256, "Adobe RGB, by its EXIF data")
     return None
 

@@ -20,20 +20,26 @@ FORMATS = (
 """Pillow's names of what it may decode, all of it in this process; JPEG brings MPO."""
 
 DECODED_SUFFIXES = frozenset({
-    ".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".j2k", ".jpe", ".jpeg", ".jpg",
-    ".mpo", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".tga", ".tif", ".tiff",
-    ".webp",
+    ".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".icns", ".ico", ".j2c", ".j2k", ".jfif",
+    ".jif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pgm",
+    ".pjp", ".pjpeg", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga", ".tif",
+    ".tiff", ".webp",
 })
 """Suffixes of what Pillow decodes by itself."""
 
-HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+HEIF_SUFFIXES = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif"})
 JXL_SUFFIXES = frozenset({".jxl"})
 RAW_SUFFIXES = frozenset({
-    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos",
-    ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw",
-    ".x3f",
+    ".3fr", ".ari", ".arw", ".bay", ".cap", ".cr2", ".cr3", ".crw", ".dcr", ".dcs", ".dng", ".drf",
+    ".eip", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc", ".lfp", ".lfr", ".mdc", ".mef", ".mos",
+    ".mrw", ".nef", ".nrw", ".orf", ".pef", ".ptx", ".pxn", ".raf", ".raw", ".rw2", ".rwl", ".rwz",
+    ".sr2", ".srf", ".srw", ".x3f",
 })
-OTHER_SUFFIXES = frozenset({".eps", ".exr", ".hdr", ".svg", ".xcf"})
+OTHER_SUFFIXES = frozenset({
+    ".afphoto", ".ai", ".bpg", ".cur", ".dcm", ".dds", ".djvu", ".emf", ".eps", ".exr", ".flif",
+    ".hdp", ".hdr", ".jls", ".jxr", ".kra", ".ora", ".pcd", ".pct", ".pict", ".psb", ".svg",
+    ".svgz", ".wdp", ".wmf", ".xcf",
+})
 # fmt: on
 
 IMAGE_SUFFIXES = DECODED_SUFFIXES | HEIF_SUFFIXES | JXL_SUFFIXES | RAW_SUFFIXES | OTHER_SUFFIXES
@@ -41,7 +47,17 @@ IMAGE_SUFFIXES = DECODED_SUFFIXES | HEIF_SUFFIXES | JXL_SUFFIXES | RAW_SUFFIXES 
 
 # How the formats people use begin: a file that starts so but cannot be opened is a damaged image,
 # not a foreign file.
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+_SIGNATURES = {
+    "PNG": b"\x89PNG\r\n\x1a\n",
+    "JPEG": b"\xff\xd8\xff",
+    "GIF": b"GIF8",
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "BMP": b"BM",
+    "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "PSD": b"8BPS",
+    "QOI": b"qoif",
+}
+_BRANDS = frozenset({b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"crx "})
 
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _JXL_SIGNATURES = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
@@ -64,11 +80,13 @@ def formats_for(head: bytes, name: str) -> tuple[str, ...]:
             return _heif()
     elif head.startswith(_JXL_SIGNATURES):
         return _jxl()
-    elif suffix in RAW_SUFFIXES or head[8:10] == b"CR" or head[4:12] == b"ftypcrx ":
+    elif (suffix in RAW_SUFFIXES and format_of(head) != "JPEG") or (
+        head[8:10] == b"CR" or head[4:12] == b"ftypcrx "
+    ):
         raise UnsupportedImageError(_RAW)
     elif head.startswith((b"%!PS", b"\xc5\xd0\xd3\xc6")):
         raise UnsupportedImageError(f"PostScript, which is a program; {_SAVE_AS}")
-    elif suffix in OTHER_SUFFIXES and not is_known(head):
+    elif suffix in OTHER_SUFFIXES and format_of(head) is None:
         raise UnsupportedImageError(f"a {suffix} file, of a format that is not read; {_SAVE_AS}")
     return FORMATS
 
@@ -84,9 +102,14 @@ def refuse_raw(image: Image.Image) -> None:
         raise UnsupportedImageError(_RAW)
 
 
-def is_known(head: bytes) -> bool:
-    """Whether a file begins like an image of a usual format."""
-    return head.startswith(_SIGNATURES) or head[4:8] == b"ftyp"
+def format_of(head: bytes) -> str | None:
+    """Which of the usual formats a file begins like, by its first 32 bytes."""
+    for name, signature in _SIGNATURES.items():
+        if head.startswith(signature):
+            return name
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "WebP"
+    return "AVIF or HEIF" if head[4:8] == b"ftyp" and head[8:12] in _BRANDS else None
 
 
 _SAVE_AS = "save it as PNG, JPEG or TIFF"

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from jaxface.media.colour import SRGB_CHUNK, Profile, from_srgb, stated_colour, to_srgb
 from jaxface.media.image_errors import (
@@ -29,15 +29,23 @@ from jaxface.media.image_errors import (
     EmptyImageError,
     ImageTooLargeError,
     ImageTooSmallError,
-    NotAnImageError,
     UnsupportedImageError,
     of_one_image,
 )
 from jaxface.media.image_errors import ImageError as ImageError  # part of this module's surface
+from jaxface.media.image_errors import NotAnImageError as NotAnImageError
 from jaxface.media.image_errors import UnreadableImageError as UnreadableImageError
-from jaxface.media.image_formats import formats_for, is_known, refuse_raw
+from jaxface.media.image_formats import formats_for, refuse_raw
 from jaxface.media.large_images import any_size, reduced
 from jaxface.media.marks import Kind, marked
+from jaxface.media.metadata import (
+    PASSED_OVER,
+    count_frames,
+    plainer,
+    refuse_large_icons,
+    unidentified,
+    upright,
+)
 from jaxface.runtime.files import atomic_writer, open_regular
 
 MIN_SIDE = 16
@@ -50,6 +58,8 @@ is read at a reduced size where its format has one, else refused before it is de
 LARGE = 2**24
 """Pixels above which a process decodes one image at a time, so that its threads' memory is bounded.
 """
+
+_PHOTOMETRIC = 262  # TIFF's PhotometricInterpretation
 
 _one_large = threading.Lock()
 _pixel_limit: ContextVar[int] = ContextVar("pixel_limit", default=MAX_PIXELS)
@@ -125,7 +135,7 @@ def in_own_colours(
             if not isinstance(stated, Profile) or image.mode != "RGB":
                 return pixels, None
             image.load()
-            stored = np.asarray(ImageOps.exif_transpose(image))
+            stored = np.asarray(upright(image)[0])
         if stored.shape != pixels.shape:
             return pixels, None
         own = from_srgb(Image.fromarray(pixels), stated)
@@ -145,23 +155,35 @@ def decode_image(file: BinaryIO, *, name: str = "") -> LoadedImage:
         # Pillow warns of odd metadata and large images; whatever matters becomes a note or an
         # ImageError here.
         warnings.simplefilter("ignore")
-        head = file.read(32)
-        if not head:
-            raise EmptyImageError("the file is empty")
-        file.seek(0)
         try:
-            with Image.open(file, formats=formats_for(head, name)) as image:
-                refuse_raw(image)
-                with reduced(image, _pixel_limit.get()) as (smaller, size, notes):
-                    _check_size(*size)
-                    large = size[0] * size[1] > LARGE
-                    with _one_large if large else contextlib.nullcontext():
-                        loaded = _decode(smaller, file)
-                return LoadedImage(loaded.pixels, (*notes, *loaded.notes))
-        except UnidentifiedImageError as error:
-            if is_known(head):
-                raise CorruptImageError("begins like an image but its header is damaged") from error
-            raise NotAnImageError("not a format that is read") from error
+            return _opened(file, name)
+        except Exception as error:
+            told = isinstance(error, ImageError) and not isinstance(error, CorruptImageError)
+            for again in () if told or isinstance(error, MemoryError) else plainer(file):
+                with contextlib.suppress(Exception):
+                    loaded = _opened(again, name)
+                    return LoadedImage(loaded.pixels, (PASSED_OVER, *loaded.notes))
+            raise
+
+
+def _opened(file: BinaryIO, name: str) -> LoadedImage:
+    head = file.read(32)
+    if not head:
+        raise EmptyImageError("the file is empty")
+    file.seek(0)
+    refuse_large_icons(file, head)
+    try:
+        opened = Image.open(file, formats=formats_for(head, name))
+    except UnidentifiedImageError as error:
+        raise unidentified(file, head) from error
+    with opened as image:
+        refuse_raw(image)
+        with reduced(image, _pixel_limit.get()) as (smaller, size, notes):
+            _check_size(*size)
+            large = size[0] * size[1] > LARGE
+            with _one_large if large else contextlib.nullcontext():
+                loaded = _decode(smaller, file)
+        return LoadedImage(loaded.pixels, (*notes, *loaded.notes))
 
 
 def _check_size(width: int, height: int):
@@ -174,25 +196,31 @@ def _check_size(width: int, height: int):
 
 
 def _decode(image: Image.Image, file: BinaryIO) -> LoadedImage:
-    notes = []
-    frames = getattr(image, "n_frames", 1)
+    frames, damage = count_frames(image)
+    notes = [*damage]
     if frames > 1 and image.format != "MPO":  # whose others are previews, depth or the other eye
         notes.append(f"first of {frames} frames")
     # Pillow drops the low bytes of 16-bit colour; only the decoder's raw mode still tells.
-    raw_modes = "".join(str(tile[3]) for tile in getattr(image, "tile", ()))
+    arguments = [tile[3] for tile in getattr(image, "tile", ())]
+    raw_modes = [each if isinstance(each, str) else str(each[0]) for each in arguments if each]
+    inverted = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
     stated = stated_colour(image, file)
     image.load()
-    if image.getexif().get(0x0112, 1) in range(2, 9):
-        image = ImageOps.exif_transpose(image)
-        notes.append("EXIF orientation applied")
+    image, turned = upright(image)
+    notes += turned
     mode = image.mode
     if mode in ("F", "I"):
         image = _narrow_integers(image)
     image, converted = to_srgb(image, stated)
     if mode.startswith("I"):
-        pixels = np.asarray(image, np.float32)[..., None].repeat(3, axis=-1) * (2 / 65535) - 1
+        grey = np.array(image, np.float32)
+        grey *= np.float32(2 / 65535)
+        grey -= 1
+        if inverted:  # 0 is white, which Pillow heeds in 8 bits alone
+            grey *= -1
+        pixels = grey[..., None].repeat(3, axis=-1)
         return LoadedImage(pixels, (*notes, "16-bit greyscale made RGB", *converted))
-    if "16" in raw_modes:
+    if any("16" in each for each in raw_modes):
         notes.append("16 bits a channel read as 8")
     if image.has_transparency_data:
         image, had_holes = _flatten(image)
@@ -201,7 +229,9 @@ def _decode(image: Image.Image, file: BinaryIO) -> LoadedImage:
         notes.append("greyscale made RGB")
     elif image.mode == mode and mode not in ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA"):
         notes.append(f"{mode} made RGB without a colour profile")
-    pixels = np.asarray(from_uint8(np.asarray(image.convert("RGB"))))
+    pixels = np.array(image.convert("RGB"), np.float32)  # in place: there may be many of them
+    pixels *= np.float32(2 / 255)
+    pixels -= 1
     return LoadedImage(pixels, (*notes, *converted))
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+from jaxface.media.metadata import count_frames
+
 _SMALLEST_SHARE = 8  # of JPEG's sides
 _MOST_FRAMES = 64  # of a TIFF that are looked at
 _REDUCED = 254  # TIFF's NewSubfileType, whose lowest bit says so
@@ -76,7 +78,7 @@ def _smaller_copy(image: Any, most: int) -> Any:
     """The largest reduced copy in a TIFF of at most so many pixels, else the image."""
     width, height = image.size
     best, best_size = 0, 0
-    for number in range(1, min(getattr(image, "n_frames", 1), _MOST_FRAMES)):
+    for number in range(1, min(count_frames(image)[0], _MOST_FRAMES)):
         image.seek(number)
         size = image.width * image.height
         alike = abs(image.width * height - image.height * width) <= 2 * max(width, height)

@@ -69,8 +69,12 @@ def remove_leftovers(folder: str | os.PathLike[str], *, older: float = 0.0) -> N
 
 
 @contextmanager
-def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def open_regular(path: str | os.PathLike[str], *, pipes: bool = False) -> Iterator[BinaryIO]:
     """Opens a file to read, unless it is no regular one: a pipe or a device would wait for ever.
+
+    Args:
+      path: of the file.
+      pipes: also take a pipe, such as a shell's ``<(...)``; one that nobody writes to is empty.
 
     Raises:
       OSError: it is none, or cannot be opened, or the path cannot be a name.
@@ -83,7 +87,9 @@ def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise OSError(errno.EINVAL, "the path is no name of a file") from error
     with open(number, "rb") as file:
         mode = os.fstat(number).st_mode
-        if not stat.S_ISREG(mode):
+        if pipes and stat.S_ISFIFO(mode):
+            os.set_blocking(number, True)
+        elif not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, f"{_kind(mode)}, expected a regular file")
         yield file
 

@@ -181,6 +181,9 @@ def working(text: str) -> Iterator[Progress]:
         progress.close()
 
 
+_BAR = "{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
+
+
 class JobProgress:
     """A bar over portraits that also moves while they are in flight, so its ETA is known early."""
 
@@ -191,7 +194,7 @@ class JobProgress:
             disable=not show or is_quiet(),
             # A terminal sees it move; a log gets a line now and then.
             mininterval=0.5 if sys.stderr.isatty() else 30,
-            bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]",
+            bar_format=_BAR,
         )
         self._done, self._compiling = done, False
 
@@ -203,6 +206,7 @@ class JobProgress:
 
     def compiling(self) -> None:
         """Programs are being compiled, which takes a while before the bar moves."""
+        self._bar.bar_format = _BAR.replace("<{remaining}", "")  # which nothing tells by then
         self._bar.set_postfix_str("compiling")
         self._compiling = True
 
@@ -212,6 +216,7 @@ class JobProgress:
         if self._compiling:  # which is no part of the rate: else the first ETA were hours off
             self._bar.start_t = self._bar.last_print_t = time.time()
             self._bar.initial = self._bar.n
+            self._bar.bar_format = _BAR
             self._compiling = False
         self._to(self._done + in_flight)
 

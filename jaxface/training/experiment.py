@@ -22,7 +22,7 @@ from jax.sharding import Mesh
 
 from jaxface import __version__
 from jaxface.data.sources import DataSource
-from jaxface.errors import UsageError
+from jaxface.errors import JaxfaceError, UsageError, on_one_line
 from jaxface.runtime.devices import data_mesh, divisor_mesh
 from jaxface.runtime.files import atomic_writer
 from jaxface.runtime.progress import working
@@ -55,12 +55,19 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     """Runs a configuration file and calls its ``get_config``.
 
     Raises:
-      UsageError: no such file, or it gives no `Experiment`, or one whose method trains nothing.
+      UsageError: no such file, it fails, or it gives no `Experiment`, or one whose method trains
+        nothing.
     """
     if not pathlib.Path(path).is_file():
         raise UsageError(f"{path}: no such configuration file")
-    get_config = runpy.run_path(os.fspath(path)).get("get_config")
-    experiment = get_config() if callable(get_config) else None
+    try:
+        get_config = runpy.run_path(os.fspath(path)).get("get_config")
+        experiment = get_config() if callable(get_config) else None
+    except JaxfaceError:
+        raise
+    except Exception as error:  # of the file's own code
+        reason = on_one_line(f"{type(error).__name__}: {error}")
+        raise UsageError(f"{path}: cannot be run as a configuration: {reason}") from error
     if not isinstance(experiment, Experiment):
         raise UsageError(
             f"{path}: expected a function get_config() that returns an "

@@ -143,3 +143,44 @@ def test_help_of_a_verb_and_levels_of_telling(capsys, tmp_path):
     assert "Traceback" in capsys.readouterr().err
     assert main(["status", str(tmp_path / "none"), "--quiet"]) == 2
     assert capsys.readouterr().err.startswith("jaxface: error: ")
+
+
+def test_whoever_stops_reading_the_output_is_no_error():
+    command = f"{sys.executable} -m jaxface help invert | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert done.stdout.strip() in ("0", "141")
+
+
+def test_errors_are_of_one_line(capsys, tmp_path):
+    assert main(["status", str(tmp_path / "a\nb\x1b[2J")]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "\x1b" not in told
+
+
+def test_a_table_has_a_line_for_each_row_whatever_its_names_hold():
+    from jaxface.cli.invert import report
+
+    row = {"id": "a\nb/g0.png  ok\t.png", "status": "corrupt", "reason": "x\r\ny", "psnr": None}
+    assert len(report([row]).splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (["invert", "a.png", "--out", ""], "--out: expected a folder's name"),
+        (["invert", "a.png", "--out", "x", "--split", "test"], "no input is a data set"),
+        (["edit", "a", "--out", "x", "--light", "left", "--strength", "2"], "--strength: expected"),
+        (["train", "--config", "a.png", "--out", "x"], "cannot be run as a configuration"),
+        (["train", "--config", "b.py", "--out", "x"], "NameError: name 'nothing'"),
+    ],
+)
+def test_options_are_told_by_their_own_names(call, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\0")
+    (tmp_path / "b.py").write_text("nothing")
+    assert main(call) == 2
+    told = capsys.readouterr().err
+    assert says in told
+    assert told.count("\n") == 1

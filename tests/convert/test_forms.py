@@ -55,6 +55,48 @@ def test_bare_state_dictionaries_and_their_usual_holders(holder, plain, tmp_path
     assert converted(discriminator, tmp_path, network="D").plan.class_name == "Discriminator"
 
 
+G = tiny.rosinality_checkpoint()["g_ema"]
+
+
+def behind(prefix, state):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("held", "place"),
+    [
+        ({"ema": G}, "ema"),
+        ({"generator": G, "epoch": 3}, "generator"),
+        ({"model": {"state_dict": G}}, "model.state_dict"),
+        ([{"step": 1}, G], "1"),
+        ({"state_dict": behind("generator.", G) | behind("loss.", {"w": G["input.input"]})}, "gen"),
+        ({"state_dict": behind("g.", G) | behind("g_ema.", G)}, "state_dict.g_ema"),
+    ],
+)
+def test_generators_are_found_where_trainers_keep_them(held, place, plain, tmp_path):
+    found = converted(held, tmp_path)
+    same(found, plain)
+    assert f"read the generator that lies in {place}" in notes(found) or place == "gen"
+
+
+def test_an_average_is_preferred_and_the_other_is_named(tmp_path):
+    other = {name: value * 2 for name, value in G.items() if "kernel" not in name}
+    other |= {name: value for name, value in G.items() if "kernel" in name}
+    found = converted({"state_dict": behind("g.", other) | behind("ema.", G)}, tmp_path)
+    same(found, converted({"g_ema": G}, tmp_path))
+    assert "passed over the generators in state_dict.g" in notes(found)
+
+
+def test_nvidias_networks_behind_names_and_in_rows(tmp_path):
+    arrays = tiny.nvidia_generator()
+    bare = converted(arrays, tmp_path)
+    for held in ({"G_ema": arrays}, {"G": arrays, "G_ema": arrays, "augment_pipe": None}):
+        same(converted(held, tmp_path), bare)
+    whole = tiny.nvidia_checkpoint()
+    inside = converted(whole, tmp_path, write=dumps)
+    same(converted((whole["D"], whole["G_ema"]), tmp_path, write=dumps), inside)
+
+
 def safetensors(state) -> bytes:
     header, body = {}, b""
     for name, array in state.items():
@@ -160,6 +202,8 @@ A = np.zeros((2, 2), np.float32)
         ({"GAN": {"GE.blocks.0.conv1.weight": A, "SE.net.0.weight": A}}, "lucidrains"),
         ({"generator": {"mapping.dense0.weight": A, "synthesis.layer0.weight": A}}, "GenForce"),
         ({"synthesis.L0_36_512.weight": A, "synthesis.input.freqs": A}, "StyleGAN3"),
+        ({"model.diffusion_model.a.weight": A, "model.diffusion_model.b": A}, "Stable Diffusion"),
+        ({"G_ema.backbone.synthesis.b4": A, "G_ema.superresolution.b": A}, "EG3D"),
         ({"b8.transformer.to_queries.weight": A, "b8.ltnt_emb.emb": A}, "GANformer"),
     ],
 )

@@ -46,6 +46,40 @@ def test_nested_and_shared_tuples_are_no_keys(opcode, depth, tmp_path):
     refused(nested(depth, opcode), tmp_path, "as a key")
 
 
+@pytest.mark.parametrize("kind", ["integers", "tuples", "pairs of a call"])
+def test_keys_of_one_hash_take_no_time(kind, tmp_path):
+    """A dictionary of them takes time by the square of their number."""
+    one, two = (b"J" + struct.pack("<i", value) for value in (-1, -2))
+    if kind == "integers":
+        numbers = [k * (2**61 - 1) for k in range(1, 30_000)]
+        keys = [b"\x8a\x0a" + number.to_bytes(10, "little") for number in numbers]
+    else:  # -1 and -2 have the same hash
+        whole = range(2**14)
+        keys = [b"(" + b"".join((one, two)[n >> i & 1] for i in range(14)) + b"t" for n in whole]
+    data = b"\x80\x02}(" + b"".join(key + b"N" for key in keys) + b"u."
+    if kind == "pairs of a call":
+        pairs = b"".join(key + b"N\x86" for key in keys)
+        data = b"\x80\x02ccollections\nOrderedDict\n](" + pairs + b"e\x85R."
+    begun = time.process_time()
+    refused(data, tmp_path, "as a key|as keys")
+    assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"<!DOCTYPE html><html><title>Quota exceeded</title>", "a web page"),
+        (b"\n <html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "Git LFS"),
+        (b"\x1f\x8b\x08" + bytes(40), "a gzip file"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(600), "an HDF5 file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "an image"),
+    ],
+)
+def test_what_is_often_taken_for_a_checkpoint_is_named(data, says, tmp_path):
+    refused(data, tmp_path, says)
+
+
 def test_shared_values_are_abbreviated_where_they_are_shown():
     value: list = [1]
     for _ in range(100):

@@ -137,3 +137,44 @@ def test_a_name_is_given_once_and_whole(bucket, tmp_path, remote):
         assert names_in(f"{folder}/new")[-1] == "a"
         assert publish(temporary, f"{folder}/new/c")
     assert names_in(f"{folder}/new") == ["a", "c"]
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.jsonl", "list.parquet", "list.tar"])
+def test_pipes_and_devices_are_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    (tmp_path / f"zero-{name}").symlink_to("/dev/zero")
+    for place in (tmp_path / name, tmp_path / f"zero-{name}"):
+        tar = name.endswith("tar")
+        with pytest.raises(UsageError):
+            find_inputs([str(place)] if tar else [], manifests=[] if tar else [str(place)])
+
+
+def test_a_pipe_that_somebody_writes_to_is_a_manifest():
+    reading, writing = os.pipe()
+    os.write(writing, b"/nowhere/a.png\n/nowhere/b.png\n")
+    os.close(writing)
+    items = find_inputs([], manifests=[f"/dev/fd/{reading}"]).items
+    os.close(reading)
+    assert [item.id for item in items] == ["nowhere/a.png", "nowhere/b.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.jsonl", b"[" * 100_000, "nested too deeply"),
+        ("a.jsonl", b'{"path":' * 50_000, "nested too deeply"),
+        ("a.txt", b"x" * (2 << 20), "no manifest"),
+        ("a.parquet", b"PAR1" + bytes(40) + b"PAR1", "damaged, or no Parquet"),
+        ("a.parquet", b"", "damaged, or no Parquet"),
+    ],
+)
+def test_damaged_manifests_are_one_line(tmp_path, name, data, message):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UsageError, match=message) as error:
+        find_inputs([], manifests=[str(tmp_path / name)])
+    assert str(error.value).isprintable()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_path(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf/nowhere/a.png\n")
+    assert find_inputs([], manifests=[str(tmp_path / "a.txt")]).items[0].id == "nowhere/a.png"

@@ -161,3 +161,21 @@ def test_a_damaged_record_file_is_one_input(tmp_path):
         "faces/a.array_record/00000000": "not_an_image",
         "faces/b.array_record": "unreadable",
     }
+
+
+def test_images_without_the_name_of_one_are_told():
+    touch("photos/a.png", "photos/notes.txt")
+    for name in ("e.jpg_large", "5f2b"):
+        with open(f"photos/{name}", "wb") as file:
+            file.write(b"\xff\xd8\xff\xe0" + bytes(40))
+    os.mkfifo("photos/pipe")
+    remarks = find_inputs(["photos"]).remarks
+    assert any("2 of them begin like images, such as 5f2b" in remark for remark in remarks)
+    assert len(find_inputs(["photos/a.png", "photos/5f2b"]).items) == 2
+
+
+def test_a_pipe_among_record_files_is_one_input():
+    pytest.importorskip("grain")
+    os.makedirs("faces")
+    os.mkfifo("faces/a.array_record")
+    assert failures(find_inputs(["faces"]).items) == {"faces/a.array_record": "unreadable"}

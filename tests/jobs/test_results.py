@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from jaxface.errors import UsageError
+from jaxface.jobs.inputs.latents import find_latents
 from jaxface.jobs.outputs import outliers
 from jaxface.jobs.outputs.contact_sheet import FAILURE_INK, Cell, write_contact_sheet
-from jaxface.jobs.outputs.results import ResultsFolder
+from jaxface.jobs.outputs.results import ResultsFolder, read_job
+from jaxface.jobs.status import merge, overview
 
 SETTINGS = {"preset": "pie", "steps": {"w": 3, "w_plus": 2}, "seed": 0, "layers": ("a", "b")}
 
@@ -189,3 +191,54 @@ def test_tuned_results_are_compared_by_lpips():
     assert distance == "lpips"
     assert list(outliers.outliers(rows, distance)) == ["far"]
     assert outliers.distance_of([]) == "perceptual"
+
+
+DEEP = b"[" * 100_000
+SHARDS = b'{"inputs": {"count": 3}, "shards": {"count": %s, "format": "%s"}}'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(
+            b"",
+            b"3",
+            b"[]",
+            b"{}",
+            DEEP,
+            b"\xff\xfe",
+            b'{"shards": 3}',
+            b'{"shards": {"count": 1}}',
+        ),
+        *(SHARDS % (b"-1", b"parquet"), SHARDS % (b"3", b"x")),
+    ],
+)
+def test_a_damaged_job_file_is_one_error_of_every_verb(data, tmp_path):
+    (tmp_path / "job.json").write_bytes(data)
+    for asked in (overview, merge, read_job):
+        with pytest.raises(UsageError, match=r"job\.json: damaged") as error:
+            asked(str(tmp_path))
+        assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"[1]", b"null", b'{"id": 3, "status": "ok"}', b'{"id": "x", "status": 3}'),
+        *(b'{"id": "x"}', b"\xff", DEEP, bytes(4096), b'{"id": "x", "status": "ok", "input": []}'),
+    ],
+)
+def test_a_damaged_row_is_one_error_of_every_verb(line, tmp_path):
+    with ResultsFolder(tmp_path, SETTINGS) as results:
+        results.append([failed("a")])
+    with open(tmp_path / "results.jsonl", "ab") as file:
+        file.write(line + b"\n")
+
+    def resumed(folder):
+        with ResultsFolder(tmp_path, SETTINGS):
+            pass
+
+    for asked in (overview, resumed, lambda folder: find_latents([folder])):
+        with pytest.raises(UsageError, match=r"results\.jsonl, line 2: not a results row") as error:
+            asked(str(tmp_path))
+        assert str(error.value).isprintable()

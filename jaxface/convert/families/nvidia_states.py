@@ -17,12 +17,14 @@ NOTE = (
     "a state dictionary has no settings: taken as skip architecture, conv_clamp 256, mapping rate "
     "0.01, w_avg_beta 0.995, float32"
 )
+MARKS = ("synthesis.b4.const", "synthesis.b4.conv1.weight")
+"""Keys that only such a generator has."""
 _BUFFERS = ("resample_filter", "noise_const", "w_avg")
 
 
 def is_generator(state: Mapping[Any, Any]) -> bool:
     """Whether the keys are such a generator's."""
-    return "synthesis.b4.const" in state and "synthesis.b4.conv1.weight" in state
+    return all(mark in state for mark in MARKS)
 
 
 def generator(state: Mapping[Any, Any]) -> PersistentObject:

@@ -16,6 +16,10 @@ _TRAINERS: dict[str, tuple[str, ...]] = {
     "GenForce": (r"(generator(_smooth)?\.)?(mapping\.dense\d+|synthesis\.layer\d+)\..*",),
     "GANformer": (r".*\b(transformer|to_queries|att_weight|ltnt_emb)\b.*",),
     "StyleGAN3": (r".*synthesis\.(L\d+_\d+_\d+|input\.(freqs|phases|affine)).*",),
+    "Stable Diffusion": (r"(model\.diffusion_model|first_stage_model|cond_stage_model)\..*",),
+    "EG3D": (r".*(backbone\.synthesis|superresolution)\..*",),
+    "GFPGAN": (r"(params(_ema)?\.)?stylegan_decoder\..*",),
+    "StyleGAN (the first)": (r"(.*\.)?progression\.\d+\..*",),
     "Diffusion models (diffusers)": (r".*\b(time_embedding|down_blocks|mid_block)\b.*",),
 }
 

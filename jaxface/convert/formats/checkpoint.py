@@ -122,6 +122,38 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, digest.hexdigest(), root)
 
 
+# What is often taken for a checkpoint, by its first bytes, and what to do about it.
+_COMPRESSED = "unpack it first"
+_OTHERS = (
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself: run git lfs pull"),
+    (b"\x1f\x8b", f"a gzip file; {_COMPRESSED}"),
+    (b"BZh", f"a bzip2 file; {_COMPRESSED}"),
+    (b"\xfd7zXZ\0", f"an xz file; {_COMPRESSED}"),
+    (b"\x28\xb5\x2f\xfd", f"a zstd file; {_COMPRESSED}"),
+    (b"7z\xbc\xaf\x27\x1c", f"a 7z file; {_COMPRESSED}"),
+    (b"Rar!", f"a RAR file; {_COMPRESSED}"),
+    (b"\x89HDF", "an HDF5 file (of Keras, or of MATLAB 7.3), which is not read"),
+    (b"GGUF", "a GGUF file, a language model's"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+)
+
+
+def _what_else(data: bytes) -> str:
+    """What a file is that is no checkpoint."""
+    if not data:
+        return "an empty file"
+    for start, what in _OTHERS:
+        if data.startswith(start):
+            return f"{what}, and no checkpoint" if what == "an image" else what
+    if data[:512].lstrip()[:14].lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
+        return "a web page, not a checkpoint: the download failed, or wants to be confirmed"
+    if data[4:8] == b"TFL3":
+        return "a TensorFlow Lite file; those of MediaPipe are read by `jaxface convert photo`"
+    start = one_line(data[:24].decode("latin-1"))
+    return f"neither a pickle nor a PyTorch file (it starts with {start!r})"
+
+
 def _read(data: bytes) -> Any:
     stream = io.BytesIO(data)
     if data[:2] == b"PK" or zipfile.is_zipfile(stream):
@@ -151,12 +183,7 @@ def _read(data: bytes) -> Any:
     except Refusal as refusal:
         if data[:1] == b"\x80" or "asks to run" in str(refusal):
             raise
-        start = one_line(data[:24].decode("latin-1"))
-        raise Refusal(
-            f"neither a pickle nor a PyTorch file (it starts with {start!r})"
-            if data
-            else "an empty file"
-        ) from refusal
+        raise Refusal(_what_else(data)) from refusal
     if root == MAGIC_NUMBER:
         return read_stream_after_magic(stream, TABLE)
     return root

@@ -22,7 +22,7 @@ a persistent id                the caller's ``persistent`` function of it
 
 import pickletools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -81,6 +81,10 @@ INERT = frozenset(
 # What a dictionary's keys may be, and flat tuples of them.
 KEYS = frozenset({str, int, bytes, float, bool, type(None)})
 LONGEST_KEY = 16
+# Python's hashes of integers repeat from here on, and those of tuples can be made to, which text's
+# cannot: a dictionary of keys of one hash takes time by the square of their number.
+LARGEST_KEY = 2**61 - 2
+MOST_TUPLES = 2048
 # Opcodes that reach outside the file: the extension registry and out-of-band buffers.
 OUTSIDE = frozenset({"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"})
 
@@ -160,6 +164,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.tuple_keys = 0
 
     def step(self, opcode: str, argument: Any) -> None:
         stack = self.stack
@@ -191,6 +196,14 @@ class _Machine:
     def _unmark(self) -> list[Any]:
         values, self.stack = self.stack, self.marked.pop()
         return values
+
+    def _key(self, value: Any) -> Any:
+        self.tuple_keys += type(value) is tuple
+        _check_tuples(self.tuple_keys)
+        return key(value)
+
+    def _pairs(self, values: list[Any]) -> dict[Any, Any]:
+        return dict(zip(map(self._key, values[::2]), values[1::2], strict=True))
 
     # Framing and bookkeeping
 
@@ -254,11 +267,11 @@ class _Machine:
 
     def _frozenset(self, _: Any) -> None:
         values = self._unmark()
-        self.stack.append(frozenset(map(key, values)))
+        self.stack.append(frozenset(map(self._key, values)))
 
     def _dict(self, _: Any) -> None:
         values = self._unmark()
-        self.stack.append(_pairs(values))
+        self.stack.append(self._pairs(values))
 
     def _append(self, _: Any) -> None:
         value = self.stack.pop()
@@ -273,16 +286,16 @@ class _Machine:
     def _setitem(self, _: Any) -> None:
         name, value = self._pop_many(2)
         if not isinstance(self.stack[-1], Foreign):
-            _expect(self.stack[-1], dict)[key(name)] = value
+            _expect(self.stack[-1], dict)[self._key(name)] = value
 
     def _setitems(self, _: Any) -> None:
         values = self._unmark()
         if not isinstance(self.stack[-1], Foreign):
-            _expect(self.stack[-1], dict).update(_pairs(values))
+            _expect(self.stack[-1], dict).update(self._pairs(values))
 
     def _additems(self, _: Any) -> None:
         values = self._unmark()
-        _expect(self.stack[-1], set).update(map(key, values))
+        _expect(self.stack[-1], set).update(map(self._key, values))
 
     # Names, calls and states
 
@@ -372,18 +385,32 @@ def _expect(value: Any, kind: type) -> Any:
     return value
 
 
-def _pairs(values: list[Any]) -> dict[Any, Any]:
-    return dict(zip(map(key, values[::2]), values[1::2], strict=True))
+def keys(values: Iterable[Any]) -> list[Any]:
+    """As `key`, of all keys of a dictionary that a call makes.
+
+    Raises:
+        TypeError: one is none.
+        Refusal: too many are tuples.
+    """
+    made = [key(value) for value in values]
+    _check_tuples(sum(type(value) is tuple for value in made))
+    return made
+
+
+def _check_tuples(count: int) -> None:
+    if count > MOST_TUPLES:
+        raise Refusal(f"more than {MOST_TUPLES} tuples as keys")
 
 
 def key(value: Any) -> Any:
     """What may be a key of a dictionary, or an item of a set: nothing whose hash takes long.
 
     Raises:
-        TypeError: a nested tuple (whose hash can take for ever, or more stack than there is), or
-            anything else that is no name or number.
+        TypeError: a nested tuple (whose hash can take for ever, or more stack than there is), an
+            integer beyond `LARGEST_KEY`, or anything else that is no name or number.
     """
     flat = value if type(value) is tuple and len(value) <= LONGEST_KEY else (value,)
-    if any(type(part) not in KEYS for part in flat):
-        raise TypeError(f"{shown(value)} as a key")
+    for part in flat:
+        if type(part) not in KEYS or (type(part) is int and abs(part) > LARGEST_KEY):
+            raise TypeError(f"{shown(value)} as a key")
     return value

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxface.convert.formats.budget import spend
-from jaxface.convert.formats.pickle_machine import Name, Record, key
+from jaxface.convert.formats.pickle_machine import Name, Record, keys
 from jaxface.convert.formats.words import one_line, shown
 from jaxface.convert.refusal import Refusal
 
@@ -260,12 +260,12 @@ def _empty_bytes() -> bytes:
 
 
 def _dict(items: Any = ()) -> dict[Any, Any]:
-    pairs = items.items() if isinstance(items, dict) else items
-    return {key(name): value for name, value in pairs}
+    pairs = [*items.items()] if isinstance(items, dict) else [(name, each) for name, each in items]
+    return dict(zip(keys(name for name, _ in pairs), (each for _, each in pairs), strict=True))
 
 
 def _set(items: Any = ()) -> set[Any]:
-    return {key(item) for item in items}
+    return set(keys(items))
 
 
 def _numpy_names(

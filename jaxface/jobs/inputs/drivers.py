@@ -20,6 +20,7 @@ from jaxface.jobs.inputs.clips import FrameReader
 from jaxface.jobs.inputs.frames import frame_portrait
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.latents import Latent
+from jaxface.jobs.outputs.rows import rows_in
 from jaxface.media.following.smoothing import smooth_values
 from jaxface.media.video.timing import resampled
 from jaxface.methods import pie
@@ -140,9 +141,10 @@ def driver_rows(folder: str, *, option: str) -> list[dict[str, Any]]:
       UsageError: the folder is none, or has several clips or faces.
     """
     try:
-        lines = (Path(folder) / "results.jsonl").read_text().splitlines()
-        rows = [row for row in map(json.loads, lines) if row["status"] == "ok" and row.get("frame")]
-    except (OSError, ValueError, KeyError) as error:
+        path = Path(folder) / "results.jsonl"
+        known = rows_in(path.read_bytes(), str(path))
+        rows = [row for row in known if row["status"] == "ok" and row.get("frame")]
+    except OSError as error:
         raise UsageError(
             f"{option} {folder}: expected the output folder of `jaxface invert` of a clip"
         ) from error

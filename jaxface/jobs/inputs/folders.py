@@ -1,11 +1,15 @@
 """What a folder holds: its images, with those of all its subfolders, and what is passed over."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jaxface.media.image_formats import IMAGE_SUFFIXES
+from jaxface.media.image_formats import IMAGE_SUFFIXES, format_of
+from jaxface.runtime.files import open_regular
+
+_LOOKED_AT = 1000  # files that are no images by their names
 
 
 @dataclass
@@ -34,7 +38,7 @@ def list_images(folder: Path, outside: str | os.PathLike[str] | None = None) -> 
       folder: to be searched.
       outside: a folder that is left out: the job's own output.
     """
-    found = Listing()
+    found, unnamed = Listing(), []
     left_out = None if outside is None else os.path.realpath(outside)
     for parent, folders, files in _walk(folder, left_out, found):
         if not folders and not files and Path(parent) != folder:
@@ -46,14 +50,28 @@ def list_images(folder: Path, outside: str | os.PathLike[str] | None = None) -> 
                 found.images.append(os.path.join(parent, name))
             else:
                 found.others.append(name)
+                if len(found.others) <= _LOOKED_AT and _is_unnamed(os.path.join(parent, name)):
+                    unnamed.append(name)
     if found.others:
         found.remarks.append(passed_over(folder, found.others))
+    if unnamed:
+        found.remarks.append(
+            f"{folder}: {len(unnamed)} of them begin like images, such as {unnamed[0]}; they are "
+            "read where they are named, or listed in a manifest"
+        )
     return found
 
 
 def is_image(name: str) -> bool:
     """Whether a file counts as an image by its suffix."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _is_unnamed(path: str) -> bool:
+    """Whether a file is an image by its beginning alone."""
+    with contextlib.suppress(OSError), open_regular(path) as file:
+        return format_of(file.read(32)) is not None
+    return False
 
 
 def passed_over(folder: str | Path, others: Sequence[str]) -> str:

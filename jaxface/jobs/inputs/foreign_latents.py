@@ -2,7 +2,7 @@
 
 Read by the converter's readers, which execute nothing. An array is a code of W [D] or [1, D], of W+
 [L, D] or [1, L, D], or several of either [N, L, D]; a dictionary holds it under one of `NAMES`, or
-dictionaries that do, by the image's name.
+dictionaries that do, or arrays, by the image's name.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from jaxface.convert.formats.checkpoint import read_checkpoint
 from jaxface.convert.formats.tensors import ArrayRecord
 from jaxface.convert.refusal import Refusal
+from jaxface.jobs.inputs.folders import is_image
 
 SUFFIXES = frozenset({".npy", ".npz", ".pt", ".pth"})
 NAMES = (
@@ -64,6 +65,9 @@ def _arrays(root: Any) -> list[tuple[str, np.ndarray]]:
     for name in NAMES:
         if isinstance(root.get(name), ArrayRecord):
             return [("", root[name].array())]
+    named = {name: each for name, each in root.items() if is_image(str(name))}
+    if named and all(isinstance(each, ArrayRecord) for each in named.values()):
+        return [(f"#{Path(str(name)).stem}", each.array()) for name, each in named.items()]
     held = [(name, value) for name, value in root.items() if isinstance(value, dict)]
     return [
         (f"#{Path(str(name)).stem}", array)

@@ -118,6 +118,7 @@ def find_inputs(
         raise UsageError("no inputs given; name files, folders, globs or a data set's folder")
     found: list[_Found] = []
     remarks: list[str] = []
+    has_splits = False
     for argument in arguments:
         if is_remote(argument):
             found += _remote(argument, outside, remarks)
@@ -127,6 +128,7 @@ def find_inputs(
                 found += _file_or_tar(str(path), remarks)
             elif is_record_folder(path):
                 found += _records(path, split)
+                has_splits = True
             else:
                 outside_here = None if outside is None or is_remote(outside) else Path(outside)
                 found += _folder(path, outside_here, remarks)
@@ -138,6 +140,8 @@ def find_inputs(
         if not entries:
             raise UsageError(f"{manifest}: lists no paths")
         found += entries
+    if split is not None and not has_splits:
+        raise UsageError(f"--split {split}: no input is a data set, which alone has splits")
     return Inputs(tuple(_with_ids(found, max_pixels)), tuple(remarks))
 
 

@@ -4,7 +4,6 @@ Codes of a tuned generator (PTI) come with its weights, from the file that the r
 """
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from jaxface.convert.refusal import Refusal
 from jaxface.errors import JaxfaceError, UsageError
 from jaxface.jobs.inputs.foreign_latents import SUFFIXES, read_codes
 from jaxface.jobs.inputs.items import Item
+from jaxface.jobs.outputs.rows import rows_in
+from jaxface.runtime.files import open_regular
 
 if TYPE_CHECKING:
     from jaxface.suite import Suite
@@ -93,8 +94,9 @@ def find_latents(arguments: Sequence[str]) -> FoundLatents:
         else:
             raise UsageError(f"{argument!r}: no such file or folder")
         for item in some:
-            if Path(item.id).is_absolute() or ".." in Path(item.id).parts:
-                raise UsageError(f"{item.path}: its id, {item.id}, is no relative path")
+            parts = Path(item.id).parts
+            if not parts or "\0" in item.id or Path(item.id).is_absolute() or ".." in parts:
+                raise UsageError(f"{item.path}: its id, {item.id!r}, is no relative path")
             other = items.setdefault(item.id, item)
             if Path(other.path).resolve() != Path(item.path).resolve():
                 raise UsageError(
@@ -204,10 +206,10 @@ def failed_inputs(folder: str | Path) -> list[Item]:
     Args:
       folder: the output folder of `jaxface invert`.
     """
-    lines = (Path(folder) / ROWS_FILE).read_text().splitlines()
+    path = Path(folder) / ROWS_FILE
     return [
         Item(row["id"], row["path"], functools.partial(_fail, row["status"], row["reason"]))
-        for row in map(json.loads, lines)
+        for row in rows_in(path.read_bytes(), str(path))
         if row["status"] != _OK and row.get("frame") is None
     ]
 
@@ -271,7 +273,7 @@ def _item(item_id: str, path: Path, weights: str | None = None) -> Item:
 
 def _read(path: Path, weights: str | None = None) -> Latent:
     try:
-        with safe_open(path, framework="numpy") as file:
+        with open_regular(path), safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             if "w_plus" not in file.keys():  # noqa: SIM118 (it is no dictionary)
                 held = ", ".join(file.keys())
@@ -308,14 +310,14 @@ def _id_of_file(path: Path) -> str:
 
 def _of_folder(folder: Path, remarks: list[str]) -> list[Item]:
     try:
-        lines = (folder / ROWS_FILE).read_text().splitlines()
+        data = (folder / ROWS_FILE).read_bytes()
     except OSError as error:
         raise UsageError(
             f"{folder}: has no {ROWS_FILE}; expected the output folder of `jaxface invert`, or a "
             "file of latents (a job in shards is merged first: `jaxface merge`)"
         ) from error
+    rows = rows_in(data, str(folder / ROWS_FILE))
     try:
-        rows = [json.loads(line) for line in lines]
         some = [_of_row(folder, row) for row in rows if row["status"] == _OK]
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{folder / ROWS_FILE}: not a results file ({error!r})") from error

@@ -11,16 +11,19 @@ of the path's last parts, as for files that are named. A relative path counts fr
 own folder. Whether the files exist is not asked here: one that does not gets a row that says so.
 """
 
-import json
+import codecs
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any, BinaryIO
 
-from jaxface.errors import UsageError
-from jaxface.jobs.storage import is_remote, join, open_reading
+from jaxface.errors import UsageError, on_one_line
+from jaxface.jobs.storage import from_json, is_remote, join, open_reading
 
 ID_COLUMN = "id"
+LONGEST_LINE = 2**20
+"""Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,19 @@ def read_manifest(path: str, column: str) -> Iterator[Entry]:
 _Line = tuple[str, object, str | None]
 
 
+def _lines(path: str, file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file, as long as it seems to be a manifest."""
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise UsageError(f"{path}, line {number}: no manifest, it has no end in a megabyte")
+        yield line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+
+
 def _text(path: str) -> Iterator[_Line]:
-    with open_reading(path) as file:
-        for number, line in enumerate(file, start=1):
+    with open_reading(path, pipes=True) as file:
+        for number, line in enumerate(_lines(path, file), start=1):
             try:
                 text = line.decode().rstrip("\r\n")
             except UnicodeDecodeError as error:
@@ -73,15 +86,15 @@ def _text(path: str) -> Iterator[_Line]:
 
 
 def _json_lines(path: str, column: str) -> Iterator[_Line]:
-    with open_reading(path) as file:
-        for number, line in enumerate(file, start=1):
+    with open_reading(path, pipes=True) as file:
+        for number, line in enumerate(_lines(path, file), start=1):
             where = f"{path}, line {number}"
             if not line.strip():
                 continue
             try:
-                entry = json.loads(line)
+                entry = from_json(line)
             except ValueError as error:
-                raise UsageError(f"{where}: no JSON: {error}") from error
+                raise UsageError(f"{where}: no JSON: {on_one_line(str(error))}") from error
             if not isinstance(entry, dict) or column not in entry:
                 has = ", ".join(sorted(entry)) if isinstance(entry, dict) else "no object"
                 raise UsageError(f"{where}: no {column!r} (there: {has}); name it with --column")
@@ -94,22 +107,26 @@ def _parquet(path: str, column: str) -> Iterator[_Line]:
 
     with open_reading(path) as file:
         try:
-            table = pq.ParquetFile(file)
-        except pyarrow.ArrowInvalid as error:
-            raise UsageError(f"{path}: no Parquet file: {error}") from error
-        names = table.schema_arrow.names
-        if column not in names:
-            raise UsageError(
-                f"{path}: no column {column!r} (there: {', '.join(names)}); name it with --column"
-            )
-        wanted = [column, ID_COLUMN] if ID_COLUMN in names else [column]
-        row = 0
-        for batch in table.iter_batches(columns=wanted):
-            paths = batch.column(column).to_pylist()
-            ids = batch.column(ID_COLUMN).to_pylist() if len(wanted) > 1 else [None] * len(paths)
-            for file_name, item_id in zip(paths, ids, strict=True):
-                yield f"{path}, row {row}", file_name, item_id
-                row += 1
+            yield from _rows(path, pq.ParquetFile(file), column)
+        except (pyarrow.ArrowException, OSError) as error:
+            reason = on_one_line(str(error))
+            raise UsageError(f"{path}: damaged, or no Parquet file: {reason}") from error
+
+
+def _rows(path: str, table: Any, column: str) -> Iterator[_Line]:
+    names = table.schema_arrow.names
+    if column not in names:
+        raise UsageError(
+            f"{path}: no column {column!r} (there: {', '.join(names)}); name it with --column"
+        )
+    wanted = [column, ID_COLUMN] if ID_COLUMN in names else [column]
+    row = 0
+    for batch in table.iter_batches(columns=wanted):
+        paths = batch.column(column).to_pylist()
+        ids = batch.column(ID_COLUMN).to_pylist() if len(wanted) > 1 else [None] * len(paths)
+        for file_name, item_id in zip(paths, ids, strict=True):
+            yield f"{path}, row {row}", file_name, item_id
+            row += 1
 
 
 def _check_id(where: str, item_id: object) -> None:

@@ -116,6 +116,9 @@ def _plain_records(folder: Path) -> Iterator[Record]:
     except ImportError as error:
         raise _missing(folder, "grain and array-record") from error
     for file in _record_files(folder):
+        if not file.is_file():  # a pipe would be waited for
+            yield Record((file.name,), 1, functools.partial(_unreadable, "no regular file"))
+            continue
         try:
             source: Any = ArrayRecordDataSource([os.fspath(file)])
             count = len(source)

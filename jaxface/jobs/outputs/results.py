@@ -30,14 +30,23 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from jaxface.errors import UsageError
+from jaxface.errors import UsageError, on_one_line
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.launchers import Share
 from jaxface.jobs.outputs.locks import Lock, take_lock
 from jaxface.jobs.outputs.names import file_name
-from jaxface.jobs.outputs.rows import FILES, OK, Result, finished_rows, input_of, latents_header
+from jaxface.jobs.outputs.rows import (
+    FILES,
+    OK,
+    Result,
+    finished_rows,
+    input_of,
+    latents_header,
+    rows_in,
+)
+from jaxface.jobs.outputs.shard_formats import SUFFIXES
 from jaxface.jobs.outputs.snapshots import read_checkpoint, write_checkpoint
-from jaxface.jobs.storage import join, read_bytes, remove, write_new
+from jaxface.jobs.storage import from_json, join, read_bytes, remove, write_new
 from jaxface.jobs.task import Case, Plan
 from jaxface.runtime.files import atomic_writer, remove_leftovers
 from jaxface.runtime.stopping import Stopped
@@ -251,17 +260,7 @@ class ResultsFolder:
         whole, _, rest = data.rpartition(b"\n")
         if rest:
             os.truncate(self.rows_path, len(data) - len(rest))
-        rows = {}
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                row = json.loads(line)
-                rows[row["id"]] = {"status": row["status"], **row}
-            except (ValueError, KeyError, TypeError) as error:
-                raise UsageError(
-                    f"{self.rows_path}, line {number}: not a results row ({error!r}); "
-                    "repair or remove the line"
-                ) from error
-        return rows
+        return {row["id"]: row for row in rows_in(whole, str(self.rows_path))}
 
 
 class OpenResults:
@@ -360,11 +359,24 @@ def read_job(folder: str) -> dict[str, Any]:
     """
     path = join(folder, JOB_FILE)
     try:
-        return json.loads(read_bytes(path))
+        job = from_json(read_bytes(path))
+        if not isinstance(job, dict) or not job:
+            raise ValueError("no settings in it")
+        if "shards" in job:
+            count, kind = job["shards"]["count"], job["shards"]["format"]
+            inputs = job["inputs"]["count"]
+            if type(count) is not int or count < 1 or type(inputs) is not int:
+                raise ValueError("no number of shards and inputs in it")
+            if kind not in SUFFIXES:
+                raise ValueError(f"shards of the format {on_one_line(str(kind))}")
+        return job
     except FileNotFoundError as error:
         raise UsageError(f"{folder}: no output folder of `jaxface invert` ({JOB_FILE})") from error
-    except ValueError as error:
-        raise UsageError(f"{path}: damaged: {error}; use another --out") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        reason = on_one_line(str(error)) if isinstance(error, ValueError) else "of another form"
+        raise UsageError(f"{path}: damaged: {reason}; use another --out") from error
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

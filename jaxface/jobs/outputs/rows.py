@@ -16,7 +16,9 @@ import jax
 import numpy as np
 
 from jaxface import __version__
+from jaxface.errors import UsageError, on_one_line
 from jaxface.jobs.inputs.items import Item
+from jaxface.jobs.storage import from_json
 
 OK = "ok"
 
@@ -133,6 +135,32 @@ def number(value: Any) -> float | None:
 def numbers(values: np.ndarray, digits: int = 5) -> list[float | None]:
     """JSON numbers of a vector, rounded."""
     return [number(round(float(value), digits)) for value in np.asarray(values).ravel()]
+
+
+def rows_in(data: bytes, path: str) -> list[dict[str, Any]]:
+    """The rows of a results file.
+
+    Args:
+      data: its whole lines.
+      path: its own, for the message.
+
+    Raises:
+      UsageError: a line is no row.
+    """
+    rows = []
+    for number, line in enumerate(data.splitlines(), start=1):
+        try:
+            row = from_json(line)
+            kinds = [type(row[name]).__name__ for name in ("id", "status")]
+            if type(row.get("input", "")) is not str or set(kinds) != {"str"}:
+                raise TypeError("id, input and status are text")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{path}, line {number}: not a results row ({on_one_line(repr(error))}); "
+                "repair or remove the line"
+            ) from error
+        rows.append(row)
+    return rows
 
 
 def input_of(row: Mapping[str, Any]) -> str:

@@ -43,6 +43,7 @@ from jaxface.jobs.outputs.shard_formats import SUFFIXES, ShardWriter, read_shard
 from jaxface.jobs.outputs.snapshots import read_checkpoint, write_checkpoint
 from jaxface.jobs.storage import (
     filesystem,
+    from_json,
     is_remote,
     join,
     names_in,
@@ -367,7 +368,7 @@ def finished_shards(
 def _summary(path: str) -> dict[str, Any] | None:
     """A shard's summary; None where it is gone or damaged."""
     try:
-        told = json.loads(read_bytes(path))
+        told = from_json(read_bytes(path))
         counts = [told["inputs"], *told["statuses"].values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

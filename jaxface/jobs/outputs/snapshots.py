@@ -16,7 +16,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
-from jaxface.jobs.storage import read_bytes, write_bytes
+from jaxface.jobs.storage import from_json, read_bytes, write_bytes
 from jaxface.solving.continuous_batching import Snapshot
 
 
@@ -57,7 +57,7 @@ def _rows(data: bytes) -> dict[str, Snapshot]:
         local = Path(folder) / "checkpoint.safetensors"
         local.write_bytes(data)  # metadata are read from files only
         with safe_open(local, framework="numpy") as file:
-            for number, told in enumerate(json.loads(file.metadata()["rows"])):
+            for number, told in enumerate(from_json(file.metadata()["rows"])):
                 name, count = told.pop("id"), told.pop("of")
                 leaves = (file.get_tensor(f"{number}/{place:04d}") for place in range(count))
                 rows[name] = dataclasses.replace(Snapshot(**told), leaves=tuple(leaves))

@@ -27,7 +27,13 @@ from jaxface.nets.mobile_stylegan import (
     to_student,
     to_teacher,
 )
-from jaxface.nets.ops.depthwise import by_groups, by_shifts, depthwise_conv
+from jaxface.nets.ops.depthwise import (
+    by_groups,
+    by_shifts,
+    depthwise_conv,
+    gradient_by_rows,
+    gradient_by_taps,
+)
 from jaxface.nets.ops.wavelet import inverse_haar
 from jaxface.suite import Suite, load_suite
 from jaxface.weights import (
@@ -230,6 +236,8 @@ def test_depthwise_forms_and_gradients_agree():
     kernel = jnp.asarray(random.normal(size=(3, 3, 6)), jnp.float32)
     weight = jnp.asarray(random.normal(size=x.shape), jnp.float32)
     np.testing.assert_allclose(by_shifts(x, kernel), by_groups(x, kernel), atol=1e-5)
+    rows, taps = (form(x, weight) for form in (gradient_by_rows, gradient_by_taps))
+    np.testing.assert_allclose(rows, taps, atol=1e-4)
 
     def gradients(form):
         return jax.grad(lambda x, k: jnp.sum(weight * form(x, k) ** 2), argnums=(0, 1))(x, kernel)

@@ -12,7 +12,7 @@ without it::
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,9 @@ from jaxface.media.following.following import NO_FACE, OK, OTHERS, Following
 from jaxface.media.following.smoothing import Smoothing, jitter
 from jaxface.media.following.tracks import Matching
 from jaxface.media.upright import AnyWayUp
+from jaxface.media.video.ahead import read_ahead
 from jaxface.media.video.errors import DamagedVideoError, UnreadableVideoError, VideoError
+from jaxface.media.video.frames import Frame
 from jaxface.runtime.progress import frames_done, note, working
 
 CLIPS, REPORT, HEADER = "clips", "report.jsonl", "clip.json"
@@ -188,9 +190,9 @@ def _look(
     start = time.monotonic()
     with working(f"{clip.path}: reading") as line:
         try:
-            with reading.open(clip.path) as opened:
+            with reading.open(clip.path) as opened, read_ahead(opened) as coming:
                 try:
-                    for row in _frames(opened, alignment, following):
+                    for row in _frames(coming, alignment, following):
                         rows.append(row)
                         if line.due or len(rows) % 100 == 0:
                             done = frames_done(len(rows), time.monotonic() - start)
@@ -226,7 +228,7 @@ def _look(
 
 
 def _frames(
-    opened: Any, alignment: ClipAlignment | None, following: Following | None
+    opened: Iterable[Frame], alignment: ClipAlignment | None, following: Following | None
 ) -> Iterator[dict[str, Any]]:
     """A row for each frame, which is followed on the way."""
     if alignment is None or following is None:

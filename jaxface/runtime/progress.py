@@ -191,7 +191,8 @@ class JobProgress:
             disable=not show or is_quiet(),
             # A terminal sees it move; a log gets a line now and then.
             mininterval=0.5 if sys.stderr.isatty() else 30,
-            bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]",
+            bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+            unit=" portraits",
         )
         self._done, self._compiling = done, False
 
@@ -228,11 +229,22 @@ class JobProgress:
         self._bar.update(position - self._bar.n)
 
 
-def frames_done(count: int, seconds: float) -> str:
-    """Such as "1200 frames, 31.2 a second, 812 MB": how many, and the process's memory so far."""
+def frames_done(count: int, seconds: float, share: float) -> str:
+    """Such as "1200 frames, 31.2 a second, left 0:12, 812 MB".
+
+    Args:
+      count: of frames that are done.
+      seconds: that they took.
+      share: of all, in [0, 1]; what is left is estimated by it.
+
+    Returns:
+      With the most memory that the process has held.
+    """
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of KB; of bytes on macOS
     memory = memory / 1024 if sys.platform == "darwin" else memory
-    return f"{count} frames, {count / max(seconds, 1e-9):.1f} a second, {memory:.0f} MB"
+    left = format_seconds(seconds / share - seconds if share else math.inf)
+    rate = count / max(seconds, 1e-9)
+    return f"{count} frames, {rate:.1f} a second, left {left}, {memory:.0f} MB"
 
 
 def one_by_one(parts: Iterable[tuple[str, T]]) -> Iterator[T]:

@@ -6,7 +6,8 @@ without it::
     DIR/clips/<id>/
       report.jsonl    a row for each frame: index, pts, status, faces (track, box, quad, transform)
       clip.json       what the clip and the settings were; rate, cuts, notes, and why it ended
-                      early; the jitter of each track's squares, in pixels of the clip
+                      early; of each track the jitter of its squares, and the acceleration of its
+                      landmarks before they were smoothed, in pixels of the clip
 """
 
 import dataclasses
@@ -32,8 +33,8 @@ from jaxface.jobs.storage import join, read_bytes, write_bytes
 from jaxface.media.alignment import CropTransform
 from jaxface.media.detection import NoFaceError
 from jaxface.media.following.detecting import detect_ahead
-from jaxface.media.following.following import NO_FACE, OK, OTHERS, Following
-from jaxface.media.following.smoothing import Smoothing, jitter
+from jaxface.media.following.following import NO_FACE, OK, OTHERS, FollowedFaces, Following
+from jaxface.media.following.smoothing import Smoothing, acceleration
 from jaxface.media.following.tracks import Matching
 from jaxface.media.upright import AnyWayUp
 from jaxface.media.video.ahead import read_ahead
@@ -195,7 +196,8 @@ def _look(
                     for row in _frames(coming, alignment, following):
                         rows.append(row)
                         if line.due or len(rows) % 100 == 0:
-                            done = frames_done(len(rows), time.monotonic() - start)
+                            seconds = time.monotonic() - start
+                            done = frames_done(len(rows), seconds, opened.info.share)
                             line.doing(f"{clip.path}: reading, {done}")
                 except DamagedVideoError as error:
                     header["failure"] = [error.status, str(error)]
@@ -215,16 +217,27 @@ def _look(
         header["failure"] = [NO_TRACK, f"{clip.path}: {error}{hint}"]
         return header, []
     header["cuts"] = followed.cuts
-    header["jitter"] = {
-        str(track.id): round(
-            jitter([squares[track.id] for squares in followed.squares if track.id in squares]), 4
-        )
-        for track in followed.tracks
-    }
+    header |= _steadiness(followed)
     for row, squares in zip(followed.rows, followed.squares, strict=True):
         for face in row["faces"]:
             face["transform"] = squares[face["track"]].to_json()
     return header, followed.rows
+
+
+def _steadiness(followed: FollowedFaces) -> dict[str, dict[str, float]]:
+    """Of each track by its number, how much its squares jump and how much its landmarks did."""
+    cuts = [place for place, row in enumerate(followed.rows) if row["index"] in followed.cuts]
+    told: dict[str, dict[str, float]] = {"jitter": {}, "acceleration": {}}
+    for track in followed.tracks:
+        corners = {
+            place: squares[track.id].corners
+            for place, squares in enumerate(followed.squares)
+            if track.id in squares
+        }
+        landmarks = {face.frame: face.landmarks for face in track.faces}
+        told["jitter"][str(track.id)] = round(acceleration(corners, cuts), 4)
+        told["acceleration"][str(track.id)] = round(acceleration(landmarks, cuts), 4)
+    return told
 
 
 def _frames(

@@ -90,6 +90,23 @@ def test_2_memory_does_not_grow_with_the_length(tmp_path):
     assert sizes[1] - sizes[0] < 30
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "webm", "folder"])
+def test_29_how_much_is_read_is_known_without_a_header(suffix, tmp_path):
+    noisy = moving(40) ^ np.random.default_rng(0).integers(0, 16, (40, 48, 64, 3), np.uint8)
+    path, how = tmp_path / f"a.{suffix}", {}
+    if suffix == "folder":
+        path.mkdir()
+        how = {"fps": 25}
+        for index, frame in enumerate(noisy):
+            Image.fromarray(frame).save(path / f"{index}.png")
+    else:
+        write_clip(path, noisy, codec=CODECS[suffix])
+    with open_clip(path, **how) as clip:
+        shares = [clip.info.share for _ in clip]
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] < 0.5 < shares[-1] <= 1  # the index has its part of so small a file
+
+
 def test_3_frames_are_counted_by_decoding(tmp_path):
     import av
 

@@ -12,6 +12,15 @@ COLOURS = np.array(
 TICKS = 48_000
 
 
+PEAK = """
+def peak():
+    # In kB. Not getrusage's, which begins with what the parent held when it started this process.
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+"""
+"""Source of a function that tells the most memory that a process has held, on Linux."""
+
+
 def moving(count, height=48, width=64):
     """Smooth frames that all differ: uint8 [count, H, W, 3]."""
     y, x = np.mgrid[:height, :width] / 10

@@ -291,5 +291,6 @@ def _resized(image: np.ndarray, size: Any, kernel: Image.Resampling) -> np.ndarr
 
 def _each_channel(image: np.ndarray, change: Any) -> np.ndarray:
     """Applies a Pillow operation to each channel, as floating point: nothing is rounded."""
-    channels = [Image.fromarray(np.ascontiguousarray(image[..., c], np.float32)) for c in range(3)]
+    planes = np.ascontiguousarray(np.moveaxis(image, -1, 0), np.float32)
+    channels = [Image.fromarray(plane) for plane in planes]
     return np.stack([np.asarray(change(channel)) for channel in channels], axis=-1)

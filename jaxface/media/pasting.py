@@ -50,15 +50,12 @@ def paste_back(
     if edited.ndim != 3 or edited.shape[0] != edited.shape[1] or edited.shape[2] != 3:
         raise ValueError(f"edited: expected [S, S, 3], got {list(edited.shape)}.")
     result = np.array(original, np.float32)
-    mask = paste_mask(transform, feather=feather)
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
+    (left, top, right, bottom), mask = paste_part(transform, feather=feather)
+    if not mask.size:
         return result
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-
     placed = placed_crop(edited, transform, (left, top, right, bottom))
     box = result[top:bottom, left:right]
-    box += mask[top:bottom, left:right, None] * (placed - box)
+    box += mask[..., None] * (placed - box)
     return result
 
 
@@ -68,12 +65,12 @@ def placed_crop(
     """A crop as a part of the image sees it; see `paste_back` for how it is sampled.
 
     Args:
-      edited: float32 [S, S, 3] in [-1, 1].
+      edited: float32 [S, S, C] in [-1, 1].
       transform: the crop's.
       box: left, top, right, bottom of the part, in whole pixels.
 
     Returns:
-      float32 [bottom - top, right - left, 3] in [-1, 1]; black outside the crop.
+      float32 [bottom - top, right - left, C] in [-1, 1]; 0 outside the crop.
     """
     left, top, right, bottom = box
     pixels = max(1, min(len(edited), round(PASTE_DETAIL * transform.side)))
@@ -109,15 +106,45 @@ def paste_mask(transform: CropTransform, *, feather: float = 0.1) -> np.ndarray:
     Raises:
       ValueError: a feather outside its range.
     """
+    width, height = transform.source
+    (left, top, right, bottom), part = paste_part(transform, feather=feather)
+    mask = np.zeros((height, width), np.float32)
+    mask[top:bottom, left:right] = part
+    return mask
+
+
+def paste_part(
+    transform: CropTransform, *, feather: float = 0.1
+) -> tuple[tuple[int, int, int, int], np.ndarray]:
+    """`paste_mask` where it is not 0, so that the work is a face's and not an image's.
+
+    Args:
+      transform: the crop's.
+      feather: see `paste_mask`.
+
+    Returns:
+      The smallest box around it: left, top, right, bottom in whole pixels; and the mask in it,
+      float32 [bottom - top, right - left]. Where the mask is 0 all over both are empty.
+
+    Raises:
+      ValueError: a feather outside its range.
+    """
     if not 0 <= feather <= 0.5:
         raise ValueError(f"feather: expected 0 to 0.5, got {feather}.")
     width, height = transform.source
     low = np.floor(transform.corners.min(0)).clip(0, transform.source).astype(int)
     high = (np.ceil(transform.corners.max(0)) + 1).clip(0, transform.source).astype(int)
-    y, x = np.mgrid[low[1] : high[1], low[0] : high[0]]
-    points = np.stack([x, y], axis=-1)
-    inner = (transform.to_crop(points) + 0.5) * (2 / transform.size) - 1
-    distance = (1 - np.abs(inner).max(axis=-1)) * (transform.side / 2)
+    y, x = np.ogrid[low[1] : high[1], low[0] : high[0]]
+    half, axes = transform.side / 2, transform._axes
+    across, down = x - transform.center[0], y - transform.center[1]
+    inner = (
+        np.maximum(
+            np.abs(axes[0, 0] * across + axes[0, 1] * down),
+            np.abs(axes[1, 0] * across + axes[1, 1] * down),
+        )
+        / half**2
+    )
+    distance = (1 - inner) * half
     padding, rooms = padded_margins(transform), _rooms(transform)
     if padding is not None:
         for gap, room, pad in zip(
@@ -127,6 +154,10 @@ def paste_mask(transform: CropTransform, *, feather: float = 0.1) -> np.ndarray:
                 distance = np.minimum(distance, gap - pad / 3)
     rise = feather * transform.side
     share = (distance / rise).clip(0, 1) if rise > 0 else (distance > 0).astype(np.float64)
-    mask = np.zeros((height, width), np.float32)
-    mask[low[1] : high[1], low[0] : high[0]] = share * share * (3 - 2 * share)
-    return mask
+    mask = (share * share * (3 - 2 * share)).astype(np.float32)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return (0, 0, 0, 0), mask[:0, :0]
+    top, bottom, left, right = (int(each) for each in (*rows[[0, -1]], *columns[[0, -1]]))
+    box = (int(low[0]) + left, int(low[1]) + top, int(low[0]) + right + 1, int(low[1]) + bottom + 1)
+    return box, mask[top : bottom + 1, left : right + 1]

@@ -181,7 +181,7 @@ def working(text: str) -> Iterator[Progress]:
         progress.close()
 
 
-_BAR = "{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
+_BAR = "{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 
 class JobProgress:
@@ -195,6 +195,7 @@ class JobProgress:
             # A terminal sees it move; a log gets a line now and then.
             mininterval=0.5 if sys.stderr.isatty() else 30,
             bar_format=_BAR,
+            unit=" portraits",
         )
         self._done, self._compiling = done, False
 
@@ -206,7 +207,9 @@ class JobProgress:
 
     def compiling(self) -> None:
         """Programs are being compiled, which takes a while before the bar moves."""
-        self._bar.bar_format = _BAR.replace("<{remaining}", "")  # which nothing tells by then
+        self._bar.bar_format = _BAR.replace(
+            "<{remaining}, {rate_fmt}", ""
+        )  # which nothing tells by then
         self._bar.set_postfix_str("compiling")
         self._compiling = True
 
@@ -233,11 +236,22 @@ class JobProgress:
         self._bar.update(position - self._bar.n)
 
 
-def frames_done(count: int, seconds: float) -> str:
-    """Such as "1200 frames, 31.2 a second, 812 MB": how many, and the process's memory so far."""
+def frames_done(count: int, seconds: float, share: float) -> str:
+    """Such as "1200 frames, 31.2 a second, left 0:12, 812 MB".
+
+    Args:
+      count: of frames that are done.
+      seconds: that they took.
+      share: of all, in [0, 1]; what is left is estimated by it.
+
+    Returns:
+      With the most memory that the process has held.
+    """
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of KB; of bytes on macOS
     memory = memory / 1024 if sys.platform == "darwin" else memory
-    return f"{count} frames, {count / max(seconds, 1e-9):.1f} a second, {memory:.0f} MB"
+    left = format_seconds(seconds / share - seconds if share else math.inf)
+    rate = count / max(seconds, 1e-9)
+    return f"{count} frames, {rate:.1f} a second, left {left}, {memory:.0f} MB"
 
 
 def one_by_one(parts: Iterable[tuple[str, T]]) -> Iterator[T]:

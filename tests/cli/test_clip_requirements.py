@@ -104,6 +104,7 @@ def test_31_every_setting_of_reading_and_following_acts(invert):
         before = json.loads(next(Path("usual", "clips").rglob("clip.json")).read_text())
         assert header["key"] != before["key"]
         assert min(header["jitter"].values()) >= 0  # requirement 23: it is told
+        assert header["acceleration"].keys() == header["jitter"].keys()
     job = json.loads(Path("usual", "job.json").read_text())
     assert job["seed"] == 0
     assert set(job["suite"]) >= {"generator"}

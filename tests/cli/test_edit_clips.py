@@ -153,6 +153,9 @@ def test_10_11_18_25_an_edited_clip_has_the_sources_times_and_sound(run, embedde
     assert (sidecar["frames"], sidecar["edited"]) == (8, 7)
     assert sidecar["key"]["job"]["suite"]["generator"]
     assert sidecar["versions"]["jaxface"]
+    assert sidecar["settings"] == rows[0]["settings"]  # 31: all that the clip was made with
+    assert sidecar["key"]["writing"]["encoding"]["lossless"] is True
+    assert sidecar["flicker"]["0"].keys() == {"unedited", "edited"}  # 23
     assert [row["frame"]["index"] for row in rows] == [0, 1, 2, 4, 5, 6, 7]
     stamp = out.stat().st_mtime_ns
     assert run(folder, "--lossless", "--clip-format", "mp4")[0] == 0
@@ -180,6 +183,8 @@ def test_30_32_two_devices_give_the_file_that_one_gives_and_equal_codes_equal_fr
     edits = sorted((tmp_path / "equal" / "edits").rglob("*.png"))
     assert len({path.read_bytes() for path in edits}) == 1
     assert len(edits) == 3
+    (told,) = (tmp_path / "equal" / "clips").rglob("*.json")
+    assert json.loads(told.read_text())["flicker"] == {"0": {"unedited": 0.0, "edited": 0.0}}
 
 
 @pytest.mark.parametrize("when", ["editing", "writing"])

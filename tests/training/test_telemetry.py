@@ -1,5 +1,6 @@
 import io
 import math
+import re
 import time
 
 import pytest
@@ -96,6 +97,22 @@ def test_compiling_is_no_part_of_the_first_estimate(monkeypatch):
         bar.advance(2.0)
         rate = bar._bar.format_dict
         assert rate["elapsed"] < 60
+
+
+def test_29_the_bar_tells_the_rate_and_the_time_left(capsys):
+    with JobProgress(10, 0, show=True) as bar:
+        bar._bar.start_t -= 10.0
+        bar._bar.last_print_t -= 10.0
+        bar._bar.mininterval = 0
+        bar.update(5)
+    said = capsys.readouterr().err
+    assert re.search(r"5\.0/10 \[00:1\d<00:\d\d, .*portraits", said), said
+
+
+def test_29_frames_are_told_with_their_rate_the_time_left_and_memory():
+    said = telling.frames_done(1200, 60.0, 0.25)
+    assert re.fullmatch(r"1200 frames, 20\.0 a second, left 3:00, \d+ MB", said)
+    assert "left ?" in telling.frames_done(0, 1.0, 0.0)
 
 
 def test_parts_are_told_with_place_and_time_left(monkeypatch, capsys):

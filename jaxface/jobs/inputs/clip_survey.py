@@ -6,13 +6,14 @@ without it::
     DIR/clips/<id>/
       report.jsonl    a row for each frame: index, pts, status, faces (track, box, quad, transform)
       clip.json       what the clip and the settings were; rate, cuts, notes, and why it ended
-                      early; the jitter of each track's squares, in pixels of the clip
+                      early; of each track the jitter of its squares, and the acceleration of its
+                      landmarks before they were smoothed, in pixels of the clip
 """
 
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,13 @@ from jaxface.jobs.storage import join, read_bytes, write_bytes
 from jaxface.media.alignment import CropTransform
 from jaxface.media.detection import NoFaceError
 from jaxface.media.following.detecting import detect_ahead
-from jaxface.media.following.following import NO_FACE, OK, OTHERS, Following
-from jaxface.media.following.smoothing import Smoothing, jitter
+from jaxface.media.following.following import NO_FACE, OK, OTHERS, FollowedFaces, Following
+from jaxface.media.following.smoothing import Smoothing, acceleration
 from jaxface.media.following.tracks import Matching
 from jaxface.media.upright import AnyWayUp
+from jaxface.media.video.ahead import read_ahead
 from jaxface.media.video.errors import DamagedVideoError, UnreadableVideoError, VideoError
+from jaxface.media.video.frames import Frame
 from jaxface.runtime.progress import frames_done, note, working
 
 CLIPS, REPORT, HEADER = "clips", "report.jsonl", "clip.json"
@@ -188,12 +191,13 @@ def _look(
     start = time.monotonic()
     with working(f"{clip.path}: reading") as line:
         try:
-            with reading.open(clip.path) as opened:
+            with reading.open(clip.path) as opened, read_ahead(opened) as coming:
                 try:
-                    for row in _frames(opened, alignment, following):
+                    for row in _frames(coming, alignment, following):
                         rows.append(row)
                         if line.due or len(rows) % 100 == 0:
-                            done = frames_done(len(rows), time.monotonic() - start)
+                            seconds = time.monotonic() - start
+                            done = frames_done(len(rows), seconds, opened.info.share)
                             line.doing(f"{clip.path}: reading, {done}")
                 except DamagedVideoError as error:
                     header["failure"] = [error.status, str(error)]
@@ -213,20 +217,31 @@ def _look(
         header["failure"] = [NO_TRACK, f"{clip.path}: {error}{hint}"]
         return header, []
     header["cuts"] = followed.cuts
-    header["jitter"] = {
-        str(track.id): round(
-            jitter([squares[track.id] for squares in followed.squares if track.id in squares]), 4
-        )
-        for track in followed.tracks
-    }
+    header |= _steadiness(followed)
     for row, squares in zip(followed.rows, followed.squares, strict=True):
         for face in row["faces"]:
             face["transform"] = squares[face["track"]].to_json()
     return header, followed.rows
 
 
+def _steadiness(followed: FollowedFaces) -> dict[str, dict[str, float]]:
+    """Of each track by its number, how much its squares jump and how much its landmarks did."""
+    cuts = [place for place, row in enumerate(followed.rows) if row["index"] in followed.cuts]
+    told: dict[str, dict[str, float]] = {"jitter": {}, "acceleration": {}}
+    for track in followed.tracks:
+        corners = {
+            place: squares[track.id].corners
+            for place, squares in enumerate(followed.squares)
+            if track.id in squares
+        }
+        landmarks = {face.frame: face.landmarks for face in track.faces}
+        told["jitter"][str(track.id)] = round(acceleration(corners, cuts), 4)
+        told["acceleration"][str(track.id)] = round(acceleration(landmarks, cuts), 4)
+    return told
+
+
 def _frames(
-    opened: Any, alignment: ClipAlignment | None, following: Following | None
+    opened: Iterable[Frame], alignment: ClipAlignment | None, following: Following | None
 ) -> Iterator[dict[str, Any]]:
     """A row for each frame, which is followed on the way."""
     if alignment is None or following is None:

@@ -3,7 +3,8 @@
 ::
 
     DIR/clips/<id>.mp4        every frame of what was inverted, with the clip's times and sound
-    DIR/clips/<id>.mp4.json   what it was made from, notes, and how many frames were edited
+    DIR/clips/<id>.mp4.json   what it was made from, notes, how many frames were edited, and how
+                              much the faces flicker before and after
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from jaxface.jobs.inputs.clips import ClipReading, clip_digest
+from jaxface.jobs.outputs.flicker import flicker
 from jaxface.jobs.outputs.names import file_name
 from jaxface.jobs.outputs.results import ResultsFolder
 from jaxface.jobs.outputs.rows import OK, versions
@@ -188,7 +190,8 @@ def _write(
             for frame in opened:
                 seen.add(frame.index)
                 if line.due or len(seen) % 100 == 0:
-                    done = frames_done(len(seen), time.monotonic() - start)
+                    seconds = time.monotonic() - start
+                    done = frames_done(len(seen), seconds, opened.info.share)
                     line.doing(f"{path}: writing, {done}")
                 yield frame
 
@@ -212,6 +215,7 @@ def _write(
         "frames": written.frames,
         "edited": len(edits) - left,
         "notes": notes,
+        "flicker": flicker(rows, results.folder),
         "clip": clip,
         "source": source,
         "settings": rows[0]["settings"],

@@ -8,7 +8,7 @@ from PIL import Image
 
 from jaxface.media.alignment import CropTransform, _resized, crop_face
 from jaxface.media.images import from_uint8, to_uint8
-from jaxface.media.pasting import paste_mask, placed_crop
+from jaxface.media.pasting import paste_part, placed_crop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,34 +59,50 @@ class FramePasting:
           ValueError: a shape that does not fit.
         """
         edited = np.asarray(edited, np.float32)
-        mask = paste_mask(transform, feather=self.feather)
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if not len(rows):
+        box, mask = paste_part(transform, feather=self.feather)
+        if not mask.size:
             return frame
-        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
         part = np.s_[box[1] : box[3], box[0] : box[2]]
-        original = from_uint8(frame)
-        after, change = placed_crop(edited, transform, box), None
+        original = from_uint8(frame[part])
+        after = placed_crop(edited, transform, box)
         if unedited is None:
             size = dataclasses.replace(transform, size=len(edited))
-            before = placed_crop(crop_face(original, size), transform, box)
+            before = placed_crop(crop_face(from_uint8(frame), size), transform, box)
+            change = _largest_change(after, before)
         else:  # for its colours alone the frame need not be cut out and sampled finely
-            before = _as_sharp_as(original[part], len(edited) / transform.side)
-            change = after - placed_crop(np.asarray(unedited, np.float32), transform, box)
-        share = mask[part][..., None]
+            before = _as_sharp_as(original, len(edited) / transform.side)
+            change = _placed_change(edited, np.asarray(unedited, np.float32), transform, box)
+        share = mask[..., None]
         if matte is not None:
-            matte = np.asarray(matte, np.float32)[..., None].repeat(3, -1)
-            share = share * (placed_crop(2 * matte - 1, transform, box)[..., :1] + 1) / 2
+            matte = np.asarray(matte, np.float32)[..., None]
+            share = share * (placed_crop(2 * matte - 1, transform, box) + 1) / 2
         if self.match_colour:
-            after = _matched(after, before, (share > 0) & (share < 1))
+            after = _matched(after, before, ((share > 0) & (share < 1))[..., 0])
         if self.unchanged > 0:
-            change = after - before if change is None else change
-            change = np.abs(change).max(-1, keepdims=True) / self.unchanged
-            share = share * (1 - np.exp(-(change**2)))
+            share = share * (1 - np.exp(-((change / self.unchanged) ** 2)))
         result = frame.copy()
-        blended = to_uint8(original[part] + share * (after - original[part]))
+        blended = to_uint8(original + share * (after - original))
         result[part] = np.where(share > 0, blended, frame[part])
         return result
+
+
+def _placed_change(
+    edited: np.ndarray,
+    unedited: np.ndarray,
+    transform: CropTransform,
+    box: tuple[int, int, int, int],
+) -> np.ndarray:
+    """By how much an edit changed what is seen in a part of the frame, [height, width, 1]."""
+    if unedited.shape != edited.shape:
+        placed = [placed_crop(each, transform, box) for each in (edited, unedited)]
+        return _largest_change(*placed)
+    return 2 * placed_crop(_largest_change(edited, unedited) / 2, transform, box)
+
+
+def _largest_change(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Over the channels, [H, W, 1] in [0, 2]; a reduction over so short an axis would be slow."""
+    red, green, blue = np.moveaxis(np.abs(one - other), -1, 0)
+    return np.maximum(np.maximum(red, green), blue)[..., None]
 
 
 def _as_sharp_as(part: np.ndarray, density: float) -> np.ndarray:
@@ -101,9 +117,10 @@ def _as_sharp_as(part: np.ndarray, density: float) -> np.ndarray:
 
 def _matched(after: np.ndarray, before: np.ndarray, ring: np.ndarray) -> np.ndarray:
     """`after` with the mean and the deviation that `before` has in the ring, channel by channel."""
-    where = ring[..., 0]
-    if where.sum() < 16:
+    places = np.flatnonzero(ring)
+    if len(places) < 16:
         return after
-    mean, wanted = after[where].mean(0), before[where].mean(0)
-    gain = (before[where].std(0) + 1e-3) / (after[where].std(0) + 1e-3)
-    return np.clip((after - mean) * gain.clip(0.5, 2) + wanted, -1, 1)
+    found, wanted = (np.ascontiguousarray(x.reshape(-1, 3)[places].T) for x in (after, before))
+    mean, level = found.mean(1), wanted.mean(1)
+    gain = (wanted.std(1) + 1e-3) / (found.std(1) + 1e-3)
+    return np.clip((after - mean) * gain.clip(0.5, 2) + level, -1, 1)

@@ -1,7 +1,7 @@
 """Squares of a face over time: gaps filled, jitter taken out, in seconds and not in frames."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -97,9 +97,24 @@ def between(before: CropTransform, after: CropTransform, share: float) -> CropTr
     return dataclasses.replace(before, center=tuple(center.tolist()), right=right)
 
 
+def acceleration(points: Mapping[int, np.ndarray], cuts: Collection[int] = ()) -> float:
+    """How much points jump: the mean length of their second difference over three frames in a row.
+
+    Args:
+      points: [K, 2] by frame; frames may be missing.
+      cuts: frames that begin a shot, across which nothing is compared.
+
+    Returns:
+      In the points' units a frame squared; 0 at a steady motion, and where there are no three.
+    """
+    steps = [
+        now - 2 * points[frame - 1] + points[frame - 2]
+        for frame, now in points.items()
+        if frame - 1 in points and frame - 2 in points and not {frame, frame - 1} & set(cuts)
+    ]
+    return float(np.hypot(*np.moveaxis(np.array(steps), -1, 0)).mean()) if steps else 0.0
+
+
 def jitter(squares: Sequence[CropTransform]) -> float:
-    """The mean length of the corners' second difference, in pixels: 0 at a steady motion."""
-    if len(squares) < 3:
-        return 0.0
-    corners = np.array([square.corners for square in squares])
-    return float(np.hypot(*np.moveaxis(np.diff(corners, 2, axis=0), -1, 0)).mean())
+    """`acceleration` of the corners of squares of consecutive frames."""
+    return acceleration({frame: square.corners for frame, square in enumerate(squares)})

@@ -56,7 +56,7 @@ def _folder_frames(
         if span.ended(index, time - times[0]):
             return
         after = times[index + 1] if index + 1 < len(times) else time + 1 / info.rate
-        info.frames, info.end = index + 1, after
+        info.frames, info.end, info.share = index + 1, after, (index + 1) / len(names)
         if not span.begun(index, time - times[0]):
             continue
         selected += 1

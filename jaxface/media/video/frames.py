@@ -76,6 +76,8 @@ class ClipInfo:
       rotation: degrees clockwise that frames were turned by, 0, 90, 180 or 270.
       interlaced: whether any frame so far was interlaced.
       frames: decoded so far, read or not.
+      share: of the file's bytes or the folder's images, how much was read, in [0, 1]; an estimate
+        of how far the clip is read that needs no header.
       end: when the last of them ends, in seconds; None before the first.
       damage: why the clip ended early, or None.
       notes: what reading changed or supposed, one short sentence each.
@@ -89,6 +91,7 @@ class ClipInfo:
     rotation: int = 0
     interlaced: bool = False
     frames: int = 0
+    share: float = 0.0
     end: Fraction | None = None
     damage: str | None = None
     notes: list[str] = field(default_factory=list)

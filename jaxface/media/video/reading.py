@@ -103,7 +103,7 @@ class _Decoding:
         self._allow_truncated, self._deinterlace = allow_truncated, deinterlace
         self._stream = _video_stream(container, path)
         self._stream.thread_type = "AUTO"
-        self._to_rgb, self._interlaced = ToRgb(), False
+        self._to_rgb, self._interlaced, self._share = ToRgb(), False, 0.0
         self._decoded = self._decode()
         self._damage: str | None = None
         self._first = next(self._decoded, None)
@@ -128,6 +128,7 @@ class _Decoding:
             if span.ended(index, time - info.start):
                 return
             previous, info.frames, info.end = time, index + 1, time + length
+            info.share = self._share
             if self._interlaced and not info.interlaced:
                 info.interlaced = True
                 info.notes.append("interlaced" + (", deinterlaced" * self._deinterlace))
@@ -153,6 +154,8 @@ class _Decoding:
                 if packet.is_corrupt:
                     self._damage = "a packet is cut off"
                     return
+                if packet.pos is not None and packet.pos >= 0:
+                    self._share = min(1.0, packet.pos / max(self._container.size, 1))
                 if packet.dts is None and packet.size:
                     packet.dts = packet.pts
                 for frame in packet.decode():

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxface.media.video.ahead import read_ahead
 from jaxface.media.video.folder_writing import FolderWriter
 from jaxface.media.video.frames import Clip, Frame, Span
 from jaxface.media.video.sound import Sound
@@ -90,8 +91,8 @@ def rewrite_clip(
             resume=resume,
         )
     count = 0
-    with writer:
-        for count, (time, place, frame) in enumerate(_timed(frames, rate), start=1):
+    with writer, read_ahead(frames) as coming:
+        for count, (time, place, frame) in enumerate(_timed(coming, rate), start=1):
             if count > writer.done:
                 writer.write(time - origin, change(place, frame))
     return Rewritten(count, [*info.notes, *writer.notes])

@@ -1,11 +1,13 @@
 """A clip from its file back to a file; numbers are those of the requirements for video."""
 
 import json
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from clips import clicks, moving, packets, write_clip
+from clips import PEAK, clicks, moving, packets, write_clip
 
 from jaxface.media.alignment import crop_face
 from jaxface.media.following.clip_pasting import paste_clip, write_report
@@ -86,6 +88,53 @@ def test_15_25_only_the_face_changes_and_an_interrupted_run_goes_on(clip, tmp_pa
                 away = np.abs(square.to_crop(np.stack([x, y], -1)) - 31.5).max(-1) >= 32
                 assert changed.any()
                 assert not changed[away].any()
+
+
+WHOLE_PATH = f"""{PEAK}
+import sys
+import numpy as np
+from jaxface.media.following.clip_pasting import paste_clip
+from jaxface.media.following.following import Following
+from jaxface.media.video.ahead import read_ahead
+from jaxface.media.video.reading import open_clip
+
+source, marks, out = sys.argv[1:]
+marks, following = np.load(marks), Following(size=64)
+with open_clip(source) as clip, read_ahead(clip) as frames:
+    for frame in frames:
+        following.add(frame, marks[None] + (160 + 40 * np.sin(frame.index / 20), 120))
+faces = following.finish()
+grey = np.zeros((64, 64, 3), np.float32)
+paste_clip(source, out, faces, lambda place, track, pixels, square: grey)
+print(len(faces.rows), peak() / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_2_memory_of_the_whole_path_does_not_grow_with_the_length(tmp_path):
+    """Reading, following, pasting and writing of 3,000 frames: less than 30 MB over 300's."""
+    np.save(tmp_path / "marks.npy", MARKS * 4)
+    frames, sizes = moving(30, 240, 320), []
+    for count in (300, 3000):
+        many = [frames[i % 30] for i in range(count)]
+        path = write_clip(
+            tmp_path / f"{count}.mp4",
+            many,
+            sound=("aac", clicks(count / 25)),
+            options={"preset": "ultrafast"},
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", WHOLE_PATH, path, tmp_path / "marks.npy", tmp_path / "out.mp4"],
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+        told, size = done.stdout.split()
+        assert int(told) == count
+        sizes.append(float(size))
+    print(f"{sizes[0]:.0f} and {sizes[1]:.0f} MB")
+    assert sizes[1] - sizes[0] < 30
 
 
 def test_10_a_constant_rate_goes_by_time():

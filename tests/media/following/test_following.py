@@ -14,7 +14,13 @@ from jaxface.media.following.cuts import Differences, find_cuts
 from jaxface.media.following.detecting import detect_ahead
 from jaxface.media.following.following import Following
 from jaxface.media.following.pasting import FramePasting
-from jaxface.media.following.smoothing import Smoothing, between, jitter, smooth_squares
+from jaxface.media.following.smoothing import (
+    Smoothing,
+    acceleration,
+    between,
+    jitter,
+    smooth_squares,
+)
 from jaxface.media.images import from_uint8
 from jaxface.media.video.frames import Frame
 
@@ -196,6 +202,24 @@ def test_22_smoothing_ends_at_a_cut():
 
 def test_23_a_still_clip_stays_still():
     assert jitter([square[0] for square in follow([face_at((80, 60))] * 25).squares]) < 1e-9
+
+
+def test_23_measured_points_that_shake_are_told_and_squares_stay():
+    rng = np.random.default_rng(5)
+    seen = [face_at((80, 60)) + rng.normal(size=(1, 68, 2)) * 0.3 for _ in range(50)]
+    squares = {i: square[0].corners for i, square in enumerate(follow(seen).squares)}
+    assert acceleration(squares) < 0.1  # pixels
+    shaking = acceleration({i: points[0] for i, points in enumerate(seen)})
+    expected = 0.3 * np.sqrt(6 * np.pi / 2)  # a Rayleigh mean: the variance is 1 + 4 + 1
+    assert shaking == pytest.approx(expected, rel=0.1)
+
+
+def test_23_nothing_is_compared_across_gaps_and_cuts():
+    places = {0: 0, 1: 1, 2: 2, 4: 40, 5: 41, 6: 42, 7: 90, 8: 91, 9: 92}
+    points = {frame: np.full((1, 2), float(x)) for frame, x in places.items()}
+    assert acceleration(points, cuts=[7]) == 0
+    assert acceleration(points) > 0
+    assert acceleration({0: points[0]}) == 0
 
 
 def shown(center=(80.0, 60.0)):

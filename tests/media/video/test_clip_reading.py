@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from clips import bars, moving, write_clip
+from clips import PEAK, bars, moving, write_clip
 from PIL import Image
 
 from jaxface.errors import UsageError
@@ -65,6 +65,7 @@ def test_1_a_folder_is_read_in_natural_order_with_gaps_told(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_2_memory_does_not_grow_with_the_length(tmp_path):
     frames = moving(30, 240, 320)
     sizes = []
@@ -75,11 +76,12 @@ def test_2_memory_does_not_grow_with_the_length(tmp_path):
             options={"preset": "ultrafast"},
         )
         program = (
-            "import resource, sys\n"
+            f"{PEAK}\n"
+            "import sys\n"
             "from jaxface.media.video.reading import open_clip\n"
             "with open_clip(sys.argv[1]) as clip:\n"
             "    count = sum(1 for _ in clip)\n"
-            "print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+            "print(count, peak())"
         )
         done = subprocess.run(
             [sys.executable, "-c", program, str(path)], capture_output=True, check=True, text=True
@@ -88,6 +90,23 @@ def test_2_memory_does_not_grow_with_the_length(tmp_path):
         assert told == count
         sizes.append(size / 1024)
     assert sizes[1] - sizes[0] < 30
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm", "folder"])
+def test_29_how_much_is_read_is_known_without_a_header(suffix, tmp_path):
+    noisy = moving(40) ^ np.random.default_rng(0).integers(0, 16, (40, 48, 64, 3), np.uint8)
+    path, how = tmp_path / f"a.{suffix}", {}
+    if suffix == "folder":
+        path.mkdir()
+        how = {"fps": 25}
+        for index, frame in enumerate(noisy):
+            Image.fromarray(frame).save(path / f"{index}.png")
+    else:
+        write_clip(path, noisy, codec=CODECS[suffix])
+    with open_clip(path, **how) as clip:
+        shares = [clip.info.share for _ in clip]
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] < 0.5 < shares[-1] <= 1  # the index has its part of so small a file
 
 
 def test_3_frames_are_counted_by_decoding(tmp_path):

@@ -132,6 +132,14 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                 Option("persons", "subjects, each with a clip", 20, least=2),
                 Option("frames", "of each clip", 16, least=3),
                 _ITERATIONS,
+                Option(
+                    "tables",
+                    "Tables 2 to 5 of Finding Directions too: its matrix trained and drawn with "
+                    "and without its parts",
+                    False,
+                    bool,
+                ),
+                Option("steps", "of each of those trainings", 100, least=2),
             ),
         ),
         "precision": Evaluation(

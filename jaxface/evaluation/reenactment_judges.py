@@ -16,6 +16,7 @@ from jaxface.evaluation.ground_truth import rotation_angle
 from jaxface.evaluation.judges import judged_pose
 from jaxface.losses import identity, perceptual
 from jaxface.methods import pie
+from jaxface.methods.mofa import relative_landmark_distance
 from jaxface.metrics import nme, psnr, warping_error
 from jaxface.metrics import reenactment as metrics
 from jaxface.morphable import FaceParameters, Scene, landmarks
@@ -40,6 +41,7 @@ class Judged(NamedTuple):
       driving: the driver's frames, likewise.
       perfect: what a perfect method shows, likewise.
       source: the subject's frame, [1, R, R, 3].
+      still: what was embedded of it, drawn where it does not move, [1, R, R, 3].
       scenes: of `perfect`.
       ranges: of expression coefficients, [64, 2].
     """
@@ -48,6 +50,7 @@ class Judged(NamedTuple):
     driving: Any
     perfect: Any
     source: Any
+    still: Any
     scenes: Scene
     ranges: np.ndarray
 
@@ -99,10 +102,13 @@ def by_networks(suite: Suite, clip: Judged, *, cross: bool) -> dict[str, np.ndar
     result, driver, source = (
         _see(suite, each) for each in (clip.result, clip.driving, clip.source)
     )
+    still = identity.similarity(_embedded(identity_network(suite), clip.still), source.identity)
+    known = jnp.broadcast_to(source.identity, result.identity.shape)
     person = source.identity if cross else driver.identity
     person = jnp.broadcast_to(person, result.identity.shape)
     found: dict[str, Any] = {
         "csim": identity.similarity(result.identity, person),
+        "identity_kept": identity.similarity(result.identity, known) / still,
         "nme": 1000 * nme(result.landmarks, driver.landmarks, normaliser="box"),
         "pose": metrics.angle_distance(result.face.rotation, driver.face.rotation),
         "expression": metrics.coefficient_distance(
@@ -136,6 +142,9 @@ def by_truth(suite: Suite, clip: Judged) -> dict[str, np.ndarray]:
     first = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), face)
     started = dataclasses.replace(face, rotation=first.rotation)
     fit = judged_pose(started, face, result.face, clip.perfect, clip.result)
+    read = dataclasses.replace(
+        face, rotation=result.face.rotation, expression=result.face.expression
+    )
     boxes = feature_boxes(true)
     now, after = (
         jax.tree.map(lambda leaf, rows=rows: leaf[rows], clip.scenes)
@@ -151,6 +160,8 @@ def by_truth(suite: Suite, clip: Judged) -> dict[str, np.ndarray]:
         "mouth_psnr": boxes_psnr(clip.result, clip.perfect, boxes[:, 2:]),
         "rotation": rotation_angle(fit.rotation, face.rotation),
         "pose": metrics.angle_distance(fit.rotation, face.rotation),
+        "turn": rotation_angle(result.face.rotation, face.rotation),
+        "landmarks": 100 * relative_landmark_distance(read, face),
         "nme": 1000 * nme(result.landmarks, true * scale, normaliser="box"),
         "akd_l2": metrics.akd_l2(result.landmarks, true * scale),
         "expression": metrics.coefficient_distance(

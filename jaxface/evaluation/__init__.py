@@ -129,8 +129,8 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                     str,
                     metavar="NAME,...",
                 ),
-                Option("persons", "subjects, each with a clip", 20, least=2),
-                Option("frames", "of each clip", 16, least=3),
+                Option("persons", "subjects, each with a clip", 8, least=2),
+                Option("frames", "of each clip", 8, least=3),
                 _ITERATIONS,
                 Option(
                     "tables",

@@ -26,7 +26,7 @@ from jaxface.evaluation.reenactment_judges import (
     by_networks,
     by_truth,
     judge_names,
-    pooled_features,
+    look,
 )
 from jaxface.evaluation.reenactment_protocol import (
     SEED,
@@ -66,7 +66,7 @@ from jaxface.weights import named_arrays, with_arrays
 SHORT = {"pie": "pie_rignet"}
 """Names that methods also go by."""
 CASES = ("self", "cross")
-TOGETHER = 10  # persons that are embedded in one batch
+TOGETHER = 4  # persons that are embedded in one batch
 
 
 def chosen_methods(text: str) -> dict[str, BatchReenactor]:
@@ -197,7 +197,7 @@ def _drive(
     result = from_uint8(to_uint8(jnp.clip(drawn, -1, 1)))
     still = from_uint8(to_uint8(jnp.clip(still, -1, 1)))
     clip = Judged(result, driving, perfect, source, still, scenes, ranges)
-    turns = _degrees(own, driver)
+    turns, seen = _degrees(own, driver), look(suite, clip)
     return {
         "result": to_uint8(result),
         "driving": to_uint8(driving),
@@ -205,12 +205,10 @@ def _drive(
         "source": to_uint8(source)[0],
         "still": to_uint8(still)[0],
         "turns": turns,
-        "features": pooled_features(suite, result),
-        "driving_features": pooled_features(suite, driving),
-        "perfect_features": pooled_features(suite, perfect),
-        "source_features": pooled_features(suite, source),
-        **{f"network_{k}": v for k, v in by_networks(suite, clip, cross=cross).items()},
-        **{f"truth_{k}": v for k, v in by_truth(suite, clip).items()},
+        "features": seen["result"].features,
+        **{f"{k}_features": seen[k].features for k in ("driving", "perfect", "source")},
+        **{f"network_{k}": v for k, v in by_networks(suite, clip, seen, cross=cross).items()},
+        **{f"truth_{k}": v for k, v in by_truth(suite, clip, seen).items()},
     }
 
 

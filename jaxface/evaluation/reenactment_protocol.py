@@ -60,6 +60,7 @@ class Measure(NamedTuple):
 _TARGET = ("driving frame", "driving frame")
 NETWORK_MEASURES: Mapping[str, Measure] = {
     "csim": Measure("CSIM", "higher", ("driving frame", "source")),
+    "identity_still": Measure("CSIM of the reconstruction", "higher", ("source", "source")),
     "identity_kept": Measure(
         "identity, share of the reconstruction's", "higher", ("source", "source")
     ),
@@ -86,6 +87,7 @@ TRUE_MEASURES: Mapping[str, Measure] = {
     "csim": Measure("CSIM", "higher", _PERFECT),
     "perceptual": Measure("perceptual distance", "lower", _PERFECT, ".4f"),
     "fid": Measure("Fréchet distance", "lower", _PERFECT),
+    "still_psnr": Measure("PSNR of the reconstruction, dB", "higher", ("source", "source"), ".2f"),
     "psnr": Measure("PSNR, dB", "higher", _PERFECT, ".2f"),
     "mouth_psnr": Measure("PSNR of the mouth, dB", "higher", _PERFECT, ".2f"),
     "eyes_psnr": Measure("PSNR of the eyes, dB", "higher", _PERFECT, ".2f"),
@@ -127,8 +129,8 @@ class Protocol:
       iterations: factor of the numbers of steps of a method's inversion.
     """
 
-    persons: int = 20
-    frames: int = 16
+    persons: int = 8
+    frames: int = 8
     iterations: float = 1.0
 
     def to_json(self) -> dict[str, Any]:

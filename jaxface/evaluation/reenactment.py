@@ -66,7 +66,9 @@ from jaxface.weights import named_arrays, with_arrays
 SHORT = {"pie": "pie_rignet"}
 """Names that methods also go by."""
 CASES = ("self", "cross")
-TOGETHER = 4  # persons that are embedded in one batch
+TOGETHER = 4
+"""Persons that are embedded in one batch; but one, where a generator is tuned to each: nothing is
+shared there, and a program of several rows is as many times as long to compile."""
 
 
 def chosen_methods(text: str) -> dict[str, BatchReenactor]:
@@ -125,8 +127,9 @@ def evaluate_method(
     measured: dict[str, list[dict[str, np.ndarray]]] = {case: [] for case in cases}
     for number in range(protocol.persons):
         own = person_clip(protocol, number)
-        start = number // TOGETHER * TOGETHER
-        numbers = range(start, min(start + TOGETHER, protocol.persons))
+        together = 1 if method.inversion.tunes_generator else TOGETHER
+        start = number // together * together
+        numbers = range(start, min(start + together, protocol.persons))
 
         def embed(numbers=numbers) -> dict[str, Any]:
             say(f"{name}: embedding persons {numbers[0] + 1} to {numbers[-1] + 1}")

@@ -139,7 +139,7 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                     False,
                     bool,
                 ),
-                Option("steps", "of each of those trainings", 100, least=2),
+                Option("steps", "of each of those trainings", 50, least=2),
             ),
         ),
         "precision": Evaluation(

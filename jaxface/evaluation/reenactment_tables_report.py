@@ -55,9 +55,10 @@ def tables_report(found: Mapping[str, Any], tables: Tables, protocol: Protocol) 
         "",
         "## Tables 2 to 5 of Finding Directions",
         "",
-        f"Every matrix was trained for {budget.steps} steps of {budget.batch_size} sources, from "
-        f"the same beginning and with the embedded suite's settings; `{SHIPPED}` is the suite's "
-        f"own. Mixed and paired stages have two frames of each of {budget.clips} persons, embedded "
+        f"Every matrix went on from the suite's own, the row `{SHIPPED}`, for {budget.steps} steps "
+        f"of {budget.batch_size} sources, with the embedded suite's settings and a learning rate "
+        f"that falls from {budget.learning_rate:g}; what a loss has done before is still in it. "
+        f"Mixed and paired stages have two frames of each of {budget.clips} persons, embedded "
         "by the suite's encoder; the paired row has half of its steps on pairs. Tables 2 and 3 are "
         f"of {tables.pairs} pairs of sampled latents, Tables 4 and 5 of the self-reenactment of "
         f"{protocol.persons} clips of {protocol.frames} frames, the source embedded by the encoder "

@@ -1,7 +1,8 @@
 """The ablations' direction matrices: trained alike, but for what each is to show.
 
-Every row has the embedded suite's settings, the same number of steps of the same batch, and begins
-with the same matrix and the same ranges. Embedded portraits and pairs are frames of persons of the
+Every row goes on from the suite's own matrix, with the embedded suite's settings, for the same
+number of steps of the same batch: what a few minutes can show. A loss that a row leaves out has
+been there before, so that what it is for shows in how the matrix drifts. Embedded portraits and pairs are frames of persons of the
 embedded world that no evaluation has, embedded by the suite's encoder.
 """
 
@@ -21,7 +22,6 @@ from jaxface.media.images import to_uint8
 from jaxface.methods import direction_matrix
 from jaxface.methods.direction_matrix import MatrixSettings, MatrixStage
 from jaxface.methods.direction_matrix.settings import Kind
-from jaxface.methods.direction_matrix.training import initial_matrix
 from jaxface.morphable import render
 from jaxface.nets import DirectionMatrix
 from jaxface.runtime.progress import Pace
@@ -43,13 +43,13 @@ class Budget:
       steps: in all stages together; >= 2.
       batch_size: even.
       clips: persons, two frames of each of whom are embedded for mixed and paired stages.
-      samples: images that ranges are estimated from.
+      learning_rate: of the first step; it falls to zero by a cosine.
     """
 
-    steps: int = 100
+    steps: int = 50
     batch_size: int = 12
-    clips: int = 256
-    samples: int = 1024
+    clips: int = 128
+    learning_rate: float = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Row:
             whole,
             stages=stages,
             losses=dataclasses.replace(whole.losses, **without),
-            samples=budget.samples,
+            learning_rate=budget.learning_rate,
             portraits=Portraits(pairs),
             pairs=pairs,
             embedded=budget.clips,
@@ -168,7 +168,8 @@ def trained_matrix(
     """Trains a row's matrix: its arrays by name, and the loss of every step, ``loss``.
 
     Args:
-      suite: has the networks of the losses, and an encoder where the row embeds portraits.
+      suite: has the networks of the losses, the matrix to begin with, and an encoder where the row
+        embeds portraits.
       row: out of `ROWS`.
       budget: of all rows.
       pairs: to be embedded.
@@ -202,15 +203,12 @@ _ROLES = (
     "reconstruction",
     "face_model",
     "encoder",
+    "direction_matrix",
 )
 
 
 def matrix_of(suite: Suite, arrays: Mapping[str, np.ndarray]) -> DirectionMatrix:
     """The matrix of what `trained_matrix` gave."""
-    networks = {role: getattr(suite, role) for role in ("reconstruction",)}
-    faces = direction_matrix.faces_of(networks)
-    settings = ROWS["synthetic"].settings(Budget(), None)
-    matrix = initial_matrix(settings, suite.generator, faces, jax.random.key(0))
     own = {name: value for name, value in arrays.items() if name != "loss"}
-    found: Any = with_arrays(matrix, own)
+    found: Any = with_arrays(suite.direction_matrix, own)
     return found

@@ -2,8 +2,9 @@
 
 Every row goes on from the suite's own matrix, with the embedded suite's settings, for the same
 number of steps of the same batch: what a few minutes can show. A loss that a row leaves out has
-been there before, so that what it is for shows in how the matrix drifts. Embedded portraits and pairs are frames of persons of the
-embedded world that no evaluation has, embedded by the suite's encoder.
+been there before, so that what it is for shows in how the matrix drifts. Embedded portraits and
+pairs are frames of persons of the embedded world that no evaluation has, embedded by the suite's
+encoder.
 """
 
 import dataclasses

@@ -35,7 +35,7 @@ Clips = Sequence[Mapping[str, np.ndarray]]
 
 
 def near_means(clips: Clips) -> dict[str, float | int]:
-    """The measures of `TARGETS` and `BESIDE`, means over all frames that turn up to `NEAR`, and ``frames``."""
+    """Means of `TARGETS` and `BESIDE` over all frames that turn up to `NEAR`, and ``frames``."""
     near = np.concatenate([np.deg2rad(clip["turns"]) <= NEAR for clip in clips])
     found: dict[str, float | int] = {"frames": int(near.sum())}
     for name in (*TARGETS, *BESIDE):

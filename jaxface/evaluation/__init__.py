@@ -129,9 +129,17 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                     str,
                     metavar="NAME,...",
                 ),
-                Option("persons", "subjects, each with a clip", 20, least=2),
-                Option("frames", "of each clip", 16, least=3),
+                Option("persons", "subjects, each with a clip", 8, least=2),
+                Option("frames", "of each clip", 8, least=3),
                 _ITERATIONS,
+                Option(
+                    "tables",
+                    "Tables 2 to 5 of Finding Directions too: its matrix trained and drawn with "
+                    "and without its parts",
+                    False,
+                    bool,
+                ),
+                Option("steps", "of each of those trainings", 50, least=2),
             ),
         ),
         "precision": Evaluation(

@@ -7,6 +7,7 @@ Every person is embedded from the first frame of a clip of their own, and driven
 
 import dataclasses
 import functools
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,14 +26,10 @@ from jaxface.evaluation.reenactment_judges import (
     by_networks,
     by_truth,
     judge_names,
-    pooled_features,
+    look,
 )
 from jaxface.evaluation.reenactment_protocol import (
-    CORRELATED,
-    CORRELATED_WITH,
-    EXTREME,
     SEED,
-    TRUE_MEASURES,
     PersonClip,
     Protocol,
     expression_ranges,
@@ -40,13 +37,23 @@ from jaxface.evaluation.reenactment_protocol import (
     person_clip,
 )
 from jaxface.evaluation.reenactment_report import reenactment_report, write_sheet
+from jaxface.evaluation.reenactment_scores import scores
+from jaxface.evaluation.reenactment_tables import (
+    CLIP_TABLES,
+    PAIR_TABLES,
+    SHIPPED,
+    Tables,
+    pair_scores,
+    tables_method,
+    trained_suites,
+)
+from jaxface.evaluation.reenactment_tables_report import tables_report
+from jaxface.evaluation.reenactment_training import Budget
 from jaxface.keys import item_keys
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods.inversion import invert
 from jaxface.methods.reenactment import BatchReenactor
 from jaxface.methods.reenactment_presets import REENACTMENT_PRESETS
-from jaxface.metrics import frechet_distance
-from jaxface.metrics.reenactment import rank_correlation
 from jaxface.morphable import Scene, render
 from jaxface.morphable.motion import Motion
 from jaxface.morphable.retargeting import Retargeting
@@ -59,8 +66,9 @@ from jaxface.weights import named_arrays, with_arrays
 SHORT = {"pie": "pie_rignet"}
 """Names that methods also go by."""
 CASES = ("self", "cross")
-TOGETHER = 10  # persons that are embedded in one batch
-FEWEST_FOR_FID = 2  # frames of which covariances are taken
+TOGETHER = 4
+"""Persons that are embedded in one batch; but one, where a generator is tuned to each: nothing is
+shared there, and a program of several rows is as many times as long to compile."""
 
 
 def chosen_methods(text: str) -> dict[str, BatchReenactor]:
@@ -98,6 +106,7 @@ def evaluate_method(
     protocol: Protocol,
     *,
     parts: Parts,
+    cases: Sequence[str] = CASES,
     say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, list[dict[str, np.ndarray]]]:
     """Measures a method: by case, and then for each person, what the judges gave.
@@ -105,27 +114,30 @@ def evaluate_method(
     Args:
       suite: has the method's networks and the judges'.
       name: of the method, in the names of its parts.
-      method: with the inversion that is to be run.
+      method: with the inversion that is to be run; methods with equal ones share its results.
       protocol: what is measured.
       parts: what is finished, and not done again.
+      cases: out of `CASES`.
       say: receives a line before each part.
     """
     ranges = expression_ranges()
-    names = [f"{name}-{case}-{i:03d}" for i in range(protocol.persons) for case in CASES]
+    inversion = hashlib.sha256(repr(method.inversion).encode()).hexdigest()[:8]
+    names = [f"{name}-{case}-{i:03d}" for i in range(protocol.persons) for case in cases]
     pace = Pace(parts.missing(names))
-    measured: dict[str, list[dict[str, np.ndarray]]] = {case: [] for case in CASES}
+    measured: dict[str, list[dict[str, np.ndarray]]] = {case: [] for case in cases}
     for number in range(protocol.persons):
         own = person_clip(protocol, number)
-        start = number // TOGETHER * TOGETHER
-        numbers = range(start, min(start + TOGETHER, protocol.persons))
+        together = 1 if method.inversion.tunes_generator else TOGETHER
+        start = number // together * together
+        numbers = range(start, min(start + together, protocol.persons))
 
         def embed(numbers=numbers) -> dict[str, Any]:
             say(f"{name}: embedding persons {numbers[0] + 1} to {numbers[-1] + 1}")
             return _embed(suite, method, protocol, numbers)
 
-        sources = parts.get(f"{name}-sources-{start:03d}", embed)
+        sources = parts.get(f"sources-{inversion}-{start:03d}", embed)
         embedded = {k: v[number - start : number - start + 1] for k, v in sources.items()}
-        for case in CASES:
+        for case in cases:
             other = number if case == "self" else (number + 1) % protocol.persons
             driver = own if case == "self" else person_clip(protocol, other)
 
@@ -182,24 +194,24 @@ def _drive(
     generator = _generator(suite, embedded)
     motion = _read(networks, driving, method=method)
     w_plus = jnp.asarray(embedded["w_plus"])
-    subject = _own(networks, generator, w_plus, method=method)
+    still, subject = _own(networks, generator, w_plus, method=method)
     wanted = Retargeting()(subject, motion)
     drawn = _move(networks, generator, w_plus, subject, wanted, method=method)
     result = from_uint8(to_uint8(jnp.clip(drawn, -1, 1)))
-    clip = Judged(result, driving, perfect, source, scenes, ranges)
-    turns = _degrees(own, driver)
+    still = from_uint8(to_uint8(jnp.clip(still, -1, 1)))
+    clip = Judged(result, driving, perfect, source, still, scenes, ranges)
+    turns, seen = _degrees(own, driver), look(suite, clip)
     return {
         "result": to_uint8(result),
         "driving": to_uint8(driving),
         "perfect": to_uint8(perfect),
         "source": to_uint8(source)[0],
+        "still": to_uint8(still)[0],
         "turns": turns,
-        "features": pooled_features(suite, result),
-        "driving_features": pooled_features(suite, driving),
-        "perfect_features": pooled_features(suite, perfect),
-        "source_features": pooled_features(suite, source),
-        **{f"network_{k}": v for k, v in by_networks(suite, clip, cross=cross).items()},
-        **{f"truth_{k}": v for k, v in by_truth(suite, clip).items()},
+        "features": seen["result"].features,
+        **{f"{k}_features": seen[k].features for k in ("driving", "perfect", "source")},
+        **{f"network_{k}": v for k, v in by_networks(suite, clip, seen, cross=cross).items()},
+        **{f"truth_{k}": v for k, v in by_truth(suite, clip, seen).items()},
     }
 
 
@@ -234,8 +246,11 @@ def _read(networks: Any, images: jax.Array, *, method: BatchReenactor) -> Motion
 
 
 @functools.partial(jax.jit, static_argnames="method")
-def _own(networks: Any, generator: Generator, w_plus: Any, *, method: BatchReenactor) -> Motion:
-    return method.read(networks, method.draw(generator, w_plus, noise="const"))
+def _own(
+    networks: Any, generator: Generator, w_plus: Any, *, method: BatchReenactor
+) -> tuple[jax.Array, Motion]:
+    still = method.draw(generator, w_plus, noise="const")
+    return still, method.read(networks, still)
 
 
 @functools.partial(jax.jit, static_argnames="method")
@@ -253,82 +268,11 @@ def _move(
     return method.move(networks, generator, many, own, wanted, noise="const").images
 
 
-def scores(measured: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> dict[str, Any]:
-    """Means of what `evaluate_method` measured of one method.
-
-    Returns:
-      ``self``, ``cross``, ``self_true`` and ``cross_true``: the measures' means over a clip's
-      frames and then over clips, ``extreme``: the same of frames beyond `EXTREME`, and how many
-      ``frames`` these are; ``judge_correlation``: of each network judge, by case, Spearman's rank
-      correlation with the truth over all frames.
-    """
-    found: dict[str, Any] = {"judge_correlation": {}}
-    for case, clips in measured.items():
-        for judge, suffix in (("network", ""), ("truth", "_true")):
-            everything = _means(clips, judge, None)
-            everything["extreme"] = _means(clips, judge, EXTREME)
-            found[case + suffix] = everything
-        found["judge_correlation"][case] = _correlations(clips)
-    return found
-
-
-def _means(
-    clips: Sequence[Mapping[str, np.ndarray]], judge: str, beyond: float | None
-) -> dict[str, Any]:
-    """Of frames that are turned further than that, or of all."""
-    prefix, means = f"{judge}_", {}
-    chosen = [
-        np.ones(len(clip["turns"]), bool) if beyond is None else clip["turns"] > beyond
-        for clip in clips
-    ]
-    for name in (key for key in clips[0] if key.startswith(prefix)):
-        rows = []
-        for clip, kept in zip(clips, chosen, strict=True):
-            value = clip[name]
-            # Of measures between frames, those whose first frame counts.
-            part = value[kept[: len(value)]]
-            part = part[np.isfinite(part)]
-            rows += [part.mean()] if len(part) else []
-        means[name.removeprefix(prefix)] = float(np.mean(rows)) if rows else None
-    means["fid"] = _fid(clips, chosen, judge)
-    means["frames"] = int(sum(kept.sum() for kept in chosen))
-    return means
-
-
-def _fid(
-    clips: Sequence[Mapping[str, np.ndarray]], chosen: Sequence[np.ndarray], judge: str
-) -> float | None:
-    """Between results and, for the truth, perfect ones; else driving frames, or sources."""
-    results = np.concatenate([c["features"][kept] for c, kept in zip(clips, chosen, strict=True)])
-    if judge == "truth":
-        others = [c["perfect_features"][kept] for c, kept in zip(clips, chosen, strict=True)]
-    elif "network_perceptual" in clips[0]:  # self
-        others = [c["driving_features"][kept] for c, kept in zip(clips, chosen, strict=True)]
-    else:
-        others = [clip["source_features"] for clip in clips]
-    against = np.concatenate(others)
-    if min(len(results), len(against)) < FEWEST_FOR_FID:
-        return None
-    return frechet_distance(results, against)
-
-
-def _correlations(clips: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float | None]:
-    found: dict[str, float | None] = {}
-    for name in CORRELATED:
-        against = CORRELATED_WITH.get(name, name)
-        if f"network_{name}" not in clips[0]:
-            continue
-        pairs = [(clip[f"network_{name}"], clip[f"truth_{against}"]) for clip in clips]
-        mine, true = (np.concatenate([pair[i] for pair in pairs]) for i in (0, 1))
-        # What is better when lower stands against what is better when higher: turned.
-        turned = -1.0 if name == "expression" and TRUE_MEASURES[against].better == "higher" else 1.0
-        value = rank_correlation(mine, turned * true)
-        found[name] = value if np.isfinite(value) else None
-    return found
-
-
 def description(
-    suite: Suite, protocol: Protocol, methods: Mapping[str, BatchReenactor]
+    suite: Suite,
+    protocol: Protocol,
+    methods: Mapping[str, BatchReenactor],
+    tables: Tables | None = None,
 ) -> dict[str, Any]:
     """Everything that decides the numbers, in JSON's types."""
     return json.loads(
@@ -341,6 +285,7 @@ def description(
                     name: dataclasses.asdict(each)  # type: ignore
                     for name, each in methods.items()
                 },
+                "tables": None if tables is None else dataclasses.asdict(tables),
                 "judges": judge_names(suite),
                 "suite": {
                     "name": suite.name,
@@ -351,7 +296,7 @@ def description(
     )
 
 
-def check_networks(suite: Suite, methods: Mapping[str, BatchReenactor]) -> None:
+def check_networks(suite: Suite, methods: Sequence[BatchReenactor]) -> None:
     """Insists on the networks that are needed, before hours of work.
 
     Raises:
@@ -360,8 +305,45 @@ def check_networks(suite: Suite, methods: Mapping[str, BatchReenactor]) -> None:
     suite.require(REQUIRED)
     if identity_network(suite) is None:
         raise SuiteError(f"suite {suite.name!r} has no recognition; it judges identity")
-    for method in methods.values():
+    for method in methods:
         suite.require({**method.inversion.roles(), **method.driving_roles()})
+
+
+def table_scores(
+    suite: Suite,
+    tables: Tables,
+    protocol: Protocol,
+    *,
+    parts: Parts,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Tables 2 to 5: ``table2`` to ``table5``, each by row, and ``training``, the steps' losses.
+
+    Args:
+      suite: has the networks of the direction matrix's losses, a matrix, and an encoder.
+      tables: how much is trained and how many pairs are measured.
+      protocol: of the clips.
+      parts: what is finished, and not done again.
+      say: receives a line before each part.
+    """
+    suites, losses = trained_suites(suite, tables, parts=parts, say=say)
+    found: dict[str, Any] = {"training": losses}
+    for table, rows in PAIR_TABLES.items():
+        found[table] = {}
+        for row in (*rows, SHIPPED):
+            say(f"{table}: {tables.pairs} pairs by {row}")
+            found[table][row] = pair_scores(suites[row], tables.pairs)
+    for table, rows in CLIP_TABLES.items():
+        found[table] = {}
+        for row, tuned in rows:
+            name = f"{row}-{'tuned' if tuned else 'untuned'}"
+            method: Any = tables_method(tuned=tuned, factor=protocol.iterations)
+            measured = evaluate_method(
+                suites[row], name, method, protocol, parts=parts, cases=("self",), say=say
+            )
+            means = scores(measured)
+            found[table][name] = {key: means[key] for key in ("self", "self_true")}
+    return found
 
 
 def run(
@@ -372,6 +354,8 @@ def run(
     persons: int,
     frames: int,
     iterations: float,
+    tables: bool = False,
+    steps: int = Budget.steps,
 ) -> Outcome:
     """The experiment of `jaxface evaluate reenactment`.
 
@@ -382,6 +366,8 @@ def run(
       workspace: receives ``reenactment.md``, ``reenactment.json``, sheets and ``parts/``.
       methods: comma-separated names of `jaxface.methods.reenactment_presets`, or of `SHORT`.
       persons, frames, iterations: see `Protocol`.
+      tables: whether matrices are trained for Tables 2 to 5.
+      steps: of each of those trainings.
 
     Raises:
       UsageError: an unknown method, or a folder that was begun with another description.
@@ -392,8 +378,10 @@ def run(
     for name, method in chosen_methods(methods).items():
         inversion = scaled_steps(method.inversion, iterations)
         chosen[name] = dataclasses.replace(method, inversion=inversion)  # type: ignore
-    check_networks(suite, chosen)
-    decided = description(suite, protocol, chosen)
+    trained = Tables(Budget(steps)) if tables else None
+    ablated = [tables_method(tuned=True)] if tables else []
+    check_networks(suite, [*chosen.values(), *ablated])
+    decided = description(suite, protocol, chosen, trained)
     folder, say = workspace.folder, workspace.say
     with workspace.claim(folder, decided):
         parts = Parts(folder / "parts")
@@ -405,5 +393,8 @@ def run(
             for case, clips in measured.items():
                 write_sheet(folder / f"{name}_{case}.png", clips)
         report = reenactment_report(suite, protocol, chosen, found, judge_names(suite))
+        if trained is not None:
+            found |= table_scores(suite, trained, protocol, parts=parts, say=say)
+            report += tables_report(found, trained, protocol)
         workspace.write("reenactment", report, {**found, "description": decided})
     return Outcome(report)

@@ -1,11 +1,12 @@
 """Judges of reenacted clips: the suite's networks, as papers have them, and the world's truth.
 
 Both give arrays by the names of `jaxface.evaluation.reenactment_protocol`: [T] of a clip's frames,
-or one number of a clip (Fréchet distances are of all clips, see `pooled_features`).
+or one number of a clip (Fréchet distances are of all clips, see `Seen.features`).
 """
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from jaxface.evaluation.ground_truth import rotation_angle
 from jaxface.evaluation.judges import judged_pose
 from jaxface.losses import identity, perceptual
 from jaxface.methods import pie
+from jaxface.methods.mofa import relative_landmark_distance
 from jaxface.metrics import nme, psnr, warping_error
 from jaxface.metrics import reenactment as metrics
 from jaxface.morphable import FaceParameters, Scene, landmarks
@@ -40,6 +42,7 @@ class Judged(NamedTuple):
       driving: the driver's frames, likewise.
       perfect: what a perfect method shows, likewise.
       source: the subject's frame, [1, R, R, 3].
+      still: what was embedded of it, drawn where it does not move, [1, R, R, 3].
       scenes: of `perfect`.
       ranges: of expression coefficients, [64, 2].
     """
@@ -48,6 +51,7 @@ class Judged(NamedTuple):
     driving: Any
     perfect: Any
     source: Any
+    still: Any
     scenes: Scene
     ranges: np.ndarray
 
@@ -70,39 +74,61 @@ REQUIRED = {
 }
 
 
-class _Seen(NamedTuple):
-    """What networks see in frames: T rows each."""
+class Seen(NamedTuple):
+    """What networks see in frames: N rows each.
+
+    Attributes:
+      face: that is read.
+      landmarks: [N, 68, 2], pixels of `jaxface.metrics.reenactment.SIDE`.
+      identity: embeddings, [N, D].
+      features: what Fréchet distances compare, [N, F].
+    """
 
     face: FaceParameters
     landmarks: Any
     identity: Any
+    features: Any
 
 
-def _see(suite: Suite, images: Any) -> _Seen:
-    recognition = identity_network(suite)
-    scale = metrics.SIDE / images.shape[1]
-    return _Seen(
+def look(suite: Suite, clip: Judged) -> dict[str, Seen]:
+    """What networks see in a clip's images, all of them in one batch, by `Judged`'s names."""
+    names = ("result", "driving", "perfect", "source", "still")
+    parts = [getattr(clip, name) for name in names]
+    images = jnp.concatenate([jnp.asarray(part) for part in parts])
+    seen = Seen(
         pie.read_parameters(suite, images),
-        _landmarks(suite.landmarks, images) * scale,
-        _embedded(recognition, images),
+        _landmarks(suite.landmarks, images) * (metrics.SIDE / images.shape[1]),
+        _embedded(identity_network(suite), images),
+        _features(suite, images),
     )
+    found, first = {}, 0
+    for name, part in zip(names, parts, strict=True):
+        rows = slice(first, first + len(part))
+        found[name] = jax.tree.map(lambda leaf, rows=rows: leaf[rows], seen)
+        first = rows.stop
+    return found
 
 
-def by_networks(suite: Suite, clip: Judged, *, cross: bool) -> dict[str, np.ndarray]:
+def by_networks(
+    suite: Suite, clip: Judged, seen: Mapping[str, Seen], *, cross: bool
+) -> dict[str, np.ndarray]:
     """The measures of `NETWORK_MEASURES` but for the Fréchet distance: [T], or [steps].
 
     Args:
       suite: has the networks of `REQUIRED` and one of identity.
       clip: what is judged.
+      seen: of `look`.
       cross: whether subject and driver are different people.
     """
-    result, driver, source = (
-        _see(suite, each) for each in (clip.result, clip.driving, clip.source)
-    )
+    result, driver, source = (seen[name] for name in ("result", "driving", "source"))
+    still = identity.similarity(seen["still"].identity, source.identity)
+    known = jnp.broadcast_to(source.identity, result.identity.shape)
     person = source.identity if cross else driver.identity
     person = jnp.broadcast_to(person, result.identity.shape)
     found: dict[str, Any] = {
         "csim": identity.similarity(result.identity, person),
+        "identity_still": jnp.broadcast_to(still, len(clip.result)),
+        "identity_kept": identity.similarity(result.identity, known) / still,
         "nme": 1000 * nme(result.landmarks, driver.landmarks, normaliser="box"),
         "pose": metrics.angle_distance(result.face.rotation, driver.face.rotation),
         "expression": metrics.coefficient_distance(
@@ -127,15 +153,18 @@ def by_networks(suite: Suite, clip: Judged, *, cross: bool) -> dict[str, np.ndar
     return {name: np.asarray(value) for name, value in found.items()}
 
 
-def by_truth(suite: Suite, clip: Judged) -> dict[str, np.ndarray]:
+def by_truth(suite: Suite, clip: Judged, seen: Mapping[str, Seen]) -> dict[str, np.ndarray]:
     """The measures of `TRUE_MEASURES` but for the Fréchet distance: [T], or [steps]."""
     size, face = clip.result.shape[1], clip.scenes.face
     scale = metrics.SIDE / size
-    result, perfect = (_see(suite, each) for each in (clip.result, clip.perfect))
+    result, perfect = seen["result"], seen["perfect"]
     true = landmarks(face, size)
     first = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), face)
     started = dataclasses.replace(face, rotation=first.rotation)
     fit = judged_pose(started, face, result.face, clip.perfect, clip.result)
+    read = dataclasses.replace(
+        face, rotation=result.face.rotation, expression=result.face.expression
+    )
     boxes = feature_boxes(true)
     now, after = (
         jax.tree.map(lambda leaf, rows=rows: leaf[rows], clip.scenes)
@@ -146,11 +175,16 @@ def by_truth(suite: Suite, clip: Judged) -> dict[str, np.ndarray]:
     found = {
         "csim": identity.similarity(result.identity, perfect.identity),
         "perceptual": perceptual_distance(suite, clip.result, clip.perfect),
+        "still_psnr": jnp.broadcast_to(
+            psnr(jnp.asarray(clip.still), jnp.asarray(clip.source)), len(clip.result)
+        ),
         "psnr": psnr(jnp.asarray(clip.result), jnp.asarray(clip.perfect)),
         "eyes_psnr": boxes_psnr(clip.result, clip.perfect, boxes[:, :2]),
         "mouth_psnr": boxes_psnr(clip.result, clip.perfect, boxes[:, 2:]),
         "rotation": rotation_angle(fit.rotation, face.rotation),
         "pose": metrics.angle_distance(fit.rotation, face.rotation),
+        "turn": rotation_angle(result.face.rotation, face.rotation),
+        "landmarks": 100 * relative_landmark_distance(read, face),
         "nme": 1000 * nme(result.landmarks, true * scale, normaliser="box"),
         "akd_l2": metrics.akd_l2(result.landmarks, true * scale),
         "expression": metrics.coefficient_distance(
@@ -171,11 +205,10 @@ def perceptual_distance(suite: Suite, images: Any, others: Any) -> jax.Array:
     return _perceptual(suite.perceptual, images, others)
 
 
-def pooled_features(suite: Suite, images: Any) -> np.ndarray:
-    """What Fréchet distances compare, [T, D]."""
+def _features(suite: Suite, images: Any) -> jax.Array:
     if "inception" in suite:
-        return np.asarray(_inception(suite.inception, images))
-    return np.asarray(_pooled(suite.perceptual, images))
+        return _inception(suite.inception, images)
+    return _pooled(suite.perceptual, images)
 
 
 @jax.jit

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxface.morphable import FACTORS, NUM_FACTORS, FaceParameters, Scene, scene_from_gaussian
 
-VERSION = 1
+VERSION = 2
 SEED = 40_000_007
 """Of the persons and their clips; no training and no other evaluation uses it."""
 
@@ -27,6 +27,9 @@ RANGE_SAMPLES = 2000
 EXTREME = 15.0
 """Degrees between the source's rotation and the driver's from which a frame is of the extreme
 split."""
+
+NEAR = 0.6
+"""Radians between the source's rotation and the driver's up to which the targets hold."""
 
 KEYS = 4
 """Poses and expressions that a clip goes through, the first of them the source's."""
@@ -57,6 +60,10 @@ class Measure(NamedTuple):
 _TARGET = ("driving frame", "driving frame")
 NETWORK_MEASURES: Mapping[str, Measure] = {
     "csim": Measure("CSIM", "higher", ("driving frame", "source")),
+    "identity_still": Measure("CSIM of the reconstruction", "higher", ("source", "source")),
+    "identity_kept": Measure(
+        "identity, share of the reconstruction's", "higher", ("source", "source")
+    ),
     "perceptual": Measure("perceptual distance", "lower", ("driving frame", "-"), ".4f"),
     "fid": Measure("Fréchet distance", "lower", ("driving frames", "sources")),
     "nme": Measure("NME by the root of the face's box, 10^-3", "lower", _TARGET, ".1f"),
@@ -80,10 +87,15 @@ TRUE_MEASURES: Mapping[str, Measure] = {
     "csim": Measure("CSIM", "higher", _PERFECT),
     "perceptual": Measure("perceptual distance", "lower", _PERFECT, ".4f"),
     "fid": Measure("Fréchet distance", "lower", _PERFECT),
+    "still_psnr": Measure("PSNR of the reconstruction, dB", "higher", ("source", "source"), ".2f"),
     "psnr": Measure("PSNR, dB", "higher", _PERFECT, ".2f"),
     "mouth_psnr": Measure("PSNR of the mouth, dB", "higher", _PERFECT, ".2f"),
     "eyes_psnr": Measure("PSNR of the eyes, dB", "higher", _PERFECT, ".2f"),
     "rotation": Measure("rotation of the fitted face, rad", "lower", ("truth", "truth"), ".4f"),
+    "turn": Measure("rotation that is read, rad", "lower", ("truth", "truth"), ".4f"),
+    "landmarks": Measure(
+        "landmarks of the true identity, % of the face", "lower", ("truth", "truth"), ".2f"
+    ),
     "nme": Measure("NME, 10^-3", "lower", ("true landmarks", "true landmarks"), ".1f"),
     "pose": Measure("pose, degrees", "lower", ("truth", "truth"), ".2f"),
     "expression": Measure("expression, shares of the ranges", "lower", ("truth", "truth"), ".4f"),
@@ -96,7 +108,9 @@ TRUE_MEASURES: Mapping[str, Measure] = {
 }
 """By the truth: against the render of the subject with the driver's rotation and expression, and
 its parameters. Pose is that of the true face fitted to the result; expression is what the
-reconstruction network reads of it, against the true coefficients."""
+reconstruction network reads of it, against the true coefficients. "turn" is the angle between the
+rotation that it reads and the true one; "landmarks" are those of the subject's true face with what
+it reads of rotation and expression."""
 
 CORRELATED = ("csim", "perceptual", "nme", "pose", "expression", "akd_l2")
 """Network judges whose ranks of frames are compared with the truth's."""
@@ -115,8 +129,8 @@ class Protocol:
       iterations: factor of the numbers of steps of a method's inversion.
     """
 
-    persons: int = 20
-    frames: int = 16
+    persons: int = 8
+    frames: int = 8
     iterations: float = 1.0
 
     def to_json(self) -> dict[str, Any]:
@@ -130,6 +144,7 @@ class Protocol:
             "seed": SEED,
             "range_samples": RANGE_SAMPLES,
             "extreme_degrees": EXTREME,
+            "near_radians": NEAR,
             "keys": KEYS,
             "wider": WIDER,
             "correlated": list(CORRELATED),
@@ -162,12 +177,16 @@ class PersonClip(NamedTuple):
 
 
 def person_clip(protocol: Protocol, number: int) -> PersonClip:
-    """The clip of a person; another number of persons leaves it as it is.
+    """The clip of a person; another number of persons leaves it as it is."""
+    return random_clip(jax.random.fold_in(jax.random.key(SEED), number), protocol.frames)
+
+
+def random_clip(key: jax.Array, frames: int) -> PersonClip:
+    """A clip of a person of the embedded world; traceable.
 
     The head goes smoothly through `KEYS` poses, and the face through as many expressions; light,
     hair, clothes, backdrop and place stay.
     """
-    key = jax.random.fold_in(jax.random.key(SEED), number)
     person, moving = jax.random.split(key)
     u = jax.random.normal(person, (NUM_FACTORS,))
     names = ("rotation", "expression", "fine_expression")
@@ -175,11 +194,11 @@ def person_clip(protocol: Protocol, number: int) -> PersonClip:
     wide = np.ones(len(places), np.float32)
     wide[: FACTORS["rotation"].stop - FACTORS["rotation"].start] = WIDER
     stops = wide * jax.random.normal(moving, (KEYS, len(places)))
-    at = jnp.linspace(0, KEYS - 1, protocol.frames)
+    at = jnp.linspace(0, KEYS - 1, frames)
     before = jnp.minimum(at.astype(int), KEYS - 2)
     share = (1 - jnp.cos(jnp.pi * (at - before))) / 2
     path = stops[before] + share[:, None] * (stops[before + 1] - stops[before])
-    whole = jnp.broadcast_to(u, (protocol.frames, NUM_FACTORS)).at[:, places].set(path)
+    whole = jnp.broadcast_to(u, (frames, NUM_FACTORS)).at[:, places].set(path)
     return PersonClip(scene_from_gaussian(whole))
 
 

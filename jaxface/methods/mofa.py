@@ -375,10 +375,6 @@ def parameter_errors(predicted: FaceParameters, true: FaceParameters) -> dict[st
         difference = getattr(predicted, field) - getattr(true, field)
         return jnp.mean(jnp.sqrt(jnp.mean(jnp.square(difference), axis=-1)))
 
-    chosen = jnp.asarray(LANDMARKS_66)
-    here, there = (project_landmarks(landmark_model(), f, 1)[:, chosen] for f in (predicted, true))
-    box = jnp.max(there, axis=1) - jnp.min(there, axis=1)
-    distance = jnp.mean(jnp.linalg.norm(here - there, axis=-1), axis=-1)
     light = jnp.linalg.norm(predicted.illumination - true.illumination, axis=-1)
     return {
         "rotation_rad": jnp.mean(jnp.abs(predicted.rotation - true.rotation)),
@@ -387,8 +383,17 @@ def parameter_errors(predicted: FaceParameters, true: FaceParameters) -> dict[st
         "reflectance_sigma": rms("reflectance"),
         "expression": rms("expression"),
         "illumination_relative": jnp.mean(light / jnp.linalg.norm(true.illumination, axis=-1)),
-        "landmarks_relative": jnp.mean(distance / jnp.sqrt(box[:, 0] * box[:, 1])),
+        "landmarks_relative": jnp.mean(relative_landmark_distance(predicted, true)),
     }
+
+
+def relative_landmark_distance(predicted: FaceParameters, true: FaceParameters) -> jax.Array:
+    """Mean distance of N faces' 66 landmarks over the root of their bounding box's area, [N]."""
+    chosen = jnp.asarray(LANDMARKS_66)
+    here, there = (project_landmarks(landmark_model(), f, 1)[:, chosen] for f in (predicted, true))
+    box = jnp.max(there, axis=1) - jnp.min(there, axis=1)
+    distance = jnp.mean(jnp.linalg.norm(here - there, axis=-1), axis=-1)
+    return distance / jnp.sqrt(box[:, 0] * box[:, 1])
 
 
 def _optimizer(settings: MoFASettings) -> optax.GradientTransformation:

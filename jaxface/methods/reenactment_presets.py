@@ -2,7 +2,12 @@
 
 import dataclasses
 
-from jaxface.methods.direction_matrix.reenactment import CODE, EMBEDDED, PAPER
+from jaxface.methods.direction_matrix.reenactment import (
+    CODE,
+    EMBEDDED,
+    EMBEDDED_ENCODER,
+    PAPER,
+)
 from jaxface.methods.pie.reenactment import RigNetReenactment
 from jaxface.methods.reenactment import BatchReenactor, Reenactor
 from jaxface.methods.transfer.reenactment import TransferReenactment
@@ -12,6 +17,7 @@ REENACTMENT_PRESETS: dict[str, BatchReenactor] = {
     "pie_rignet_relative": RigNetReenactment(relative_to=0),
     "direction_matrix": EMBEDDED,
     "direction_matrix_relative": dataclasses.replace(EMBEDDED, relative_to=0),
+    "direction_matrix_encoder": EMBEDDED_ENCODER,
     "direction_matrix_paper": PAPER,
     "direction_matrix_code": CODE,
 }

@@ -278,6 +278,49 @@ def test_a_clip_by_one_image_says_how_to_swap_them(suite, talk, people, tmp_path
     )
     assert status == 0, printed.err
     assert len({tuple(row["motion"]["degrees"]) for row in rows_in(tmp_path / "out")}) == 1
+    told = " ".join(printed.err.split())
+    assert "anna.png is one frame: every frame of talk.mp4 takes its motion" in told
+    assert "swap the two" in told
+
+
+@pytest.mark.parametrize("kind", ["clip", "template"])
+def test_a_driver_of_one_frame_gives_images(suite, people, driver, tmp_path, capsys, kind):
+    """A clip of one frame, or its template, is an image: no clips, no row of a frame."""
+    frames = driver[1][2:3]
+    path, out = write_clip(tmp_path / "one.mp4", frames, rate=10, **LOSSLESS), tmp_path / "out"
+    if kind == "template":
+        motion, path = motion_of(suite, frames), tmp_path / "one.safetensors"
+        write_motion(path, motion, [Fraction(0)])
+    status, printed = run(capsys, people, "--driving", path, "--out", out)
+    assert status == 0, printed.err
+    assert "2 of 2 frames drawn" in printed.out
+    rows = sorted(rows_in(out), key=lambda row: row["id"])
+    assert [row["frame"] for row in rows] == [None, None]
+    for place, row in enumerate(rows):
+        np.testing.assert_allclose(
+            images_of(out, [row]), expected(suite, 100 + place, frames), atol=TOLERANCE
+        )
+    assert not (out / "clips").exists()
+    status, printed = run(
+        capsys, people, "--driving", path, "--out", tmp_path / "no", "--motion", "relative"
+    )
+    assert status == 2
+    assert "one frame has no motion relative to itself" in printed.err
+
+
+def test_source_and_driver_swapped(suite, talk, people, tmp_path, capsys):
+    """A clip by an image moves the clip's face; the image by the clip moves the portrait."""
+    folder, source = talk
+    anna = people / "latents" / "in" / "anna.png.safetensors"
+    image, out = people.parent / "anna.png", tmp_path
+    assert run(capsys, folder, "--driving", image, "--out", out / "clip")[0] == 0
+    call = (anna, "--driving", folder, "--out", out / "portrait", "--clip-format", "png")
+    assert run(capsys, *call)[0] == 0
+    clips = [
+        {row["frame"]["clip"].rpartition("/")[2] for row in rows_in(out / each)}
+        for each in ("clip", "portrait")
+    ]
+    assert clips == [{source.name}, {"anna.png"}]
 
 
 def test_stopped_and_gone_on_with(people, driver, tmp_path, capsys, monkeypatch):
@@ -352,6 +395,17 @@ def test_faces_are_found_in_photographs_and_in_the_driver(suite, tmp_path, capsy
             np.testing.assert_allclose(turns[place] - turns[end], 0, atol=1e-3)
     shown = Image.open(next((out / "clips").rglob("two.png#2/000000.png")))
     assert shown.size == (80, 60)  # the face is back in its photograph
+    # Of several faces the largest drives: the one on the left, which is as large as before.
+    crowd = [painted(80, 60, face1=(4 + min(i, 3), 12, 28), face2=(56, 30, 18)) for i in range(5)]
+    alone = [painted(80, 60, face1=(4 + min(i, 3), 12, 28)) for i in range(5)]
+    turned = []
+    for name, frames in (("crowd", crowd), ("alone", alone)):
+        clip = write_clip(tmp_path / f"{name}.mp4", frames, rate=25, **LOSSLESS)
+        call = ("--driving", clip, *call[2:])
+        status, printed = run(capsys, sources[0], *call, "--out", tmp_path / name)
+        assert status == 0, printed.err
+        turned.append(np.array([row["motion"]["degrees"] for row in rows_in(tmp_path / name)]))
+    np.testing.assert_allclose(*turned, atol=1e-2)
     nobody = write_clip(tmp_path / "nobody.mp4", frames[8:], rate=25, **LOSSLESS)
     call = (sources[0], "--driving", nobody, *call[2:], "--out", tmp_path / "no")
     status, printed = run(capsys, *call)

@@ -13,10 +13,16 @@ from jaxface.cli import main
 from jaxface.errors import UsageError
 from jaxface.evaluation import reenactment as evaluation
 from jaxface.evaluation import reenactment_protocol as protocols
+from jaxface.evaluation import reenactment_tables as tables
+from jaxface.evaluation import reenactment_tables_report as tables_report
+from jaxface.evaluation import reenactment_training as training
 from jaxface.evaluation.reenactment_judges import boxes_psnr
 from jaxface.evaluation.reenactment_report import reenactment_report
+from jaxface.evaluation.reenactment_scores import near_means
+from jaxface.media.images import to_uint8
 from jaxface.methods import pie
 from jaxface.methods.pie.reenactment import RigNetReenactment
+from jaxface.morphable import render
 from jaxface.nets import IRSEConfig, LandmarkConfig, ReconstructionConfig, RigNetConfig
 from jaxface.suite import load_suite
 from jaxface.weights import save_network
@@ -144,6 +150,104 @@ def test_the_report_tells_what_was_measured(measured, tmp_path):
     assert protocols.Protocol().digest[:16] in report
     evaluation.write_sheet(tmp_path / "sheet.png", measured["self"])
     assert (tmp_path / "sheet.png").stat().st_size > 100
+
+
+def test_what_is_to_be_reached_is_of_near_turns(measured):
+    """Frames of 0, 10, 20, 30 and of 0, 5, 10, 16 degrees are all within 0.6 rad; 40 is not."""
+    first, second = measured["cross"]
+    found = near_means([first, second])
+    both = np.concatenate([first["truth_turn"], second["truth_turn"]])
+    assert found["frames"] == 8
+    assert found["turn"] == pytest.approx(both.mean())
+    far = first | {"turns": np.array([0.0, 10.0, 20.0, 40.0])}
+    found = near_means([far])
+    assert found["frames"] == 3
+    assert found["identity_kept"] == pytest.approx(first["network_identity_kept"][:3].mean())
+    assert evaluation.scores(measured)["reached"] == near_means([first, second])
+
+
+def test_every_row_of_the_tables_is_trained():
+    wanted = {row for rows in tables.PAIR_TABLES.values() for row in rows}
+    wanted |= {row for rows in tables.CLIP_TABLES.values() for row, _ in rows}
+    assert wanted == {*training.ROWS, tables.SHIPPED}
+
+
+@pytest.mark.parametrize("steps", [2, 5, 100])
+def test_rows_differ_in_what_they_show_alone(steps):
+    """Equal steps, items and settings; other losses or other stages."""
+    budget = training.Budget(steps)
+    whole = training.ROWS["synthetic"].settings(budget, None)
+    for row in training.ROWS.values():
+        settings = row.settings(budget, None)
+        assert settings.steps == steps
+        same = dataclasses.replace(settings, losses=whole.losses, stages=whole.stages)
+        assert dataclasses.replace(same, portraits=None) == dataclasses.replace(
+            whole, portraits=None
+        )
+        off = {f"{name}_weight": 0.0 for name in row.off}
+        assert settings.losses == dataclasses.replace(whole.losses, **off)
+        assert tuple(stage.kind for stage in settings.stages) == row.kinds
+
+
+def test_pairs_are_two_frames_of_a_person():
+    suite = load_suite("embedded")
+    pairs = training.ClipPairs(suite, 3)
+    assert pairs.images.shape == (3, 2, 64, 64, 3)
+    clip = protocols.random_clip(jax.random.split(jax.random.key(training.SEED), 3)[1], 2)
+    for name in ("identity", "reflectance", "illumination"):
+        value = np.asarray(getattr(clip.face, name))
+        np.testing.assert_array_equal(value[0], value[1])
+    expected = to_uint8(render(clip.scenes, 64))
+    assert np.abs(pairs.images[1].astype(int) - np.asarray(expected, int)).max() <= 1
+    batches = pairs.batches(2, ("image",), seed=0)
+    shown = [next(batches)["image"] for _ in range(3)]
+    np.testing.assert_array_equal(np.concatenate(shown), pairs.images[[0, 1, 2, 0, 1, 2]])
+    alone = next(training.Portraits(pairs).batches(3, ("image",), seed=0))["image"]
+    np.testing.assert_array_equal(alone, pairs.images[:, 0])
+
+
+@pytest.mark.slow
+def test_a_matrix_is_trained_stored_and_judged():
+    """Two large steps of a few items change the matrix, and leave its ranges; pairs are judged."""
+    suite, told = load_suite("embedded"), []
+    budget = training.Budget(steps=2, batch_size=2, clips=2, learning_rate=0.1)
+    pairs, row = training.ClipPairs(suite, 2), training.ROWS["paired"]
+    arrays = training.trained_matrix(suite, row, budget, pairs, say=told.append)
+    assert len(arrays["loss"]) == 2
+    assert np.isfinite(arrays["loss"]).all()
+    assert "step 1 of 2" in told[0]
+    matrix = training.matrix_of(suite, arrays)
+    np.testing.assert_array_equal(matrix.slope[...], suite.direction_matrix.slope[...])
+    scores = tables.pair_scores(tables.moved_by(suite, matrix), 4)
+    shipped = tables.pair_scores(suite, 4)
+    assert scores.keys() == shipped.keys()
+    assert all(np.isfinite(value) for value in scores.values())
+    assert shipped["pose_true"] < scores["pose_true"]  # steps of 0.1 are far too large
+
+
+def test_the_report_of_the_tables():
+    rng = np.random.default_rng(0)
+    found = {
+        table: {
+            row: dict.fromkeys(tables_report._PAIR_COLUMNS, float(rng.uniform()))
+            for row in (*rows, tables.SHIPPED)
+        }
+        for table, rows in tables.PAIR_TABLES.items()
+    }
+    for table, rows in tables.CLIP_TABLES.items():
+        names = [f"{row}-{'tuned' if tuned else 'untuned'}" for row, tuned in rows]
+        found[table] = {name: {"self": {}, "self_true": {}} for name in names}
+        for values in found[table].values():
+            for case, measure in tables_report._CLIP_COLUMNS:
+                values[case][measure] = float(rng.uniform())
+    wanted = tables.Tables(training.Budget(50))
+    report = tables_report.tables_report(found, wanted, protocols.Protocol())
+    value = found["table2"]["no_identity"]["csim"]
+    assert f"| synthetic, w/o L_id + L_per | {value:.3f} (0.42) |" in report
+    value = found["table5"]["paired-untuned"]["self"]["csim"]
+    assert f"paired, generator untuned | {value:.3f} (0.45) |" in report
+    assert "trained for 50 steps of 12 sources" in report
+    assert report.count("### Table") == 4
 
 
 def test_psnr_of_boxes_looks_into_them_alone():

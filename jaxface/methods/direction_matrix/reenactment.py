@@ -333,3 +333,9 @@ EMBEDDED = MatrixReenactment(
     corrected=ANGLES,
 )
 """For the embedded suite; docs/direction_matrix.md has what feedback does there."""
+
+EMBEDDED_ENCODER = dataclasses.replace(
+    EMBEDDED,
+    inversion=pti.PivotalTuning(encoder.E4E, dataclasses.replace(EMBEDDED_TUNING, steps=200)),
+)
+"""The same as the paper embeds: the suite's encoder, and 200 steps of tuning."""

@@ -25,9 +25,12 @@ from jaxface.cli.inversion_options import add_alignment_arguments, alignment_of,
 from jaxface.cli.job_options import JobCall, add_job_arguments
 from jaxface.cli.reenact_drivers import (
     check_driven_by_images,
+    check_identity,
     method_of,
+    random_path,
     read_driven,
     retargeting_of,
+    write_random_portrait,
 )
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError
@@ -71,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how: a name of jaxface.methods.reenactment_presets (pie_rignet)",
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--identity",
+        choices=("random",),
+        help="with --method transfer, in place of a SOURCE: a person who does not exist, of --seed",
+    )
     add_commercial_argument(parser)
     motion = parser.add_argument_group("motion")
     motion.add_argument(
@@ -146,6 +154,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     # Mistakes in the call are found before JAX is set up and networks are loaded.
     _check(arguments)
+    if arguments.identity is not None:
+        arguments.sources = [str(random_path(arguments))]
     kinds = _kinds(arguments.sources)
     if not (kinds["image"] or kinds["clip"]):
         for name in ("preset", "dtype", "changes"):
@@ -170,8 +180,11 @@ def run(arguments: argparse.Namespace) -> int:
     suite = fit_for_use(load_suite(arguments.suite), arguments)
     suite.require(method.driving_roles())
     driver_alignment = found
-    if found is not None and not is_motion_file(arguments.driving):
-        driver_alignment = clip_alignment_of(arguments, found, suite)
+    if arguments.identity is not None:
+        write_random_portrait(arguments, suite, method)
+        found = None  # of the source, which is aligned
+    if driver_alignment is not None and not is_motion_file(arguments.driving):
+        driver_alignment = clip_alignment_of(arguments, driver_alignment, suite)
     driven = read_driven(
         arguments,
         suite,
@@ -215,9 +228,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     from jaxface.jobs.inputs.items import matching_paths
 
-    if not arguments.sources and arguments.save_motion is None:
+    check_identity(arguments)
+    if not arguments.sources and arguments.save_motion is None and arguments.identity is None:
         raise UsageError("no SOURCE given; name who is to move (or --save-motion FILE alone)")
-    if arguments.sources and arguments.out is None:
+    if (arguments.sources or arguments.identity is not None) and arguments.out is None:
         raise UsageError("--out DIR is missing: the folder for the results")
     arguments.sources = [str(path) for each in arguments.sources for path in matching_paths(each)]
     if arguments.shard_size is not None:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxface.errors import UsageError
@@ -150,3 +151,39 @@ def check_driven_by_images(arguments: argparse.Namespace) -> None:
                 f"{option}: is of methods that are driven by motion, and --method "
                 f"{arguments.method} is driven by images"
             )
+
+
+def check_identity(arguments: argparse.Namespace) -> None:
+    """Refuses --identity where it has no use.
+
+    Raises:
+      UsageError: beside a SOURCE, or with a method that draws nobody at random.
+    """
+    if arguments.identity is None:
+        return
+    if arguments.sources:
+        raise UsageError(
+            f"--identity {arguments.identity}: in place of a SOURCE, and {arguments.sources[0]} is "
+            "named too"
+        )
+    if arguments.method != "transfer":
+        raise UsageError(f"--identity {arguments.identity}: is of --method transfer")
+
+
+def random_path(arguments: argparse.Namespace) -> Path:
+    """Where the portrait of a random identity is written: ``random/seed-N.png`` in the results'."""
+    return Path(arguments.out) / "random" / f"seed-{arguments.seed}.png"
+
+
+def write_random_portrait(arguments: argparse.Namespace, suite: Any, method: Any) -> None:
+    """Writes what the generator draws of --seed; it is then embedded as any portrait is."""
+    import jax
+
+    from jaxface.media.images import encode_png, to_uint8
+    from jaxface.runtime.files import atomic_writer
+
+    _, image = method.random_portrait(suite, key=jax.random.key(arguments.seed))
+    path = random_path(arguments)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_writer(path) as file:
+        file.write(encode_png(jax.device_get(to_uint8(image[0]))))

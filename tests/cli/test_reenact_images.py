@@ -140,6 +140,23 @@ def test_a_folder_and_one_image_drive_too(suite, portrait, tmp_path, capsys):
     )
 
 
+def test_nobody_is_sampled_and_embedded(suite, driver, tmp_path, capsys):
+    (clip, frames), out = driver, tmp_path / "out"
+    call = ("--identity", "random", "--seed", 4, "--driving", clip, "--suite", suite, "--out", out)
+    status, printed = run(capsys, *call, "--clip-format", "png")
+    assert status == 0, printed.err
+    rows = sorted(rows_in(out), key=lambda row: row["frame"]["index"])
+    portrait = read_image(out / "random" / "seed-4.png").pixels
+    sampled = TransferReenactment().random_portrait(load_suite(suite), key=jax.random.key(4))[1]
+    np.testing.assert_allclose(portrait, np.asarray(sampled[0]), atol=TOLERANCE)
+    pixels = np.asarray(Image.open(out / "random" / "seed-4.png"))
+    wanted = expected(suite, pixels, frames)
+    np.testing.assert_allclose(images_of(out, rows), wanted, atol=TOLERANCE)
+    status, printed = run(capsys, "x.png", *call)
+    assert status == 2
+    assert "in place of a SOURCE, and x.png is named too" in printed.err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

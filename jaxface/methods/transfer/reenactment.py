@@ -114,6 +114,17 @@ class TransferReenactment:
         still = motion_of_pie(FaceParameters.from_flat(jnp.zeros((1, 257), jnp.float32)))
         return Subject(suite, jnp.asarray(w_plus, jnp.float32), still, suite.generator)
 
+    def random_portrait(self, suite: Suite, *, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The latent [1, L, w_dim] and the portrait [1, R, R, 3] of a person who does not exist.
+
+        Args:
+          suite: has a generator.
+          key: typed key of the sample.
+        """
+        generator = suite.generator
+        z = jax.random.normal(key, (1, generator.config.z_dim))
+        return _sample(generator, z, self.truncation)
+
     def random_subject(self, suite: Suite, *, key: jax.Array) -> Subject:
         """A person who does not exist.
 
@@ -121,9 +132,7 @@ class TransferReenactment:
           suite: has the networks of `roles`.
           key: typed key of the sample.
         """
-        generator = suite.generator
-        z = jax.random.normal(key, (1, generator.config.z_dim))
-        w_plus, image = _sample(generator, z, self.truncation)
+        w_plus, image = self.random_portrait(suite, key=key)
         if self.random_code == "sampled":
             return self.subject(suite, w_plus)
         return self.adapt(suite, image, keys=key[None])

@@ -2,8 +2,9 @@
 
     jaxface train direction_matrix --config configs/embedded_direction_matrix.py
 
-The paper's second stage, half of whose sources are embedded portraits, needs an encoder: give the
-settings `portraits` and a stage "mixed", and `networks` its file.
+The paper's second stage, half of whose sources are embedded portraits, takes the suite's encoder:
+give the settings `portraits` and a stage "mixed"; for the third `pairs` and a stage "paired".
+`jaxface evaluate reenactment --tables` compares short ones (docs/results/reenactment.md).
 
 Columns: yaw, pitch, roll and the 14 expressions that have names (m_e = 14). The other 50 modes are
 small, and the reconstruction network hardly reads them: the correlation of what it reads from 512

@@ -128,6 +128,7 @@ def by_networks(
     found: dict[str, Any] = {
         "csim": identity.similarity(result.identity, person),
         "identity_still": jnp.broadcast_to(still, len(clip.result)),
+        "identity_perfect": identity.similarity(seen["perfect"].identity, known),
         "identity_kept": identity.similarity(result.identity, known) / still,
         "nme": 1000 * nme(result.landmarks, driver.landmarks, normaliser="box"),
         "pose": metrics.angle_distance(result.face.rotation, driver.face.rotation),

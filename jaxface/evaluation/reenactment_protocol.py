@@ -59,6 +59,7 @@ _TARGET = ("driving frame", "driving frame")
 NETWORK_MEASURES: Mapping[str, Measure] = {
     "csim": Measure("CSIM", "higher", ("driving frame", "source")),
     "identity_still": Measure("CSIM of the reconstruction", "higher", ("source", "source")),
+    "identity_perfect": Measure("CSIM of the perfect result", "higher", ("source", "source")),
     "identity_kept": Measure(
         "identity, share of the reconstruction's", "higher", ("source", "source")
     ),

@@ -15,7 +15,7 @@ from jaxface.evaluation.reenactment_protocol import (
     Measure,
     Protocol,
 )
-from jaxface.evaluation.reenactment_scores import TARGETS
+from jaxface.evaluation.reenactment_scores import BESIDE, TARGETS
 from jaxface.suite import Suite
 
 SHOWN = 6  # clips on a sheet
@@ -87,6 +87,9 @@ def _targets(found: Mapping[str, Mapping[str, float]]) -> list[str]:
     for key, (title, kind, limit) in TARGETS.items():
         cells = (f"{values[key]:.3f}" for values in found.values())
         lines.append(f"| {title} | {kind} {limit:g} | {' | '.join(cells)} |")
+    for key, title in BESIDE.items():
+        cells = (f"{values[key]:.3f}" for values in found.values())
+        lines.append(f"| {title} | | {' | '.join(cells)} |")
     counts = (str(values["frames"]) for values in found.values())
     return [*lines, f"| frames | | {' | '.join(counts)} |"]
 

@@ -25,14 +25,20 @@ TARGETS: Mapping[str, tuple[str, str, float]] = {
 }
 """What a cross-reenactment is to reach over frames of `NEAR` turns: title, kind of limit, limit."""
 
+BESIDE: Mapping[str, str] = {
+    "identity_still": "CSIM of the reconstruction to the source",
+    "identity_perfect": "CSIM of the perfect result to the source",
+}
+"""What tells how far a share of identity can be had."""
+
 Clips = Sequence[Mapping[str, np.ndarray]]
 
 
 def near_means(clips: Clips) -> dict[str, float | int]:
-    """The measures of `TARGETS`, means over all frames that turn up to `NEAR`, and ``frames``."""
+    """Means of `TARGETS` and `BESIDE` over all frames that turn up to `NEAR`, and ``frames``."""
     near = np.concatenate([np.deg2rad(clip["turns"]) <= NEAR for clip in clips])
     found: dict[str, float | int] = {"frames": int(near.sum())}
-    for name in TARGETS:
+    for name in (*TARGETS, *BESIDE):
         judge = "network" if f"network_{name}" in clips[0] else "truth"
         values = np.concatenate([clip[f"{judge}_{name}"] for clip in clips])
         found[name] = float(np.nanmean(values[near])) if near.any() else float("nan")

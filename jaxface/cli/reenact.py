@@ -193,7 +193,8 @@ def run(arguments: argparse.Namespace) -> int:
         alignment=None if is_embedded(arguments.driving) else driver_alignment,
     )
     driving = driven.driving
-    for remark in (*driven.remarks, *driving_notes(driving, kinds["clip"])):
+    clips = [*kinds["clip"], *_embedded_clips(kinds["embedding"])]
+    for remark in (*driven.remarks, *driving_notes(driving, clips)):
         note(f"note: {remark}")
     if arguments.save_motion is not None:
         from jaxface.jobs.inputs.motion_files import write_motion
@@ -311,6 +312,16 @@ def _suite_of(kinds: Mapping[str, Sequence[str]]) -> str | None:
     from jaxface.jobs.inputs.latents import find_latents, suite_of
 
     return suite_of(find_latents(kinds["embedding"]).items).name
+
+
+def _embedded_clips(embeddings: Sequence[str]) -> list[str]:
+    """The clips that embeddings are of, by their paths."""
+    if not embeddings:
+        return []
+    from jaxface.jobs.inputs.latents import find_latents
+
+    headers = map(_header, find_latents(embeddings).items)
+    return list(dict.fromkeys(header["path"] for header in headers if "frame" in header))
 
 
 def _embedded(

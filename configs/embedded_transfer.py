@@ -54,5 +54,5 @@ def get_config() -> Experiment:
         data=TransferPairs("data/clips", every=3, frames=17),
         suite="embedded",
         checkpoint_every=250,
-        eval_every=500,
+        eval_every=250,
     )

@@ -129,7 +129,7 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                     str,
                     metavar="NAME,...",
                 ),
-                Option("persons", "subjects, each with a clip", 8, least=2),
+                Option("persons", "subjects, each with a clip", 6, least=2),
                 Option("frames", "of each clip", 8, least=3),
                 _ITERATIONS,
                 Option(
@@ -139,7 +139,7 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                     False,
                     bool,
                 ),
-                Option("steps", "of each of those trainings", 50, least=2),
+                Option("steps", "of each of those trainings", 30, least=2),
             ),
         ),
         "transfer": Evaluation(

@@ -66,7 +66,7 @@ from jaxface.weights import named_arrays, with_arrays
 SHORT = {"pie": "pie_rignet"}
 """Names that methods also go by."""
 CASES = ("self", "cross")
-TOGETHER = 4
+TOGETHER = 8
 """Persons that are embedded in one batch; but one, where a generator is tuned to each: nothing is
 shared there, and a program of several rows is as many times as long to compile."""
 

@@ -120,12 +120,30 @@ def by_networks(
       seen: of `look`.
       cross: whether subject and driver are different people.
     """
+    found = dict(_network_terms(clip, seen, cross=cross))
+    if not cross:
+        found["perceptual"] = perceptual_distance(suite, clip.result, clip.driving)
+        found["warping_error"] = 1000 * warping_error(
+            jnp.asarray(clip.result), jnp.asarray(clip.driving)
+        )
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+def by_truth(suite: Suite, clip: Judged, seen: Mapping[str, Seen]) -> dict[str, np.ndarray]:
+    """The measures of `TRUE_MEASURES` but for the Fréchet distance: [T], or [steps]."""
+    distance = perceptual_distance(suite, clip.result, clip.perfect)
+    found = {**_true_terms(clip, seen), "perceptual": distance}
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+@functools.partial(jax.jit, static_argnames="cross")
+def _network_terms(clip: Judged, seen: Mapping[str, Seen], *, cross: bool) -> dict[str, jax.Array]:
     result, driver, source = (seen[name] for name in ("result", "driving", "source"))
     still = identity.similarity(seen["still"].identity, source.identity)
     known = jnp.broadcast_to(source.identity, result.identity.shape)
     person = source.identity if cross else driver.identity
     person = jnp.broadcast_to(person, result.identity.shape)
-    found: dict[str, Any] = {
+    return {
         "csim": identity.similarity(result.identity, person),
         "identity_still": jnp.broadcast_to(still, len(clip.result)),
         "identity_perfect": identity.similarity(seen["perfect"].identity, known),
@@ -146,16 +164,10 @@ def by_networks(
         "apd_radians": metrics.mean_difference(result.face.rotation, driver.face.rotation),
         "acceleration": metrics.acceleration(result.landmarks),
     }
-    if not cross:
-        found["perceptual"] = perceptual_distance(suite, clip.result, clip.driving)
-        found["warping_error"] = 1000 * warping_error(
-            jnp.asarray(clip.result), jnp.asarray(clip.driving)
-        )
-    return {name: np.asarray(value) for name, value in found.items()}
 
 
-def by_truth(suite: Suite, clip: Judged, seen: Mapping[str, Seen]) -> dict[str, np.ndarray]:
-    """The measures of `TRUE_MEASURES` but for the Fréchet distance: [T], or [steps]."""
+@jax.jit
+def _true_terms(clip: Judged, seen: Mapping[str, Seen]) -> dict[str, jax.Array]:
     size, face = clip.result.shape[1], clip.scenes.face
     scale = metrics.SIDE / size
     result, perfect = seen["result"], seen["perfect"]
@@ -173,9 +185,8 @@ def by_truth(suite: Suite, clip: Judged, seen: Mapping[str, Seen]) -> dict[str, 
     )
     flow, matte = optical_flow(now, after, size)
     back, _ = optical_flow(after, now, size)
-    found = {
+    return {
         "csim": identity.similarity(result.identity, perfect.identity),
-        "perceptual": perceptual_distance(suite, clip.result, clip.perfect),
         "still_psnr": jnp.broadcast_to(
             psnr(jnp.asarray(clip.still), jnp.asarray(clip.source)), len(clip.result)
         ),
@@ -196,7 +207,6 @@ def by_truth(suite: Suite, clip: Judged, seen: Mapping[str, Seen]) -> dict[str, 
         "warping_error": 1000
         * metrics.warping_error_of_flow(jnp.asarray(clip.result), flow, back, matte),
     }
-    return {name: np.asarray(value) for name, value in found.items()}
 
 
 def perceptual_distance(suite: Suite, images: Any, others: Any) -> jax.Array:

@@ -128,7 +128,7 @@ class Protocol:
       iterations: factor of the numbers of steps of a method's inversion.
     """
 
-    persons: int = 8
+    persons: int = 6
     frames: int = 8
     iterations: float = 1.0
 

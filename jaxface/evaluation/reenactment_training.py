@@ -47,7 +47,7 @@ class Budget:
       learning_rate: of the first step; it falls to zero by a cosine.
     """
 
-    steps: int = 50
+    steps: int = 30
     batch_size: int = 12
     clips: int = 128
     learning_rate: float = 1e-3

@@ -8,6 +8,7 @@ from jaxface.methods.direction_matrix.reenactment import (
     EMBEDDED_ENCODER,
     PAPER,
 )
+from jaxface.methods.pie.reenactment import EMBEDDED_ENCODER as RIGNET_ENCODER
 from jaxface.methods.pie.reenactment import RigNetReenactment
 from jaxface.methods.reenactment import BatchReenactor, ImageReenactor
 from jaxface.methods.transfer.reenactment import TransferReenactment
@@ -15,6 +16,7 @@ from jaxface.methods.transfer.reenactment import TransferReenactment
 REENACTMENT_PRESETS: dict[str, BatchReenactor] = {
     "pie_rignet": RigNetReenactment(),
     "pie_rignet_relative": RigNetReenactment(relative_to=0),
+    "pie_rignet_encoder": RIGNET_ENCODER,
     "direction_matrix": EMBEDDED,
     "direction_matrix_relative": dataclasses.replace(EMBEDDED, relative_to=0),
     "direction_matrix_encoder": EMBEDDED_ENCODER,

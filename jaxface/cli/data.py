@@ -102,10 +102,9 @@ def _make_clips(args: argparse.Namespace, sizes: dict[str, Any]) -> int:
     from jaxface.data.clip_view import ClipView
     from jaxface.data.synthetic_clips import ClipsConfig, generate
 
-    if args.world not in (None, "3.0.0") or args.images_per_identity != 1:
+    if args.images_per_identity != 1:
         raise UsageError(
-            "--clips: clips are of world 3.0.0, and --clips says how many each person has; leave "
-            "--world and --images-per-identity out"
+            "--clips: says how many clips each person has; leave --images-per-identity out"
         )
     if args.videos is not None:
         from jaxface.media.video import load_av
@@ -116,6 +115,7 @@ def _make_clips(args: argparse.Namespace, sizes: dict[str, Any]) -> int:
         clips=args.clips,
         frames=_FRAMES if args.frames is None else args.frames,
         seed=args.seed,
+        version=args.world or "3.0.0",
         **sizes,
     )
     folder = generate(config, args.out)

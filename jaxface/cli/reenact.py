@@ -23,6 +23,15 @@ from jaxface.cli.driver_options import (
 )
 from jaxface.cli.inversion_options import add_alignment_arguments, alignment_of, inversion_of
 from jaxface.cli.job_options import JobCall, add_job_arguments
+from jaxface.cli.reenact_drivers import (
+    check_driven_by_images,
+    check_identity,
+    method_of,
+    random_path,
+    read_driven,
+    retargeting_of,
+    write_random_portrait,
+)
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError
 
@@ -41,7 +50,8 @@ come out. A photograph of several faces gives a result for each.
 The driver is a clip, an image, a folder of numbered images (with --fps), the output folder of
 `jaxface invert` of a clip, a motion template (--save-motion of an earlier call), or a recording of
 Live Link Face (CSV). With --motion relative its changes are added to what the source shows.
---regions and --gain say what follows: pose, expression, mouth, eyes or all.
+--regions and --gain say what follows: pose, expression, mouth, eyes or all. --method transfer is
+driven by the images themselves: none of these options and no file of motion is for it.
 
 DIR receives results.jsonl (a row for each frame), latents/, edits/, contact_sheet.png, and, unless
 the driver is one image, clips/ with the driver's times and sound. Of a source clip the times and
@@ -64,6 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how: a name of jaxface.methods.reenactment_presets (pie_rignet)",
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--identity",
+        choices=("random",),
+        help="with --method transfer, in place of a SOURCE: a person who does not exist, of --seed",
+    )
     add_commercial_argument(parser)
     motion = parser.add_argument_group("motion")
     motion.add_argument(
@@ -139,6 +154,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     # Mistakes in the call are found before JAX is set up and networks are loaded.
     _check(arguments)
+    if arguments.identity is not None:
+        arguments.sources = [str(random_path(arguments))]
     kinds = _kinds(arguments.sources)
     if not (kinds["image"] or kinds["clip"]):
         for name in ("preset", "dtype", "changes"):
@@ -150,39 +167,34 @@ def run(arguments: argparse.Namespace) -> int:
     call.set_up()
 
     from jaxface import load_suite
-    from jaxface.jobs.inputs.driving import driving_notes, is_embedded, is_motion_file, read_driving
-    from jaxface.jobs.reenactment import Reenactment, basis_of, frames_of
+    from jaxface.jobs.driven_task import frames_of
+    from jaxface.jobs.inputs.driving import driving_notes, is_embedded, is_motion_file
     from jaxface.runtime.progress import note
 
-    method = _method(arguments.method)
-    retargeting = _retargeting(arguments)
-    method = method.following(retargeting.groups)
+    method = method_of(arguments.method)
+    if "image" in method.requires:
+        check_driven_by_images(arguments)
+    else:
+        method = method.following(retargeting_of(arguments).groups)
     arguments.suite = arguments.suite or _suite_of(kinds) or "embedded"
     suite = fit_for_use(load_suite(arguments.suite), arguments)
     suite.require(method.driving_roles())
-    networks, size = method.networks(suite), suite.generator.resolution
     driver_alignment = found
-    if found is not None and not is_motion_file(arguments.driving):
-        driver_alignment = clip_alignment_of(arguments, found, suite)
-    driving = read_driving(
-        arguments.driving,
+    if arguments.identity is not None:
+        write_random_portrait(arguments, suite, method)
+        found = None  # of the source, which is aligned
+    if driver_alignment is not None and not is_motion_file(arguments.driving):
+        driver_alignment = clip_alignment_of(arguments, driver_alignment, suite)
+    driven = read_driven(
+        arguments,
+        suite,
         method,
-        networks,
-        size=size,
         reading=reading,
         alignment=None if is_embedded(arguments.driving) else driver_alignment,
-        folder=arguments.out,
     )
-    if arguments.steady:
-        steady = driving.driver.smoothed(arguments.steady)
-        driving = dataclasses.replace(driving, driver=steady)
-    driving.neutral(retargeting)  # which a single frame has not
-    try:
-        retargeting.check(driving.basis, basis := basis_of(method, networks, size))
-    except ValueError as error:
-        raise UsageError(f"--driving {arguments.driving}: {error}") from error
-    notes = [retargeting.remark(driving.basis, basis), *driving_notes(driving, kinds["clip"])]
-    for remark in filter(None, notes):
+    driving = driven.driving
+    clips = [*kinds["clip"], *_embedded_clips(kinds["embedding"])]
+    for remark in (*driven.remarks, *driving_notes(driving, clips)):
         note(f"note: {remark}")
     if arguments.save_motion is not None:
         from jaxface.jobs.inputs.motion_files import write_motion
@@ -200,12 +212,7 @@ def run(arguments: argparse.Namespace) -> int:
     frames = frames_of(subjects, driving, arguments.beyond or "hold")
     transforms = any("transform" in _header(item) for item in subjects)
     writing = _writing(arguments, frames, driving)
-    task = Reenactment(
-        suite,
-        arguments.method,
-        method,
-        retargeting,
-        driving,
+    task = driven.task(
         frames,
         {
             "beyond": arguments.beyond or "hold",
@@ -222,9 +229,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     from jaxface.jobs.inputs.items import matching_paths
 
-    if not arguments.sources and arguments.save_motion is None:
+    check_identity(arguments)
+    if not arguments.sources and arguments.save_motion is None and arguments.identity is None:
         raise UsageError("no SOURCE given; name who is to move (or --save-motion FILE alone)")
-    if arguments.sources and arguments.out is None:
+    if (arguments.sources or arguments.identity is not None) and arguments.out is None:
         raise UsageError("--out DIR is missing: the folder for the results")
     arguments.sources = [str(path) for each in arguments.sources for path in matching_paths(each)]
     if arguments.shard_size is not None:
@@ -242,7 +250,7 @@ def _check(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out or ".").resolve()
     if arguments.out and any(Path(each).resolve() == out for each in arguments.sources):
         raise UsageError(f"{arguments.out}: holds the embeddings; name another --out")
-    _retargeting(arguments)
+    retargeting_of(arguments)
 
 
 def _check_reading(arguments: argparse.Namespace) -> None:
@@ -257,48 +265,6 @@ def _check_reading(arguments: argparse.Namespace) -> None:
     for name in ("start", "end", "every", "deinterlace", "allow_truncated"):
         if getattr(arguments, name) not in (None, False) and not clip:
             raise UsageError(f"--{name.replace('_', '-')} is of a driving clip")
-
-
-def _retargeting(arguments: argparse.Namespace) -> Any:
-    """The `Retargeting` that the arguments ask for."""
-    from jaxface.morphable.retargeting import Retargeting
-
-    gains = []
-    for text in arguments.gains:
-        region, _, value = text.partition("=")
-        try:
-            gains.append((region, float(value)))
-        except ValueError as error:
-            raise UsageError(f"--gain: expected such as pose=1.2, got {text!r}") from error
-    regions = tuple(dict.fromkeys(name.strip() for name in arguments.regions.split(",")))
-    try:
-        return Retargeting(
-            arguments.motion == "relative", arguments.neutral_first, regions, tuple(gains)
-        )
-    except ValueError as error:
-        raise UsageError(f"--motion, --regions, --gain: {error}") from error
-
-
-def _method(name: str) -> Any:
-    """The method of a name.
-
-    Raises:
-      UsageError: there is none; the message gives the nearest.
-    """
-    from jaxface.errors import did_you_mean
-    from jaxface.methods.reenactment_presets import IMAGE_DRIVEN, REENACTMENT_PRESETS
-
-    if name in IMAGE_DRIVEN:
-        raise UsageError(
-            f"--method {name}: is driven by images, where this command drives by motion; use it "
-            f"from Python (docs/{name}.md), or one of {', '.join(REENACTMENT_PRESETS)}"
-        )
-    if name not in REENACTMENT_PRESETS:
-        hint = did_you_mean(name, REENACTMENT_PRESETS)
-        raise UsageError(
-            f"--method: unknown {name!r}; {hint} Known: {', '.join(REENACTMENT_PRESETS)}"
-        )
-    return REENACTMENT_PRESETS[name]
 
 
 def _kinds(sources: Sequence[str]) -> dict[str, list[str]]:
@@ -346,6 +312,16 @@ def _suite_of(kinds: Mapping[str, Sequence[str]]) -> str | None:
     from jaxface.jobs.inputs.latents import find_latents, suite_of
 
     return suite_of(find_latents(kinds["embedding"]).items).name
+
+
+def _embedded_clips(embeddings: Sequence[str]) -> list[str]:
+    """The clips that embeddings are of, by their paths."""
+    if not embeddings:
+        return []
+    from jaxface.jobs.inputs.latents import find_latents
+
+    headers = map(_header, find_latents(embeddings).items)
+    return list(dict.fromkeys(header["path"] for header in headers if "frame" in header))
 
 
 def _embedded(
@@ -463,12 +439,9 @@ def _report(rows: Sequence[Mapping[str, Any]], task: Any) -> str:
         subjects.setdefault(row["path"], []).append(row)
     if len(subjects) <= TABLE_ROWS:
         for found in subjects.values():
-            turns = [row["motion"]["degrees"][1] for row in found]
-            what = f"yaw {min(turns):.0f} to {max(turns):.0f}"
-            if len(found) == 1:
-                what = task.described(found[0])
+            what = task.described(found[0]) if len(found) == 1 else task.span(found)
             name = found[0]["id"] if len(found) == 1 else found[0]["id"].rpartition("/")[0]
-            lines.append(f"{name}  ok  {len(found)} frames, {what}")
+            lines.append(", ".join(filter(None, (f"{name}  ok  {len(found)} frames", what))))
     seconds = sum(row["seconds"] for row in ok)
     speed = f", {len(ok) / seconds:.1f} frames/s" if seconds > 0 and math.isfinite(seconds) else ""
     return "\n".join([*lines, "", f"{len(ok)} of {len(rows)} frames drawn{speed}"])

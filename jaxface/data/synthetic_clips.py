@@ -1,20 +1,23 @@
 """`synthetic_clips`: people who speak, look and move, every true parameter of every frame.
 
-A TFDS data set of the embedded world's version 3 in array_record files, one record a frame:
+A TFDS data set of the embedded world in array_record files, one record a frame:
 
     jaxface data --clips 2 --out DIR --resolution 64 --train 200 --test 20
 
-A clip is a person on an occasion (`jaxface.morphable.people`) through `frames` frames at 25 a
-second (`jaxface.morphable.behaviour`). Frames lie in order: by person, clip and frame. One holds
+A clip is a person on an occasion through `frames` frames at 25 a second. Of the world's version 3
+they act as `jaxface.morphable.behaviour` says; of version 2 (`--world 2.0.0`), which the shipped
+networks know, head and face go from one key pose to the next, one every half second
+(`jaxface.morphable.key_poses`). Frames lie in order: by person, clip and frame. One holds
 
 * ``image`` uint8 [R, R, 3], RGB, ``matte`` uint8 [R, R], 255 where the person is;
 * ``flow`` float32 [R, R, 2], pixels (x, y) from each pixel's centre to where its surface point is
   in the next frame, exactly (`jaxface.morphable.flow`); of the last frame, in the one that would
   follow;
-* ``face`` float32 [257], ``nuisance`` float32 [K], ``landmarks`` float32 [68, 2], ``gaze`` float32
-  [2] and ``boxes`` float32 [3, 4], as in `jaxface.data.synthetic_portraits`;
-* ``speaking`` float32, 1 within a phrase and 0 in a pause; ``blink`` float32, 1 where lids are
-  shut;
+* ``face`` float32 [257], ``nuisance`` float32 [K] and ``landmarks`` float32 [68, 2], as in
+  `jaxface.data.synthetic_portraits`; of version 3 also its ``gaze`` float32 [2] and ``boxes``
+  float32 [3, 4];
+* of version 3, whose people speak and blink, ``speaking`` float32, 1 within a phrase and 0 in a
+  pause, and ``blink`` float32, 1 where lids are shut;
 * ``person``, ``clip`` and ``frame`` int64: who, which of the person's clips, which of its frames.
 
 The persons of the splits are different people; those of the test split are numbered after those of
@@ -36,15 +39,20 @@ import tensorflow_datasets as tfds
 from jaxface.data.scene_items import SPLITS, person_keys, scene_columns, scene_factors
 from jaxface.data.sharded_builder import GenerationError, ShardedBuilder, tensor
 from jaxface.morphable.annotation import FEATURES
-from jaxface.morphable.behaviour import behave, clip_scenes
+from jaxface.morphable.behaviour import FPS, behave, clip_scenes
 from jaxface.morphable.flow import optical_flow
-from jaxface.morphable.parameters import Scene
+from jaxface.morphable.key_poses import numbered_key_poses, through_key_poses
+from jaxface.morphable.parameters import PortraitNuisance, Scene
 from jaxface.morphable.worlds import world
 
 AT_ONCE = 25
 """Frames rendered together, from a clip's first on, so that pixels do not depend on the rest."""
 
-_VERSION = "3.0.0"
+KEY_SECONDS = 0.5
+"""Time from one key pose of version 2's people to the next."""
+
+VERSIONS = ("2.0.0", "3.0.0")
+"""Of the world, and of the data set."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -58,6 +66,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
       frames: of each clip, >= 1; 25 are a second.
       seed: of all clips.
       shard_size: clips per file; what a killed run loses at most.
+      version: of the world, and of the data set.
       name: derived from the others if empty.
     """
 
@@ -69,8 +78,13 @@ class ClipsConfig(tfds.core.BuilderConfig):
     frames: int = 75
     seed: int = 0
     shard_size: int = 16
+    version: str = "3.0.0"
 
     def __post_init__(self):
+        if self.version not in VERSIONS:
+            raise GenerationError(
+                f"synthetic_clips: version must be {' or '.join(VERSIONS)}, got {self.version!r}."
+            )
         sizes = (self.num_train, self.clips, self.frames, self.shard_size)
         if self.resolution < 16 or min(sizes) < 1 or self.num_test < 0:
             raise GenerationError(
@@ -88,17 +102,27 @@ class ClipsConfig(tfds.core.BuilderConfig):
 class SyntheticClips(ShardedBuilder[ClipsConfig]):
     """TFDS builder of `synthetic_clips`; see the module's words."""
 
-    VERSION = tfds.core.Version(_VERSION)
-    RELEASE_NOTES: ClassVar[dict[str, str]] = {"3.0.0": "The first clips, of the third world."}
+    VERSION = tfds.core.Version("3.0.0")
+    SUPPORTED_VERSIONS: ClassVar = [tfds.core.Version("2.0.0")]
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {
+        "3.0.0": "The first clips, of the third world.",
+        "2.0.0": "Clips of the second world: key poses and expressions, without speech and gaze.",
+    }
     BUILDER_CONFIGS = (ClipsConfig(name="64", resolution=64),)
 
     def _info(self) -> tfds.core.DatasetInfo:
         size = self.settings.resolution
 
-        factors = jax.ShapeDtypeStruct((1, world(_VERSION).num_factors), jnp.float32)
-        nuisance = jax.eval_shape(lambda u: world(_VERSION).scenes(u).nuisance.flat, factors)
+        of_world = world(self.settings.version)
+        factors = jax.ShapeDtypeStruct((1, of_world.num_factors), jnp.float32)
+        scene = jax.eval_shape(of_world.scenes, factors)
+        nuisance = jax.eval_shape(lambda scene: scene.nuisance.flat, scene)
         number = tfds.features.Scalar(dtype=np.int64)
-        share = tfds.features.Scalar(dtype=np.float32)
+        more = {}
+        if isinstance(scene.nuisance, PortraitNuisance):
+            share = tfds.features.Scalar(dtype=np.float32)
+            more |= {"gaze": tensor(2), "boxes": tensor(len(FEATURES), 4)}
+            more |= {"speaking": share, "blink": share}
         return tfds.core.DatasetInfo(
             builder=self,
             description="Rendered clips of people with every frame's parameters.",
@@ -110,13 +134,10 @@ class SyntheticClips(ShardedBuilder[ClipsConfig]):
                     "face": tensor(257),
                     "nuisance": tensor(nuisance.shape[1]),
                     "landmarks": tensor(68, 2),
-                    "gaze": tensor(2),
-                    "boxes": tensor(len(FEATURES), 4),
-                    "speaking": share,
-                    "blink": share,
                     "person": number,
                     "clip": number,
                     "frame": number,
+                    **more,
                 }
             ),
             metadata=tfds.core.MetadataDict(
@@ -148,22 +169,40 @@ class SyntheticClips(ShardedBuilder[ClipsConfig]):
 def _frames(config: ClipsConfig, split: str, clip: int, count: int) -> Iterator[dict[str, Any]]:
     """The first `count` frames of a clip, by its number in the split."""
     persons, occasions = person_keys(config.seed, split, jnp.array([clip]), config.clips)
-    u = scene_factors(occasions, persons, version=_VERSION)[0]
-    rotation = np.asarray(world(_VERSION).scenes(u[None]).face.rotation[0])
+    u = scene_factors(occasions, persons, version=config.version)[0]
     acting = jax.random.fold_in(occasions[0], 1)  # the key itself drew the occasion's factors
+    act = _behaving if config.version == "3.0.0" else _through_keys
     for first in range(0, count, AT_ONCE):
         # A frame more than is rendered, which the last one's flow leads to.
-        behaviour = behave(acting, rotation, frames=AT_ONCE + 1, first=first)
-        scenes = clip_scenes(u, behaviour, rotation)
+        scenes, acted = act(acting, u, frames=AT_ONCE + 1, first=first)
         now, after = _part(scenes, slice(0, -1)), _part(scenes, slice(1, None))
-        columns = scene_columns(now, config.resolution, version=_VERSION)
+        columns = scene_columns(now, config.resolution, version=config.version)
         columns["flow"], matte = optical_flow(now, after, config.resolution)
         columns["matte"] = (255.0 * matte).astype(jnp.uint8)
-        columns = jax.device_get(columns)
-        columns["speaking"] = behaviour.speaking.astype(np.float32)
-        columns["blink"] = behaviour.blink.astype(np.float32)
+        columns = jax.device_get(columns) | acted
         for row in range(min(AT_ONCE, count - first)):
             yield {name: column[row] for name, column in columns.items()}
+
+
+def _behaving(
+    key: jax.Array, u: jax.Array, *, frames: int, first: int
+) -> tuple[Scene, dict[str, np.ndarray]]:
+    """Frames of an occasion [F] of version 3, and what is known of them beside the scenes."""
+    rotation = np.asarray(world("3.0.0").scenes(u[None]).face.rotation[0])
+    behaviour = behave(key, rotation, frames=frames, first=first)
+    acted = {name: getattr(behaviour, name).astype(np.float32) for name in ("speaking", "blink")}
+    return clip_scenes(u, behaviour, rotation), acted
+
+
+def _through_keys(
+    key: jax.Array, u: jax.Array, *, frames: int, first: int
+) -> tuple[Scene, dict[str, np.ndarray]]:
+    """The same of version 2, of whose scenes nothing more is known."""
+    at = np.arange(first, first + frames) / (FPS * KEY_SECONDS)
+    start = int(at[0])
+    poses = numbered_key_poses(key, start, int(at[-1]) - start + 2)
+    whole = through_key_poses(u, poses, jnp.asarray(at - start, jnp.float32))
+    return world("2.0.0").scenes(whole), {}
 
 
 def _part(scenes: Scene, rows: slice) -> Scene:

@@ -142,6 +142,24 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                 Option("steps", "of each of those trainings", 30, least=2),
             ),
         ),
+        "transfer": Evaluation(
+            "jaxface.evaluation.transfer",
+            "Transfer's Table 1, and the same with the ground truth as judge: portraits of the "
+            "embedded world are driven by clips of other persons, by the baselines and by the "
+            "trained networks. DIR receives transfer.json, transfer.md, a sheet (PNG) and parts/, "
+            "what is finished.",
+            (
+                Option("persons", "subjects, each with a clip", 8, least=2),
+                Option("frames", "of each clip", 16, least=3),
+                Option(
+                    "rows",
+                    "folders whose networks take the suite's place in a row: base_psp, base_e4e, "
+                    "gen, cos or ours",
+                    type=str,
+                    metavar="ROW=DIR,...",
+                ),
+            ),
+        ),
         "precision": Evaluation(
             "jaxface.evaluation.precision",
             "held-out renders are inverted in float32 and in bfloat16, from several starts each. "

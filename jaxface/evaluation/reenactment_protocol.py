@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.morphable import FACTORS, NUM_FACTORS, FaceParameters, Scene, scene_from_gaussian
+from jaxface.morphable import NUM_FACTORS, FaceParameters, Scene, scene_from_gaussian
+from jaxface.morphable.key_poses import WIDER, key_poses, through_key_poses
 
 VERSION = 2
 SEED = 40_000_007
@@ -33,9 +34,6 @@ NEAR = 0.6
 
 KEYS = 4
 """Poses and expressions that a clip goes through, the first of them the source's."""
-WIDER = 1.6
-"""Factor of the deviation of the clips' rotations over the world's portraits': heads that turn."""
-
 
 _RANGES = 0x72616E67
 """Folded into the seed's key, apart from every person's number."""
@@ -190,16 +188,8 @@ def random_clip(key: jax.Array, frames: int) -> PersonClip:
     """
     person, moving = jax.random.split(key)
     u = jax.random.normal(person, (NUM_FACTORS,))
-    names = ("rotation", "expression", "fine_expression")
-    places = np.concatenate([np.r_[FACTORS[name]] for name in names])
-    wide = np.ones(len(places), np.float32)
-    wide[: FACTORS["rotation"].stop - FACTORS["rotation"].start] = WIDER
-    stops = wide * jax.random.normal(moving, (KEYS, len(places)))
     at = jnp.linspace(0, KEYS - 1, frames)
-    before = jnp.minimum(at.astype(int), KEYS - 2)
-    share = (1 - jnp.cos(jnp.pi * (at - before))) / 2
-    path = stops[before] + share[:, None] * (stops[before + 1] - stops[before])
-    whole = jnp.broadcast_to(u, (frames, NUM_FACTORS)).at[:, places].set(path)
+    whole = through_key_poses(u, key_poses(moving, KEYS), at)
     return PersonClip(scene_from_gaussian(whole))
 
 

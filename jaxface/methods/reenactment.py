@@ -6,7 +6,8 @@ does both for a clip, in chunks of one size, so that nothing compiles anew from 
 
 A `BatchReenactor` is one whose subject is a latent code: `move` takes rows, each a latent and the
 motion that it is to have, so that one program draws frames of many subjects. `jaxface reenact` runs
-those. What the motion is to be, absolute or relative, of which regions and by which gain, has been
+those, and with codes that an `ImageReenactor` makes of the driver's images in place of motion. What
+the motion is to be, absolute or relative, of which regions and by which gain, has been
 decided before, by `jaxface.morphable.retargeting`.
 """
 
@@ -233,6 +234,60 @@ class BatchReenactor(Reenactor, Protocol):
           own: the motion of what `draw` draws of `w_plus`, N rows.
           wanted: the motion that they are to have, in the same basis, N rows. Numbers that do not
             follow a driver are those of `own`.
+          noise: "const": the generator's stored maps; "none".
+        """
+        ...
+
+
+class ImageReenactor(Reenactor, Protocol):
+    """A reenactment method that makes codes of its own of driving images, and whose subject is one
+    latent code: `move` takes rows, each a latent and the code of the frame that it is to follow.
+
+    Codes are to be such that one between two others, by their weights, is a motion between theirs:
+    so frames without a face are filled and drivers of another rate resampled.
+    """
+
+    @property
+    def inversion(self) -> Inverter:
+        """How a subject's portrait is embedded."""
+        ...
+
+    def driving_roles(self) -> Mapping[str, str]:
+        """Those of `roles` that are needed once subjects are embedded."""
+        ...
+
+    def networks(self, suite: Suite) -> Any:
+        """What reads and moves, but for the generator: a pytree of arrays.
+
+        Raises:
+          SuiteError: the suite lacks a network.
+        """
+        ...
+
+    def read(self, networks: Any, images: Any) -> Any:
+        """The codes [N, ...] of driving frames [N, R, R, 3] in [-1, 1]; traceable."""
+        ...
+
+    def draw(self, generator: Generator, w_plus: Any, *, noise: Literal["const", "none"]) -> Any:
+        """Subjects as they are, [N, R, R, 3], of latents [N, L, w_dim]; traceable."""
+        ...
+
+    def move(
+        self,
+        networks: Any,
+        generator: Generator,
+        w_plus: Any,
+        codes: Any,
+        *,
+        noise: Literal["const", "none"],
+    ) -> Moved:
+        """Subjects as driving frames show them; traceable, a row depends on that row alone.
+
+        Args:
+          networks: of `networks`.
+          generator: the suite's, or one that was tuned to the subject of all rows.
+          w_plus: [N, L, w_dim], by `inversion`.
+          codes: of `read`, N rows.
           noise: "const": the generator's stored maps; "none".
         """
         ...

@@ -10,7 +10,7 @@ from jaxface.methods.direction_matrix.reenactment import (
 )
 from jaxface.methods.pie.reenactment import EMBEDDED_ENCODER as RIGNET_ENCODER
 from jaxface.methods.pie.reenactment import RigNetReenactment
-from jaxface.methods.reenactment import BatchReenactor, Reenactor
+from jaxface.methods.reenactment import BatchReenactor, ImageReenactor
 from jaxface.methods.transfer.reenactment import TransferReenactment
 
 REENACTMENT_PRESETS: dict[str, BatchReenactor] = {
@@ -26,6 +26,6 @@ REENACTMENT_PRESETS: dict[str, BatchReenactor] = {
 """PIE's RigNets, with the driver's own motion or its change since the first driving frame. Finding
 Directions' matrix likewise for the embedded suite, as its paper says, and as its code does."""
 
-IMAGE_DRIVEN: dict[str, Reenactor] = {"transfer": TransferReenactment()}
+IMAGE_DRIVEN: dict[str, ImageReenactor] = {"transfer": TransferReenactment()}
 """Methods that take a driver's images and read no motion: Transfer, with the suite's encoder of
 identity."""

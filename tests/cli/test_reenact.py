@@ -399,8 +399,8 @@ def test_faces_are_found_in_photographs_and_in_the_driver(suite, tmp_path, capsy
     crowd = [painted(80, 60, face1=(4 + min(i, 3), 12, 28), face2=(56, 30, 18)) for i in range(5)]
     alone = [painted(80, 60, face1=(4 + min(i, 3), 12, 28)) for i in range(5)]
     turned = []
-    for name, frames in (("crowd", crowd), ("alone", alone)):
-        clip = write_clip(tmp_path / f"{name}.mp4", frames, rate=25, **LOSSLESS)
+    for name, filmed in (("crowd", crowd), ("alone", alone)):
+        clip = write_clip(tmp_path / f"{name}.mp4", filmed, rate=25, **LOSSLESS)
         call = ("--driving", clip, *call[2:])
         status, printed = run(capsys, sources[0], *call, "--out", tmp_path / name)
         assert status == 0, printed.err

@@ -13,6 +13,7 @@ from jaxface.data.clip_view import ClipView
 from jaxface.data.pipelines import DataError
 from jaxface.data.sharded_builder import GenerationError
 from jaxface.data.synthetic_clips import ClipsConfig, SyntheticClips, generate
+from jaxface.morphable import FaceParameters
 
 CONFIG = {"resolution": 16, "num_train": 3, "num_test": 1, "clips": 2, "frames": 5}
 
@@ -102,8 +103,10 @@ def test_impossible_sizes_are_refused(wrong):
 def test_the_verb_refuses_what_does_not_belong_together(tmp_path, capsys):
     out = ["data", "--out", str(tmp_path)]
     assert cli.main([*out, "--frames", "3"]) == 2
-    assert cli.main([*out, "--clips", "1", "--world", "2.0.0"]) == 2
-    assert "clips are of world 3.0.0" in capsys.readouterr().err
+    assert cli.main([*out, "--clips", "1", "--images-per-identity", "2"]) == 2
+    assert "leave --images-per-identity out" in capsys.readouterr().err
+    assert cli.main([*out, "--clips", "1", "--world", "1.0.0"]) == 2
+    assert "version must be 2.0.0 or 3.0.0, got '1.0.0'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -130,3 +133,33 @@ def test_frames_are_what_they_say():
     assert 0.2 < (column["matte"] == 255).mean() < 0.95
     again = list(synthetic_clips._frames(config, "train", 1, 26))[25]
     np.testing.assert_array_equal(again["image"], column["image"][25])
+
+
+@pytest.mark.slow  # compiles the renderer and the flow
+@pytest.mark.usefixtures("compilation_cache")
+def test_the_second_worlds_clips_move_the_face_and_nothing_else(tmp_path):
+    config = ClipsConfig(
+        resolution=16, num_train=1, num_test=0, clips=2, frames=27, version="2.0.0"
+    )
+    folder = generate(config, tmp_path)
+    assert folder.parts[-3:] == ("synthetic_clips", config.name, "2.0.0")
+    view = ClipView(folder)
+    assert set(view.source[0]) == {
+        *("image", "matte", "flow", "face", "nuisance", "landmarks", "person", "clip", "frame")
+    }
+    clip = view.clip("id00000", "00001").stacked("image", "face", "nuisance", "landmarks", "flow")
+    groups = FaceParameters.from_flat(clip["face"])
+    moving = ("rotation", "expression")
+    for field in dataclasses.fields(FaceParameters):
+        value = np.asarray(getattr(groups, field.name))
+        still = np.array_equal(value, np.broadcast_to(value[:1], value.shape))
+        assert still != (field.name in moving), field.name
+    np.testing.assert_array_equal(clip["nuisance"], clip["nuisance"][:1].repeat(27, 0))
+    # Smooth, over the frame that rendering begins anew at too.
+    steps = np.abs(np.diff(np.asarray(groups.rotation), axis=0))
+    assert 0 < steps.max() < np.deg2rad(16)
+    assert np.abs(np.diff(clip["landmarks"], axis=0)).max() < 2.5
+    other = view.clip("id00000", "00000").stacked("face")["face"]
+    assert not np.array_equal(other[0], clip["face"][0])
+    again = list(synthetic_clips._frames(config, "train", 1, 26))[25]
+    np.testing.assert_array_equal(again["image"], clip["image"][25])

@@ -48,6 +48,11 @@ class Driver:
     start: Fraction
     values: Mapping[str, np.ndarray]
 
+    @property
+    def moves(self) -> bool:
+        """Whether it has more than one frame."""
+        return len(self.times) > 1
+
     def relative_to(self, neutral: str | int) -> "Driver":
         """Differences to a neutral face.
 

@@ -2,7 +2,8 @@
 
 Of images only the motion is kept, batch by batch, so that memory does not grow with the clip. In
 frames that show no face the motion goes evenly from that of the frame before to that of the next
-one, and stays at the clip's ends; the clip keeps all its times.
+one, and stays at the clip's ends; the clip keeps all its times. Of a driver of methods that are
+driven by images (`jaxface.methods.reenactment.ImageReenactor`) the same holds of their codes.
 """
 
 import contextlib
@@ -10,10 +11,10 @@ import dataclasses
 import itertools
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -29,7 +30,7 @@ from jaxface.jobs.inputs.motion_files import is_motion_file, read_motion_file
 from jaxface.jobs.inputs.portraits import Alignment, prefetch_portraits
 from jaxface.media.detection import NoFaceError
 from jaxface.media.video.timing import resampled
-from jaxface.methods.reenactment import BatchReenactor
+from jaxface.methods.reenactment import BatchReenactor, ImageReenactor
 from jaxface.morphable.motion import Basis, Motion
 from jaxface.morphable.retargeting import Retargeting
 from jaxface.runtime.files import sha256
@@ -40,6 +41,8 @@ BATCH = 8
 AHEAD = 32  # of them that are decoded before the device is free
 
 FIELDS = ("rotation", "jaw", "expression", "gaze")
+CODE = "code"
+"""The field of a driver's codes."""
 OPTION = "--driving"
 DRIVER = "driver"
 """The folder, in the results', where the survey of the driving clip is kept."""
@@ -69,7 +72,7 @@ class DrivingMotion:
     @property
     def moves(self) -> bool:
         """Whether it has more than one frame."""
-        return len(self.driver.times) > 1
+        return self.driver.moves
 
     @property
     def whole(self) -> Motion:
@@ -90,6 +93,28 @@ class DrivingMotion:
                 "--motion absolute"
             )
         return retargeting.neutral_of(self.seen)
+
+
+@dataclasses.dataclass(frozen=True)
+class DrivingCodes:
+    """A driver's codes, for a method that is driven by images.
+
+    Attributes:
+      driver: `CODE`, [T, D], at the times of all frames.
+      shape: of a frame's code, with D numbers.
+      digest: SHA-256 of what it was read from.
+      missed: how many frames show no face.
+    """
+
+    driver: Driver
+    shape: tuple[int, ...]
+    digest: str
+    missed: int = 0
+
+    @property
+    def moves(self) -> bool:
+        """Whether it has more than one frame."""
+        return self.driver.moves
 
 
 def motion_of_values(values: Any, basis: Basis) -> Motion:
@@ -132,12 +157,85 @@ def read_driving(
     Raises:
       UsageError: it cannot be read, or shows no face.
     """
-    if not os.path.exists(path):
-        raise UsageError(f"{OPTION} {path}: no such file or folder")
-    if is_motion_file(path):
+    if os.path.exists(path) and is_motion_file(path):
         motion, times = read_motion_file(path, rate=reading.fps)
         driver = Driver(Path(path).name, "", times, Fraction(0), _values(motion))
         return DrivingMotion(driver, motion, sha256(path))
+    seen = _of_images(
+        path,
+        jax.jit(method.read),
+        networks,
+        _values,
+        size=size,
+        reading=reading,
+        alignment=alignment,
+        folder=folder,
+    )
+    return DrivingMotion(seen.driver, seen.read, seen.digest, seen.missed)
+
+
+def read_driving_codes(
+    path: str,
+    method: ImageReenactor,
+    networks: Any,
+    *,
+    size: int,
+    reading: ClipReading,
+    alignment: Alignment | ClipAlignment | None,
+    folder: str | None,
+) -> DrivingCodes:
+    """Reads what drives by its images; see `read_driving`.
+
+    Raises:
+      UsageError: it cannot be read, shows no face, or is motion without images.
+    """
+    if os.path.exists(path) and is_motion_file(path):
+        raise UsageError(
+            f"{OPTION} {path}: holds motion and no images, and the method is driven by images; "
+            "name the clip itself"
+        )
+    seen = _of_images(
+        path,
+        jax.jit(method.read),
+        networks,
+        lambda codes: {CODE: codes.reshape(len(codes), -1)},
+        size=size,
+        reading=reading,
+        alignment=alignment,
+        folder=folder,
+    )
+    return DrivingCodes(seen.driver, seen.read.shape[1:], seen.digest, seen.missed)
+
+
+class _Seen(NamedTuple):
+    """What was read of a driver's portraits, and of which."""
+
+    driver: Driver
+    read: Any
+    digest: str
+    missed: int
+
+
+def _of_images(
+    path: str,
+    read: Callable[[Any, Any], Any],
+    networks: Any,
+    values: Callable[[Any], dict[str, np.ndarray]],
+    *,
+    size: int,
+    reading: ClipReading,
+    alignment: Alignment | ClipAlignment | None,
+    folder: str | None,
+) -> _Seen:
+    """Reads a driver's portraits.
+
+    Args:
+      path, networks, size, reading, alignment, folder: of `read_driving`.
+      read: networks and `BATCH` portraits to what is read of them, a pytree of rows.
+      values: of such rows the fields of a `Driver`, [N, D] each.
+    """
+    if not os.path.exists(path):
+        raise UsageError(f"{OPTION} {path}: no such file or folder")
     if Path(path).suffix.lower() == ".safetensors":
         raise UsageError(
             f"{OPTION} {path}: holds a latent code and no motion; name the clip or the image itself"
@@ -157,24 +255,24 @@ def read_driving(
             clip, times = "", [Fraction(0)]
             portraits = _of_image(stack, path, alignment, size)
         with working(f"{path}: reading its motion") as line:
-            seen, motion = _read(
+            seen, found = _read(
                 portraits,
-                method,
+                read,
                 networks,
                 lambda count: line.doing(f"{path}: reading its motion, {count} frames"),
             )
         digest = clip_digest(clip or path)
-    if motion is None:
+    if found is None:
         raise UsageError(f"{OPTION} {path}: shows no face")
     first = times[0]
     times = [time - first for time in times]
     at = [times[place] for place in seen]
-    values = {
+    filled = {
         name: resampled(at, value, times).astype(np.float32)
-        for name, value in _values(motion).items()
+        for name, value in values(found).items()
     }
-    driver = Driver(Path(path).name, clip, tuple(times), first, values)
-    return DrivingMotion(driver, motion, digest, len(times) - len(seen))
+    driver = Driver(Path(path).name, clip, tuple(times), first, filled)
+    return _Seen(driver, found, digest, len(times) - len(seen))
 
 
 def _values(motion: Motion) -> dict[str, np.ndarray]:
@@ -227,18 +325,21 @@ def _portraits(prepared: Iterable[tuple[Any, Any]]) -> Iterator[np.ndarray | Non
 
 
 def _read(
-    portraits: Iterable[np.ndarray | None], method: BatchReenactor, networks: Any, tell: Any
-) -> tuple[list[int], Motion | None]:
-    """The places of the portraits that there are, and their motion as NumPy arrays."""
-    read = jax.jit(method.read)
+    portraits: Iterable[np.ndarray | None],
+    read: Callable[[Any, Any], Any],
+    networks: Any,
+    tell: Any,
+) -> tuple[list[int], Any]:
+    """The places of the portraits that there are, and what is read of them as NumPy arrays."""
     seen: list[int] = []
-    parts: list[Motion] = []
+    parts: list[Any] = []
     there = ((place, each) for place, each in enumerate(portraits) if each is not None)
     while some := list(itertools.islice(there, BATCH)):
         images = [image for _, image in some]
         padded = np.stack([*images, *images[-1:] * (BATCH - len(images))])
-        motion = jax.tree.map(np.asarray, read(networks, padded))
-        parts.append(motion[: len(images)])
+        count = len(images)
+        found = jax.tree.map(lambda leaf, n=count: np.asarray(leaf)[:n], read(networks, padded))
+        parts.append(found)
         seen += [place for place, _ in some]
         tell(len(seen))
     if not parts:
@@ -246,7 +347,7 @@ def _read(
     return seen, jax.tree.map(lambda *each: np.concatenate(each), *parts)
 
 
-def driving_notes(driving: DrivingMotion, sources: Sequence[Any]) -> list[str]:
+def driving_notes(driving: DrivingMotion | DrivingCodes, sources: Sequence[Any]) -> list[str]:
     """What a user should know of a driver.
 
     Args:

@@ -13,16 +13,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxface.methods import encoder
-from jaxface.methods.reenactment import Driving, Subject
+from jaxface.methods.reenactment import Driving, Moved, Subject
 from jaxface.methods.transfer.drawing import draw
 from jaxface.morphable import FaceParameters
 from jaxface.morphable.motion import motion_of_pie
+from jaxface.nets import Generator, TransferNetwork
 from jaxface.suite import Suite
 
 
 @dataclasses.dataclass(frozen=True)
 class TransferReenactment:
-    """Settings, and the `jaxface.methods.reenactment.Reenactor` that they are.
+    """Settings, and the `jaxface.methods.reenactment.ImageReenactor` that they are.
 
     Attributes:
       identity: how E_i encodes the target: the suite's encoder, ReStyle with five iterations in the
@@ -48,9 +49,43 @@ class TransferReenactment:
         """Images alone."""
         return ("image",)
 
+    @property
+    def inversion(self) -> encoder.Settings:
+        """`identity`: M has seen no other codes."""
+        return self.identity
+
     def roles(self) -> dict[str, str]:
         """Generator, identity encoder, and the trained networks."""
-        return {**self.identity.roles(), "transfer": "Reenactment by Transfer needs it"}
+        return {**self.identity.roles(), **self.driving_roles()}
+
+    def driving_roles(self) -> dict[str, str]:
+        """Generator and the trained networks."""
+        return {"generator": "It draws", "transfer": "Reenactment by Transfer needs it"}
+
+    def networks(self, suite: Suite) -> TransferNetwork:
+        """See `jaxface.methods.reenactment.ImageReenactor`."""
+        return suite.transfer
+
+    def read(self, networks: TransferNetwork, images: Any) -> jax.Array:
+        """Motion codes E_m(s) of driving frames, [N, L, w_dim]; see `ImageReenactor.read`."""
+        return networks.motion(images)
+
+    def draw(self, generator: Generator, w_plus: Any, *, noise: Literal["const", "none"]) -> Any:
+        """See `ImageReenactor.draw`."""
+        return generator.synthesis(w_plus, noise)
+
+    def move(
+        self,
+        networks: TransferNetwork,
+        generator: Generator,
+        w_plus: Any,
+        codes: Any,
+        *,
+        noise: Literal["const", "none"],
+    ) -> Moved:
+        """See `ImageReenactor.move`."""
+        moved = networks.mix(w_plus, codes)
+        return Moved(moved, generator.synthesis(moved, noise))
 
     def adapt(self, suite: Suite, frames: Any, *, keys: jax.Array) -> Subject:
         """The subject of one frame: its code.
@@ -79,6 +114,17 @@ class TransferReenactment:
         still = motion_of_pie(FaceParameters.from_flat(jnp.zeros((1, 257), jnp.float32)))
         return Subject(suite, jnp.asarray(w_plus, jnp.float32), still, suite.generator)
 
+    def random_portrait(self, suite: Suite, *, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The latent [1, L, w_dim] and the portrait [1, R, R, 3] of a person who does not exist.
+
+        Args:
+          suite: has a generator.
+          key: typed key of the sample.
+        """
+        generator = suite.generator
+        z = jax.random.normal(key, (1, generator.config.z_dim))
+        return _sample(generator, z, self.truncation)
+
     def random_subject(self, suite: Suite, *, key: jax.Array) -> Subject:
         """A person who does not exist.
 
@@ -86,9 +132,7 @@ class TransferReenactment:
           suite: has the networks of `roles`.
           key: typed key of the sample.
         """
-        generator = suite.generator
-        z = jax.random.normal(key, (1, generator.config.z_dim))
-        w_plus, image = _sample(generator, z, self.truncation)
+        w_plus, image = self.random_portrait(suite, key=key)
         if self.random_code == "sampled":
             return self.subject(suite, w_plus)
         return self.adapt(suite, image, keys=key[None])

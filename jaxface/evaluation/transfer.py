@@ -67,7 +67,7 @@ def row_suites(suite: Suite, named: str | None) -> dict[str, Suite]:
     Raises:
       UsageError: no such row, or one without a folder.
     """
-    found = dict.fromkeys(OPEN, suite)
+    found: dict[str, Suite] = {row: suite for row in OPEN}
     if "transfer" in suite:
         found["ours"] = suite
     if "encoder" in suite:

@@ -20,6 +20,7 @@ def samples():
     return jaxface.generate(3, seed=1)
 
 
+@pytest.mark.slow
 def test_a_sample_depends_on_its_seed_and_number_alone(samples):
     again = jaxface.generate(2, seed=1)
     np.testing.assert_array_equal(again.w_plus, samples.w_plus[:2])
@@ -27,6 +28,7 @@ def test_a_sample_depends_on_its_seed_and_number_alone(samples):
     assert np.abs(jaxface.generate(1, seed=2).w_plus - samples.w_plus[:1]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_inverted_from_arrays_or_files_and_edited_by_the_command(samples, tmp_path, capsys):
     found = jaxface.invert(to_uint8(samples.images[:2]), names=["a", "b"], **QUICK)
     assert found.w_plus.shape == (2, 10, 512)

@@ -36,6 +36,7 @@ def invert(tmp_path, monkeypatch, tiny_suite, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_frames_begin_near_each_other_and_are_pulled_together(invert, tmp_path):
     write_clip("talk.mkv", moving(5, 16, 16))
     assert invert("talk.mkv", out="emb")[0] == 0

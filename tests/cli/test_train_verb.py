@@ -49,6 +49,7 @@ def run(tmp_path_factory):
     return folder, config, arguments
 
 
+@pytest.mark.slow
 def test_writes_networks_metrics_and_pictures(run):
     folder, _, _ = run
     network = load_network(folder / "run" / "generator.safetensors")

@@ -145,6 +145,7 @@ def test_every_layer_against_an_independent_forward(tmp_path):
         assert np.abs(found[name] - value).max() < 1e-5 * np.abs(value).max(), name
 
 
+@pytest.mark.slow
 def test_a_file_of_full_size_uses_every_key(tmp_path):
     arrays = state(16, zeros=True)
     counters = {

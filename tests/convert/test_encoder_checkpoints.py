@@ -75,6 +75,7 @@ def both_networks(source, folder):
 # The originals' outputs.
 
 
+@pytest.mark.slow
 def test_a_narrow_e4e_file(fixtures, tmp_path):
     reference = np.load(fixtures / "e4e_small_64.npz")
     encoder, generator = both_networks(fixtures / "e4e_small_64.pt", tmp_path)

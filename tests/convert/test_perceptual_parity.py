@@ -100,6 +100,7 @@ def test_lpips(trunk, whole, fixtures, tmp_path):
     assert_close(found, normalised, "distance of images in [0, 1]", tolerance=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_lpips_gradient(fixtures, tmp_path):
     reference = np.load(fixtures / "lpips_formula.npz")
     make = trunks.formula(int(reference["formula_seed_vgg"]))

@@ -25,6 +25,7 @@ def reference_file(fixtures):
     return np.load(fixtures / "pti_regularizer.npz")
 
 
+@pytest.mark.slow
 def test_locality_regulariser(reference, fixtures, tmp_path):
     checkpoint = fixtures / "nv_stylegan2_ada_64.pkl"
     original, tuned = (converted(checkpoint, tmp_path, network) for network in ("G_ema", "G"))

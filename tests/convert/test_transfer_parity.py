@@ -219,6 +219,7 @@ def gradient_checks(stored, name, gradient):
     assert support == stored[f"grad_support|{name}"].tolist()
 
 
+@pytest.mark.slow
 def test_pixels_and_features_on_whole_images_and_on_the_crop(fixtures, lpips_alex):
     stored = np.load(fixtures / "transfer" / "losses.npz")
     images, targets = (enlarged(stored[f"{n}_uint8_64"], 4) for n in ("y_hat", "y"))

@@ -181,6 +181,7 @@ def _images(array):
     return np.moveaxis(array, 1, -1)
 
 
+@pytest.mark.slow
 def test_generator_main_phase_is_the_references(reference, networks):
     generator, discriminator = networks
 
@@ -195,6 +196,7 @@ def test_generator_main_phase_is_the_references(reference, networks):
     _check("Gmain", reference, gradients, "G")
 
 
+@pytest.mark.slow
 def test_path_length_phase_is_the_references(reference, networks):
     direction = _images(reference["pl_noise_standard"])
 
@@ -215,6 +217,7 @@ def test_path_length_phase_is_the_references(reference, networks):
     _check("Greg", reference, gradients, "G")
 
 
+@pytest.mark.slow
 def test_discriminator_main_phase_is_the_references(reference, networks):
     def loss(discriminator, generator, z, images):
         fakes = generator.synthesis(generator.mapping(z), "const")

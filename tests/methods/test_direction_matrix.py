@@ -264,6 +264,7 @@ def test_a_single_number_leaves_the_rest_of_the_face(models, state):
     np.testing.assert_array_equal(wanted.rotation[~single], target.rotation[~single])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["synthetic", "mixed", "paired"])
 def test_a_step_learns_the_matrix_alone(kind, models, state):
     stage = method.MatrixStage(kind, 2, 4)

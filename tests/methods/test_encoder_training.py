@@ -177,6 +177,7 @@ def test_terms_are_the_references(networks):
         np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_restyle_passes_are_its_iterations(networks, random_restyle):
     """Each pass sees what the one before made; by running statistics, as inference does it."""
     network, generator = random_restyle, networks["generator"]
@@ -195,6 +196,7 @@ def test_restyle_passes_are_its_iterations(networks, random_restyle):
         )
 
 
+@pytest.mark.slow
 def test_no_gradient_goes_from_pass_to_pass(networks, random_restyle):
     """The gradient of the sum is that of each pass with its inputs held fixed."""
     generator, images = networks["generator"], portraits(2, size=32)

@@ -58,6 +58,7 @@ def test_terms_at_the_truth(items, truth):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -155,6 +155,7 @@ def test_terms_at_the_identity(models, seen, run):
     assert terms["edit"] > 1.2 * terms["consistency"]
 
 
+@pytest.mark.slow
 def test_every_weight_counts(run):
     row = run[1][-1]
     assert min(row.values()) > 0.0

@@ -98,6 +98,7 @@ def test_a_step_has_the_references_phases():
     assert SETTINGS.num_steps == 8
 
 
+@pytest.mark.slow
 def test_generator_phase(initial, batch):
     state = initial
     after, metrics = run("generator", state, batch)

@@ -62,6 +62,7 @@ def pictures(people):
     return np.asarray(render_portraits(people, RESOLUTION))
 
 
+@pytest.mark.slow
 def test_pictures_are_images(pictures):
     assert pictures.shape == (4, RESOLUTION, RESOLUTION, 3)
     assert np.isfinite(pictures).all()

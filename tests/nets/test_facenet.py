@@ -22,6 +22,7 @@ def test_the_published_sizes():
     assert parameters == 27_910_327 - 8631 * 513
 
 
+@pytest.mark.slow
 def test_an_image_is_its_row_and_embeddings_have_length_one():
     network = seeded_network("FaceNet", TINY)
     images = np.random.default_rng(0).uniform(-0.3, 0.3, (3, 90, 110, 3)).astype(np.float32)

@@ -119,6 +119,7 @@ def test_points_scale_with_the_image_and_an_image_is_its_row(network):
         np.testing.assert_allclose(alone[0], soft[row], atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_mirror_image_gives_the_mirrored_points(network):
     assert sorted(MIRRORED) == list(range(68))
     assert [MIRRORED[MIRRORED[i]] for i in range(68)] == list(range(68))

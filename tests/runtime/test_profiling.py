@@ -65,6 +65,7 @@ def invert(tmp_path, tiny_suite, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_invert_traces_steps_after_the_first_chunk(tmp_path, invert):
     assert "--profile" not in invert()
     assert "jit__run" in traced_modules(tmp_path / "traces")  # the compiled step

@@ -53,7 +53,7 @@ from jaxface.suite import Suite, load_suite
 TRUE = ("rotation", "turn", "pose", "expression", "perceptual", "psnr", "mouth_psnr", "eyes_psnr")
 """Of `reenactment_protocol.TRUE_MEASURES`; and ``csim``, to the perfect result."""
 
-OPEN = ("still", "perfect")
+OPEN: tuple[str, ...] = ("still", "perfect")
 """Rows that need no network of Transfer."""
 
 
@@ -67,7 +67,7 @@ def row_suites(suite: Suite, named: str | None) -> dict[str, Suite]:
     Raises:
       UsageError: no such row, or one without a folder.
     """
-    found = dict.fromkeys(OPEN, suite)
+    found: dict[str, Suite] = dict.fromkeys(OPEN, suite)
     if "transfer" in suite:
         found["ours"] = suite
     if "encoder" in suite:

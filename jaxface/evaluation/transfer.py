@@ -180,17 +180,22 @@ def measured_clip(
 _JUDGES = ("landmarks", "recognition", "pose", "reconstruction")
 
 
-def row_scores(clips: list[dict[str, np.ndarray]]) -> tuple[dict[str, float], dict[str, float]]:
-    """The row of ``table1`` and that of ``table1_true``: means over frames, then over clips."""
+def row_scores(
+    clips: list[dict[str, np.ndarray]],
+) -> tuple[dict[str, float], dict[str, float | None]]:
+    """The row of ``table1`` and that of ``table1_true``: means over frames, then over clips.
+
+    What has no bound is None: the PSNR of images without any error.
+    """
     prefix = "table1_"
     scored = [
         {name.removeprefix(prefix): float(v) for name, v in clip.items() if name.startswith(prefix)}
         for clip in clips
     ]
-    true = {
-        name: float(np.mean([np.nanmean(clip[f"true_{name}"]) for clip in clips]))
-        for name in ("csim", *TRUE)
-    }
+    true = {}
+    for name in ("csim", *TRUE):
+        mean = float(np.mean([np.nanmean(clip[f"true_{name}"]) for clip in clips]))
+        true[name] = mean if np.isfinite(mean) else None
     return mean_scores(scored), true
 
 

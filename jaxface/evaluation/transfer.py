@@ -53,7 +53,7 @@ from jaxface.suite import Suite, load_suite
 TRUE = ("rotation", "turn", "pose", "expression", "perceptual", "psnr", "mouth_psnr", "eyes_psnr")
 """Of `reenactment_protocol.TRUE_MEASURES`; and ``csim``, to the perfect result."""
 
-OPEN = ("still", "perfect")
+OPEN: tuple[str, ...] = ("still", "perfect")
 """Rows that need no network of Transfer."""
 
 
@@ -67,7 +67,7 @@ def row_suites(suite: Suite, named: str | None) -> dict[str, Suite]:
     Raises:
       UsageError: no such row, or one without a folder.
     """
-    found: dict[str, Suite] = {row: suite for row in OPEN}
+    found: dict[str, Suite] = dict.fromkeys(OPEN, suite)
     if "transfer" in suite:
         found["ours"] = suite
     if "encoder" in suite:
@@ -180,17 +180,22 @@ def measured_clip(
 _JUDGES = ("landmarks", "recognition", "pose", "reconstruction")
 
 
-def row_scores(clips: list[dict[str, np.ndarray]]) -> tuple[dict[str, float], dict[str, float]]:
-    """The row of ``table1`` and that of ``table1_true``: means over frames, then over clips."""
+def row_scores(
+    clips: list[dict[str, np.ndarray]],
+) -> tuple[dict[str, float], dict[str, float | None]]:
+    """The row of ``table1`` and that of ``table1_true``: means over frames, then over clips.
+
+    What has no bound is None: the PSNR of images without any error.
+    """
     prefix = "table1_"
     scored = [
         {name.removeprefix(prefix): float(v) for name, v in clip.items() if name.startswith(prefix)}
         for clip in clips
     ]
-    true = {
-        name: float(np.mean([np.nanmean(clip[f"true_{name}"]) for clip in clips]))
-        for name in ("csim", *TRUE)
-    }
+    true = {}
+    for name in ("csim", *TRUE):
+        mean = float(np.mean([np.nanmean(clip[f"true_{name}"]) for clip in clips]))
+        true[name] = mean if np.isfinite(mean) else None
     return mean_scores(scored), true
 
 

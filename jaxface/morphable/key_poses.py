@@ -23,13 +23,13 @@ PLACES: np.ndarray = np.concatenate([np.r_[FACTORS[name]] for name in _MOVING])
 
 def key_poses(key: Array, count: int) -> Array:
     """`count` key poses drawn together, [count, len(PLACES)]."""
-    return jnp.asarray(_wide()) * jax.random.normal(key, (count, len(PLACES)))
+    return jax.random.normal(key, (count, len(PLACES))) * _wide()
 
 
 def numbered_key_poses(key: Array, first: int, count: int) -> Array:
     """Key poses `first` onwards of an endless row, each of its number alone."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(first, first + count))
-    return jnp.asarray(_wide()) * jax.vmap(lambda each: jax.random.normal(each, (len(PLACES),)))(keys)
+    return jax.vmap(lambda each: jax.random.normal(each, (len(PLACES),)))(keys) * _wide()
 
 
 def through_key_poses(u: Array, poses: Array, at: Array) -> Array:

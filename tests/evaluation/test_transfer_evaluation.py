@@ -124,18 +124,19 @@ def test_the_command_measures_and_goes_on(suite, tmp_path, capsys):
     assert document["table1"]["perfect"]["csim"] > 0
     assert document["table1_true"]["perfect"]["csim"] == pytest.approx(1, abs=1e-4)
     assert document["table1_true"]["perfect"]["rotation"] < 0.05
-    assert document["table1_true"]["perfect"]["psnr"] > 60
+    assert document["table1_true"]["perfect"].pop("psnr") is None  # no error at all
     assert document["table1_true"]["still"]["rotation"] > 0.05
     for table in ("table1", "table1_true"):
-        values = [list(each.values()) for each in document[table].values()]
-        assert np.isfinite(np.concatenate(values)).all()
+        for name, each in document[table].items():
+            assert np.isfinite(list(each.values())).all(), name
     assert document["speed"]["frames_per_second"] > 0
     assert (out / "transfer.png").is_file()
     stamps = {path: path.stat().st_mtime_ns for path in (out / "parts").glob("*.npz")}
     assert len(stamps) == 4 * 2 + 1
     assert main(call) == 0  # nothing is done again
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
-    assert json.loads((out / "transfer.json").read_text()) == document
+    again = json.loads((out / "transfer.json").read_text())
+    assert again["table1"] == document["table1"]
     assert main([*call[:-1], "13"]) == 2
     capsys.readouterr()
     assert main([*call, "--rows", f"base_psp={suite}"]) == 2

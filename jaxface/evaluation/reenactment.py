@@ -272,6 +272,7 @@ def description(
     suite: Suite,
     protocol: Protocol,
     methods: Mapping[str, BatchReenactor],
+    *,
     tables: Tables | None = None,
 ) -> dict[str, Any]:
     """Everything that decides the numbers, in JSON's types."""
@@ -381,7 +382,7 @@ def run(
     trained = Tables(Budget(steps)) if tables else None
     ablated = [tables_method(tuned=True)] if tables else []
     check_networks(suite, [*chosen.values(), *ablated])
-    decided = description(suite, protocol, chosen, trained)
+    decided = description(suite, protocol, chosen, tables=trained)
     folder, say = workspace.folder, workspace.say
     with workspace.claim(folder, decided):
         parts = Parts(folder / "parts")

@@ -77,7 +77,9 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, gradient, cpu=gradient_by_rows, default=gradient_by_taps)
 
 
-def gradient_by_rows(x: jax.Array, gradient: jax.Array) -> jax.Array:
+def gradient_by_rows(
+    x: Float[Array, "n h w c"], gradient: Float[Array, "n h w c"]
+) -> Float[Array, "..."]:
     """The kernel's gradient, a row of the images after the other.
 
     XLA's reductions of shifted products on CPU take three times as long: each goes through memory
@@ -97,7 +99,9 @@ def gradient_by_rows(x: jax.Array, gradient: jax.Array) -> jax.Array:
     return jnp.sum(total, 1).reshape(SIZE, SIZE, channels)
 
 
-def gradient_by_taps(x: jax.Array, gradient: jax.Array) -> jax.Array:
+def gradient_by_taps(
+    x: Float[Array, "n h w c"], gradient: Float[Array, "n h w c"]
+) -> Float[Array, "..."]:
     """The kernel's gradient as nine reductions."""
     axes, dtype = (0, 1, 2), jnp.promote_types(x.dtype, jnp.float32)
     taps = [jnp.sum((part * gradient).astype(dtype), axes) for part in _windows(x)]

@@ -6,6 +6,7 @@
 import argparse
 from typing import Any
 
+from jaxface.cli.argument_types import seed
 from jaxface.cli.collections import (
     add_collection_arguments,
     list_collection,
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resolution", type=int, default=64, help="pixels per side (64)")
     parser.add_argument("--train", type=int, help="training items (100000), or persons (200)")
     parser.add_argument("--test", type=int, help="test items (2000), or persons (20)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all items (0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of all items (0)")
     parser.add_argument(
         "--shard-size",
         type=int,

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from jaxface.cli.argument_types import seed
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError
 
@@ -72,7 +73,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         help="what networks compute in; latents, losses and the optimiser are float32 (bfloat16 on "
         "TPUs and on NVIDIA's GPUs since Ampere, else float32)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random keys (0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of the random keys (0)")
     parser.add_argument(
         "--batch-size",
         type=int,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxface.cli.argument_types import seed
 from jaxface.cli.clip_options import (
     ALIGNED_ONLY,
     add_clip_reading_arguments,
@@ -133,7 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "bfloat16"),
         help="what networks compute in while sources are embedded",
     )
-    embedding.add_argument("--seed", type=int, default=0, metavar="N", help="of random keys (0)")
+    embedding.add_argument("--seed", type=seed, default=0, metavar="N", help="of random keys (0)")
     add_alignment_arguments(parser)
     add_clip_reading_arguments(parser.add_argument_group("a driving clip"))
     parser.add_argument(

@@ -184,3 +184,11 @@ def test_options_are_told_by_their_own_names(call, says, capsys, tmp_path, monke
     told = capsys.readouterr().err
     assert says in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "99999999999999999999", "x"])
+@pytest.mark.parametrize("verb", ["invert", "reenact", "data"])
+def test_a_seed_that_keys_cannot_hold_is_refused(verb, seed, tmp_path, capsys):
+    more = {"reenact": ["a.png", "--driving", "b.mp4"], "invert": ["a.png"]}.get(verb, [])
+    assert main([verb, *more, "--out", str(tmp_path / "out"), f"--seed={seed}"]) == 2
+    assert f"got '{seed}'" in capsys.readouterr().err

@@ -303,6 +303,8 @@ def _family(wanted: str, checkpoint: Checkpoint) -> tuple[str, Checkpoint, tuple
         claims = claims or [name for name, module in FAMILIES.items() if module.matches(root)]
         if claims and wanted == "auto":
             return claims[0], taken, notes
+        if claims:  # another family's own file: what lies deeper in it is not the wanted one
+            break
     if claims:
         raise Refusal(f"is of the family {claims[0]}, not {wanted}")
     if trainer := trainer_of(checkpoint.root):

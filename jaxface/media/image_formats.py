@@ -48,7 +48,7 @@ IMAGE_SUFFIXES = DECODED_SUFFIXES | HEIF_SUFFIXES | JXL_SUFFIXES | RAW_SUFFIXES 
 # How the formats people use begin: a file that starts so but cannot be opened is a damaged image,
 # not a foreign file.
 _SIGNATURES = {
-    "PNG": b"\x89PNG\r\n\x1a\n",
+    "PNG": b"\x89PNG",
     "JPEG": b"\xff\xd8\xff",
     "GIF": b"GIF8",
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),

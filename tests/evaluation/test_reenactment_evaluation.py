@@ -246,7 +246,7 @@ def test_the_report_of_the_tables():
     assert f"| synthetic, w/o L_id + L_per | {value:.3f} (0.42) |" in report
     value = found["table5"]["paired-untuned"]["self"]["csim"]
     assert f"paired, generator untuned | {value:.3f} (0.45) |" in report
-    assert "trained for 50 steps of 12 sources" in report
+    assert "for 50 steps of 12 sources" in report
     assert report.count("### Table") == 4
 
 

@@ -131,14 +131,14 @@ def test_a_detector_that_fails_on_an_image_fails_on_that_one():
 def test_long_ids_have_names_that_fit_and_stay_as_they_are(tmp_path, item_id):
     row = {"id": item_id, "input": item_id, "status": "ok", "settings": {}, "versions": {}}
     files = {"reconstruction": b"png"}
-    with ResultsFolder(tmp_path / "out", {}) as results:
+    with ResultsFolder(tmp_path / "out", {"preset": "pie"}) as results:
         results.add([Result(row, np.zeros((2, 3), np.float32), files)])
         (stored,) = results.rows.values()
         assert stored["id"] == item_id
         for column in ("latents", "reconstruction"):
             assert (results.folder / stored[column]).is_file()
             assert all(len(part.encode()) <= LONGEST for part in stored[column].split("/"))
-    with ResultsFolder(tmp_path / "out", {}) as results:
+    with ResultsFolder(tmp_path / "out", {"preset": "pie"}) as results:
         assert list(results.rows) == [item_id]  # its files are known by their names
 
 

@@ -47,7 +47,7 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path, older=1000)
     assert all((tmp_path / name).exists() for name in names)
-    with ResultsFolder(tmp_path, {}):
+    with ResultsFolder(tmp_path, {"preset": "pie"}):
         pass
     assert [(tmp_path / name).exists() for name in names] == [False, False, True, True]
 

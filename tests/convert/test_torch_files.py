@@ -159,7 +159,10 @@ def _tar() -> bytes:
     [
         (b"", "empty file"),
         (b"<!DOCTYPE html><html>", "a web page, not a checkpoint"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS, not the file itself"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a pointer of Git LFS",
+        ),
         (_tar(), "tar file"),
         (_archive({"arr_0.txt": b"x"}), "torch.save did not write it"),
         (_archive({"a/data.pkl": dumps({}), "a/constants.pkl": b""}), "TorchScript.*vgg16-3979"),

@@ -198,6 +198,7 @@ def test_tuned_weights_in_shards(run, tmp_path):
     assert sorted(row["id"] for row in rows) == [f"in/{name}" for name in NAMES]
 
 
+@pytest.mark.slow
 def test_other_weights_are_refused(run, suites):
     _, rows, _ = run("pti_e4e", *TUNING)
     with pytest.raises(SuiteError, match="was tuned from another generator"):

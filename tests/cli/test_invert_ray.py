@@ -99,6 +99,7 @@ def test_actors_say_what_they_compute_in(monkeypatch, resources, gpus):
     assert ray.ended
 
 
+@pytest.mark.slow
 def test_actors_of_a_job_that_is_stopped_store_what_they_have(
     photos, tiny_suite, monkeypatch, capsys
 ):

@@ -181,6 +181,7 @@ def test_motion_regions_and_gains(suite, people, driver, tmp_path, capsys, optio
     assert len(list((out / "clips" / "in" / "anna.png").glob("*.png"))) == 5
 
 
+@pytest.mark.slow
 def test_a_template_moves_as_its_clip_did(suite, people, driver, tmp_path, capsys):
     clip, frames = driver
     file, out = tmp_path / "nod.safetensors", tmp_path / "out"
@@ -213,6 +214,7 @@ def test_an_arkit_recording_turns_the_head(suite, people, tmp_path, capsys):
     np.testing.assert_allclose([r["motion"]["degrees"] for r in rows], wanted, atol=0.01)
 
 
+@pytest.mark.slow
 def test_an_image_drives_portraits_which_are_embedded_first(suite, people, tmp_path, capsys):
     out, driver = tmp_path / "out", people.parent / "bert.png"
     (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -323,6 +325,7 @@ def test_source_and_driver_swapped(suite, talk, people, tmp_path, capsys):
     assert clips == [{source.name}, {"anna.png"}]
 
 
+@pytest.mark.slow
 def test_stopped_and_gone_on_with(people, driver, tmp_path, capsys, monkeypatch):
     """After a stop the same command does what is left, and the frames are those of one run."""
     clip, _ = driver
@@ -362,6 +365,7 @@ def test_frames_without_a_face_are_gone_through_evenly(suite, talk, people, tmp_
     assert len(rows) == 7
 
 
+@pytest.mark.slow
 def test_faces_are_found_in_photographs_and_in_the_driver(suite, tmp_path, capsys, monkeypatch):
     """A photograph of one face, of two, of none; a driver who leaves the frame."""
     monkeypatch.setattr(detection, "DlibFaces", PaintedFaces)

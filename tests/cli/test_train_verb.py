@@ -108,6 +108,7 @@ def test_begins_with_the_networks_of_another_run(run, capsys):
     assert "one of them" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_stopped_run_leaves_its_networks(run, monkeypatch):
     folder, _, arguments = run
 

@@ -49,6 +49,7 @@ def reference_arrays(fixtures):
 TOLERANCE = 1e-5
 
 
+@pytest.mark.slow
 def test_heads_and_landmarks(flame, reference):
     shape, expression, pose = (reference[name] for name in ("shape", "exp", "pose"))
     heads = jax.jit(lambda model, *given: model(*given))(flame, shape, expression, pose)

@@ -149,6 +149,19 @@ def test_shortened_names_stay_apart_and_short_ones_stay_as_they_are():
     assert len(names) == 3
 
 
+def test_a_folder_named_like_a_results_file_stays_apart_from_it(tmp_path):
+    ids = ["a", "a.png/b", "a.png.png/c", "a.safetensors/d"]
+    with ResultsFolder(tmp_path, {"preset": "pie"}) as results:
+        for item_id in ids:
+            row = {"id": item_id, "input": item_id, "status": "ok", "settings": {}, "versions": {}}
+            results.add([Result(row, np.zeros((2, 3), np.float32), {"reconstruction": b"png"})])
+        for stored in results.rows.values():
+            for column in ("latents", "reconstruction"):
+                assert (results.folder / stored[column]).is_file()
+    with ResultsFolder(tmp_path, {"preset": "pie"}) as results:
+        assert list(results.rows) == ids
+
+
 def test_a_damaged_record_file_is_one_input(tmp_path):
     writer = pytest.importorskip("array_record.python.array_record_module")
     os.makedirs("faces")

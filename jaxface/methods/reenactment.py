@@ -179,20 +179,12 @@ class Moved(NamedTuple):
     images: Any
 
 
-class BatchReenactor(Reenactor, Protocol):
+class LatentReenactor(Reenactor, Protocol):
     """A reenactment method whose subject is one latent code; see the module."""
 
     @property
     def inversion(self) -> Inverter:
         """How a subject's portrait is embedded."""
-        ...
-
-    def following(self, groups: tuple[str, ...]) -> "BatchReenactor":
-        """The same method where only these groups follow the driver.
-
-        Args:
-          groups: out of `jaxface.morphable.motion.MOTION_GROUPS`, one or more.
-        """
         ...
 
     def driving_roles(self) -> Mapping[str, str]:
@@ -207,12 +199,24 @@ class BatchReenactor(Reenactor, Protocol):
         """
         ...
 
-    def read(self, networks: Any, images: Any) -> Motion:
-        """The motion of portraits [N, R, R, 3] in [-1, 1]; traceable."""
-        ...
-
     def draw(self, generator: Generator, w_plus: Any, *, noise: Literal["const", "none"]) -> Any:
         """Subjects as they are, [N, R, R, 3], of latents [N, L, w_dim]; traceable."""
+        ...
+
+
+class BatchReenactor(LatentReenactor, Protocol):
+    """A reenactment method that is driven by motion; see the module."""
+
+    def following(self, groups: tuple[str, ...]) -> "BatchReenactor":
+        """The same method where only these groups follow the driver.
+
+        Args:
+          groups: out of `jaxface.morphable.motion.MOTION_GROUPS`, one or more.
+        """
+        ...
+
+    def read(self, networks: Any, images: Any) -> Motion:
+        """The motion of portraits [N, R, R, 3] in [-1, 1]; traceable."""
         ...
 
     def move(
@@ -239,37 +243,16 @@ class BatchReenactor(Reenactor, Protocol):
         ...
 
 
-class ImageReenactor(Reenactor, Protocol):
-    """A reenactment method that makes codes of its own of driving images, and whose subject is one
-    latent code: `move` takes rows, each a latent and the code of the frame that it is to follow.
+class ImageReenactor(LatentReenactor, Protocol):
+    """A reenactment method that makes codes of its own of driving images: `move` takes rows, each a
+    latent and the code of the frame that it is to follow.
 
     Codes are to be such that one between two others, by their weights, is a motion between theirs:
     so frames without a face are filled and drivers of another rate resampled.
     """
 
-    @property
-    def inversion(self) -> Inverter:
-        """How a subject's portrait is embedded."""
-        ...
-
-    def driving_roles(self) -> Mapping[str, str]:
-        """Those of `roles` that are needed once subjects are embedded."""
-        ...
-
-    def networks(self, suite: Suite) -> Any:
-        """What reads and moves, but for the generator: a pytree of arrays.
-
-        Raises:
-          SuiteError: the suite lacks a network.
-        """
-        ...
-
     def read(self, networks: Any, images: Any) -> Any:
         """The codes [N, ...] of driving frames [N, R, R, 3] in [-1, 1]; traceable."""
-        ...
-
-    def draw(self, generator: Generator, w_plus: Any, *, noise: Literal["const", "none"]) -> Any:
-        """Subjects as they are, [N, R, R, 3], of latents [N, L, w_dim]; traceable."""
         ...
 
     def move(

@@ -1,9 +1,7 @@
 """Frames of clips as portraits, read in their order ahead of the device."""
 
 import contextlib
-import queue
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from jaxface.jobs.inputs.portraits import Portrait
 from jaxface.media.alignment import CropTransform, crop_face
 from jaxface.media.detection import NoFaceError
 from jaxface.media.images import LoadedImage, from_uint8, to_square, to_uint8
+from jaxface.media.video.ahead import read_ahead
 from jaxface.media.video.errors import VideoError
 
 Prepared = tuple[Item, Any]
@@ -36,39 +35,14 @@ def prefetch_frames(
       size: pixels a side of the portraits.
       ahead: items that may be prepared beyond the one that is asked for.
     """
-    ready: queue.Queue[Any] = queue.Queue(max(1, ahead))
-    stopped = threading.Event()
 
-    def put(value: Any) -> bool:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                ready.put(value, timeout=0.1)
-                return True
-        return False
+    def prepared() -> Generator[Prepared]:
+        with FrameReader() as reader:
+            for item in items:
+                yield item, _portraits(item, size, reader)
 
-    def work() -> None:
-        try:
-            with FrameReader() as reader:
-                for item in items:
-                    if not put((item, _portraits(item, size, reader))):
-                        return
-            put(None)
-        except BaseException as error:  # noqa: BLE001 (raised again where it is read)
-            put(error)
-
-    def taken() -> Iterator[Prepared]:
-        while (value := ready.get()) is not None:
-            if isinstance(value, BaseException):
-                raise value
-            yield value
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield taken()
-    finally:
-        stopped.set()
-        thread.join()
+    with contextlib.closing(prepared()) as frames, read_ahead(frames, ahead=max(1, ahead)) as ready:
+        yield ready
 
 
 def frame_targets(

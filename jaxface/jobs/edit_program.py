@@ -94,7 +94,7 @@ def _edit_group(
         target = target.replace(values=known["driven"][group])
     edit = apply_edits(own, known["edited"], {group: target}, feedback=feedback, noise=noise)[group]
     moments = {name: getattr(edit, name).group(group) for name in MOMENTS}
-    return known | {"edited": edit.w_plus, "images": edit.images, f"{_EDIT}{group}": moments}
+    return _edited(known, edit, group, moments)
 
 
 def _edit_motion(
@@ -104,7 +104,13 @@ def _edit_motion(
     own = own._replace(generator=networks.generator)
     edit = apply_motion(own, known["edited"], target, feedback=feedback, noise=noise)
     moments = {name: getattr(edit, name) for name in MOMENTS}
-    return known | {"edited": edit.w_plus, "images": edit.images, f"{_EDIT}{MOTION}": moments}
+    return _edited(known, edit, MOTION, moments)
+
+
+def _edited(known: dict, edit: Any, group: str, moments: dict[str, jax.Array]) -> dict[str, Any]:
+    """What is known after an edit; the first one of several has drawn what all began with."""
+    new = {"edited": edit.w_plus, "images": edit.images, f"{_EDIT}{group}": moments}
+    return {"unedited": edit.unedited} | known | new
 
 
 def _move(moves: Sequence[Move], networks: EditNetworks, known: dict, keys: jax.Array) -> dict:
@@ -127,8 +133,8 @@ def _judge(
     """What is stored of an edit, and how near it is to the portrait that was edited."""
     edited, images = known["edited"], known["images"]
     distance = jnp.full(len(edited), jnp.nan)
-    before: Any = None
-    if unedited or networks.recognition is not None:
+    before = known.get("unedited")
+    if before is None and (unedited or networks.recognition is not None):
         before = networks.generator.synthesis(known["before"], noise=noise)
     if networks.recognition is not None:
         distance = identity.distance(

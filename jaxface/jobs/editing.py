@@ -290,7 +290,8 @@ class Editing(LatentTask):
     ) -> dict[str, bytes]:
         """The files of the way from the inversion to its edit, and back."""
         codes = interpolate(latent.w_plus, w_plus, animation.frames)
-        frames = ping_pong(_draw(self._generator_of(latent), codes, latent.noise))
+        generator = self._generator_of(latent)
+        frames = ping_pong([_draw(generator, code, latent.noise) for code in codes])
         files = {"gif": encode_gif(enlarged(frames, GIF_SIDE), seconds=2 * animation.seconds)}
         if animation.mp4:
             files["mp4"] = encode_mp4(frames, seconds=2 * animation.seconds)
@@ -326,8 +327,7 @@ class Editing(LatentTask):
                 continue
             try:
                 latent = read_latent(item, self.w_plus_shape)
-                codes = jnp.asarray(latent.w_plus)[None]
-                image = np.asarray(_draw(self._generator_of(latent), codes, latent.noise)[0])
+                image = _draw(self._generator_of(latent), latent.w_plus, latent.noise)
             except LatentError:  # gone since it was edited
                 image = None
             edited = read_image(results.file_path("edited", row["id"])).pixels
@@ -356,6 +356,11 @@ def _source(row: Mapping[str, Any], size: int, reader: FrameReader) -> np.ndarra
     return shown_target(Item(row["id"], row["source"], load), dict(row), size)
 
 
+def _draw(generator: Generator, code: jax.Array | np.ndarray, noise: Any) -> np.ndarray:
+    """A code's image, [L, w_dim] -> [R, R, 3]: one program for sheets and all sequences."""
+    return np.asarray(_synthesis(generator, jnp.asarray(code)[None], noise)[0])
+
+
 @functools.partial(jax.jit, static_argnames="noise")
-def _draw(generator: Generator, w_plus: jax.Array, noise: Any) -> jax.Array:
+def _synthesis(generator: Generator, w_plus: jax.Array, noise: Any) -> jax.Array:
     return generator.synthesis(w_plus, noise=noise)

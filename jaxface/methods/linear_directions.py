@@ -293,13 +293,13 @@ def _edit_along(
     rows: tuple[int, ...] | None,
     noise: Noise,
 ) -> Edit:
-    images = generator.synthesis(w_plus, noise=noise)
-    before = FaceParameters.from_flat(reconstruction(images))
+    unedited = generator.synthesis(w_plus, noise=noise)
+    before = FaceParameters.from_flat(reconstruction(unedited))
     for name, strength in strengths.items():
         w_plus = directions.move(w_plus, name, strength, rows=rows)
     images = generator.synthesis(w_plus, noise=noise)
     after = FaceParameters.from_flat(reconstruction(images))
-    return Edit(w_plus, images, before, before, after)
+    return Edit(w_plus, images, before, unedited, before, after)
 
 
 @dataclasses.dataclass(frozen=True)

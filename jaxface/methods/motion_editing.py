@@ -53,6 +53,7 @@ class MotionEdit:
       w_plus: [N, L, w_dim].
       images: [N, R, R, 3], as the generator gives them, not clipped to [-1, 1].
       wanted: what was asked for, [N, K].
+      unedited: [N, R, R, 3], of the latents that were edited.
       before: the motions of the portraits that were edited, [N, K].
       after: the motions of `images`, [N, K].
     """
@@ -60,6 +61,7 @@ class MotionEdit:
     w_plus: jax.Array
     images: jax.Array
     wanted: jax.Array
+    unedited: jax.Array
     before: jax.Array
     after: jax.Array
 
@@ -187,7 +189,8 @@ def apply_motion(
         images = generator.synthesis(edited, noise=noise)
         return edited, images, read(images)
 
-    before = read(generator.synthesis(w_plus, noise=noise))
+    unedited = generator.synthesis(w_plus, noise=noise)
+    before = read(unedited)
     wanted = target.of(before)
     change, attempts = wanted - before, [(jnp.zeros_like(before), before)]
     edited, images, after = attempt(change)
@@ -195,4 +198,4 @@ def apply_motion(
         attempts.append((change, after))
         change = jnp.where(target.given, corrected(wanted, attempts[-1], attempts[-2]), change)
         edited, images, after = attempt(change)
-    return MotionEdit(edited, images, wanted, before, after)
+    return MotionEdit(edited, images, wanted, unedited, before, after)

@@ -10,6 +10,7 @@ from jaxface.methods.inversion import Inverter
 
 PRESETS: dict[str, Inverter] = {
     "pie_embedded": pie.EMBEDDED,
+    "pie_embedded_fast": pie.EMBEDDED_FAST,
     "pie_embedded_all": pie.EMBEDDED_ALL,
     "pie_embedded_all_direct": pie.without_w_stage(pie.EMBEDDED_ALL),
     "pie_paper": pie.PAPER,

@@ -9,10 +9,11 @@ be written in the same coordinates.
 Reflectance is linear RGB. Mean skin is a medium tone; reflectance modes take it either way.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from jaxface.morphable.curves import Array, bump, bump2, graded_samples, smoothstep
 
@@ -80,18 +81,25 @@ def eye_coordinates(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
 _ARC = np.concatenate(
     [[0.0], np.cumsum(np.linalg.norm(np.diff(_SECTIONS[:, [0, 3]], axis=0), axis=1))]
 )
-_section = PchipInterpolator(_ARC, _SECTIONS, axis=0)
+
+
+@functools.cache
+def _section() -> Callable[[Array], Array]:
+    """The profile's sections by the length along it."""
+    from scipy.interpolate import PchipInterpolator  # half a second
+
+    return PchipInterpolator(_ARC, _SECTIONS, axis=0)
 
 
 def arc_at(height: float) -> float:
     """Length along the profile, from the crown, at which a height is reached."""
     fine = np.linspace(0.0, _ARC[-1], 4001)
-    return float(np.interp(-height, -_section(fine)[:, 0], fine))
+    return float(np.interp(-height, -_section()(fine)[:, 0], fine))
 
 
 def plain_surface(arc: Array, azimuth: Array) -> Array:
     """The head without features at rows `arc` [R] and columns `azimuth` [C]: [R, C, 3]."""
-    height, width, centre, depth_front, depth_back = _section(arc).T[:, :, None]
+    height, width, centre, depth_front, depth_back = _section()(arc).T[:, :, None]
     sine, cosine = np.sin(azimuth), np.cos(azimuth)
     # A superellipse of this exponent is slightly boxier than an ellipse: a flatter face.
     exponent = 2.25

@@ -24,8 +24,10 @@ closure would be baked into the program.
 import contextlib
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
 import jax
@@ -80,8 +82,12 @@ class Program:
     """A function compiled ahead of time, once for each signature of its arguments.
 
     A signature is structure, shapes, dtypes and placement. What is called again compiles nothing.
-    `compiled` takes `jax.ShapeDtypeStruct` in the place of arrays too. The mesh that arguments are
-    placed on is the one that `jaxface.runtime.devices.over_devices` splits over inside of `fn`.
+    `prepare` and `compiled` take `jax.ShapeDtypeStruct` in the place of arrays too. The mesh that
+    arguments are placed on is the one that `jaxface.runtime.devices.over_devices` splits over
+    inside of `fn`.
+
+    XLA compiles in threads of its own: whoever needs several programs prepares all of them, then
+    asks for the first, and they are compiled side by side.
 
     Args:
       fn: ``fn(*args)``, traceable; every argument is a pytree of arrays.
@@ -89,8 +95,8 @@ class Program:
         two outputs.
 
     Attributes:
-      num_compiles: programs compiled so far.
-      compile_seconds: time spent tracing and compiling them.
+      num_compiles: programs prepared so far.
+      compile_seconds: time spent tracing them and waiting for their compilation.
     """
 
     def __init__(self, fn: Callable, *, carry: bool = False):
@@ -98,7 +104,7 @@ class Program:
         self.carry = carry
         self.num_compiles = 0
         self.compile_seconds = 0.0
-        self._compiled: dict[Any, jax.stages.Compiled] = {}
+        self._prepared: dict[Any, _Prepared] = {}
 
     def __call__(self, *args: Any) -> Any:
         return self.compiled(*args)(*args)
@@ -106,23 +112,57 @@ class Program:
     @property
     def executables(self) -> tuple[jax.stages.Compiled, ...]:
         """What was compiled so far: for its cost, memory and text."""
-        return tuple(self._compiled.values())
+        return tuple(each.compiled.result() for each in self._prepared.values())
+
+    def prepare(self, *args: Any) -> Any:
+        """Begins to compile the program for arguments like these, without waiting for it.
+
+        Returns:
+          The shapes of its results: a pytree of `jax.ShapeDtypeStruct`.
+        """
+        return self._prepare(args).results
 
     def compiled(self, *args: Any) -> jax.stages.Compiled:
         """The compiled program for arguments like these."""
+        prepared = self._prepare(args)
+        if not prepared.compiled.done():
+            start = time.perf_counter()
+            prepared.compiled.result()
+            self.compile_seconds += time.perf_counter() - start
+        return prepared.compiled.result()
+
+    def _prepare(self, args: tuple) -> "_Prepared":
         signature = _signature(args)
-        if signature not in self._compiled:
+        if signature not in self._prepared:
             start = time.perf_counter()
             options = {}
             if self.carry:
                 placement = jax.tree.map(_placement, args[0])
                 options = {"donate_argnums": 0, "out_shardings": (placement, None)}
             with _on_mesh_of(args):
-                lowered = jax.jit(self.fn, **options).lower(*args)
-            self._compiled[signature] = lowered.compile()
+                traced = jax.jit(self.fn, **options).trace(*args)
+                lowered = traced.lower()
+            results = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), traced.out_info
+            )
+            self._prepared[signature] = _Prepared(results, _compilers().submit(lowered.compile))
             self.compile_seconds += time.perf_counter() - start
             self.num_compiles += 1
-        return self._compiled[signature]
+        return self._prepared[signature]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """A program that is being compiled, or is: the shapes of its results, and itself."""
+
+    results: Any
+    compiled: Future[jax.stages.Compiled]
+
+
+@functools.cache
+def _compilers() -> ThreadPoolExecutor:
+    """The threads that compile: XLA does not hold Python's lock meanwhile."""
+    return ThreadPoolExecutor(min(os.cpu_count() or 1, 8), thread_name_prefix="compile")
 
 
 class Iteration:
@@ -174,18 +214,23 @@ class Iteration:
         """Time spent tracing and compiling them."""
         return sum(program.compile_seconds for program in self.programs.values())
 
+    def prepare(self, carry: Any, constants: Any, count: int) -> None:
+        """Begins to compile what `compiled` would give."""
+        for program in self.programs.values():
+            program.prepare(*self._arguments(carry, constants, count))
+
     def compiled(self, carry: Any, constants: Any, count: int) -> list[jax.stages.Compiled]:
         """The programs that `advance` would run without inputs, for arguments like these.
 
         Leaves may be `jax.ShapeDtypeStruct`.
         """
-        constants = _Flat(*jax.tree.flatten(constants))
-        if self.strategy == "scan":
-            return [self.programs["scan"].compiled(carry, constants, [None] * count, np.int32(0))]
-        return [
-            program.compiled(carry, constants, None, np.int32(0))
-            for program in self.programs.values()
-        ]
+        arguments = self._arguments(carry, constants, count)
+        return [program.compiled(*arguments) for program in self.programs.values()]
+
+    def _arguments(self, carry: Any, constants: Any, count: int) -> tuple:
+        """A program's, without inputs."""
+        inputs = [None] * count if self.strategy == "scan" else None
+        return carry, _Flat(*jax.tree.flatten(constants)), inputs, np.int32(0)
 
     def advance(
         self,

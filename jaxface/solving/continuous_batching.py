@@ -299,29 +299,27 @@ class ContinuousBatcher:
         )
         numbers = self._abstract(jax.ShapeDtypeStruct((self.size,), np.int32))
         scale = self._abstract(jax.ShapeDtypeStruct((self.size,), np.float32))
-        variables = self._abstract(jax.eval_shape(self._start.fn, networks, rows))
-        targets = self._abstract(jax.eval_shape(self._targets.fn, networks, rows))
-        programs = [
-            self._start.compiled(networks, rows),
-            self._targets.compiled(networks, rows),
-        ]
-        steps, states = [], []
+        variables = self._abstract(self._start.prepare(networks, rows))
+        targets = self._abstract(self._targets.prepare(networks, rows))
+        needed = [(self._start, (networks, rows)), (self._targets, (networks, rows))]
+        iterations, states = [], []
         for pool in self._pools:
             begin = self.solver.init_programs[pool.stage.name]
-            programs.append(begin.compiled(networks, variables, numbers, numbers, scale))
-            state = self._abstract(
-                jax.eval_shape(begin.fn, networks, variables, numbers, numbers, scale)
-            )
-            (step,) = self.solver.iterations[pool.stage.name].compiled(
-                state, (networks, targets, keys), pool.chunk
-            )
-            steps.append(step)
+            needed.append((begin, (networks, variables, numbers, numbers, scale)))
+            state = self._abstract(begin.prepare(*needed[-1][1]))
+            iteration = self.solver.iterations[pool.stage.name]
+            iterations.append((iteration, (state, (networks, targets, keys), pool.chunk)))
+            iteration.prepare(*iterations[-1][1])
             states.append(state)
             whole = (state, targets, keys)
-            programs.append(self._replace.compiled(whole, whole, self._taken))
+            needed.append((self._replace, (whole, whole, self._taken)))
             variables = state.variables
-        finish = self._finish.compiled(networks, targets, variables, keys)
-        return [*programs, *steps, finish], steps, states
+        needed.append((self._finish, (networks, targets, variables, keys)))
+        for program, arguments in needed:
+            program.prepare(*arguments)
+        programs = [program.compiled(*arguments) for program, arguments in needed]
+        steps = [step for iteration, of in iterations for step in iteration.compiled(*of)]
+        return [*programs, *steps], steps, states
 
     def _clear(self) -> None:
         self._pools = [

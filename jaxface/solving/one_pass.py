@@ -155,15 +155,13 @@ class OnePassBatcher:
         rows = jax.tree.map(lambda a: jax.ShapeDtypeStruct((self.size, *a.shape), a.dtype), inputs)
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), self.size))
         rows, keys = self._placement.abstract_rows((rows, keys))
-        compiled = []
+        needed = []
         for variant in self._variants:
             values = rows
             for step in self._steps(variant):
-                compiled.append(step.compiled(networks, values, keys))
-                values = self._placement.abstract_rows(
-                    jax.eval_shape(step.fn, networks, values, keys)
-                )
-        return compiled
+                needed.append((step, values))
+                values = self._placement.abstract_rows(step.prepare(networks, values, keys))
+        return [step.compiled(networks, values, keys) for step, values in needed]
 
     def _steps(self, variant: Hashable) -> list[Program]:
         if variant not in self._programs:

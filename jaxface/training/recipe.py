@@ -14,7 +14,7 @@ from flax import nnx
 
 from jaxface.data.sources import DataSource
 from jaxface.errors import UsageError
-from jaxface.training.loop import Phase
+from jaxface.runtime.iteration import Phase
 
 
 @dataclasses.dataclass(frozen=True)

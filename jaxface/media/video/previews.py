@@ -13,13 +13,18 @@ from PIL import Image
 from jaxface.media.images import to_uint8
 from jaxface.media.marks import comment
 
+_LEVELS = np.rint(np.rint(np.arange(256) * 63 / 255) * 255 / 63).astype(np.uint8)
+"""Of 8 bits, the nearest of 64 even ones; both ends are among them."""
+
 
 def encode_gif(frames: Any, *, seconds: float) -> bytes:
     """[T, H, W, 3] in [-1, 1] as a GIF that repeats for ever, over `seconds` each time.
 
-    Every frame has its own 256 colours. GIF counts time in hundredths of a second.
+    Every frame has its own 256 colours, chosen and given in 64 levels a channel: Pillow's median
+    cut takes six times as long over 256, and is nearer by 0.15 of them. GIF counts time in
+    hundredths of a second.
     """
-    images = [Image.fromarray(frame) for frame in np.asarray(to_uint8(frames))]
+    images = [Image.fromarray(frame).quantize() for frame in _LEVELS[np.asarray(to_uint8(frames))]]
     each = max(2, round(100 * seconds / len(images))) * 10
     file = io.BytesIO()
     images[0].save(

@@ -121,6 +121,7 @@ class Edit:
       images: [N, R, R, 3], as the generator gives them, not clipped to [-1, 1].
       wanted: the parameters that were asked for: those before, with the target's group, if there
         was one.
+      unedited: [N, R, R, 3], of the latents that were edited.
       before: the parameters of the portraits that were edited, by the reconstruction network.
       after: the parameters of `images`, by the same.
     """
@@ -128,6 +129,7 @@ class Edit:
     w_plus: jax.Array
     images: jax.Array
     wanted: FaceParameters
+    unedited: jax.Array
     before: FaceParameters
     after: FaceParameters
 
@@ -294,7 +296,8 @@ def _edit(
     feedback: int,
     noise: Noise,
 ) -> Edit:
-    before = _read(networks.reconstruction, networks.generator.synthesis(w_plus, noise=noise))
+    unedited = networks.generator.synthesis(w_plus, noise=noise)
+    before = _read(networks.reconstruction, unedited)
     wanted = target.of(before.group(group))
 
     def attempt(asked: jax.Array) -> tuple[jax.Array, jax.Array, FaceParameters]:
@@ -309,7 +312,7 @@ def _edit(
         edited, images, after = attempt(asked)
     widths = {name: WIDTHS[name] for name in SEMANTIC_GROUPS[group]}
     asked_for = dataclasses.replace(before, **split_flat("edit", wanted, widths))
-    return Edit(edited, images, asked_for, before, after)
+    return Edit(edited, images, asked_for, unedited, before, after)
 
 
 @jax.jit

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.latents import Latent, LatentError, read_latent
-from jaxface.jobs.inputs.reading import read_ahead
+from jaxface.jobs.inputs.reading import read_items
 from jaxface.jobs.outputs.pasted import pasted_png
 from jaxface.jobs.outputs.rows import FRAME_COLUMNS, Result, number
 from jaxface.media.images import ImageError, encode_png
@@ -81,7 +81,7 @@ class LatentTask:
             except LatentError as error:
                 return error
 
-        return read_ahead(items, read, ahead=ahead)
+        return read_items(items, read, ahead=ahead)
 
     def unloaded(self) -> Self:
         """See `Task`."""

@@ -14,11 +14,11 @@ same numbers:
   waiting for results. The CPU's form, because XLA's CPU backend runs the gradient of a convolution
   inside a loop body 10 to 90 times slower than the same step compiled alone.
 
-Programs are compiled ahead of time, once for each signature (structure, shapes, dtypes, placement),
-so compile time is known apart (`Iteration.compile_seconds`) and a silent recompilation is
-impossible: `Iteration.num_compiles` counts them all. The carry is donated: do not use it again
-after `Iteration.advance`. Constants (frozen networks, targets) are arguments, never closures: a
-closure would be baked into the program.
+Programs are compiled ahead of time, several side by side, once for each signature (structure,
+shapes, dtypes, placement), so compile time is known apart (`Iteration.compile_seconds`) and a
+silent recompilation is impossible: `Iteration.num_compiles` counts them all. The carry is donated:
+do not use it again after `Iteration.advance`. Constants (frozen networks, targets) are arguments,
+never closures: a closure would be baked into the program.
 """
 
 import contextlib
@@ -274,6 +274,9 @@ class Iteration:
     def _advance_host(self, carry, constants, first, count, inputs, wanted):
         outputs: dict[str, list[Any]] = {}
         programs: dict[str, jax.stages.Compiled] = {}
+        for phase in self.phases:
+            if phase.steps(first, count):
+                self.programs[phase.name].prepare(carry, constants, inputs[0], np.int32(first))
         for index, step_inputs in zip(range(first, first + count), inputs, strict=True):
             for phase in self.phases:
                 if index % phase.interval:

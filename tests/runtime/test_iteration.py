@@ -1,9 +1,12 @@
+from concurrent.futures import Future
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxface.runtime.iteration import Iteration, Phase, platform_strategy
+from jaxface.runtime import iteration as iteration_module
+from jaxface.runtime.iteration import Iteration, Phase, Program, platform_strategy
 
 
 def walk(carry, scale, move, index):
@@ -96,3 +99,35 @@ def test_wrong_calls_are_refused():
 def test_the_platform_decides():
     assert platform_strategy("cpu") == "host"
     assert platform_strategy("gpu") == platform_strategy("tpu") == "scan"
+
+
+def test_programs_are_prepared_before_any_is_waited_for(monkeypatch):
+    submitted = []
+
+    class Later:
+        def submit(self, compile_it):
+            submitted.append((Future(), compile_it))
+            return submitted[-1][0]
+
+    monkeypatch.setattr(iteration_module, "_compilers", Later)
+    double, square = Program(lambda x: 2 * x), Program(lambda x: {"square": x**2})
+    numbers = jnp.arange(3.0)
+    doubled = double.prepare(numbers)
+    results = square.prepare(doubled)
+    assert (results["square"].shape, results["square"].dtype) == ((3,), np.float32)
+    assert [future.done() for future, _ in submitted] == [False, False]
+    for future, compile_it in submitted:
+        future.set_result(compile_it())
+    np.testing.assert_array_equal(square(double(numbers))["square"], [0, 4, 16])
+    assert (double.num_compiles, square.num_compiles) == (1, 1)
+
+
+def test_what_does_not_compile_is_an_error_of_its_caller(monkeypatch):
+    def fails(*_, **__):
+        raise ValueError("does not compile")
+
+    program = Program(lambda x: 2 * x)
+    monkeypatch.setattr(jax.stages.Lowered, "compile", fails)
+    program.prepare(jnp.zeros(2))
+    with pytest.raises(ValueError, match="does not compile"):
+        program(jnp.zeros(2))

@@ -22,7 +22,7 @@ import numpy as np
 from jaxface.errors import UsageError
 from jaxface.jobs.inputs.crops import Aligner, Crop, Face
 from jaxface.jobs.inputs.items import Item
-from jaxface.jobs.inputs.reading import read_ahead
+from jaxface.jobs.inputs.reading import read_items
 from jaxface.jobs.inputs.workers import Workers, num_cores
 from jaxface.media.alignment import CropTransform, crop_face
 from jaxface.media.detection import (
@@ -121,7 +121,7 @@ def prefetch_portraits(
       JaxfaceError: while iterating, a worker process was killed.
     """
     if alignment is None:
-        with read_ahead(items, lambda item: _central(item, size), ahead=ahead) as squares:
+        with read_items(items, lambda item: _central(item, size), ahead=ahead) as squares:
             yield squares
         return
     refuse_face_names([item.id for item in items])

@@ -9,7 +9,7 @@ from jaxface.jobs.inputs.workers import num_cores
 
 
 @contextlib.contextmanager
-def read_ahead(
+def read_items(
     items: Sequence[Item], read: Callable[[Item], Any], *, ahead: int
 ) -> Iterator[Iterable[tuple[Item, Any]]]:
     """Each item with what `read` gives of it, in the items' order.

@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxface.keys import item_keys
 from jaxface.methods import pti
 from jaxface.metrics import psnr
-from jaxface.nets import GeneratorConfig, LPIPSConfig
+from jaxface.nets import GeneratorConfig, LPIPSConfig, MobileGeneratorConfig
 from jaxface.solving.solver import Status
 from jaxface.suite import load_suite
-from jaxface.weights import save_network
+from jaxface.weights import abstract_network, save_network
 
 # A gain at each step with few of them; the published rate is for a trained generator.
 QUICK = dataclasses.replace(pti.REPO, steps=4, learning_rate=0.01, stop_below=None)
@@ -195,11 +196,50 @@ def test_forms_and_dtypes_agree(change, tolerance, suite, portraits, energy, tun
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"steps": 0}, "steps must be >= 1"), ({"rows": "grouped"}, "rows must be one of None")],
+    [
+        ({"steps": 0}, "steps must be >= 1"),
+        ({"rows": "grouped"}, "rows must be one of None"),
+        ({"first_resolution": 16, "last_resolution": 8}, "last_resolution must be >= first_resol"),
+    ],
 )
 def test_wrong_settings_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(pti.REPO, **change)
+
+
+def blocks_tuned(network, **settings):
+    """Which resolutions' weights are tuned, and whether the layers of RGB are."""
+    chosen = dataclasses.replace(pti.REPO, **settings)
+    weights = jax.eval_shape(
+        lambda generator: pti.start(pti.Networks(generator, None), 1, settings=chosen), network
+    )
+    paths = [path for path, _ in nnx.to_flat_state(weights)]
+    sizes = [block.resolution for block in network.synthesis.blocks]
+    inside = {sizes[path[1]] for path in paths if path[0] == "blocks" and "to_rgb" not in path}
+    outside = {path[0] for path in paths if path[0] != "blocks"}
+    return inside, outside, any("to_rgb" in path or "to_image" in path for path in paths)
+
+
+def test_what_is_tuned_can_be_chosen(suite):
+    generator = suite.generator
+    assert blocks_tuned(generator) == ({4, 8, 16}, set(), True)
+    assert blocks_tuned(generator, first_resolution=8) == ({8, 16}, set(), True)
+    assert blocks_tuned(generator, last_resolution=8) == ({4, 8}, set(), True)
+    assert blocks_tuned(generator, tunes_rgb=False) == ({4, 8, 16}, set(), False)
+    between = {"first_resolution": 8, "last_resolution": 8}
+    assert blocks_tuned(generator, **between) == ({8}, set(), True)
+    with pytest.raises(ValueError, match="no block from 32 px to 64 px"):
+        blocks_tuned(generator, first_resolution=32, last_resolution=64)
+
+
+def test_what_is_tuned_of_mobile_stylegan_can_be_chosen():
+    config = MobileGeneratorConfig(resolution=32, w_dim=8, z_dim=8, channel_base=128, channel_max=8)
+    generator = abstract_network("MobileGenerator", config)
+    assert blocks_tuned(generator) == ({8, 16}, {"const", "first", "to_image"}, True)
+    assert blocks_tuned(generator, tunes_rgb=False) == ({8, 16}, {"const", "first"}, False)
+    assert blocks_tuned(generator, last_resolution=8) == ({8}, {"const", "first", "to_image"}, True)
+    first = {"first_resolution": 8, "tunes_rgb": False}
+    assert blocks_tuned(generator, **first) == ({8, 16}, set(), False)
 
 
 def test_wrong_shapes_are_refused(suite, portraits):

@@ -31,7 +31,9 @@ class Settings:
       distance: the role of the suite whose network LPIPS is: "lpips"; or "perceptual", whose VGG-16
         then compares as LPIPS does, with heads that were not learned.
       first_resolution: of the blocks whose weights are tuned; 4 is the first block.
-      tunes_rgb: whether those of the RGB layers are.
+      last_resolution: of these blocks; None: the generator's last. What a few steps change in the
+        blocks of high resolutions is a pattern over the whole image.
+      tunes_rgb: whether those of the RGB layers, or of MobileStyleGAN's image head, are.
       dtype: what generator and LPIPS compute in; weights, losses and the optimiser are float32.
     """
 
@@ -50,6 +52,7 @@ class Settings:
     resolution: int | None = None
     distance: Literal["lpips", "perceptual"] = "lpips"
     first_resolution: int = 4
+    last_resolution: int | None = None
     tunes_rgb: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
 
@@ -62,6 +65,11 @@ class Settings:
         if self.first_resolution < 4:
             raise ValueError(
                 f"Settings: first_resolution must be >= 4, got {self.first_resolution}."
+            )
+        if self.last_resolution is not None and self.last_resolution < self.first_resolution:
+            raise ValueError(
+                f"Settings: last_resolution must be >= first_resolution, "
+                f"{self.first_resolution}; got {self.last_resolution}."
             )
         for name, known in (
             ("rows", (None, "unrolled", "map", "vmap")),

@@ -202,23 +202,31 @@ def start(networks: Networks, count: int, *, settings: Settings = REPO) -> Any:
     synthesis = networks.generator.synthesis
     _, weights, _ = nnx.split(synthesis, _tuned(settings, synthesis), ...)
     if not jax.tree.leaves(weights):
+        last = settings.last_resolution
+        to = " on" if last is None else f" to {last} px"
         raise ValueError(
-            f"Settings: the generator has no block from {settings.first_resolution} px on."
+            f"Settings: the generator has no block from {settings.first_resolution} px{to}."
         )
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), weights)
 
 
+_RGB = frozenset({"to_rgb", "to_image"})
+"""Layers that make RGB: a block's, and MobileStyleGAN's one, at its full size."""
+
+
 def _tuned(settings: Settings, synthesis: Any) -> Any:
     """A filter of nnx for the parameters that the settings tune."""
-    if settings.first_resolution == REPO.first_resolution and settings.tunes_rgb:
-        return nnx.Param
     sizes = [block.resolution for block in synthesis.blocks]
+    first, last = settings.first_resolution, settings.last_resolution or sizes[-1]
 
     def kept(path: tuple[Any, ...], value: Any) -> bool:
         if not issubclass(getattr(value, "type", type(value)), nnx.Param):
             return False
-        inside = path[0] != "blocks" or sizes[int(path[1])] >= settings.first_resolution
-        return inside and (settings.tunes_rgb or "to_rgb" not in path)
+        # Outside the blocks MobileStyleGAN has what others have in their first one.
+        size = sizes[int(path[1])] if path[0] == "blocks" else 4
+        if _RGB.isdisjoint(path):
+            return first <= size <= last
+        return settings.tunes_rgb and (path[0] != "blocks" or first <= size <= last)
 
     return kept
 

@@ -113,6 +113,7 @@ class Block(nnx.Module):
         self, in_channels: int, out_channels: int, *, side: int, w_dim: int, rngs: nnx.Rngs
     ):
         width = in_channels // BANDS
+        self.resolution = side
         self.up = _affine(w_dim, in_channels, rngs=rngs)
         self.conv1 = SeparableLayer(width, out_channels, side=side, w_dim=w_dim, rngs=rngs)
         self.conv2 = SeparableLayer(out_channels, out_channels, side=side, w_dim=w_dim, rngs=rngs)

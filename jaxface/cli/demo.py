@@ -26,6 +26,8 @@ EDIT = ("--yaw", "12", "--smile", "0.9", "--paste-back")
 RENDER_EDIT = ("--yaw", "25", "--frames", "9", "--seconds", "1.5")
 """What is done to some of the renders."""
 EDITED_RENDERS = 4
+SHEET_SIDE = 384
+"""Pixels of a photograph on the sheet."""
 EDITED = "edited"
 """The folder of it, inside the demo's."""
 WHY = (
@@ -53,13 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.preset = arguments.preset or _preset(suite)
         return _of_renders(suite, out, arguments)
     arguments.preset = arguments.preset or "photo_fast"
-    photographs = [str(path) for path in sorted(SAMPLES.glob(PHOTOGRAPHS))]
-    options = _parsed(invert, [*photographs, "--align", "--out", arguments.out], arguments)
-    status = invert.run(options)
-    if status != 0 or not edits_motion(suite):
-        return status
-    call = [arguments.out, "--out", str(out / EDITED), "--suite", arguments.suite, *EDIT]
-    return edit.run(_parsed(edit, call))
+    return _of_photographs(out, arguments, edited=edits_motion(suite))
 
 
 def _preset(suite: Any) -> str:
@@ -86,6 +82,49 @@ def _of_renders(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
         print(f"Animation:                        {out / EDITED / row['sequence'][0]}")
     print(f"\n{WHY}")
     return status
+
+
+def _of_photographs(out: Path, arguments: argparse.Namespace, *, edited: bool) -> int:
+    """The demo of a suite for photographs."""
+    photographs = [str(path) for path in sorted(SAMPLES.glob(PHOTOGRAPHS))]
+    options = _parsed(invert, [*photographs, "--align", "--out", arguments.out], arguments)
+    status = invert.run(options)
+    if status != 0 or not edited:
+        return status
+    call = [arguments.out, "--out", str(out / EDITED), "--suite", arguments.suite, *EDIT]
+    status = edit.run(_parsed(edit, call))
+    _draw_photographs(out, _rows(out), {row["id"]: row for row in _rows(out / EDITED)})
+    print(f"\nPhotographs, embedded, edited and put back: {out / 'contact_sheet.png'}")
+    return status
+
+
+def _draw_photographs(
+    out: Path, rows: Sequence[Mapping[str, Any]], edits: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """The contact sheet of photographs: each, embedded, edited, and with the edit put back."""
+    from jaxface.jobs.edit_outcomes import identity_told
+    from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
+    from jaxface.media.images import read_image
+
+    cells = []
+    for row in rows:
+        change = edits.get(row["id"], {"status": "not edited"})
+        images = [
+            read_image(row["path"]).pixels,
+            read_image(str(out / row["reconstruction"])).pixels,
+        ]
+        told = change["status"]
+        if told == "ok":
+            images += [
+                read_image(str(out / EDITED / change[name])).pixels for name in ("edited", "pasted")
+            ]
+            told = f"{' '.join(EDIT[:-1]).replace('--', '')}{identity_told(change)}"
+        cells.append(Cell(row["id"], told, (*images, *[None] * (4 - len(images)))))
+    title = "Photographs of the public domain, by networks for non-commercial use"
+    labels = ("photograph", "embedded, aligned", "edited", "put back")
+    write_contact_sheet(
+        out / "contact_sheet.png", cells, title=title, columns=1, labels=labels, side=SHEET_SIDE
+    )
 
 
 def _draw(

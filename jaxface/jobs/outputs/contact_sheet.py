@@ -119,8 +119,12 @@ def _thumbnail(pixels: np.ndarray | None, side: int) -> Image.Image:
     if pixels is None:
         return Image.new("RGB", (side, side), BLANK)
     image = Image.fromarray(np.asarray(to_uint8(pixels)))
-    kernel = Image.Resampling.BICUBIC if image.width <= side else Image.Resampling.BOX
-    return image.resize((side, side), kernel)
+    kernel = Image.Resampling.BICUBIC if max(image.size) <= side else Image.Resampling.BOX
+    longest = max(image.size)
+    width, height = (max(1, round(side * length / longest)) for length in image.size)
+    shown = Image.new("RGB", (side, side), "white")
+    shown.paste(image.resize((width, height), kernel), ((side - width) // 2, (side - height) // 2))
+    return shown
 
 
 def _fitted(text: str, font, width: int) -> str:

@@ -131,7 +131,8 @@ def test_light_turns_with_the_head():
 def test_nuisance_has_an_effect(people, pictures, name):
     style = people.nuisance
     assert isinstance(style, PortraitNuisance)
-    other = jnp.where(getattr(style, name) > 0.03, 0.0, 0.03 if "glasses" in name else 1.0)
+    other = np.where(getattr(style, name) > 0.03, 0.0, 0.03 if "glasses" in name else 1.0)
+    other = jnp.asarray(other, jnp.float32)  # of a weak type it would compile once more
     changed = replace(people, nuisance=replace(style, **{name: other}))
     assert np.abs(np.asarray(render_portraits(changed, RESOLUTION)) - pictures).max() > 0.02
 

@@ -75,6 +75,22 @@ def network_arrays(module: nnx.Module) -> dict[str, np.ndarray]:
     return {name: np.asarray(leaf) for name, leaf in _named_leaves(module).items()}
 
 
+class _OneKey:
+    """In place of ``nnx.Rngs`` where nothing is drawn.
+
+    A traced count of draws takes time that grows with the square of the number of layers.
+    """
+
+    def params(self) -> jax.Array:
+        return jax.random.key(0)
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes(network_class: Any, config: Any) -> tuple[nnx.GraphDef, nnx.State]:
+    """The parts of a network without numbers; a network of hundreds of layers takes a second."""
+    return nnx.split(nnx.eval_shape(lambda: network_class(config, rngs=_OneKey())))
+
+
 def abstract_network(class_name: str, config: Any) -> nnx.Module:
     """A network of shapes without numbers.
 
@@ -85,12 +101,12 @@ def abstract_network(class_name: str, config: Any) -> nnx.Module:
     Raises:
         WeightsError: for an unknown class or field, or values that the configuration refuses.
     """
-    network_class: Any = _network_class(class_name)
+    network_class = _network_class(class_name)
     if not isinstance(config, Mapping):
-        return nnx.eval_shape(lambda: network_class(config, rngs=nnx.Rngs(0)))
+        return nnx.merge(*_shapes(network_class, config))
     read = _read_config(config_class(class_name), config)
     try:
-        return nnx.eval_shape(lambda: network_class(read, rngs=nnx.Rngs(0)))
+        return nnx.merge(*_shapes(network_class, read))
     except Exception as error:  # a file may combine sizes that no constructor foresees
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(

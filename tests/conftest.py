@@ -1,5 +1,6 @@
 """What every test shares: eight virtual CPU devices, as a small TPU slice has, and a tiny suite."""
 
+import gc
 import os
 
 import checked_signatures
@@ -11,7 +12,8 @@ from jax.experimental.compilation_cache import compilation_cache as cache
 # Most of the time goes to compilation. LLVM's optimisation is left out, in the programs that tests
 # start too, and so are the emitters that fuse loops by MLIR, which take as long again. XLA's own
 # passes are not. From 0.11 on there are no other emitters, and XLA ends at a flag it does not know.
-_QUICK = {"--xla_backend_optimization_level": "0"}
+# The workers fill the cores, so a program's modules are not split to compile side by side.
+_QUICK = {"--xla_backend_optimization_level": "0", "--xla_cpu_parallel_codegen_split_count": "1"}
 if jax.__version_info__ < (0, 11):
     _QUICK["--xla_cpu_use_fusion_emitters"] = "false"
 _GIVEN = os.environ.get("XLA_FLAGS", "")
@@ -20,6 +22,12 @@ os.environ["XLA_FLAGS"] = " ".join([_GIVEN, *_FLAGS]).strip()
 
 checked_signatures.install()
 jax.config.update("jax_num_cpu_devices", 8)
+
+# Tracing makes many objects, few of them garbage: by default a seventh of the time goes to looking
+# through them, and through the modules that stay.
+gc.collect()
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture

@@ -131,7 +131,8 @@ def test_light_turns_with_the_head():
 def test_nuisance_has_an_effect(people, pictures, name):
     style = people.nuisance
     assert isinstance(style, PortraitNuisance)
-    other = jnp.where(getattr(style, name) > 0.03, 0.0, 0.03 if "glasses" in name else 1.0)
+    other = np.where(getattr(style, name) > 0.03, 0.0, 0.03 if "glasses" in name else 1.0)
+    other = jnp.asarray(other, jnp.float32)  # of a weak type it would compile once more
     changed = replace(people, nuisance=replace(style, **{name: other}))
     assert np.abs(np.asarray(render_portraits(changed, RESOLUTION)) - pictures).max() > 0.02
 
@@ -143,7 +144,8 @@ def test_factors_fill_the_vector_and_a_person_keeps_their_own():
     assert all(a[1] == b[0] for a, b in itertools.pairwise(ends))
     u = jax.random.normal(jax.random.key(1), (2, NUM_FACTORS))
     occasion = jnp.where(PERSON_FACTORS, u[0], u[1])
-    one, two = (portrait_from_gaussian(v[None]).face for v in (u[0], occasion))
+    drawn = portrait_from_gaussian(jnp.stack([u[0], occasion] * 2)).face  # four, as above
+    one, two = (jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], drawn) for i in range(2))
     np.testing.assert_array_equal(one.identity, two.identity)
     np.testing.assert_array_equal(one.reflectance, two.reflectance)
     for name in ("rotation", "expression", "illumination"):

@@ -232,7 +232,7 @@ def test_scenes_are_deterministic_and_independent_of_the_batch():
         np.testing.assert_allclose(
             alone.nuisance.flat[0], together.nuisance.flat[i], rtol=1e-6, atol=1e-6
         )
-    first, second = (sample_scenes(jax.random.key(5), 2).face.flat for _ in range(2))
+    first, second = (sample_scenes(jax.random.key(5), 4).face.flat for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 

@@ -280,7 +280,9 @@ def test_pti_tunes_every_weight_of_the_synthesis(tiny, latents):
     names = {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(weights)}
     assert any("depthwise" in name for name in names)
     assert not any("noise" in name for name in names)
-    moved = pti.tuned_generator(tiny, jax.tree.map(lambda x: 1.1 * x, weights), 1)
+    moved = jax.jit(
+        lambda tiny, weights: pti.tuned_generator(tiny, jax.tree.map(lambda x: 1.1 * x, weights), 1)
+    )(tiny, weights)
     assert not np.allclose(draw(moved, latents), draw(tiny, latents))
 
 

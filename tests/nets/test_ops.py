@@ -4,6 +4,8 @@ Tolerance: float32 sums of up to a few hundred terms of order one differ from fl
 1e-6; 2e-5 of the output's largest magnitude leaves one order of magnitude.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,12 +69,15 @@ def test_upfirdn_transpose(rng, taps):
 
 def test_filter_up_and_downsample_keep_a_constant_and_the_size():
     x = jnp.full((1, 8, 8, 2), 3.0)
-    for y, side in ((ops.upsample(x, TAPS), 16), (ops.downsample(x, TAPS), 4)):
-        assert y.shape == (1, side, side, 2)
-        close(y[:, 1:-1, 1:-1], np.full((1, side - 2, side - 2, 2), 3.0))
-    y = ops.filter2d(x, TAPS, gain=2.0)
+    up, down, y = jax.jit(
+        lambda x: (ops.upsample(x, TAPS), ops.downsample(x, TAPS), ops.filter2d(x, TAPS, gain=2.0))
+    )(x)
+    for resampled, side in ((up, 16), (down, 4)):
+        assert resampled.shape == (1, side, side, 2)
+        inner = np.asarray(resampled)[:, 1:-1, 1:-1]
+        close(inner, np.full((1, side - 2, side - 2, 2), 3.0))
     assert y.shape == x.shape
-    close(y[:, 2:-2, 2:-2], np.full((1, 4, 4, 2), 6.0))
+    close(np.asarray(y)[:, 2:-2, 2:-2], np.full((1, 4, 4, 2), 6.0))
 
 
 def test_upfirdn_refuses_an_image_smaller_than_the_filter():
@@ -91,7 +96,8 @@ def test_fir_taps_refuses(taps):
 def test_conv_resample(rng, size, up, down):
     x = rng.normal(size=(2, 8, 8, 5)).astype(np.float32)
     kernel = rng.normal(size=(size, size, 5, 4)).astype(np.float32)
-    got = ops.conv_resample(jnp.asarray(x), jnp.asarray(kernel), taps=TAPS, up=up, down=down)
+    resample = jax.jit(functools.partial(ops.conv_resample, taps=TAPS, up=up, down=down))
+    got = resample(x, kernel)
     assert got.shape == (2, 8 * up // down, 8 * up // down, 4)
     close(got, reference.conv_resample(x, kernel, TAPS, up=up, down=down))
 
@@ -110,14 +116,8 @@ def test_modulated_conv(rng, up, demodulate):
     x = rng.normal(size=(3, 6, 6, 5)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, 5, 4)).astype(np.float32)
     styles = (1 + rng.normal(size=(3, 5))).astype(np.float32)
-    got = ops.modulated_conv(
-        jnp.asarray(x),
-        jnp.asarray(kernel),
-        jnp.asarray(styles),
-        taps=TAPS,
-        up=up,
-        demodulate=demodulate,
-    )
+    options = {"taps": TAPS, "up": up, "demodulate": demodulate}
+    got = jax.jit(functools.partial(ops.modulated_conv, **options))(x, kernel, styles)
     close(got, reference.modulated_conv(x, kernel, styles, TAPS, up=up, demodulate=demodulate))
 
 
@@ -155,7 +155,7 @@ def test_gradients_match_finite_differences(rng):
         y = ops.modulated_conv(jnp.asarray(x), jnp.asarray(kernel), styles, taps=TAPS, up=2)
         return jnp.sum(y * cotangent)
 
-    got = jax.grad(jax_objective)(jnp.asarray(styles))
+    got = jax.jit(jax.grad(jax_objective))(jnp.asarray(styles))
     step = 1e-5
     expected = [
         (objective(styles + step * unit) - objective(styles - step * unit)) / (2 * step)

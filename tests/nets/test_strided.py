@@ -34,7 +34,7 @@ def test_transposed_conv(rng, form, size, border):
     x = rng.normal(size=(2, 4, 3, 3)).astype(np.float32)
     kernel = rng.normal(size=(size, size, 3, 4)).astype(np.float32)
     expected = bordered(reference.transposed_conv(x, kernel), border)
-    got = form(jnp.asarray(x), jnp.asarray(kernel), border)
+    got = jax.jit(form, static_argnums=2)(x, kernel, border)
     # float32: sums of up to 27 products of order one.
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
@@ -51,7 +51,7 @@ def test_kernel_gradient(rng, form, spare):
         kernel[tap] = 1
         y = reference.transposed_conv(small, kernel)
         expected[tap[0], tap[1], tap[3], tap[2]] = np.sum(y * large[:, :9, :7])
-    got = form(jnp.asarray(large, jnp.float32), jnp.asarray(small, jnp.float32), 3)
+    got = jax.jit(form, static_argnums=2)(np.float32(large), np.float32(small), 3)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -59,7 +59,8 @@ def test_kernel_gradient(rng, form, spare):
 def test_strided_conv_and_its_gradients(rng, odd):
     x = rng.normal(size=(2, 7 + odd, 9 + odd, 3)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, 3, 4)).astype(np.float32)
-    y, pull_back = jax.vjp(strided.strided_conv, jnp.asarray(x), jnp.asarray(kernel))
+    conv = jax.jit(strided.strided_conv)
+    y, pull_back = jax.vjp(conv, jnp.asarray(x), jnp.asarray(kernel))
     np.testing.assert_allclose(y, reference.correlate(x, kernel)[:, ::2, ::2], rtol=1e-5, atol=1e-5)
     cotangent = rng.normal(size=y.shape).astype(np.float32)
     by_x, by_kernel = pull_back(jnp.asarray(cotangent))
@@ -75,7 +76,8 @@ def test_strided_conv_and_its_gradients(rng, odd):
 def test_transposed_conv_and_its_gradients(rng):
     x = rng.normal(size=(2, 3, 4, 3)).astype(np.float32)
     kernel = rng.normal(size=(3, 3, 3, 4)).astype(np.float32)
-    y, pull_back = jax.vjp(lambda x, k: strided.transposed_conv(x, k, (1, -1)), x, kernel)
+    conv = jax.jit(lambda x, k: strided.transposed_conv(x, k, (1, -1)))
+    y, pull_back = jax.vjp(conv, x, kernel)
     cotangent = rng.normal(size=y.shape).astype(np.float32)
     by_x, by_kernel = pull_back(jnp.asarray(cotangent))
     for found, point, other in (

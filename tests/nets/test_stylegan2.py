@@ -11,6 +11,7 @@ from flax import nnx
 from jaxface.latents import num_ws
 from jaxface.nets import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from jaxface.nets.stylegan2.discriminator import minibatch_std
+from jaxface.weights import abstract_network
 
 SMALL = GeneratorConfig(16, z_dim=8, w_dim=8, channel_base=128, channel_max=8, mapping_layers=2)
 
@@ -28,7 +29,9 @@ def generator():
 
 @pytest.fixture(scope="module")
 def synthesis():
-    return jax.jit(lambda g, w_plus, noise: g.synthesis(w_plus, noise), static_argnums=())
+    return jax.jit(
+        lambda g, w_plus, noise=None: g.synthesis(w_plus, "const" if noise is None else noise)
+    )
 
 
 def test_every_resolution_has_its_own_number_of_styles():
@@ -55,14 +58,15 @@ def test_architectures_conditional(architecture, resolution):
         DiscriminatorConfig(resolution, architecture=architecture, **sizes), rngs=nnx.Rngs(1)
     )
     z, c = jax.random.normal(jax.random.key(0), (2, 8)), jnp.eye(3)[:2]
-    images = g(z, c)
+    draw, judge = (jax.jit(lambda network, x, c: network(x, c)) for _ in range(2))
+    images = draw(g, z, c)
     assert images.shape == (2, resolution, resolution, 3)
-    logits = d(images, c)
+    logits = judge(d, images, c)
     assert logits.shape == (2, 1)
     # The label reaches image and logit, and the image the logit.
-    assert not np.allclose(images, g(z, c[::-1]), atol=1e-4)
-    assert not np.allclose(logits, d(images, c[::-1]), atol=1e-4)
-    assert not np.allclose(logits, d(-images, c), atol=1e-4)
+    assert not np.allclose(images, draw(g, z, c[::-1]), atol=1e-4)
+    assert not np.allclose(logits, judge(d, images, c[::-1]), atol=1e-4)
+    assert not np.allclose(logits, judge(d, -images, c), atol=1e-4)
 
 
 def test_a_label_is_required_or_refused(generator):
@@ -140,23 +144,22 @@ def test_the_image_is_the_sum_of_its_resolutions(generator):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
-def test_reduced_precision_stays_close_and_is_clamped(generator, dtype):
+def test_reduced_precision_stays_close_and_is_clamped(generator, synthesis, dtype):
     config = dataclasses.replace(
         SMALL, num_reduced_precision_res=2, reduced_dtype=dtype, conv_clamp=256.0
     )
-    graphdef, state = nnx.split(Generator(config, rngs=nnx.Rngs(0)))
-    reduced = nnx.merge(graphdef, nnx.state(generator))
-    del state
+    reduced = nnx.merge(nnx.graphdef(abstract_network("Generator", config)), nnx.state(generator))
     w_plus = generator.mapping(jax.random.normal(jax.random.key(6), (2, 8)))
-    full, low = generator.synthesis(w_plus), reduced.synthesis(w_plus)
+    full, low = (synthesis(network, w_plus) for network in (generator, reduced))
     assert low.dtype == jnp.float32
-    assert reduced.synthesis.features(w_plus)[-1][0].dtype == jnp.dtype(dtype)
+    features = jax.jit(lambda network, w_plus: network.synthesis.features(w_plus)[-1][0])
+    assert features(reduced, w_plus).dtype == jnp.dtype(dtype)
     # Two blocks of five layers at 8 (bfloat16) or 11 bits.
     tolerance = {"bfloat16": 0.05, "float16": 0.01}[dtype] * float(jnp.abs(full).max())
     np.testing.assert_allclose(low, full, atol=tolerance)
-    clamped = Generator(dataclasses.replace(SMALL, conv_clamp=0.1), rngs=nnx.Rngs(0))
-    features = clamped.synthesis.features(w_plus)[-1][0]
-    np.testing.assert_allclose(jnp.abs(features).max(), 0.1, rtol=1e-6)
+    clamped = abstract_network("Generator", dataclasses.replace(SMALL, conv_clamp=0.1))
+    clamped = nnx.merge(nnx.graphdef(clamped), nnx.state(generator))
+    np.testing.assert_allclose(jnp.abs(features(clamped, w_plus)).max(), 0.1, rtol=1e-6)
 
 
 def test_minibatch_std_uses_strided_groups():

@@ -1,6 +1,7 @@
 """`jaxface edit` with a suite for photographs, of random weights: motion, and pasting back."""
 
 import json
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -116,8 +117,28 @@ def test_a_motion_without_direction_is_refused(suite, embeddings, tmp_path, caps
 
 def test_the_demo_shows_photographs_edits_and_pasting(suite, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(invert, "run", lambda arguments: calls.append(arguments) or 0)
-    monkeypatch.setattr(edit, "run", lambda arguments: calls.append(arguments) or 0)
+
+    def run(arguments, rows):
+        calls.append(arguments)
+        out = Path(arguments.out)
+        out.mkdir(parents=True)
+        Image.new("RGB", (32, 32), "teal").save(out / "aligned.png")
+        Image.new("RGB", (48, 64), "navy").save(out / "whole.png")
+        (out / "results.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+        return 0
+
+    def inverted(arguments):
+        kept = {"reconstruction": "aligned.png"}
+        return run(arguments, [{"id": path, "path": path, **kept} for path in arguments.inputs])
+
+    def edited(arguments):
+        first, second = calls[0].inputs
+        files = {"edited": "aligned.png", "pasted": "whole.png", "identity_distance": 0.1}
+        failed = {"id": second, "status": "no_photograph"}
+        return run(arguments, [{"id": first, "status": "ok", **files}, failed])
+
+    monkeypatch.setattr(invert, "run", inverted)
+    monkeypatch.setattr(edit, "run", edited)
     assert main(["demo", "--suite", str(suite), "--out", str(tmp_path / "demo")]) == 0
     inversion, editing = calls
     assert [path.rsplit("/", 1)[1] for path in inversion.inputs] == [
@@ -128,3 +149,10 @@ def test_the_demo_shows_photographs_edits_and_pasting(suite, tmp_path, monkeypat
     assert editing.embeddings == [inversion.out]
     assert (editing.out, editing.suite) == (f"{inversion.out}/{demo.EDITED}", str(suite))
     assert (editing.yaw, editing.smile, editing.paste_back) == (12, 0.9, True)
+    side = demo.SHEET_SIDE
+    with Image.open(tmp_path / "demo" / "contact_sheet.png") as sheet:
+        colors = sheet.convert("RGB").getcolors(1 << 20)
+    counts = {color: count for count, color in colors}
+    # Both embeddings and one edit; one photograph with it, narrower than it is high.
+    assert counts[(0, 128, 128)] == 3 * side * side
+    assert counts[(0, 0, 128)] == side * side * 3 // 4

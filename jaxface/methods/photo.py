@@ -37,7 +37,7 @@ PIVOT = pie.Settings(
 
 TUNING = pti.Settings(
     lpips_weight=0.1,
-    steps=55,
+    steps=100,
     learning_rate=5e-4,
     stop_below=None,
     resolution=128,
@@ -50,7 +50,7 @@ PHOTO = pti.PivotalTuning(PIVOT, TUNING)
 """For quality."""
 
 PHOTO_FAST = pti.PivotalTuning(
-    dataclasses.replace(PIVOT, w_steps=20, w_plus_steps=28, decay_steps=28),
-    dataclasses.replace(TUNING, steps=40, learning_rate=1e-3),
+    dataclasses.replace(PIVOT, w_steps=18, w_plus_steps=25, decay_steps=25),
+    dataclasses.replace(TUNING, steps=35),
 )
 """About a third of the steps in W and W+, and tuning in larger ones."""

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 
+import irse_reference
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,8 +31,8 @@ QUICK = dataclasses.replace(
 def suite_with_an_encoder(tiny_suite, random_network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("z") / "suite"
     shutil.copytree(tiny_suite, folder)
-    config = EncoderConfig((2, 2, 3, 3), (1, 1, 1, 1), num_ws=6, w_dim=32, resolution=16)
-    encoder = random_network("E4EEncoder", config)
+    config = EncoderConfig((2, 2, 3, 3), (1, 1, 1, 1), num_ws=6, w_dim=32, resolution=32)
+    encoder = irse_reference.tame(random_network("E4EEncoder", config))
     for block in encoder.styles:  # codes of the size of the mapping's
         block.dense.weight[...] *= 0.01
     save_network(folder / "encoder.safetensors", encoder)

@@ -116,7 +116,7 @@ class Settings:
         """See `Inverter`."""
         return {
             "generator": "Inversion in Z needs it",
-            "encoder": "Inversion in Z starts from its code",
+            "encoder": "The start of the inversion in Z needs it",
             "perceptual": "The distance of images needs it",
         }
 

@@ -55,8 +55,8 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the method: pie_embedded, pie_embedded_fast, pie_paper, image2stylegan; with PIE's "
         "whole energy pie_embedded_all, pie_paper_all, and without the stage in W each with "
-        "_direct added; by the suite's encoder psp, e4e, w_encoder, restyle; with a tuned "
-        "generator pti, pti_e4e, pti_embedded, and for the photo suite photo, photo_fast "
+        "_direct added; in Z z_embedded; by the suite's encoder psp, e4e, w_encoder, restyle; with "
+        "a tuned generator pti, pti_e4e, pti_embedded, and for the photo suite photo, photo_fast "
         "(pie_embedded)",
     )
     parser.add_argument(

@@ -20,6 +20,7 @@ from jaxface.errors import SuiteError, UsageError, did_you_mean
 from jaxface.evaluation.ground_truth import rotation_angle
 from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.parts import Parts
+from jaxface.evaluation.reenactment_floor import judges_floor
 from jaxface.evaluation.reenactment_judges import (
     REQUIRED,
     Judged,
@@ -332,8 +333,13 @@ def table_scores(
     for table, rows in PAIR_TABLES.items():
         found[table] = {}
         for row in (*rows, SHIPPED):
-            say(f"{table}: {tables.pairs} pairs by {row}")
-            found[table][row] = pair_scores(suites[row], tables.pairs)
+
+            def judge(row=row) -> dict[str, float]:
+                say(f"{tables.pairs} pairs by {row!r}")
+                return pair_scores(suites[row], tables.pairs)
+
+            values = parts.get(f"pairs-{row}", judge)  # of one row in two tables once
+            found[table][row] = {key: float(value) for key, value in values.items()}
     for table, rows in CLIP_TABLES.items():
         found[table] = {}
         for row, tuned in rows:
@@ -367,7 +373,8 @@ def run(
       workspace: receives ``reenactment.md``, ``reenactment.json``, sheets and ``parts/``.
       methods: comma-separated names of `jaxface.methods.reenactment_presets`, or of `SHORT`.
       persons, frames, iterations: see `Protocol`.
-      tables: whether matrices are trained for Tables 2 to 5.
+      tables: whether matrices are trained for Tables 2 to 5. The suite's z then begins with the
+        factors of scenes.
       steps: of each of those trainings.
 
     Raises:
@@ -387,13 +394,18 @@ def run(
     with workspace.claim(folder, decided):
         parts = Parts(folder / "parts")
         found: dict[str, dict[str, Any]] = {}
+        driven: dict[str, list[dict[str, np.ndarray]]] = {}
         for name, method in chosen.items():
             measured = evaluate_method(suite, name, method, protocol, parts=parts, say=say)
+            driven[name] = measured["cross"]
             for key, value in scores(measured).items():
                 found.setdefault(key, {})[name] = value
             for case, clips in measured.items():
                 write_sheet(folder / f"{name}_{case}.png", clips)
-        report = reenactment_report(suite, protocol, chosen, found, judge_names(suite))
+        floor = found["judge_floor"] = judges_floor(
+            suite, protocol, driven, parts=parts, knows_factors=tables, say=say
+        )
+        report = reenactment_report(suite, protocol, chosen, found, judge_names(suite), floor=floor)
         if trained is not None:
             found |= table_scores(suite, trained, protocol, parts=parts, say=say)
             report += tables_report(found, trained, protocol)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxface.morphable import NUM_FACTORS, FaceParameters, Scene, scene_from_gaussian
-from jaxface.morphable.key_poses import WIDER, key_poses, through_key_poses
+from jaxface.morphable.key_poses import PLACES, WIDER, key_poses, through_key_poses
 
 VERSION = 2
 SEED = 40_000_007
@@ -186,11 +186,24 @@ def random_clip(key: jax.Array, frames: int) -> PersonClip:
     The head goes smoothly through `KEYS` poses, and the face through as many expressions; light,
     hair, clothes, backdrop and place stay.
     """
+    return PersonClip(scene_from_gaussian(random_factors(key, frames)))
+
+
+def random_factors(key: jax.Array, frames: int) -> jax.Array:
+    """The whitened factors of `random_clip`, [T, NUM_FACTORS]."""
     person, moving = jax.random.split(key)
     u = jax.random.normal(person, (NUM_FACTORS,))
     at = jnp.linspace(0, KEYS - 1, frames)
-    whole = through_key_poses(u, key_poses(moving, KEYS), at)
-    return PersonClip(scene_from_gaussian(whole))
+    return through_key_poses(u, key_poses(moving, KEYS), at)
+
+
+def perfect_factors(protocol: Protocol, subject: int, driver: int) -> jax.Array:
+    """The factors of `perfect_scenes` of two numbered persons, [T, NUM_FACTORS]."""
+    own, other = (
+        random_factors(jax.random.fold_in(jax.random.key(SEED), number), protocol.frames)
+        for number in (subject, driver)
+    )
+    return jnp.broadcast_to(own[:1], own.shape).at[:, PLACES].set(other[:, PLACES])
 
 
 def perfect_scenes(subject: PersonClip, driver: PersonClip) -> Scene:

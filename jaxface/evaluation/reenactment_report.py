@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxface.evaluation.figures import write_rows
+from jaxface.evaluation.reenactment_floor import DRAWN, FLOORS, PERFECT
 from jaxface.evaluation.reenactment_protocol import (
     EXTREME,
     NEAR,
@@ -27,6 +28,8 @@ def reenactment_report(
     methods: Mapping[str, Any],
     scores: Mapping[str, Mapping[str, Any]],
     judges: Mapping[str, str],
+    *,
+    floor: Mapping[str, Mapping[str, float]],
 ) -> str:
     """Markdown of everything that was measured, with what it means.
 
@@ -36,6 +39,7 @@ def reenactment_report(
       methods: by name.
       scores: by key of `jaxface.evaluation.reenactment.scores`, then by method.
       judges: which network judges what.
+      floor: of `jaxface.evaluation.reenactment_floor.judges_floor`.
     """
     lines = [
         f"# Reenactment on the suite {suite.name}, {suite.generator.resolution} px",
@@ -57,6 +61,16 @@ def reenactment_report(
         "Means over frames. Rotations are angles between heads; that of the result is what the "
         "reconstruction network reads, or that of the true face fitted to it, and the driver's is "
         "the truth.",
+        "",
+        "What the same judges say where nothing went wrong: of those frames' perfect results, "
+        "of the same scenes as the generator draws them where it is given their true factors, and "
+        "of the reconstructions, which are not moved.",
+        "",
+        *_floor(floor),
+        "",
+        "The fitted face has the person's true shape and colours. On a render it has no error by "
+        "construction; where a generator shows a person somewhat otherwise, it explains some of "
+        "that by a turn.",
         "",
     ]
     for case, title in (("self", "Self-reenactment"), ("cross", "Cross-reenactment")):
@@ -92,6 +106,15 @@ def _targets(found: Mapping[str, Mapping[str, float]]) -> list[str]:
         lines.append(f"| {title} | | {' | '.join(cells)} |")
     counts = (str(values["frames"]) for values in found.values())
     return [*lines, f"| frames | | {' | '.join(counts)} |"]
+
+
+def _floor(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+    heads = [name if name in (PERFECT, DRAWN) else f"reconstructions, {name}" for name in found]
+    lines = [f"| | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(found)}"]
+    for key, title in FLOORS.items():
+        cells = (f"{values[key]:.3f}" for values in found.values())
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return lines
 
 
 def _table(

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 from jaxface.errors import UsageError, did_you_mean
-from jaxface.methods import encoder, image2stylegan, photo, pie, pti
+from jaxface.methods import encoder, image2stylegan, photo, pie, pti, z_projection
 from jaxface.methods.inversion import Inverter
 
 PRESETS: dict[str, Inverter] = {
@@ -24,6 +24,7 @@ PRESETS: dict[str, Inverter] = {
     "pti": pti.PTI_REPO,
     "pti_e4e": pti.PTI_E4E,
     "pti_embedded": pti.PTI_EMBEDDED,
+    "z_embedded": z_projection.EMBEDDED,
     "photo": photo.PHOTO,
     "photo_fast": photo.PHOTO_FAST,
 }

@@ -34,9 +34,10 @@ from jaxface.weights import load_network, network_names, with_arrays
 
 # Gradients through rotations of some degrees, of a scale of 1e4 pixels a radian.
 GRADIENT_TOLERANCE = 1e-4
-# Through IR-SE50 and AlexNet, whose kinks rounding moves activations across, and the authors' LPIPS
-# adds 1e-9 below the root of a length, which is not added here: measured 1.4e-4.
-IMAGE_TOLERANCE = 5e-4
+# Of images that are off by rounding, for how much of it there is in a gradient through IR-SE50 and
+# AlexNet, whose kinks it moves activations across: some draws cross none, and change 6e-6 of the
+# largest entry, others cross some, and change 2.3e-4. In float64 it is 9e-6 from the reference's.
+DRAWS = 6
 
 
 @pytest.fixture(scope="module", name="folder")
@@ -90,6 +91,22 @@ def test_perceptual_distance(folder, judges):
         assert_close(found, expected, "gradient", tolerance=GRADIENT_TOLERANCE)
 
 
+def rounding(gradient, image, compared):
+    """How far two float32 programs of one gradient may lie apart, of its largest entry.
+
+    Each has rounded at least as much as pixels that are off by a unit in the last place, at random;
+    twice the largest change that this makes, for there are two programs. Pixels where the two
+    images are equal stay: |x| has a kink there, which the test leaves out.
+    """
+    rng, image, before = np.random.default_rng(0), np.asarray(image), np.asarray(gradient(image))
+    near, changes = np.abs(image - np.asarray(compared)) < 1e-6, []
+    for _ in range(DRAWS):
+        towards = np.where(rng.random(image.shape) < 0.5, np.float32(-9), np.float32(9))
+        moved = np.where(near, image, np.nextafter(image, towards))
+        changes.append(np.abs(np.asarray(gradient(moved)) - before).max())
+    return 2 * max(changes) / np.abs(before).max()
+
+
 @pytest.mark.slow
 def test_whole_losses(folder, judges):
     reference = file_of(folder, "losses_whole")
@@ -139,11 +156,18 @@ def test_whole_losses(folder, judges):
             assert_close(found, expected, key, tolerance=GRADIENT_TOLERANCE)
         expected = channels_last(reference[f"{prefix}_grad_image_stride16"])
         found = np.asarray(of_image)[:, ::16, ::16]
+
+        def strided(image, wanted=wanted, paired=paired):
+            found = whole(models, reenacted, image, wanted, images["y"], paired=paired)
+            return found[2][1][:, ::16, ::16]
+
+        tolerance = rounding(strided, images["y_hat"], images["y"])
+        assert tolerance < 1e-3  # else the comparison would say nothing
         if paired:  # where pixels are equal, |x| has the slope 0 in PyTorch and 1 in JAX
             equal = (images["y_hat"] == images["y"])[:, ::16, ::16]
             assert equal.sum() < 10
             found = np.where(equal, expected, found)
-        assert_close(found, expected, "image", tolerance=IMAGE_TOLERANCE)
+        assert_close(found, expected, "image", tolerance=tolerance)
 
 
 def narrow_generator(folder):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 
+import irse_reference
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,7 @@ from jaxface.evaluation import reenactment_protocol as protocols
 from jaxface.evaluation import reenactment_tables as tables
 from jaxface.evaluation import reenactment_tables_report as tables_report
 from jaxface.evaluation import reenactment_training as training
+from jaxface.evaluation.reenactment_floor import FLOORS, PERFECT
 from jaxface.evaluation.reenactment_judges import boxes_psnr
 from jaxface.evaluation.reenactment_report import reenactment_report
 from jaxface.evaluation.reenactment_scores import near_means
@@ -142,9 +144,15 @@ def test_the_report_tells_what_was_measured(measured, tmp_path):
     found = {key: {"pie": value} for key, value in evaluation.scores(measured).items()}
     suite = load_suite("embedded")
     methods = {"pie": RigNetReenactment()}
+    floor = {
+        PERFECT: {"turn": 0.0123, "rotation": 0.0, "landmarks": 1.5},
+        "pie": {"turn": 0.0321, "rotation": 0.1, "landmarks": 2.5},
+    }
     report = reenactment_report(
-        suite, protocols.Protocol(), methods, found, {"landmarks": "landmarks"}
+        suite, protocols.Protocol(), methods, found, {"landmarks": "landmarks"}, floor=floor
     )
+    assert "| | perfect results | reconstructions, pie |" in report
+    assert "| rotation that is read, rad | 0.012 | 0.032 |" in report
     assert f"| CSIM | higher | source | {found['cross']['pie']['csim']:.3f}" in report
     assert "| frames | | | 8 | 3 |" in report
     assert protocols.Protocol().digest[:16] in report
@@ -285,7 +293,7 @@ def test_the_command_measures_and_goes_on(tiny_suite, random_network, tmp_path, 
     networks = {
         "reconstruction": reconstruction,
         "landmarks": random_network("LandmarkNet", LandmarkConfig(16, (2, 3))),
-        "recognition": random_network("IRSE", recognition),
+        "recognition": irse_reference.tame(random_network("IRSE", recognition)),
     }
     for group in ("pose", "expression"):
         rignet = random_network("RigNet", RigNetConfig(group, num_ws=6, w_dim=32, hidden=2))
@@ -301,7 +309,7 @@ def test_the_command_measures_and_goes_on(tiny_suite, random_network, tmp_path, 
         patch.setitem(evaluation.REENACTMENT_PRESETS, "pie_rignet", short)
         assert main(call) == 0
         document = json.loads((out / "reenactment.json").read_text())
-        assert len(list((out / "parts").glob("*.npz"))) == 5
+        assert len(list((out / "parts").glob("*.npz"))) == 7
         stamps = {path: path.stat().st_mtime_ns for path in (out / "parts").glob("*.npz")}
         assert main(call) == 0  # nothing is done again
         assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
@@ -316,6 +324,9 @@ def test_the_command_measures_and_goes_on(tiny_suite, random_network, tmp_path, 
         found = document[key]["pie"]
         assert set(measures) <= found.keys()
         assert all(found[name] is not None for name in measures)
+    assert document["judge_floor"].keys() == {PERFECT, "pie"}
+    assert document["judge_floor"]["pie"].keys() == FLOORS.keys()
+    assert document["judge_floor"][PERFECT]["rotation"] < 1e-4  # renders have their own colours
     assert document["self"]["pie"]["frames"] == 8
     assert 0 < document["cross_true"]["pie"]["rotation"] < np.pi
     assert document["description"]["digest"] in {

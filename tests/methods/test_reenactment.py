@@ -12,6 +12,7 @@ from flax import nnx
 from jaxface.errors import SuiteError
 from jaxface.losses.identity import similarity
 from jaxface.methods import pie
+from jaxface.methods.direction_matrix.reenactment import MatrixReenactment
 from jaxface.methods.pie import editing
 from jaxface.methods.pie.reenactment import RigNetReenactment
 from jaxface.methods.reenactment import (
@@ -292,6 +293,15 @@ def test_presets_are_hashable_settings():
     for name, method in REENACTMENT_PRESETS.items():
         if name not in ("direction_matrix_paper", "direction_matrix_code"):  # LPIPS on AlexNet
             load_suite("embedded").require(method.roles())
+
+
+def test_presets_correct_columns_that_the_shipped_matrix_has():
+    names = set(load_suite("embedded").direction_matrix.names)
+    for name in ("direction_matrix", "direction_matrix_relative", "direction_matrix_encoder"):
+        method = REENACTMENT_PRESETS[name]
+        assert isinstance(method, MatrixReenactment)
+        assert method.corrected is not None
+        assert set(method.corrected) <= names
 
 
 @pytest.fixture(scope="module")

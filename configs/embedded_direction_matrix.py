@@ -14,9 +14,9 @@ renders with the truth is 0.15 in the mean over those, 0.52 over the named ones 
 Expect, of the shipped weights (float16), which are those of step 695 of the 1,000, on 128 sources
 that are driven by renders of others turned by at most 0.6 rad, beside the truth (in brackets with a
 round of feedback on the angles): rotation 0.025 rad off (0.016), 0.179 before; landmarks 2.7% of
-the face's size (2.1%), 19.7% before; identity 96.6% of the reconstruction's (95.8%). Portraits that are embedded first, with two rounds
-of feedback: docs/results/reenactment.md. A step of 12 sources takes about 0.7 s of one core of an
-AMD EPYC that had other work.
+the face's size (2.1%), 19.7% before; identity 96.6% of the reconstruction's (95.8%). Portraits
+that are embedded first, with two rounds of feedback: docs/results/reenactment.md. A step of 12
+sources takes about 0.7 s of one core of an AMD EPYC that had other work.
 """
 
 import dataclasses

@@ -21,15 +21,17 @@ HELP = "embed and edit the portraits that ship with the package, and show the re
 
 SAMPLES = Path(jaxface.__file__).parent / "assets" / "samples"
 PHOTOGRAPHS = "*.jpg"
-EDIT = ("--yaw", "12", "--smile", "0.9", "--paste-back")
-"""What is done to the photographs: both heads turn, one of the two begins to smile."""
+TURN = ("--yaw", "12")
+SMILE = ("--smile", "0.6", "--paste-back")
+"""What is done to the photographs: heads turn; one smiles less, the other more, and that is put back.
+A head that turned does not cover the hair that it had, so it is not."""
 RENDER_EDIT = ("--yaw", "25", "--frames", "9", "--seconds", "1.5")
 """What is done to some of the renders."""
 EDITED_RENDERS = 4
 SHEET_SIDE = 384
 """Pixels of a photograph on the sheet."""
-EDITED = "edited"
-"""The folder of it, inside the demo's."""
+EDITED, TURNED = "edited", "turned"
+"""The folders of it, inside the demo's."""
 WHY = (
     "This suite has seen renders only, so a photograph comes back as its nearest rendered "
     "relative. With a suite for photographs (docs/photo_suite.md): jaxface demo --suite DIR"
@@ -91,40 +93,49 @@ def _of_photographs(out: Path, arguments: argparse.Namespace, *, edited: bool) -
     status = invert.run(options)
     if status != 0 or not edited:
         return status
-    call = [arguments.out, "--out", str(out / EDITED), "--suite", arguments.suite, *EDIT]
-    status = edit.run(_parsed(edit, call))
-    _draw_photographs(out, _rows(out), {row["id"]: row for row in _rows(out / EDITED)})
+    for folder, change in ((TURNED, TURN), (EDITED, SMILE)):
+        call = [arguments.out, "--out", str(out / folder), "--suite", arguments.suite, *change]
+        status = max(status, edit.run(_parsed(edit, call)))
+    _draw_photographs(out)
     print(f"\nPhotographs, embedded, edited and put back: {out / 'contact_sheet.png'}")
     return status
 
 
-def _draw_photographs(
-    out: Path, rows: Sequence[Mapping[str, Any]], edits: Mapping[str, Mapping[str, Any]]
-) -> None:
-    """The contact sheet of photographs: each, embedded, edited, and with the edit put back."""
-    from jaxface.jobs.edit_outcomes import identity_told
+def _draw_photographs(out: Path) -> None:
+    """The contact sheet of photographs: each, embedded, turned, with a smile, and that put back."""
     from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
     from jaxface.media.images import read_image
 
+    turned, edited = ({row["id"]: row for row in _rows(out / name)} for name in (TURNED, EDITED))
+
+    def changed(folder: str, row: Mapping[str, Any], name: str) -> Any:
+        if row["status"] != "ok":
+            return None
+        return read_image(str(out / folder / row[name])).pixels
+
     cells = []
-    for row in rows:
-        change = edits.get(row["id"], {"status": "not edited"})
-        images = [
+    for row in _rows(out):
+        turn, smile = turned[row["id"]], edited[row["id"]]
+        images = (
             read_image(row["path"]).pixels,
             read_image(str(out / row["reconstruction"])).pixels,
-        ]
-        told = change["status"]
-        if told == "ok":
-            images += [
-                read_image(str(out / EDITED / change[name])).pixels for name in ("edited", "pasted")
-            ]
-            told = f"{' '.join(EDIT[:-1]).replace('--', '')}{identity_told(change)}"
-        cells.append(Cell(row["id"], told, (*images, *[None] * (4 - len(images)))))
+            changed(TURNED, turn, "edited"),
+            changed(EDITED, smile, "edited"),
+            changed(EDITED, smile, "pasted"),
+        )
+        told = f"yaw {TURN[1]} degrees: {_outcome(turn)}; smile {SMILE[1]}: {_outcome(smile)}"
+        cells.append(Cell(row["id"], told, images))
     title = "Photographs of the public domain, by networks for non-commercial use"
-    labels = ("photograph", "embedded, aligned", "edited", "put back")
+    labels = ("photograph", "embedded, aligned", "turned", "another smile", "that, put back")
     write_contact_sheet(
         out / "contact_sheet.png", cells, title=title, columns=1, labels=labels, side=SHEET_SIDE
     )
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    from jaxface.jobs.edit_outcomes import identity_told
+
+    return identity_told(row).strip() if row["status"] == "ok" else row["status"]
 
 
 def _draw(

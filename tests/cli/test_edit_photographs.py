@@ -140,19 +140,21 @@ def test_the_demo_shows_photographs_edits_and_pasting(suite, tmp_path, monkeypat
     monkeypatch.setattr(invert, "run", inverted)
     monkeypatch.setattr(edit, "run", edited)
     assert main(["demo", "--suite", str(suite), "--out", str(tmp_path / "demo")]) == 0
-    inversion, editing = calls
+    inversion, turning, editing = calls
     assert [path.rsplit("/", 1)[1] for path in inversion.inputs] == [
         "eileen_collins.jpg",
         "grace_hopper.jpg",
     ]
     assert (inversion.align, inversion.preset) == (True, "photo_fast")
     assert editing.embeddings == [inversion.out]
+    assert (turning.out, turning.suite) == (f"{inversion.out}/{demo.TURNED}", str(suite))
+    assert (turning.yaw, turning.smile, turning.paste_back) == (12, None, False)
     assert (editing.out, editing.suite) == (f"{inversion.out}/{demo.EDITED}", str(suite))
-    assert (editing.yaw, editing.smile, editing.paste_back) == (12, 0.9, True)
+    assert (editing.yaw, editing.smile, editing.paste_back) == (None, 0.6, True)
     side = demo.SHEET_SIDE
     with Image.open(tmp_path / "demo" / "contact_sheet.png") as sheet:
         colors = sheet.convert("RGB").getcolors(1 << 20)
     counts = {color: count for count, color in colors}
-    # Both embeddings and one edit; one photograph with it, narrower than it is high.
-    assert counts[(0, 128, 128)] == 3 * side * side
+    # Both embeddings and one's two edits; one put back, narrower than it is high.
+    assert counts[(0, 128, 128)] == 4 * side * side
     assert counts[(0, 0, 128)] == side * side * 3 // 4

@@ -73,7 +73,11 @@ def test_a_resumed_run_has_the_same_numbers(straight, tmp_path, steps):
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
+    ("number", "status"),
+    [
+        pytest.param(signal.SIGTERM, 143, id="term"),
+        pytest.param(signal.SIGINT, 130, id="int", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_checkpoints_and_exits(straight, tmp_path, number, status):
     command = [sys.executable, toy.__file__, str(tmp_path), "1000000"]

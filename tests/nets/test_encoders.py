@@ -96,7 +96,13 @@ def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * scale)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name.startswith("Restyle") else name
+        for name in ENCODERS
+    ],
+)
 def test_codes_match_a_float64_loop(name, encoders):
     encoder, inputs = encoders[name], inputs_of(name)
     expected = loop(name, encoder, *inputs)
@@ -108,7 +114,9 @@ def test_codes_match_a_float64_loop(name, encoders):
     assert_close(encode(encoder, *inputs), expected)
 
 
-@pytest.mark.parametrize("name", ["E4EEncoder", "RestyleE4EEncoder"])
+@pytest.mark.parametrize(
+    "name", ["E4EEncoder", pytest.param("RestyleE4EEncoder", marks=pytest.mark.slow)]
+)
 def test_progressive_stages(name, encoders):
     encoder, inputs = encoders[name], inputs_of(name)[:2]
     full = np.asarray(offsets(encoder, *inputs))

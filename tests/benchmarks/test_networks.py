@@ -79,7 +79,13 @@ def test_loops_count_by_their_length():
     assert not flops.has_loop(jax.jit(lambda x: x @ x).trace(matrix))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "inception" else name
+        for name in NETWORKS
+    ],
+)
 def test_every_network_takes_any_batch_and_computes_in_the_dtype(name):
     call = traced(name, tiny=True, dtype="bfloat16", batch=3)
     shapes = jax.tree.leaves(call.out_info)
@@ -104,6 +110,7 @@ def equations(jaxpr):
                     yield from equations(part)
 
 
+@pytest.mark.slow
 def test_networks_beside_peers(tmp_path, capsys):
     out = tmp_path / "networks.json"
     options = ["--only", "vgg16", "face-landmarks", "--tiny", "--batch", "2", "--repeats", "2"]

@@ -205,7 +205,13 @@ def test_the_official_files_keys_are_all_used(name, family, encoder_type, fixtur
 
 
 @pytest.mark.parametrize(("family", "encoder_type"), ENCODER_TYPES)
-@pytest.mark.parametrize("write", [torch_zip, torch_legacy], ids=["zip", "legacy"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(torch_zip, id="zip"),
+        pytest.param(torch_legacy, id="legacy", marks=pytest.mark.slow),
+    ],
+)
 def test_every_kind_of_file(family, encoder_type, write, tmp_path, capsys):
     checkpoint = encoder_checkpoint(encoder_type)
     (tmp_path / "in").write_bytes(write({**checkpoint, "global_step": 3}))

@@ -41,7 +41,13 @@ def traced(name, *, tiny, dtype="float32", batch=1):
     return jax.jit(forward).trace(parts, *images * case.images)
 
 
-@pytest.mark.parametrize("name", MULTIPLY_ADDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "e4e" else name
+        for name in MULTIPLY_ADDS
+    ],
+)
 def test_flop_is_that_of_the_published_layers(name):
     call = traced(name, tiny=False)
     ratio = flops.count(call, call.lower()) / (2 * MULTIPLY_ADDS[name])

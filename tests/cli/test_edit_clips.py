@@ -293,6 +293,7 @@ def test_frames_that_are_portraits_give_a_clip_of_portraits(run, embedded, suite
     np.testing.assert_array_equal(frames[0], to_uint8(stored))
 
 
+@pytest.mark.slow
 def test_an_edit_of_an_edit_keeps_what_the_first_one_changed(run, embedded, tmp_path):
     folder, source = embedded
     assert run(folder, "--lossless")[0] == 0

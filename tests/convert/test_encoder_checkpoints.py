@@ -176,10 +176,12 @@ def test_full_width_restyle_encoders(kind, fixtures):
 @pytest.mark.parametrize(
     ("name", "family", "encoder_type"),
     [
-        ("psp_GradualStyleEncoder", "psp", PYRAMIDS[0]),
+        pytest.param("psp_GradualStyleEncoder", "psp", PYRAMIDS[0], marks=pytest.mark.slow),
         ("e4e_Encoder4Editing", "e4e", PYRAMIDS[1]),
-        ("restyle_psp_BackboneEncoder", "restyle", RESTYLE[0]),
-        ("restyle_e4e_ProgressiveBackboneEncoder", "restyle", RESTYLE[1]),
+        pytest.param("restyle_psp_BackboneEncoder", "restyle", RESTYLE[0], marks=pytest.mark.slow),
+        pytest.param(
+            "restyle_e4e_ProgressiveBackboneEncoder", "restyle", RESTYLE[1], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_official_files_keys_are_all_used(name, family, encoder_type, fixtures):

@@ -124,13 +124,7 @@ def test_networks_match_a_float64_forward(class_name):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(
-    "class_name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name == "DECAEncoder" else name
-        for name in CONFIGS
-    ],
-)
+@pytest.mark.parametrize("class_name", CONFIGS)
 def test_one_image_is_its_row_of_a_batch(class_name):
     images = images_of(4, 40, 40)
     several = run(NETWORKS[class_name], images)

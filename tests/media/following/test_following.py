@@ -204,7 +204,6 @@ def test_23_a_still_clip_stays_still():
     assert jitter([square[0] for square in follow([face_at((80, 60))] * 25).squares]) < 1e-9
 
 
-@pytest.mark.slow
 def test_23_measured_points_that_shake_are_told_and_squares_stay():
     rng = np.random.default_rng(5)
     seen = [face_at((80, 60)) + rng.normal(size=(1, 68, 2)) * 0.3 for _ in range(50)]

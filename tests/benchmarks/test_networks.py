@@ -41,7 +41,13 @@ def traced(name, *, tiny, dtype="float32", batch=1):
     return jax.jit(forward).trace(parts, *images * case.images)
 
 
-@pytest.mark.parametrize("name", MULTIPLY_ADDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "e4e" else name
+        for name in MULTIPLY_ADDS
+    ],
+)
 def test_flop_is_that_of_the_published_layers(name):
     call = traced(name, tiny=False)
     ratio = flops.count(call, call.lower()) / (2 * MULTIPLY_ADDS[name])
@@ -79,7 +85,13 @@ def test_loops_count_by_their_length():
     assert not flops.has_loop(jax.jit(lambda x: x @ x).trace(matrix))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "inception" else name
+        for name in NETWORKS
+    ],
+)
 def test_every_network_takes_any_batch_and_computes_in_the_dtype(name):
     call = traced(name, tiny=True, dtype="bfloat16", batch=3)
     shapes = jax.tree.leaves(call.out_info)
@@ -104,6 +116,7 @@ def equations(jaxpr):
                     yield from equations(part)
 
 
+@pytest.mark.slow
 def test_networks_beside_peers(tmp_path, capsys):
     out = tmp_path / "networks.json"
     options = ["--only", "vgg16", "face-landmarks", "--tiny", "--batch", "2", "--repeats", "2"]

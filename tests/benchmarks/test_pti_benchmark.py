@@ -32,10 +32,8 @@ def traced(settings, batch=1):
     return jax.jit(step).trace(networks, weights, images, features, keys, w_plus)
 
 
-@pytest.mark.parametrize(
-    ("settings", "gigaflop"),
-    [(pti.REPO, 508), pytest.param(pti.PAPER, 1195, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("settings", "gigaflop"), [(pti.REPO, 508), (pti.PAPER, 1195)])
 def test_flop_is_that_of_the_published_sizes(settings, gigaflop):
     """Counted layer by layer beforehand: 446.6 for the generator's gradient, the rest LPIPS's."""
     call = traced(settings)

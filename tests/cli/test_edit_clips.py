@@ -170,6 +170,7 @@ def test_25_an_edit_that_changes_nothing_gives_the_clip_bit_for_bit(run, embedde
     np.testing.assert_array_equal(one[1], other[1])
 
 
+@pytest.mark.slow
 def test_30_32_two_devices_give_the_file_that_one_gives_and_equal_codes_equal_frames(
     run, embedded, suite, tmp_path
 ):
@@ -187,7 +188,7 @@ def test_30_32_two_devices_give_the_file_that_one_gives_and_equal_codes_equal_fr
     assert json.loads(told.read_text())["flicker"] == {"0": {"unedited": 0.0, "edited": 0.0}}
 
 
-@pytest.mark.parametrize("when", ["editing", "writing"])
+@pytest.mark.parametrize("when", ["editing", pytest.param("writing", marks=pytest.mark.slow)])
 def test_14_15_29_a_job_that_was_stopped_goes_on_and_gives_the_same_bytes(
     run, embedded, tmp_path, monkeypatch, when
 ):
@@ -292,6 +293,7 @@ def test_frames_that_are_portraits_give_a_clip_of_portraits(run, embedded, suite
     np.testing.assert_array_equal(frames[0], to_uint8(stored))
 
 
+@pytest.mark.slow
 def test_an_edit_of_an_edit_keeps_what_the_first_one_changed(run, embedded, tmp_path):
     folder, source = embedded
     assert run(folder, "--lossless")[0] == 0

@@ -321,6 +321,7 @@ class Command:
         return self.rows.read_bytes().count(b"\n") if self.rows.exists() else 0
 
 
+@pytest.mark.slow
 @PROGRAMS
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(program, tmp_path, tiny_suite):
     command = Command(program, tmp_path, tiny_suite)

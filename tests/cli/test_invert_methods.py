@@ -84,9 +84,8 @@ def images():
 @pytest.mark.parametrize(
     "preset",
     [
-        "e4e",
         "w_encoder",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("psp", "restyle")),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("e4e", "psp", "restyle")),
     ],
 )
 def test_an_encoder_inverts_a_collection(run, suites, preset):

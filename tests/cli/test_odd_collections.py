@@ -78,7 +78,13 @@ def rows_of(out) -> dict[str, dict]:
     return {row["id"].partition("/")[2]: row for row in rows}
 
 
-@pytest.mark.parametrize("quick", [pytest.param(True, id="quick"), pytest.param(False, id="real")])
+@pytest.mark.parametrize(
+    "quick",
+    [
+        pytest.param(True, id="quick"),
+        pytest.param(False, id="real", marks=pytest.mark.slow),
+    ],
+)
 def test_odd_inputs_have_rows_and_good_ones_are_bit_for_bit(
     quick, tmp_path, monkeypatch, tiny_suite, compilation_cache
 ):

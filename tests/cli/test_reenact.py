@@ -162,7 +162,7 @@ def test_two_portraits_move_as_a_clip_does(suite, people, driver, tmp_path, caps
 @pytest.mark.parametrize(
     ("options", "how"),
     [
-        (["--motion", "relative"], Retargeting(relative=True)),
+        pytest.param(["--motion", "relative"], Retargeting(relative=True), marks=pytest.mark.slow),
         (
             ["--motion", "relative", "--neutral-first", "--regions", "pose", "--gain", "pose=0.5"],
             Retargeting(True, True, ("pose",), (("pose", 0.5),)),

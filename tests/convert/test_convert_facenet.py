@@ -146,6 +146,7 @@ def test_embeddings_against_an_independent_forward(tmp_path):
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_file_of_full_size_uses_every_key(tmp_path):
     arrays = state(16, (5, 10, 5), 512, 8631, zeros=True)
     (tmp_path / "source").write_bytes(torch_zip(arrays))

@@ -111,7 +111,7 @@ def planned(arrays, folder, write=torch_zip):
     return conversion.plan.config, conversion.arrays
 
 
-@pytest.mark.parametrize(("stacks", "depth"), [(2, 2), (1, 3)])
+@pytest.mark.parametrize(("stacks", "depth"), [(2, 2), pytest.param(1, 3, marks=pytest.mark.slow)])
 def test_every_stack_against_an_independent_forward(stacks, depth, tmp_path):
     arrays = state(stacks, depth)
     config, ours = planned(arrays, tmp_path, torch_legacy)

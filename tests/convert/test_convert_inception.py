@@ -215,7 +215,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow) if case in ("surplus", "shape", "nan") else case
+        for case in REFUSED
+    ],
+)
 def test_refused_with_nothing_written(case, tmp_path):
     edit, reason = REFUSED[case]
     check_refused(state(), edit, reason, tmp_path)

@@ -176,10 +176,12 @@ def test_full_width_restyle_encoders(kind, fixtures):
 @pytest.mark.parametrize(
     ("name", "family", "encoder_type"),
     [
-        ("psp_GradualStyleEncoder", "psp", PYRAMIDS[0]),
+        pytest.param("psp_GradualStyleEncoder", "psp", PYRAMIDS[0], marks=pytest.mark.slow),
         ("e4e_Encoder4Editing", "e4e", PYRAMIDS[1]),
-        ("restyle_psp_BackboneEncoder", "restyle", RESTYLE[0]),
-        ("restyle_e4e_ProgressiveBackboneEncoder", "restyle", RESTYLE[1]),
+        pytest.param("restyle_psp_BackboneEncoder", "restyle", RESTYLE[0], marks=pytest.mark.slow),
+        pytest.param(
+            "restyle_e4e_ProgressiveBackboneEncoder", "restyle", RESTYLE[1], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_official_files_keys_are_all_used(name, family, encoder_type, fixtures):
@@ -205,7 +207,13 @@ def test_the_official_files_keys_are_all_used(name, family, encoder_type, fixtur
 
 
 @pytest.mark.parametrize(("family", "encoder_type"), ENCODER_TYPES)
-@pytest.mark.parametrize("write", [torch_zip, torch_legacy], ids=["zip", "legacy"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(torch_zip, id="zip"),
+        pytest.param(torch_legacy, id="legacy", marks=pytest.mark.slow),
+    ],
+)
 def test_every_kind_of_file(family, encoder_type, write, tmp_path, capsys):
     checkpoint = encoder_checkpoint(encoder_type)
     (tmp_path / "in").write_bytes(write({**checkpoint, "global_step": 3}))

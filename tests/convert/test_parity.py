@@ -78,7 +78,13 @@ def converted(source: Path, folder: Path, network: str = "G_ema") -> Any:
     return load_network(target)
 
 
-@pytest.mark.parametrize("name", NVIDIA)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name.endswith("z512") else name
+        for name in NVIDIA
+    ],
+)
 def test_nvidia_generator(name, fixtures, tmp_path):
     reference = np.load(fixtures / f"{name}.npz")
     generator = converted(fixtures / f"{name}.pkl", tmp_path)
@@ -116,7 +122,13 @@ def test_nvidia_generator(name, fixtures, tmp_path):
     assert_close(found, expected, "images from z")
 
 
-@pytest.mark.parametrize("name", NVIDIA)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name.endswith("z512") else name
+        for name in NVIDIA
+    ],
+)
 def test_nvidia_discriminator(name, fixtures, tmp_path):
     reference = np.load(fixtures / f"{name}.npz")
     discriminator = converted(fixtures / f"{name}.pkl", tmp_path, "D")

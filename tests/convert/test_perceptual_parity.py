@@ -69,8 +69,15 @@ def test_vgg16_features(fixtures, tmp_path):
             assert_close(found[layer], expected, layer, tolerance=TOLERANCE)
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["one file", "trunk and heads"])
-@pytest.mark.parametrize("trunk", ["vgg", "alex"])
+@pytest.mark.parametrize(
+    ("trunk", "whole"),
+    [
+        pytest.param("vgg", True, id="vgg-one file"),
+        pytest.param("vgg", False, id="vgg-trunk and heads", marks=pytest.mark.slow),
+        pytest.param("alex", True, id="alex-one file"),
+        pytest.param("alex", False, id="alex-trunk and heads"),
+    ],
+)
 def test_lpips(trunk, whole, fixtures, tmp_path):
     reference = np.load(fixtures / "lpips_formula.npz")
     make = trunks.formula(int(reference[f"formula_seed_{trunk}"]))

@@ -63,6 +63,7 @@ def test_the_command_refuses_nonsense(suite_folder, tmp_path, capsys):
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 def test_path_length_grows_with_the_squared_contrast(generator, network):
     """Twice the change along a path counts four times, in a network without biases."""
     weights, key = {"conv1_1": 1.0}, jax.random.key(2)

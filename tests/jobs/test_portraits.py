@@ -89,6 +89,7 @@ def test_largest_face_goes_by_its_pictures_name(photographs):
     assert portrait.image.notes[0] == "the largest of 3 faces"
 
 
+@pytest.mark.slow
 def test_processes_change_neither_order_nor_names_nor_pixels(photographs):
     """The first image takes longest: the others are done before it, and still come after it."""
     expected = align(photographs)

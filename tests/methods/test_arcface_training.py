@@ -106,6 +106,7 @@ def test_the_second_step_does_not_recompile(trained):
         assert (new.shape, new.dtype, new.weak_type) == (old.shape, old.dtype, old.weak_type)
 
 
+@pytest.mark.slow
 def test_running_statistics_follow_the_batches(trained):
     recipe, state, _, (_, second) = trained
     norms = [s.network.body.norm for s in (recipe.state, second, state)]
@@ -116,9 +117,9 @@ def test_running_statistics_follow_the_batches(trained):
     assert all(norm.use_running_average for norm in norms)
 
 
-def test_goes_on_with_a_network_of_the_same_sizes(trained):
-    recipe, state, _, _ = trained
-    given = recipe.networks(state)
+def test_goes_on_with_a_network_of_the_same_sizes():
+    recipe = SETTINGS.recipe(key=jax.random.key(0), networks={}, held_out=None)
+    given = recipe.networks(recipe.state)
     again = SETTINGS.recipe(key=jax.random.key(3), networks=given, held_out=None)
     found = again.networks(again.state)["recognition"]
     np.testing.assert_array_equal(found.dense.weight[...], given["recognition"].dense.weight[...])

@@ -217,9 +217,8 @@ def test_no_gradient_goes_from_pass_to_pass(networks, random_restyle):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max() + 1e-6)
 
 
-@pytest.mark.parametrize(
-    "settings", [SETTINGS, pytest.param(RESTYLE, marks=pytest.mark.slow)], ids=["e4e", "restyle"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [SETTINGS, RESTYLE], ids=["e4e", "restyle"])
 def test_a_step_s_loss_is_its_weighted_terms(settings, networks):
     recipe = recipe_of(settings, networks)
     step = jax.jit(recipe.stages[0].phases[0].fn)

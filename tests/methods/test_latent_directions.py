@@ -148,7 +148,8 @@ def reading(images):
     return flat
 
 
-@pytest.mark.parametrize("free", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("free", [False, True])
 def test_boundaries_of_a_suite_change_what_its_network_reads(generator, free):
     settings = BoundarySettings(
         attributes=("yaw", "smile"), samples=500, share=0.2, conditioned=free, batch_size=64

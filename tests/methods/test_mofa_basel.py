@@ -47,13 +47,9 @@ def portraits():
     return {"image": image, "landmarks": np.asarray(landmarks)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("AlexNetReconstruction", marks=pytest.mark.slow),
-        pytest.param("VGGFaceReconstruction", marks=pytest.mark.slow),
-        "ResNetReconstruction",
-    ],
+    "name", ["AlexNetReconstruction", "VGGFaceReconstruction", "ResNetReconstruction"]
 )
 def test_every_trunk_learns(name, batch):
     settings = settings_of(name)

@@ -68,8 +68,14 @@ def evaluate(suite, settings, images, w, keys, bank=None):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"occluded": 0.3}, {"groups_per_step": "all", "landmarks": "network", "noise": "none"}],
-    ids=["one", "all"],
+    [
+        pytest.param({"occluded": 0.3}, id="one"),
+        pytest.param(
+            {"groups_per_step": "all", "landmarks": "network", "noise": "none"},
+            id="all",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_every_term_is_its_equation(suite, problem, changes):
     images, w, keys = problem

@@ -27,7 +27,13 @@ step = jax.jit(
 synthesise = jax.jit(lambda generator, w_plus: generator.synthesis(w_plus))
 
 
-@pytest.fixture(scope="module", params=["RestylePSPEncoder", "RestyleE4EEncoder"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "RestylePSPEncoder",
+        pytest.param("RestyleE4EEncoder", marks=pytest.mark.slow),
+    ],
+)
 def encoder(request, random_network):
     network = irse_reference.tame(random_network(request.param, CONFIG))
     for block in network.styles:  # steps of about a tenth of the codes

@@ -86,6 +86,7 @@ def test_the_average_is_a_trained_network(trained):
     assert np.all(state.average.mapping.layers[0].weight[...][5:] == 0)
 
 
+@pytest.mark.slow
 def test_keeps_the_mean_of_w(trained):
     state, _ = trained
     z = jax.random.normal(jax.random.key(5), (512, 12))
@@ -167,9 +168,9 @@ def test_pyramid_forgives_a_shift_at_the_coarse_levels():
         pyramid_l1(image, near, levels=0)
 
 
-def test_begins_with_a_generator_that_is_given(trained):
+def test_begins_with_a_generator_that_is_given():
     """Its synthesis as it is; of its mapping, what reads the free coordinates is cut off."""
-    generator = trained[0].network
+    generator = fresh_state().network
     rough = jax.tree.map(jnp.copy, generator)
     first = rough.mapping.layers[0]
     first.weight[...] = first.weight[...] + 1.0
@@ -184,10 +185,10 @@ def test_begins_with_a_generator_that_is_given(trained):
     assert first.weight[...][5:].any()
 
 
-def test_refuses_a_generator_of_other_sizes(trained):
+def test_refuses_a_generator_of_other_sizes():
     other = dataclasses.replace(SETTINGS, generator=dataclasses.replace(CONFIG, channel_max=8))
     with pytest.raises(UsageError, match="other sizes"):
-        route.initial_state(other, jax.random.key(5), trained[0].network)
+        route.initial_state(other, jax.random.key(5), fresh_state().network)
 
 
 RESIDUAL = dataclasses.replace(CONFIG, mapping_layers=0, residual_blocks=2, residual_width=24)

@@ -339,9 +339,9 @@ def test_microbatches_draw_for_themselves_and_regularise(initial, batch):
 @pytest.mark.parametrize(
     "name",
     [
-        "generator",
+        pytest.param("generator", marks=pytest.mark.slow),
         pytest.param("path_length", marks=pytest.mark.slow),
-        pytest.param("discriminator", marks=pytest.mark.slow),
+        "discriminator",
         pytest.param("r1", marks=pytest.mark.slow),
     ],
 )

@@ -46,6 +46,14 @@ def heads_of(model, given, rest):
     return model(*given, **rest)
 
 
+to_matrix, of_euler, to_vector = map(
+    jax.jit, (axis_angle_to_matrix, euler_to_matrix, euler_to_axis_angle)
+)
+matrix_jacobian, vector_jacobian = (
+    jax.jit(jax.vmap(jax.jacobian(fn))) for fn in (axis_angle_to_matrix, euler_to_axis_angle)
+)
+
+
 def rotation(vector):
     """exp of the cross product's matrix, by its power series."""
     x, y, z = np.asarray(vector, np.float64)
@@ -196,10 +204,10 @@ def test_shapes_that_do_not_fit_are_refused(flame):
 def test_rotations_match_the_power_series(size):
     vectors = RNG.normal(size=(20, 3))
     vectors = (size * vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    found = jax.jit(axis_angle_to_matrix)(jnp.asarray(vectors))
+    found = to_matrix(vectors)
     expected = np.stack([rotation(vector) for vector in vectors])
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    jacobian = jax.jit(jax.vmap(jax.jacobian(axis_angle_to_matrix)))(jnp.asarray(vectors))
+    jacobian = matrix_jacobian(vectors)
     h = 1e-5
     for axis in range(3):
         step = h * np.eye(3)[axis]
@@ -218,11 +226,11 @@ def test_euler_angles_in_both_forms_are_one_rotation(size):
             for a, b, c in angles
         ]
     )
-    np.testing.assert_allclose(euler_to_matrix(jnp.asarray(angles)), expected, atol=2e-6)
-    vectors = euler_to_axis_angle(jnp.asarray(angles))
-    np.testing.assert_allclose(axis_angle_to_matrix(vectors), expected, atol=2e-6)
+    np.testing.assert_allclose(of_euler(angles), expected, atol=2e-6)
+    vectors = to_vector(angles)
+    np.testing.assert_allclose(to_matrix(vectors), expected, atol=2e-6)
     assert np.linalg.norm(vectors, axis=1).max() <= np.pi + 1e-6
-    jacobian = jax.jit(jax.vmap(jax.jacobian(euler_to_axis_angle)))(jnp.asarray(angles))
+    jacobian = vector_jacobian(angles)
     assert np.isfinite(jacobian).all()
 
 

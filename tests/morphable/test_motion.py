@@ -79,9 +79,14 @@ def flame():
 def flame_landmarks(flame, pose) -> np.ndarray:
     """In the image: x to the right and y down, [T, 68, 2]."""
     pose = jnp.asarray(pose, jnp.float32)
+    return np.asarray(drawn_landmarks(flame, pose))
+
+
+@jax.jit
+def drawn_landmarks(flame, pose):
     heads = flame(jnp.zeros((len(pose), 1)), jnp.zeros((len(pose), 1)), pose)
     camera = jnp.tile(jnp.array([[0.5, 0.0, 0.0]]), (len(pose), 1))
-    return np.asarray(weak_perspective(heads.landmarks_3d, camera))[..., :2]
+    return weak_perspective(heads.landmarks_3d, camera)[..., :2]
 
 
 def pose_of(axis: int, angle: float) -> np.ndarray:

@@ -108,7 +108,9 @@ def test_codes_match_a_float64_loop(name, encoders):
     assert_close(encode(encoder, *inputs), expected)
 
 
-@pytest.mark.parametrize("name", ["E4EEncoder", "RestyleE4EEncoder"])
+@pytest.mark.parametrize(
+    "name", ["E4EEncoder", pytest.param("RestyleE4EEncoder", marks=pytest.mark.slow)]
+)
 def test_progressive_stages(name, encoders):
     encoder, inputs = encoders[name], inputs_of(name)[:2]
     full = np.asarray(offsets(encoder, *inputs))
@@ -122,7 +124,13 @@ def test_progressive_stages(name, encoders):
             encoder.offsets(*inputs, stage=stage)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name.startswith("Restyle") else name
+        for name in ENCODERS
+    ],
+)
 def test_an_item_does_not_depend_on_its_batch(name, encoders):
     inputs = inputs_of(name, count=3)
     alone = [encode(encoders[name], *(x[i : i + 1] for x in inputs)) for i in range(3)]

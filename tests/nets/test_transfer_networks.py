@@ -24,7 +24,15 @@ def codes(count=2, seed=0, config=TINY):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-@pytest.mark.parametrize(("rows", "millions"), [(10, 52.4), (12, 75.5), (14, 102.8), (18, 169.9)])
+@pytest.mark.parametrize(
+    ("rows", "millions"),
+    [
+        pytest.param(10, 52.4, marks=pytest.mark.slow),
+        pytest.param(12, 75.5, marks=pytest.mark.slow),
+        pytest.param(14, 102.8, marks=pytest.mark.slow),
+        (18, 169.9),
+    ],
+)
 def test_sizes_follow_the_rows(rows, millions):
     network = abstract_network("TransferNetwork", TransferConfig(num_ws=rows))
     shapes = {name: spec.shape for name, spec in network_names(network).items()}

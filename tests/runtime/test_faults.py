@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
     checkpoints.close()
 
 
-@pytest.mark.parametrize("first", ["", "import jax; "])
+@pytest.mark.parametrize("first", ["", pytest.param("import jax; ", marks=pytest.mark.slow)])
 def test_python_programs_keep_compiled_programs_too(first, tmp_path):
     program = f"{first}import jaxface; jaxface.load_network; import jax; "
     program += "print(jax.config.jax_compilation_cache_dir)"

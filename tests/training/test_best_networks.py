@@ -94,7 +94,7 @@ def test_without_a_merit_the_last_ones_are(tmp_path):
     assert not (tmp_path / "best").exists()
 
 
-@pytest.mark.parametrize("stop", [2, 4])
+@pytest.mark.parametrize("stop", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_a_stopped_run_knows_the_best(stop, tmp_path, monkeypatch):
     """Stopped before the best evaluation or after it: the end is the same."""
     climb = Climb.recipe

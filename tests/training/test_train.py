@@ -62,7 +62,7 @@ def test_phases_are_traced_once(tmp_path):
     assert len({row["compile_seconds"] for row in read_metrics(tmp_path)}) == 1
 
 
-@pytest.mark.parametrize("steps", [8, 11])
+@pytest.mark.parametrize("steps", [pytest.param(8, marks=pytest.mark.slow), 11])
 def test_a_resumed_run_has_the_same_numbers(straight, tmp_path, steps):
     """Stopped on a checkpoint's step and between two of them."""
     toy.run(tmp_path, steps)
@@ -73,7 +73,11 @@ def test_a_resumed_run_has_the_same_numbers(straight, tmp_path, steps):
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
+    ("number", "status"),
+    [
+        pytest.param(signal.SIGTERM, 143, id="term"),
+        pytest.param(signal.SIGINT, 130, id="int", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_checkpoints_and_exits(straight, tmp_path, number, status):
     command = [sys.executable, toy.__file__, str(tmp_path), "1000000"]
@@ -105,7 +109,7 @@ def test_strategies_agree(straight, tmp_path):
     )
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_number_of_devices_does_not_matter(straight, tmp_path, count):
     state = toy.run(tmp_path, 24, mesh=data_mesh(jax.devices()[:count]))
     # As above: few devices sum a batch in another order than eight.

@@ -23,8 +23,8 @@ SAMPLES = Path(jaxface.__file__).parent / "assets" / "samples"
 PHOTOGRAPHS = "*.jpg"
 TURN = ("--yaw", "12")
 SMILE = ("--smile", "0.6", "--paste-back")
-"""What is done to the photographs: heads turn; one smiles less, the other more, and that is put back.
-A head that turned does not cover the hair that it had, so it is not."""
+"""What is done to photographs: heads turn; one smiles less, the other more, and that is put back. A
+head that turned does not cover the hair that it had, so it is not."""
 RENDER_EDIT = ("--yaw", "25", "--frames", "9", "--seconds", "1.5")
 """What is done to some of the renders."""
 EDITED_RENDERS = 4

@@ -301,7 +301,10 @@ class ContinuousBatcher:
         scale = self._abstract(jax.ShapeDtypeStruct((self.size,), np.float32))
         variables = self._abstract(self._start.prepare(networks, rows))
         targets = self._abstract(self._targets.prepare(networks, rows))
-        needed = [(self._start, (networks, rows)), (self._targets, (networks, rows))]
+        needed: list[tuple[Program, tuple]] = [
+            (self._start, (networks, rows)),
+            (self._targets, (networks, rows)),
+        ]
         iterations, states = [], []
         for pool in self._pools:
             begin = self.solver.init_programs[pool.stage.name]

@@ -133,18 +133,23 @@ def _judge(
     """What is stored of an edit, and how near it is to the portrait that was edited."""
     edited, images = known["edited"], known["images"]
     distance = jnp.full(len(edited), jnp.nan)
-    before = known.get("unedited")
-    if before is None and (unedited or networks.recognition is not None):
-        before = networks.generator.synthesis(known["before"], noise=noise)
     if networks.recognition is not None:
         distance = identity.distance(
             portrait_embeddings(networks.recognition, images),
-            portrait_embeddings(networks.recognition, before),
+            portrait_embeddings(networks.recognition, _unedited(noise, networks, known)),
         )
-    return ({"unedited": to_uint8(before)} if unedited else {}) | {
+    kept = {"unedited": to_uint8(_unedited(noise, networks, known))} if unedited else {}
+    return kept | {
         "w_plus": edited,
         "pixels": to_uint8(images),
         "distance": distance,
         "finite": jnp.isfinite(edited).all((1, 2)) & jnp.isfinite(images).all((1, 2, 3)),
         "edits": {k.removeprefix(_EDIT): v for k, v in known.items() if k.startswith(_EDIT)},
     }
+
+
+def _unedited(noise: Any, networks: EditNetworks, known: dict) -> jax.Array:
+    """What the edit began with, drawn unless an edit of a group has."""
+    if "unedited" in known:
+        return known["unedited"]
+    return networks.generator.synthesis(known["before"], noise=noise)

@@ -316,7 +316,9 @@ def test_a_frame_does_not_depend_on_its_clip(suite):
     assert whole.shape == (5, 16, 16, 3)
     adapted = method.adapt(suite, subject, keys=keys)
     (alone,) = drive_chunks(method, adapted, Driving(images=driving[3:4]), chunk=2)
-    np.testing.assert_allclose(whole[3], alone[0], rtol=1e-4, atol=1e-4)
+    # Images of random weights reach 5e4: a float32 of that size is rounded by 4e-3.
+    rounding = np.abs(whole[3]).max() * np.finfo(np.float32).eps
+    np.testing.assert_allclose(whole[3], alone[0], rtol=1e-4, atol=max(rounding, 1e-4))
     assert np.abs(whole[0] - whole[1]).max() > 1e-4
     with pytest.raises(ValueError, match="a subject is one frame, got 2"):
         method.adapt(suite, frames_of(2), keys=keys)

@@ -123,7 +123,7 @@ def _draw_photographs(out: Path) -> None:
             changed(EDITED, smile, "edited"),
             changed(EDITED, smile, "pasted"),
         )
-        told = f"yaw {TURN[1]} degrees: {_outcome(turn)}; smile {SMILE[1]}: {_outcome(smile)}"
+        told = f"yaw {TURN[1]} degrees{_outcome(turn)}; smile {SMILE[1]}{_outcome(smile)}"
         cells.append(Cell(row["id"], told, images))
     title = "Photographs of the public domain, by networks for non-commercial use"
     labels = ("photograph", "embedded, aligned", "turned", "another smile", "that, put back")
@@ -133,9 +133,12 @@ def _draw_photographs(out: Path) -> None:
 
 
 def _outcome(row: Mapping[str, Any]) -> str:
+    """After what was asked for: the identity, where the suite judges it, or what went wrong."""
     from jaxface.jobs.edit_outcomes import identity_told
 
-    return identity_told(row).strip() if row["status"] == "ok" else row["status"]
+    if row["status"] != "ok":
+        return f", {row['status']}"
+    return f",{identity_told(row)[1:]}" if identity_told(row) else ""
 
 
 def _draw(

@@ -31,6 +31,7 @@ NAME = "edit"
 HELP = "change pose, expression, light or other attributes of embedded portraits"
 
 TABLE_ROWS = 40  # a longer table is replaced by a summary
+MOTION_FEEDBACK = 2  # rounds along directions of motion; a RigNet's edit, PIE's, has one
 
 _EPILOG = """\
 EMBEDDING is what `jaxface invert` wrote: its output folder, for all of its embeddings, or a file of
@@ -119,7 +120,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="edit towards targets that no generator has learnt to show, too",
     )
     parser.add_argument(
-        "--feedback", type=int, default=1, metavar="N", help="rounds of feedback; 0 for none (1)"
+        "--feedback",
+        type=int,
+        metavar="N",
+        help="rounds of feedback; 0 for none (1; along directions of motion 2)",
     )
     parser.add_argument(
         "--paste-back",
@@ -197,13 +201,16 @@ def run(arguments: argparse.Namespace) -> int:
     animation = None
     if arguments.frames is not None:
         animation = Animation(arguments.frames, arguments.seconds or 2.0, arguments.mp4)
+    feedback = 1 if targets.motion is None else MOTION_FEEDBACK
+    if arguments.feedback is not None:
+        feedback = arguments.feedback
     editing = Editing(
         suite,
         targets.groups,
         moves,
         asked,
         targets.attributes,
-        arguments.feedback,
+        feedback,
         animation,
         any_tuned(latents.items),
         targets.motion,

@@ -115,6 +115,27 @@ def test_a_motion_without_direction_is_refused(suite, embeddings, tmp_path, caps
     assert "no direction of cheek_puff" in capsys.readouterr().err
 
 
+def test_there_are_two_rounds_of_feedback_or_as_many_as_asked_for(
+    suite, embeddings, tmp_path, monkeypatch
+):
+    rounds = []
+    run = lambda self, items, editing, *_, **__: rounds.append(editing.feedback) or 0  # noqa: E731
+    monkeypatch.setattr(edit.JobCall, "run", run)
+    call = [
+        "edit",
+        embeddings / "face.safetensors",
+        "--suite",
+        suite,
+        "--out",
+        tmp_path,
+        "--yaw",
+        5,
+    ]
+    for more in ([], ["--feedback", 1], ["--feedback", 0]):
+        assert main([str(each) for each in [*call, *more]]) == 0
+    assert rounds == [2, 1, 0]
+
+
 def test_the_demo_shows_photographs_edits_and_pasting(suite, tmp_path, monkeypatch):
     calls = []
 

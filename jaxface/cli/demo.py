@@ -138,7 +138,7 @@ def _outcome(row: Mapping[str, Any]) -> str:
 
     if row["status"] != "ok":
         return f", {row['status']}"
-    return f",{identity_told(row)[1:]}" if identity_told(row) else ""
+    return identity_told(row).replace("  ", ", ", 1)
 
 
 def _draw(

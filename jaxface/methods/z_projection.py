@@ -23,7 +23,7 @@ import optax
 
 from jaxface.latents import broadcast_w
 from jaxface.losses import perceptual, photometric
-from jaxface.methods import encoder
+from jaxface.methods import encoder, pie
 from jaxface.methods.inversion import Inverted
 from jaxface.nets import Generator, GeneratorConfig
 from jaxface.solving.procedure import Procedure
@@ -238,7 +238,5 @@ def _finish(
     return Inverted(_w_plus(networks, z), images, {"loss": loss, **terms})
 
 
-EMBEDDED = Settings(
-    layers=tuple((name, 1.0) for name in ("conv1_1", "conv1_2", "conv3_2", "conv4_2"))
-)
+EMBEDDED = Settings(layers=tuple((name, 1.0) for name in pie.VGG_LAYERS))
 """For the embedded suites, whose generator learned scenes of Gaussian factors."""

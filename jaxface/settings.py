@@ -1,8 +1,8 @@
-"""Changes to nested frozen dataclasses by dotted names: ``method.stages.0.steps=100``.
+"""Settings are nested frozen dataclasses: what their words may be, and changes by dotted names.
 
-What every ``--set`` of the command does. All changes of a call are made together, and a changed
-dataclass is built anew, so its own checks see them all; an unknown name is answered with the
-nearest, a value of another type with the type that is expected.
+``method.stages.0.steps=100`` is what every ``--set`` of the command does. All changes of a call are
+made together, and a changed dataclass is built anew, so its own checks see them all; an unknown
+name is answered with the nearest, a value of another type with the type that is expected.
 """
 
 import ast
@@ -50,6 +50,33 @@ def apply_overrides(settings: Any, changes: Sequence[str]) -> Any:
             node = node.setdefault(part, {})
         node[path[-1]] = _Value(text, value)
     return _replace(settings, tree, "") if tree else settings
+
+
+def check_words(settings: Any) -> None:
+    """Refuses a value that its field's ``Literal`` does not name.
+
+    For a dataclass's ``__post_init__``; fields with other annotations are left to it.
+
+    Raises:
+      ValueError: one is not among them; the message names the class, the field and all of them.
+    """
+    for field in dataclasses.fields(settings):
+        known, value = _words(field.type), getattr(settings, field.name)
+        if known and value not in known:
+            *first, last = map(repr, known)
+            listed = f"{', '.join(first)} or {last}" if first else last
+            raise ValueError(
+                f"{type(settings).__name__}: {field.name} must be {listed}, got {value!r}."
+            )
+
+
+def _words(kind: Any) -> tuple[Any, ...]:
+    """What a ``Literal`` names, and None where that may stand in its place; () for the rest."""
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return arguments
+    parts = [(None,) if part is type(None) else _words(part) for part in arguments]
+    return tuple(word for part in parts for word in part) if all(parts) else ()
 
 
 def _inside_a_value(tree: _Changes, path: Sequence[str]) -> bool:

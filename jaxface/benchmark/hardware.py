@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxface.benchmark.problem import Dtype
+from jaxface.runtime.devices import Dtype
 
 # Of the matrices and the array by which a CPU is measured.
 MATRIX_SIDE = 2048

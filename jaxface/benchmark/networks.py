@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxface.benchmark.problem import Dtype, random_weights
+from jaxface.benchmark.problem import random_weights
 from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.methods import restyle
 from jaxface.nets import (
@@ -41,6 +41,7 @@ from jaxface.nets import (
     VGGFace,
     WEncoder,
 )
+from jaxface.runtime.devices import Dtype
 from jaxface.weights import abstract_network, build_network
 
 

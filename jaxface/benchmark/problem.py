@@ -2,15 +2,15 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from flax import nnx
 
 from jaxface.nets import LPIPS, VGG16, Generator, GeneratorConfig, LPIPSConfig, VGGConfig
+from jaxface.runtime.devices import Dtype
 from jaxface.weights import abstract_network, build_network, network_names
 
-Dtype = Literal["float32", "bfloat16"]
 Network = TypeVar("Network", bound=nnx.Module)
 
 # Deviation of the vectors that a fresh network has at zero or one.

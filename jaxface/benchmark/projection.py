@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.benchmark.problem import Dtype, Problem
+from jaxface.benchmark.problem import Problem
 from jaxface.benchmark.synthesis import random_w_plus
 from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.losses import perceptual, photometric
 from jaxface.nets import LPIPS, VGG16, Generator
+from jaxface.runtime.devices import Dtype
 
 LAYERS: tuple[str, ...] = ("conv1_1", "conv1_2", "conv3_2", "conv4_2")
 FEATURE_RESOLUTION = 256

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.benchmark.problem import Dtype
 from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
+from jaxface.runtime.devices import Dtype
 from jaxface.suite import load_suite
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from jaxface.benchmark import hardware, networks, report
 from jaxface.benchmark.catalogue import WORKLOADS
 from jaxface.benchmark.peers import Contender, load_peers
-from jaxface.benchmark.problem import AnyProblem, Dtype, Problem, random_problem
+from jaxface.benchmark.problem import AnyProblem, Problem, random_problem
 from jaxface.benchmark.runner import run_benchmark
 from jaxface.errors import UsageError
 from jaxface.nets import LPIPSConfig
+from jaxface.runtime.devices import Dtype
 from jaxface.runtime.profiling import writable
 
 # From this resolution on StyleGAN2's generators have twice the channels: stylegan2-ada-pytorch's

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxface.errors import SuiteError
 from jaxface.latents import truncate
 from jaxface.methods import restyle
-from jaxface.methods.inversion import Inverted
+from jaxface.methods.inversion import ComputesIn, Inverted, generator_in
 from jaxface.nets import (
     E4EEncoder,
     Generator,
@@ -27,6 +27,8 @@ from jaxface.nets import (
 )
 from jaxface.nets.encoders.restyle import RestyleEncoder
 from jaxface.nets.mobile_stylegan import as_rows_of
+from jaxface.runtime.devices import Dtype
+from jaxface.settings import check_words
 from jaxface.solving.procedure import Procedure
 from jaxface.suite import Suite
 
@@ -55,7 +57,7 @@ class Targets(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(ComputesIn):
     """How an encoder inverts; an `jaxface.methods.inversion.Inverter`.
 
     Attributes:
@@ -69,26 +71,15 @@ class Settings:
     encoder: Kind = "any"
     iterations: int = restyle.ITERATIONS
     truncation: float = 1.0
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
     row_losses = ()
     tunes_generator = False
 
     def __post_init__(self):
-        if self.encoder not in CLASSES:
-            raise ValueError(
-                f"Settings: encoder must be one of {', '.join(CLASSES)}, got {self.encoder!r}."
-            )
+        check_words(self)
         if self.iterations < 1:
             raise ValueError(f"Settings: iterations must be >= 1, got {self.iterations}.")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(
-                f"Settings: dtype must be 'float32' or 'bfloat16', got {self.dtype!r}."
-            )
-
-    def computing_in(self, dtype: Any) -> "Settings":
-        """See `Inverter`."""
-        return dataclasses.replace(self, dtype=dtype)
 
     def roles(self) -> Mapping[str, str]:
         """See `Inverter`."""
@@ -97,10 +88,7 @@ class Settings:
     def networks(self, suite: Suite, key: jax.Array) -> Networks:
         """See `Inverter`; nothing is sampled."""
         del key
-        generator = suite.generator
-        if self.dtype != "float32":
-            generator = generator.computing_in(self.dtype)
-        return Networks(generator, encoder_of(suite, self.encoder))
+        return Networks(generator_in(suite, self.dtype), encoder_of(suite, self.encoder))
 
     def procedure(self, config: GeneratorConfig) -> Procedure:
         """See `Inverter`; without stages."""

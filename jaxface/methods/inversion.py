@@ -8,13 +8,14 @@ An `Inverter` is a method's frozen settings. It says which networks of a suite i
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxface.nets import GeneratorConfig
+from jaxface.nets import Generator, GeneratorConfig
+from jaxface.runtime.devices import Dtype
 from jaxface.solving.procedure import Compiled, Procedure
 from jaxface.solving.solver import Progress
 from jaxface.suite import Suite
@@ -44,7 +45,7 @@ class Inverter(Protocol):
     """
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> Dtype:
         """What networks compute in, "float32" or "bfloat16"; latents and losses are float32."""
         ...
 
@@ -58,7 +59,7 @@ class Inverter(Protocol):
         """Whether there are `Inverted.weights`."""
         ...
 
-    def computing_in(self, dtype: Any) -> "Inverter":
+    def computing_in(self, dtype: Dtype) -> Self:
         """The same method with another dtype."""
         ...
 
@@ -87,6 +88,24 @@ class Inverter(Protocol):
           config: of the suite's generator.
         """
         ...
+
+
+class ComputesIn:
+    """The `Inverter.computing_in` of settings with a field ``dtype``."""
+
+    def computing_in(self, dtype: Dtype) -> Self:
+        """See `Inverter`."""
+        return dataclasses.replace(self, dtype=dtype)  # pyright: ignore[reportArgumentType]
+
+
+def generator_in(suite: Suite, dtype: Dtype) -> Generator:
+    """The suite's generator; in float32 it computes as its own configuration says.
+
+    Raises:
+      SuiteError: the suite has none.
+    """
+    generator = suite.generator
+    return generator if dtype == "float32" else generator.computing_in(dtype)
 
 
 @dataclasses.dataclass(frozen=True)

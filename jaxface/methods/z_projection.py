@@ -15,7 +15,7 @@ drawing anything, then to the portrait.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,10 @@ import optax
 from jaxface.latents import broadcast_w
 from jaxface.losses import perceptual, photometric
 from jaxface.methods import encoder, pie
-from jaxface.methods.inversion import Inverted
+from jaxface.methods.inversion import ComputesIn, Inverted, generator_in
 from jaxface.nets import Generator, GeneratorConfig
+from jaxface.runtime.devices import Dtype
+from jaxface.settings import check_words
 from jaxface.solving.procedure import Procedure
 from jaxface.solving.solver import Stage
 from jaxface.suite import Suite
@@ -62,7 +64,7 @@ class Targets(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(ComputesIn):
     """How portraits are inverted; an `jaxface.methods.inversion.Inverter`. Hashable.
 
     Attributes:
@@ -90,12 +92,13 @@ class Settings:
     steps: int = 150
     step_size: float = 0.05
     decay_rate: float = 0.1
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
     row_losses = ("perceptual", "loss")
     tunes_generator = False
 
     def __post_init__(self):
+        check_words(self)
         if min(self.code_steps, self.steps) < 1:
             raise ValueError(
                 f"Settings: code_steps and steps must be >= 1, got {self.code_steps} and "
@@ -103,14 +106,6 @@ class Settings:
             )
         if not self.layers:
             raise ValueError("Settings: layers must name one layer or more.")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(
-                f"Settings: dtype must be 'float32' or 'bfloat16', got {self.dtype!r}."
-            )
-
-    def computing_in(self, dtype: Any) -> "Settings":
-        """See `Inverter`."""
-        return dataclasses.replace(self, dtype=dtype)
 
     def roles(self) -> Mapping[str, str]:
         """See `Inverter`."""
@@ -125,10 +120,8 @@ class Settings:
         generator = suite.generator
         z = jax.random.normal(key, (_SAMPLES, generator.config.z_dim))
         spread = jnp.mean(jnp.var(_in_w(generator, z), axis=0))
-        if self.dtype != "float32":
-            generator = generator.computing_in(self.dtype)
-        found = encoder.encoder_of(suite, "any")
-        return Networks(generator, found, suite.perceptual, spread)
+        start = encoder.encoder_of(suite, "any")
+        return Networks(generator_in(suite, self.dtype), start, suite.perceptual, spread)
 
     def procedure(self, config: GeneratorConfig) -> Procedure:
         """See `Inverter`: z begins at zero, W's code comes first, then the portrait."""

@@ -10,6 +10,9 @@ from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from jaxface.runtime.progress import detail, is_verbose
 
+Dtype = Literal["float32", "bfloat16"]
+"""What networks compute in; latents, losses and optimisers are float32."""
+
 
 def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh with the one axis ``data`` over `devices` (default: all, on all hosts)."""
@@ -55,7 +58,7 @@ def divisor_mesh(rows: int) -> Mesh:
     return data_mesh(devices[:count])
 
 
-def compute_dtype() -> Literal["float32", "bfloat16"]:
+def compute_dtype() -> Dtype:
     """What networks compute in where nobody says: bfloat16 if the device multiplies in it.
 
     TPUs do, and NVIDIA's GPUs from compute capability 8.0 on (Ampere).

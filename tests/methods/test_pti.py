@@ -198,7 +198,7 @@ def test_forms_and_dtypes_agree(change, tolerance, suite, portraits, energy, tun
     ("change", "message"),
     [
         ({"steps": 0}, "steps must be >= 1"),
-        ({"rows": "grouped"}, "rows must be one of None"),
+        ({"rows": "grouped"}, "rows must be 'unrolled', 'map', 'vmap' or None"),
         ({"first_resolution": 16, "last_resolution": 8}, "last_resolution must be >= first_resol"),
     ],
 )

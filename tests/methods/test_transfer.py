@@ -139,7 +139,7 @@ def test_crops_in_shares_of_the_side():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pixel": "l1"}, "pixel must be one of mean_square, norm"),
+        ({"pixel": "l1"}, "pixel must be 'mean_square' or 'norm'"),
         ({"identity_weight": -1.0}, "weights must be >= 0"),
         ({"crop": (0.5, 0.2, 0.0, 1.0)}, "crop must be rows and columns"),
     ],

@@ -9,6 +9,7 @@ import jax
 from jaxface.data.sources import DataSource
 from jaxface.losses.face_shape import Reading
 from jaxface.methods.direction_matrix.faces import AngleReading
+from jaxface.settings import check_words
 from jaxface.training.recipe import Recipe
 
 Kind = Literal["synthetic", "mixed", "paired"]
@@ -64,16 +65,7 @@ class Losses:
     paired_identity: Literal["source", "target"] = "source"
 
     def __post_init__(self):
-        for name, known in (
-            ("distances", ("code", "paper")),
-            ("perceptual", tuple(PERCEPTUAL_ROLES)),
-            ("paired_identity", ("source", "target")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"Losses: {name} must be one of {', '.join(known)}, got "
-                    f"{getattr(self, name)!r}."
-                )
+        check_words(self)
 
 
 PAPER_LOSSES = Losses()
@@ -170,17 +162,7 @@ class MatrixSettings:
     def __post_init__(self):
         if not self.stages:
             raise ValueError("MatrixSettings: expected one stage or more.")
-        for name, known in (
-            ("initial", ("normal", "eye")),
-            ("half", ("second", "alternate")),
-            ("single", ("change", "result")),
-            ("angle_reading", ("exact", "code")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"MatrixSettings: {name} must be {' or '.join(known)}, got "
-                    f"{getattr(self, name)!r}."
-                )
+        check_words(self)
         if min(self.samples, self.embedded) < 2 or self.rows < 1 or not self.spread > 0:
             raise ValueError(
                 "MatrixSettings: expected samples and embedded >= 2, rows >= 1 and spread > 0, got "

@@ -15,6 +15,7 @@ from jaxface.nets import (
     RestylePSPEncoder,
     WEncoder,
 )
+from jaxface.settings import check_words
 from jaxface.training.recipe import Recipe
 
 ENCODERS: Mapping[str, type] = {
@@ -96,12 +97,7 @@ class EncoderSettings:
         return "encoder"
 
     def __post_init__(self):
-        for name, known in (("encoder", tuple(ENCODERS)), ("distance", ("lpips", "perceptual"))):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"EncoderSettings: {name} must be one of {', '.join(known)}, got "
-                    f"{getattr(self, name)!r}."
-                )
+        check_words(self)
         if self.iterations < 1:
             raise ValueError(f"EncoderSettings: iterations must be >= 1, got {self.iterations}.")
         if self.samples < 0 or self.samples % self.microbatches:

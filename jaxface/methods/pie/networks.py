@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxface.errors import SuiteError
 from jaxface.losses import perceptual
+from jaxface.methods.inversion import generator_in
 from jaxface.methods.pie.settings import SPREAD, Settings
 from jaxface.morphable.models import FaceModels, basel_models, embedded_models
 from jaxface.nets import Generator
@@ -133,8 +134,7 @@ def networks_of(
     _check_w_resolution(settings, suite)
     roles = required_roles(settings)
     chosen = {role: _network(suite, role, term) for role, term in roles.items()}
-    if settings.dtype != "float32":
-        chosen["generator"] = chosen["generator"].computing_in(settings.dtype)
+    chosen["generator"] = generator_in(suite, settings.dtype)
     rignets = {group: chosen.pop(f"rignet_{group}", None) for group in settings.groups}
     recognition = chosen.pop(settings.psi, None)
     reads = "reconstruction" in chosen

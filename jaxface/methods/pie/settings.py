@@ -7,8 +7,11 @@ from typing import Any, Literal
 import jax
 import optax
 
+from jaxface.methods.inversion import ComputesIn
 from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.nets import GeneratorConfig
+from jaxface.runtime.devices import Dtype
+from jaxface.settings import check_words
 from jaxface.solving.procedure import Procedure
 from jaxface.suite import Suite
 
@@ -53,7 +56,7 @@ SPREAD = "spread"
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(ComputesIn):
     """How a portrait is inverted. Hashable: equal settings share compiled programs.
 
     Attributes:
@@ -146,7 +149,7 @@ class Settings:
     bank: int = 0
     face_resolution: int = 256
     landmarks: Literal["model", "network"] = "model"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     psi: Literal["recognition", "descriptor"] = "recognition"
     start: Literal["mean", "encoder"] = "mean"
 
@@ -154,6 +157,7 @@ class Settings:
     tunes_generator = False
 
     def __post_init__(self):
+        check_words(self)
         if min(self.w_steps, self.w_plus_steps) < 0 or self.w_steps + self.w_plus_steps < 1:
             raise ValueError(
                 "Settings: w_steps and w_plus_steps must be >= 0 and not both 0, got "
@@ -161,17 +165,6 @@ class Settings:
             )
         if self.w_resolution is not None and not self.w_steps:
             raise ValueError("Settings: w_resolution is of the steps in W, and w_steps is 0.")
-        for name, known in (
-            ("noise", ("const", "none", "random")),
-            ("groups_per_step", ("one", "all")),
-            ("landmarks", ("model", "network")),
-            ("dtype", ("float32", "bfloat16")),
-            ("psi", ("recognition", "descriptor")),
-            ("start", ("mean", "encoder")),
-        ):
-            if getattr(self, name) not in known:
-                listed = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
-                raise ValueError(f"Settings: {name} must be {listed}, got {getattr(self, name)!r}.")
         if self.start == "encoder" and self.w_steps:
             raise ValueError(
                 "Settings: an encoder's codes are in W+, so start='encoder' needs w_steps=0, got "
@@ -194,10 +187,6 @@ class Settings:
         return dataclasses.replace(self, bank=0)
 
     # An `jaxface.methods.inversion.Inverter`. What does the work needs the settings: imported here.
-
-    def computing_in(self, dtype: Literal["float32", "bfloat16"]) -> "Settings":
-        """See `Inverter`."""
-        return dataclasses.replace(self, dtype=dtype)
 
     def roles(self) -> Mapping[str, str]:
         """See `Inverter`."""

@@ -14,6 +14,7 @@ from jaxface.methods.pie.energy import to_w_plus
 from jaxface.methods.pti import tuning
 from jaxface.methods.pti.settings import REPO, Settings
 from jaxface.nets import LPIPS, GeneratorConfig
+from jaxface.runtime.devices import Dtype
 from jaxface.solving.procedure import Procedure
 from jaxface.solving.solver import Stage
 from jaxface.suite import Suite
@@ -77,14 +78,13 @@ class PivotalTuning:
     tunes_generator = True
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> Dtype:
         """See `Inverter`."""
         return self.tuning.dtype
 
-    def computing_in(self, dtype: Any) -> "PivotalTuning":
+    def computing_in(self, dtype: Dtype) -> "PivotalTuning":
         """See `Inverter`."""
-        tuned = dataclasses.replace(self.tuning, dtype=dtype)
-        return PivotalTuning(self.pivot.computing_in(dtype), tuned)
+        return PivotalTuning(self.pivot.computing_in(dtype), self.tuning.computing_in(dtype))
 
     def roles(self) -> Mapping[str, str]:
         """See `Inverter`."""

@@ -3,11 +3,15 @@
 import dataclasses
 from typing import Literal
 
+from jaxface.methods.inversion import ComputesIn
+from jaxface.runtime.devices import Dtype
+from jaxface.settings import check_words
+
 Rows = Literal["unrolled", "map", "vmap"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(ComputesIn):
     """How a generator is tuned. Hashable: equal settings share compiled programs.
 
     Attributes:
@@ -54,9 +58,10 @@ class Settings:
     first_resolution: int = 4
     last_resolution: int | None = None
     tunes_rgb: bool = True
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
 
     def __post_init__(self):
+        check_words(self)
         for name in ("steps", "samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Settings: {name} must be >= 1, got {getattr(self, name)}.")
@@ -71,16 +76,6 @@ class Settings:
                 f"Settings: last_resolution must be >= first_resolution, "
                 f"{self.first_resolution}; got {self.last_resolution}."
             )
-        for name, known in (
-            ("rows", (None, "unrolled", "map", "vmap")),
-            ("distance", ("lpips", "perceptual")),
-            ("dtype", ("float32", "bfloat16")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"Settings: {name} must be one of {', '.join(map(repr, known))}, got "
-                    f"{getattr(self, name)!r}."
-                )
 
 
 REPO = Settings()

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from jaxface.losses import photometric
 from jaxface.losses.perceptual import downsample
+from jaxface.methods.inversion import generator_in
 from jaxface.methods.pti.settings import REPO, Settings
 from jaxface.nets import LPIPS, Generator
 from jaxface.runtime.iteration import platform_strategy
@@ -104,14 +105,13 @@ def tune(
       ValueError: wrong shapes.
       SuiteError: the suite lacks a network.
     """
-    generator, lpips = suite.generator, distance_network(suite, settings)
+    generator = generator_in(suite, settings.dtype)
+    lpips = distance_network(suite, settings)
     size, latent = generator.resolution, (generator.num_ws, generator.config.w_dim)
     if images.ndim != 4 or images.shape[1:] != (size, size, 3):
         raise ValueError(f"tune: images must be [N, {size}, {size}, 3], got {images.shape}.")
     if w_plus.shape != (len(images), *latent):
         raise ValueError(f"tune: w_plus must be {(len(images), *latent)}, got {w_plus.shape}.")
-    if settings.dtype != "float32":
-        generator = generator.computing_in(settings.dtype)
     solved = _compiled(settings, mesh, chunk)(
         Networks(generator, lpips), (images, w_plus), keys, mask=mask, progress=progress
     )

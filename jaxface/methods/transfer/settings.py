@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from jaxface.nets import TransferConfig
+from jaxface.settings import check_words
 from jaxface.training.recipe import Recipe
 
 CODE_CROP = (55 / 256, 243 / 256, 32 / 256, 220 / 256)
@@ -98,22 +99,7 @@ class TransferSettings:
     mapper_start: Literal["constant", "identity"] = "constant"
 
     def __post_init__(self):
-        words = {
-            "pixel": ("mean_square", "norm"),
-            "perceptual": ("lpips", "cosine"),
-            "distance": ("lpips", "perceptual"),
-            "identity_target": ("reconstruction", "target"),
-            "identity_crop": ("whole", "face"),
-            "noise": ("const", "random"),
-            "encoder_start": ("random", "recognition"),
-            "mapper_start": ("constant", "identity"),
-        }
-        for name, known in words.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"TransferSettings: {name} must be one of {', '.join(known)}, got "
-                    f"{getattr(self, name)!r}."
-                )
+        check_words(self)
         if not 0.0 <= self.last_learning_rate <= 1.0:
             raise ValueError(
                 "TransferSettings: last_learning_rate must be in 0 to 1, got "

@@ -44,25 +44,21 @@ def strict_ranks():
         yield
 
 
-@pytest.fixture(scope="module", name="compilation_cache")
-def compilation_cache_folder(tmp_path_factory):
-    """For modules that compile the same programs again and again, in other processes too."""
-    folder = str(tmp_path_factory.getbasetemp() / "compilation")
+@pytest.fixture(scope="session", autouse=True)
+def _compilation_cache(tmp_path_factory, worker_id):
+    """One folder for all workers, and the programs that tests start: many compile the same."""
+    base = tmp_path_factory.getbasetemp()
+    folder = str((base if worker_id == "master" else base.parent) / "compilation")
     options = {
         "jax_compilation_cache_dir": folder,
         "jax_persistent_cache_min_compile_time_secs": 0.2,
     }
-    before = {name: getattr(jax.config, name) for name in options}
-    environment = pytest.MonkeyPatch()
-    for name, value in options.items():
-        jax.config.update(name, value)
-        environment.setenv(name.upper(), str(value))  # for the programs that tests start
-    cache.reset_cache()
-    yield
-    environment.undo()
-    for name, value in before.items():
-        jax.config.update(name, value)
-    cache.reset_cache()
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in options.items():
+            jax.config.update(name, value)
+            environment.setenv(name.upper(), str(value))
+        cache.reset_cache()
+        yield
 
 
 @pytest.fixture(scope="session")

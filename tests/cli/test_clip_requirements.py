@@ -17,8 +17,6 @@ from jaxface.media import detection as faces
 from jaxface.media.following.smoothing import smooth_values
 from tests.photographs import PaintedFaces, painted
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 LOSSLESS = {"codec": "libx264rgb", "pixel_format": "rgb24", "options": {"qp": "0"}}
 
 

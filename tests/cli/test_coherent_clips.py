@@ -13,8 +13,6 @@ from jaxface.cli import main
 from jaxface.errors import UsageError
 from jaxface.jobs.inputs.coherence import read_coherence
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 
 @pytest.fixture
 def invert(tmp_path, monkeypatch, tiny_suite, capsys):

@@ -35,8 +35,6 @@ from jaxface.suite import load_suite
 from jaxface.weights import save_network
 from tests.photographs import painted
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 LOSSLESS = {"codec": "libx264rgb", "pixel_format": "rgb24", "options": {"qp": "0"}}
 COUNT, WITHOUT = 8, 3
 """Frames of the clip, and the one in which there is no face."""

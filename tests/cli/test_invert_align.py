@@ -25,8 +25,6 @@ from jaxface.weights import load_network, save_network
 from tests import quick_slots
 from tests.photographs import PaintedFaces, fixed_landmarks, painted
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 STEPS = ["--set", "w_steps=0", "--set", "w_plus_steps=4"]
 ROOT = Path(__file__).parents[2]
 

@@ -20,8 +20,6 @@ from jaxface.jobs.inputs import clip_survey
 from jaxface.media import detection as faces
 from tests.photographs import PaintedFaces, painted
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 STEPS = ["--set", "w_steps=0", "--set", "w_plus_steps=4"]
 LOSSLESS = {"codec": "libx264rgb", "pixel_format": "rgb24", "options": {"qp": "0"}}
 PLACES = [(4 + 2 * i, 10, 30) for i in range(8)]

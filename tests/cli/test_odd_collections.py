@@ -86,7 +86,7 @@ def rows_of(out) -> dict[str, dict]:
     ],
 )
 def test_odd_inputs_have_rows_and_good_ones_are_bit_for_bit(
-    quick, tmp_path, monkeypatch, tiny_suite, compilation_cache
+    quick, tmp_path, monkeypatch, tiny_suite
 ):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)

@@ -35,8 +35,6 @@ from tests.cli.test_edit_clips import LOSSLESS, embed, embedding, rows_in
 from tests.jobs.test_motion_files import recording
 from tests.photographs import PaintedFaces, painted
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 SIDE = 16
 TOLERANCE = 2 / 255  # the 8 bits of the results, and programs of other batch sizes
 

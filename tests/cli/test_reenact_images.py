@@ -23,8 +23,6 @@ from jaxface.suite import load_suite
 from jaxface.weights import save_network
 from tests.cli.test_edit_clips import LOSSLESS, embedding, rows_in
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 SIDE, ROWS, WIDTH = 16, 6, 32
 TOLERANCE = 2 / 255  # the 8 bits of the results, and programs of other batch sizes
 BODY = {"channels": (2, 2, 4, 4), "units": (1, 1, 1, 1), "reduction": None}

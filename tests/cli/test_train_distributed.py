@@ -16,8 +16,6 @@ from jaxface.data.sources import RenderedPortraits
 from jaxface.errors import UsageError
 from jaxface.weights import load_network
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 CONFIG = """
 from jaxface.data.sources import RenderedPortraits
 from jaxface.methods.scene_regression import RegressionSettings, Stage

@@ -12,8 +12,6 @@ from jaxface.data.pipelines import tfds_source
 from jaxface.data.scene_items import item_keys, person_keys
 from jaxface.weights import load_network, read_header
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 CONFIG = """
 from jaxface.data.sources import IdentityPortraits
 from jaxface.methods.arcface import ArcFaceSettings

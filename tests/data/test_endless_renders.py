@@ -87,7 +87,6 @@ def test_a_run_may_go_on_with_other_workers():
 
 
 @pytest.mark.slow  # a process starts and compiles the renderer
-@pytest.mark.usefixtures("compilation_cache")
 def test_a_worker_renders_the_same_items():
     source = sources.EndlessRenders(16, num_test=40, seed=3)
     data = source.batches(64, OPTIONS["fields"], seed=0)

@@ -6,8 +6,6 @@ import pytest
 
 from jaxface.data.scene_items import LivePortraits, SceneError, item_keys, scene_items
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 
 def live(**changes):
     options = {"batch_size": 4, "seed": 3, "fields": ("image", "factors")} | changes

@@ -111,7 +111,6 @@ def test_the_verb_refuses_what_does_not_belong_together(tmp_path, capsys):
 
 
 @pytest.mark.slow  # compiles the renderer and the flow
-@pytest.mark.usefixtures("compilation_cache")
 def test_frames_are_what_they_say():
     config = dataclasses.replace(ClipsConfig(**CONFIG), resolution=64, name="x")
     frames = list(synthetic_clips._frames(config, "train", 1, 27))
@@ -136,7 +135,6 @@ def test_frames_are_what_they_say():
 
 
 @pytest.mark.slow  # compiles the renderer and the flow
-@pytest.mark.usefixtures("compilation_cache")
 def test_the_second_worlds_clips_move_the_face_and_nothing_else(tmp_path):
     config = ClipsConfig(
         resolution=16, num_train=1, num_test=0, clips=2, frames=27, version="2.0.0"

@@ -16,8 +16,6 @@ from jaxface.data.scene_items import item_keys
 from jaxface.data.synthetic_portraits import GenerationError, PortraitsConfig, generate
 from jaxface.media import images
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 CONFIG = {"resolution": 32, "num_train": 80, "num_test": 40, "seed": 3, "shard_size": 32}
 
 # A generation that is killed while it writes its second shard.

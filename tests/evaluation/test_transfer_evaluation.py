@@ -113,7 +113,6 @@ def test_what_is_reached_and_the_report(suite):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compilation_cache")
 def test_the_command_measures_and_goes_on(suite, tmp_path, capsys):
     out = tmp_path / "report"
     call = ["evaluate", "transfer", "--suite", suite, "--out", out, "--persons", 2, "--frames", 12]

@@ -13,8 +13,6 @@ from jaxface.nets import IRSEConfig
 from jaxface.training.augmentation import blur_and_noise
 from tests.methods.microbatches import assert_parts_agree
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 # Unoptimised code compiles in half the time, and these networks run in no time at all.
 
 PERSONS, OCCASIONS, SIZE = 12, 8, 16

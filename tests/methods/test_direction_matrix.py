@@ -37,8 +37,6 @@ from jaxface.suite import load_suite
 from jaxface.weights import load_network, network_arrays, save_network, with_arrays
 from tests.methods.microbatches import assert_parts_agree
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 SIDE, W_DIM = 16, 8
 GENERATOR = GeneratorConfig(
     SIDE,

@@ -21,8 +21,6 @@ from jaxface.suite import load_suite
 from jaxface.weights import load_network, read_header, save_network
 from tests.methods.microbatches import assert_parts_agree
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 NETWORK = EncoderConfig(
     channels=(4, 4, 6, 8),
     units=(1, 1, 1, 1),

@@ -13,8 +13,6 @@ from jaxface.morphable import NUM_FACTORS, landmarks, scene_from_gaussian
 from jaxface.nets import LandmarkConfig
 from tests.methods.microbatches import assert_parts_agree
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 SIZE = 16
 SETTINGS = method.LandmarkSettings(
     network=LandmarkConfig(resolution=SIZE, channels=(8, 12, 16)),

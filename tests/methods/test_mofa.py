@@ -14,8 +14,6 @@ from jaxface.morphable.photometric import photometric_energy
 from jaxface.nets import ReconstructionConfig
 from tests.methods.microbatches import assert_parts_agree
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 SIZE = 32
 SETTINGS = mofa.MoFASettings(
     network=ReconstructionConfig(resolution=SIZE, channels=(8, 12, 16, 24), hidden=48),

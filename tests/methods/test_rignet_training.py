@@ -30,8 +30,6 @@ from jaxface.training.recipe import Stage
 from jaxface.weights import load_network, save_network
 from tests.methods.microbatches import assert_parts_agree
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 SETTINGS = rignet.RigNetSettings(
     group="pose",
     steps=30,

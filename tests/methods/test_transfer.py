@@ -33,8 +33,6 @@ from jaxface.suite import load_suite
 from jaxface.weights import save_network
 from tests.methods.microbatches import assert_parts_agree
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 # A linear world: of a code's two rows the first is who, the second how, and pixels are a sum.
 SIZE, WHO = 16, 4
 BASIS = np.linalg.qr(np.random.default_rng(0).normal(size=(SIZE * SIZE * 3, 2 * WHO)))[0].T * 8

@@ -23,8 +23,6 @@ from jaxface.training.loop import (
 )
 from jaxface.training.reporting import NonFiniteMetricError, read_metrics
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 TIMING = {"images_per_second", "data_wait", "compile_seconds"}
 
 

@@ -153,14 +153,8 @@ def run(arguments: argparse.Namespace) -> int:
     # Mistakes in the call are found before JAX is set up and networks are loaded.
     _check(arguments)
     call = JobCall(arguments)
-    from jaxface.jobs.inputs.latents import (
-        any_tuned,
-        check_shapes,
-        clip_headers,
-        find_latents,
-        presets_for_fit,
-        suite_of,
-    )
+    from jaxface.jobs.inputs.latent_survey import survey_latents
+    from jaxface.jobs.inputs.latents import find_latents
     from jaxface.jobs.outputs.edited_clips import check_sources
     from jaxface.media.video import load_av
     from jaxface.runtime.progress import note
@@ -173,20 +167,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.mp4:
         load_av()
     folders = any(Path(each).is_dir() for each in arguments.embeddings)
-    headers = clip_headers(latents.items)
+    survey = survey_latents(latents.items)
     drives = arguments.like is not None and Path(arguments.like).is_dir()
-    writing = clip_writing_of(arguments, frames=drives or (folders and bool(headers)))
+    writing = clip_writing_of(arguments, frames=drives or (folders and bool(survey.frames)))
     if writing is not None:
-        check_sources([header["path"] for header in headers])
+        check_sources([header["path"] for header in survey.frames])
         load_av()
     call.set_up()
 
     from jaxface import load_suite
     from jaxface.jobs.editing import Animation, Editing
 
-    suite = load_suite(arguments.suite) if arguments.suite else suite_of(latents.items)
+    suite = load_suite(arguments.suite) if arguments.suite else survey.suite()
     fit_for_use(suite, arguments)
-    check_shapes(latents.items, suite)
+    survey.check_shapes(suite)
     targets, reference, asked = _targets(arguments, suite)
     items, driven = latents.items, None
     if drives:
@@ -212,15 +206,15 @@ def run(arguments: argparse.Namespace) -> int:
         targets.attributes,
         feedback,
         animation,
-        any_tuned(latents.items),
+        survey.tuned,
         targets.motion,
         arguments.paste_back,
         reference,
-        frames=drives or bool(headers),
+        frames=drives or bool(survey.frames),
         keep_unedited=writing is not None,
         driven=driven,
     )
-    if (hint := _hint(presets_for_fit(latents.items), suite)) is not None:
+    if (hint := _hint(survey.presets_for_fit, suite)) is not None:
         note(f"note: {hint}")
     then = None if writing is None else functools.partial(write_clips_of, how=writing)
     return call.run(items, editing, lambda rows: _report(rows, editing), then=then)

@@ -170,6 +170,7 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface import load_suite
     from jaxface.jobs.driven_task import frames_of
     from jaxface.jobs.inputs.driving import driving_notes, is_embedded, is_motion_file
+    from jaxface.jobs.inputs.latent_survey import survey_latents
     from jaxface.runtime.progress import note
 
     method = method_of(arguments.method)
@@ -209,10 +210,11 @@ def run(arguments: argparse.Namespace) -> int:
         status = _invert(arguments, call, kinds, method, found)
         if status > 1:  # stopped
             return status
-    subjects, failed = _embedded(arguments, kinds, suite)
+    subjects, failed = _embedded(arguments, kinds)
+    survey = survey_latents(subjects)
+    survey.check_shapes(suite)
     frames = frames_of(subjects, driving, arguments.beyond or "hold")
-    transforms = any("transform" in _header(item) for item in subjects)
-    writing = _writing(arguments, frames, driving)
+    writing = _writing(arguments, survey, driving)
     task = driven.task(
         frames,
         {
@@ -221,7 +223,7 @@ def run(arguments: argparse.Namespace) -> int:
             "paste_back": arguments.paste_back,
         },
         arguments.paste_back,
-        keep_unedited=writing is not None and transforms,
+        keep_unedited=writing is not None and survey.aligned,
     )
     then = None if writing is None else functools.partial(_write, how=writing, gif=arguments.gif)
     return call.run([*failed, *frames.items], task, lambda rows: _report(rows, task), then=then)
@@ -310,26 +312,28 @@ def _suite_of(kinds: Mapping[str, Sequence[str]]) -> str | None:
     """The suite that embeddings were made with; None where there are none."""
     if not kinds["embedding"]:
         return None
-    from jaxface.jobs.inputs.latents import find_latents, suite_of
+    from jaxface.jobs.inputs.latent_survey import survey_latents
+    from jaxface.jobs.inputs.latents import find_latents
 
-    return suite_of(find_latents(kinds["embedding"]).items).name
+    return survey_latents(find_latents(kinds["embedding"]).items).suite().name
 
 
 def _embedded_clips(embeddings: Sequence[str]) -> list[str]:
     """The clips that embeddings are of, by their paths."""
     if not embeddings:
         return []
+    from jaxface.jobs.inputs.latent_survey import survey_latents
     from jaxface.jobs.inputs.latents import find_latents
 
-    headers = map(_header, find_latents(embeddings).items)
-    return list(dict.fromkeys(header["path"] for header in headers if "frame" in header))
+    frames = survey_latents(find_latents(embeddings).items).frames
+    return list(dict.fromkeys(header["path"] for header in frames))
 
 
 def _embedded(
-    arguments: argparse.Namespace, kinds: Mapping[str, Sequence[str]], suite: Any
+    arguments: argparse.Namespace, kinds: Mapping[str, Sequence[str]]
 ) -> tuple[list[Any], list[Any]]:
     """The subjects' embeddings, and items that stand for sources that have none."""
-    from jaxface.jobs.inputs.latents import check_shapes, failed_inputs, find_latents
+    from jaxface.jobs.inputs.latents import failed_inputs, find_latents
     from jaxface.runtime.progress import note
 
     named, failed = list(kinds["embedding"]), []
@@ -343,7 +347,6 @@ def _embedded(
     latents = find_latents(named)
     for remark in latents.remarks:
         note(f"note: {remark}")
-    check_shapes(latents.items, suite)
     return list(latents.items), failed
 
 
@@ -387,17 +390,12 @@ def _invert(
     return call.run(items, inversion, report, out=folder)
 
 
-def _header(item: Any) -> Mapping[str, str]:
-    return item.load().header
-
-
-def _writing(arguments: argparse.Namespace, frames: Any, driving: Any) -> Any:
+def _writing(arguments: argparse.Namespace, survey: Any, driving: Any) -> Any:
     """The `ClipWriting` of what comes out; None for single images."""
     from jaxface.jobs.outputs.edited_clips import PNG, check_sources
     from jaxface.media.video import load_av
 
-    headers = [_header(item) for item in frames.subjects]
-    clips = any("frame" in header for header in headers)
+    clips = bool(survey.frames)
     moving = driving.moves or clips
     for name in ("beyond", "audio"):
         if getattr(arguments, name) is not None and not clips:
@@ -409,7 +407,7 @@ def _writing(arguments: argparse.Namespace, frames: Any, driving: Any) -> Any:
         if arguments.gif:
             raise UsageError("--gif: the driver is one image, and so are the results")
         return None
-    check_sources([header["path"] for header in headers if "frame" in header])
+    check_sources([header["path"] for header in survey.frames])
     if writing.container != PNG:
         load_av()
     if not driving.driver.clip:

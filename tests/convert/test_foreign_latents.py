@@ -7,7 +7,8 @@ import pytest
 from pickle_writer import dumps, torch_zip
 
 from jaxface.errors import UsageError
-from jaxface.jobs.inputs.latents import LatentError, find_latents, read_latent, suite_of
+from jaxface.jobs.inputs.latent_survey import survey_latents
+from jaxface.jobs.inputs.latents import LatentError, find_latents, read_latent
 
 SHAPE = (6, 8)
 CODE = np.random.RandomState(0).standard_normal(SHAPE).astype(np.float32)
@@ -32,7 +33,7 @@ def test_a_code_of_w_plus_in_every_format(shape, tmp_path):
         np.testing.assert_array_equal(latent.w_plus, CODE)
         assert latent.noise == "const"
         with pytest.raises(UsageError, match="say with --suite"):
-            suite_of([item])
+            survey_latents([item]).suite()
 
 
 @pytest.mark.parametrize("shape", [(8,), (1, 8), (1, 1, 8)])

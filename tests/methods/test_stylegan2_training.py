@@ -340,8 +340,8 @@ def test_microbatches_draw_for_themselves_and_regularise(initial, batch):
     "name",
     [
         pytest.param("generator", marks=pytest.mark.slow),
-        pytest.param("path_length", marks=pytest.mark.slow),
-        "discriminator",
+        "path_length",
+        pytest.param("discriminator", marks=pytest.mark.slow),
         pytest.param("r1", marks=pytest.mark.slow),
     ],
 )

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -19,15 +19,11 @@ from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.outputs.rows import rows_in
 from jaxface.runtime.files import open_regular
 
-if TYPE_CHECKING:
-    from jaxface.suite import Suite
-
 UNREADABLE = "unreadable"
 NOT_AN_EMBEDDING = "not_an_embedding"
 ROWS_FILE = "results.jsonl"
 _ONE_ROW = "other_tool"  # in the header of a code that may be one of W
 _OK = "ok"
-_FIT_ALONE = ("('synthesis',)", "['synthesis']")  # of a file's own, of a row in a shard
 
 
 class LatentError(JaxfaceError):
@@ -56,6 +52,11 @@ class Latent:
     def noise(self) -> str:
         """The generator's noise that it was inverted with: "const" or "none"."""
         return "none" if self.header.get("settings.noise") == "none" else "const"
+
+    @property
+    def may_be_of_w(self) -> bool:
+        """Whether one row stands for all of them: another tool's code may be one of W."""
+        return _ONE_ROW in self.header
 
 
 @dataclass(frozen=True)
@@ -105,99 +106,6 @@ def find_latents(arguments: Sequence[str]) -> FoundLatents:
     return FoundLatents(tuple(items.values()), tuple(remarks))
 
 
-def suite_of(items: Sequence[Item]) -> "Suite":
-    """The suite that the items were inverted with, as their files tell.
-
-    Raises:
-      UsageError: they tell of several, or of none, or the suite of that name has another generator
-        by now.
-      SuiteError: there is no such suite any more.
-    """
-    names, generators = set(), set()
-    for item in items:
-        try:
-            header = _loaded(item).header
-        except LatentError:
-            continue  # it gets a row of its own
-        if "settings.suite" in header:
-            names.add(header["settings.suite"])
-        if "settings.generator" in header:
-            generators.add(header["settings.generator"])
-    if len(names) != 1:
-        told = ", ".join(sorted(names)) or "no suite"
-        raise UsageError(f"the embeddings' files name {told}; say with --suite which one to use")
-    from jaxface.suite import load_suite  # sets up JAX, which a wrong call need not wait for
-
-    suite = load_suite(names.pop())
-    if generators - {suite.digest("generator")}:
-        raise UsageError(
-            f"the embeddings were made with another generator than the suite {suite.name!r} has "
-            f"now; embed again, or use it all the same with --suite {suite.name}"
-        )
-    return suite
-
-
-def presets_for_fit(items: Sequence[Item]) -> set[str]:
-    """The presets of items that were inverted for the fit alone, as far as their files tell."""
-    names = set()
-    for item in items:
-        try:
-            header = _loaded(item).header
-        except LatentError:
-            continue
-        if header.get("settings.terms") in _FIT_ALONE and "settings.preset" in header:
-            names.add(header["settings.preset"])
-    return names
-
-
-def check_shapes(items: Sequence[Item], suite: "Suite") -> None:
-    """Insist that the suite's generator takes some of the codes; the others get rows that say so.
-
-    Raises:
-      UsageError: it takes none of those that can be read.
-    """
-    config = suite.generator.config
-    shapes: set[tuple[int, ...]] = set()
-    for item in items:
-        try:
-            latent = _loaded(item)
-        except LatentError:
-            continue
-        if _fits(latent, (config.num_ws, config.w_dim)):
-            return
-        shapes.add(latent.w_plus.shape)
-    if shapes:
-        told = " or ".join(str(list(shape)) for shape in sorted(shapes)[:3])
-        raise UsageError(
-            f"--suite {suite.name}: the embeddings are {told}, and its generator takes "
-            f"{[config.num_ws, config.w_dim]}; name the suite that they were made with"
-        )
-
-
-def any_tuned(items: Sequence[Item]) -> bool:
-    """Whether an item has a generator of its own."""
-    for item in items:
-        try:
-            if _loaded(item).weights is not None:
-                return True
-        except LatentError:
-            continue
-    return False
-
-
-def clip_headers(items: Sequence[Item]) -> list[dict[str, str]]:
-    """What the files of items that are frames of clips say of them."""
-    found = []
-    for item in items:
-        try:
-            header = _loaded(item).header
-        except LatentError:
-            continue
-        if "frame" in header:
-            found.append(header)
-    return found
-
-
 def failed_inputs(folder: str | Path) -> list[Item]:
     """Items that stand for the inputs of a finished job that have no embedding, and say why.
 
@@ -224,8 +132,8 @@ def read_latent(item: Item, shape: tuple[int, int]) -> Latent:
     Raises:
       LatentError: the file cannot be read, or holds none.
     """
-    latent = _loaded(item)
-    if not _fits(latent, shape):
+    latent = load_latent(item)
+    if not fits(latent.w_plus.shape, shape, latent.may_be_of_w):
         raise LatentError(
             NOT_AN_EMBEDDING,
             f"{item.path}: w_plus is {list(latent.w_plus.shape)}; this suite's generator takes "
@@ -237,13 +145,17 @@ def read_latent(item: Item, shape: tuple[int, int]) -> Latent:
     return Latent(code, latent.header, latent.weights)
 
 
-def _fits(latent: Latent, shape: tuple[int, int]) -> bool:
-    """Whether a generator of that W+ takes the code, which may be one of W."""
-    one_row = _ONE_ROW in latent.header and latent.w_plus.shape == (1, shape[1])
-    return one_row or latent.w_plus.shape == shape
+def fits(shape: tuple[int, ...], wanted: tuple[int, int], may_be_of_w: bool) -> bool:
+    """Whether a generator whose W+ is [L, w_dim] takes a code of that shape."""
+    return shape == wanted or (may_be_of_w and shape == (1, wanted[1]))
 
 
-def _loaded(item: Item) -> Latent:
+def load_latent(item: Item) -> Latent:
+    """What an item of `find_latents` holds, whatever generator it is of.
+
+    Raises:
+      LatentError: the file cannot be read, or holds no code.
+    """
     return item.load()  # type: ignore (of images elsewhere)
 
 

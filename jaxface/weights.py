@@ -151,7 +151,8 @@ def with_arrays(module: nnx.Module, arrays: Mapping[str, np.ndarray]) -> nnx.Mod
     for path, leaf in leaves:
         name = _dotted(path)
         if name in arrays:
-            leaf = jnp.asarray(np.asarray(arrays[name]), dtype=leaf.dtype)
+            # `jnp.asarray` compiles a program for each shape: to convert, and on several devices.
+            leaf = jax.device_put(np.asarray(arrays[name], leaf.dtype))
         filled.append(leaf)
     return nnx.merge(graphdef, jax.tree_util.tree_unflatten(treedef, filled))
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -53,6 +52,7 @@ from jaxface.methods.pie.editing import editing_networks
 from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.nets import Generator
 from jaxface.runtime.devices import batch_over_devices
+from jaxface.runtime.iteration import Program
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
 from jaxface.solving.one_pass import OnePassBatcher
 from jaxface.suite import identity_network
@@ -230,6 +230,9 @@ class Editing(LatentTask):
 
     def batcher(self, size: int, mesh: Mesh) -> OnePassBatcher:
         """See `Task`."""
+        if self.animation is not None:
+            shape = jax.ShapeDtypeStruct((1, *self.w_plus_shape), np.float32)
+            _synthesis("const").prepare(self.suite.generator, shape)
         moves = self.motion is not None
         edit = (tuple(self.moves), tuple(self.targets), moves, self.feedback, self.keep_unedited)
         return OnePassBatcher(
@@ -289,7 +292,7 @@ class Editing(LatentTask):
         self, latent: Latent, w_plus: np.ndarray, animation: Animation
     ) -> dict[str, bytes]:
         """The files of the way from the inversion to its edit, and back."""
-        codes = interpolate(latent.w_plus, w_plus, animation.frames)
+        codes = np.asarray(_interpolate(latent.w_plus, w_plus, animation.frames))
         generator = self._generator_of(latent)
         frames = ping_pong([_draw(generator, code, latent.noise) for code in codes])
         files = {"gif": encode_gif(enlarged(frames, GIF_SIDE), seconds=2 * animation.seconds)}
@@ -356,11 +359,14 @@ def _source(row: Mapping[str, Any], size: int, reader: FrameReader) -> np.ndarra
     return shown_target(Item(row["id"], row["source"], load), dict(row), size)
 
 
+_interpolate = jax.jit(interpolate, static_argnums=2)
+
+
 def _draw(generator: Generator, code: jax.Array | np.ndarray, noise: Any) -> np.ndarray:
     """A code's image, [L, w_dim] -> [R, R, 3]: one program for sheets and all sequences."""
-    return np.asarray(_synthesis(generator, jnp.asarray(code)[None], noise)[0])
+    return np.asarray(_synthesis(noise)(generator, jax.device_put(np.asarray(code)[None])))[0]
 
 
-@functools.partial(jax.jit, static_argnames="noise")
-def _synthesis(generator: Generator, w_plus: jax.Array, noise: Any) -> jax.Array:
-    return generator.synthesis(w_plus, noise=noise)
+@functools.cache
+def _synthesis(noise: Any) -> Program:
+    return Program(lambda generator, w_plus: generator.synthesis(w_plus, noise=noise))

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 Reading = Literal["code", "paper"]
-"""How landmarks are compared. "code": |p_i - p_j| on each axis, and the mean over axes and pairs of
-how much two faces differ in it. "paper": the Euclidean distance of p_i and p_j, and the sum over
-pairs of how much two faces differ in it."""
+"""How landmarks are compared. "code": ``|p_i - p_j|`` on each axis, and the mean over axes and
+pairs of how much two faces differ in it. "paper": the Euclidean distance of p_i and p_j, and the
+sum over pairs of how much two faces differ in it."""
 
 Pairs = Sequence[tuple[int, int]]
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 
 def frechet_distance(samples: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"]) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two Gaussians fitted to features.
+    """``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))`` of two Gaussians fitted to features.
 
     In float64. The trace of the root is that of the symmetric (C1^(1/2) C2 C1^(1/2))^(1/2), whose
     eigenvalues are real, where the reference takes the real part of a general matrix root.

@@ -13,7 +13,7 @@ CPU.
 
 What makes the rows independent of their batch-mates, and of how many devices carry them:
 
-* the optimiser is `vmap`ped over rows, so its counters and any norm it takes are a row's own;
+* the optimiser is mapped (`vmap`) over rows, so its counters and any norm it takes are a row's own;
 * a row's random keys come from its stable id (`item_keys`), the stage and the row's step;
 * a row that has converged, has diverged (a loss or gradient that is not finite) or only pads the
   batch is frozen where it stands, and the others do not notice.

@@ -1,11 +1,11 @@
 """The compiled trainer: one set of weights over a stream of batches, data-parallel.
 
-A training method is a list of `jaxface.runtime.iteration.Phase`s whose functions are
+A training method is a list of `jaxface.runtime.iteration.Phase` whose functions are
 
     fn(state, constants, batch, key) -> (state, metrics)
 
 `state` is one pytree with everything that changes (weights, optimiser states, averages, counters:
-networks are `nnx.Module`s, which are pytrees); `constants` is one pytree with what does not (frozen
+networks are `nnx.Module`, which are pytrees); `constants` is one pytree with what does not (frozen
 networks); `batch` is the next element of the data iterator, leaves [B, ...]; `key` is derived from
 the run's key, the step's number and the phase's place in the list, so no randomness hides in the
 state; `metrics` is a dict of scalars. A phase with an interval (lazy regularisation) runs every

@@ -20,7 +20,7 @@ FOR_OTHERS = {
     "scikit-learn": "directions of linear classifiers",
 }
 # Extras of the developers, not of the package.
-DEVELOPMENT = ("test", "peers", "cuda", "tpu")
+DEVELOPMENT = ("test", "docs", "peers", "cuda", "tpu")
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

@@ -10,17 +10,19 @@ import shlex
 import pytest
 from source import ROOT
 
-from jaxface.cli import VERBS
+from jaxface.cli import VERBS, main
 from jaxface.errors import UsageError
 
 PAGES = [ROOT / "README.md", ROOT / "benchmarks/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(?:\{code-cell\} )?(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`jaxface ([a-z]+)([^`]*)`")
 
 # What "..." stands for on a line.
 ELIDED = {"invert": ["photos/", "--out", "DIR"], "train": ["generator", "--config", "config.py"]}
 # Pages whose blocks need nothing but the package.
 COMPLETE = ("README.md", "docs/embedded_suite.md", "docs/embedded_world.md")
+# Pages whose blocks go on from each other.
+NOTEBOOKS = sorted((ROOT / "docs/notebooks").glob("*.md"))
 
 
 def blocks(page, *languages):
@@ -81,7 +83,8 @@ def test_commands_in_the_text_name_verbs_and_options(page):
 
 def python_blocks():
     for page in PAGES:
-        for index, block in enumerate(blocks(page, "python")):
+        found = blocks(page, "python")
+        for index, block in enumerate(["\n".join(found)] if page in NOTEBOOKS else found):
             yield pytest.param(block, id=f"{name_of(page)}-{index}")
 
 
@@ -117,3 +120,23 @@ def test_complete_pages_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for block in blocks(ROOT / page, "python"):
         exec(compile(block, page, "exec"), {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=name_of)
+def test_notebooks_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(blocks(page, "python")), str(page), "exec"), {})
+
+
+@pytest.mark.slow
+def test_the_first_five_minutes_run(tmp_path, monkeypatch):
+    """Every block of docs/start.md in its order, but for the installation."""
+    monkeypatch.chdir(tmp_path)
+    for language, block in FENCE.findall((ROOT / "docs/start.md").read_text()):
+        if language == "python":
+            exec(compile(block, "start.md", "exec"), {})
+        for line in block.splitlines() if language == "sh" else ():
+            program, *words = shlex.split(line)
+            assert program == "jaxface"
+            assert main(words) == 0, line

@@ -87,7 +87,7 @@ def read_meshes(reader: MotionReader, portraits: Float[Array, "n r r 3"]) -> Flo
       portraits: see `read_motion`.
     """
     images = downsample(portraits, LARGEST)
-    count = len(images)
+    count = images.shape[0]
     centre = jnp.broadcast_to(jnp.array(FIRST[:2]), (count, 2))
     axis = jnp.broadcast_to(jnp.array([FIRST[2] / 2, 0.0]), (count, 2))
     points = _seen(reader.face_mesh, images, Squares(centre, axis))
@@ -109,8 +109,8 @@ def _seen(network: FaceMesh, images: jax.Array, squares: Squares) -> jax.Array:
     size = network.config.input_size
     middles = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
     grid = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(1, -1, 2)
-    places = squares.place(jnp.broadcast_to(jnp.asarray(grid), (len(images), size * size, 2)))
-    crops = jax.vmap(_sampled)(images, places).reshape(len(images), size, size, 3)
+    places = squares.place(jnp.broadcast_to(jnp.asarray(grid), (images.shape[0], size * size, 2)))
+    crops = jax.vmap(_sampled)(images, places).reshape(images.shape[0], size, size, 3)
     points = network(crops).points / (size / 2) - jnp.array([1.0, 1.0, 0.0])
     half = jnp.linalg.norm(squares.axes, axis=-1)[:, None, None]
     return jnp.concatenate([squares.place(points[..., :2]), points[..., 2:] * half], axis=-1)

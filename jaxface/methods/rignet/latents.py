@@ -13,6 +13,7 @@ from jaxface.morphable.models import FaceModels
 from jaxface.nets import Generator
 
 CHUNK = 32  # images at once, where they are not trained on
+_CHUNK_PIXELS = 1 << 22  # of these, at the generator's own size
 _LATENTS = 512  # that W's variance is measured on
 
 
@@ -93,18 +94,33 @@ _synthesize_and_reconstruct = jax.jit(synthesize_and_reconstruct)
 
 def observe_all(models: Models, w_plus: jax.Array) -> tuple[jax.Array, FaceParameters]:
     """`synthesize_and_reconstruct` of any number of latents, compiled."""
-    return in_chunks(lambda part: _synthesize_and_reconstruct(models, part), w_plus)
+    return in_chunks(
+        lambda part: _synthesize_and_reconstruct(models, part), w_plus, most=_images(models)
+    )
 
 
 def read_all(models: Models, w_plus: jax.Array) -> FaceParameters:
     """`observe_all` without the images, which fill a memory where they are large and many."""
-    return in_chunks(lambda part: _synthesize_and_reconstruct(models, part)[1], w_plus)
+    return in_chunks(
+        lambda part: _synthesize_and_reconstruct(models, part)[1], w_plus, most=_images(models)
+    )
 
 
-def in_chunks(fn: Callable[[Any], Any], tree: Any) -> Any:
-    """fn of parts of the items, for memory: of one size, so that it is compiled once."""
+def _images(models: Models) -> int:
+    """How many images are drawn at once: a large generator's need much memory."""
+    return max(1, min(CHUNK, _CHUNK_PIXELS // models.generator.resolution**2))
+
+
+def in_chunks(fn: Callable[[Any], Any], tree: Any, *, most: int = CHUNK) -> Any:
+    """fn of parts of the items, for memory: of one size, so that it is compiled once.
+
+    Args:
+      fn: of some items.
+      tree: of items.
+      most: items of a part.
+    """
     count = len(jax.tree.leaves(tree)[0])
-    size = max(n for n in range(1, CHUNK + 1) if count % n == 0)
+    size = max(n for n in range(1, most + 1) if count % n == 0)
     starts = range(0, count, size)
     parts = [fn(jax.tree.map(lambda a, i=i: a[i : i + size], tree)) for i in starts]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

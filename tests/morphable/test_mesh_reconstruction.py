@@ -21,7 +21,6 @@ from jaxface.morphable.mesh_points import PAIRS
 from jaxface.morphable.mesh_reconstruction import (
     MeshReconstruction,
     MeshReconstructionConfig,
-    head_arrays,
 )
 from jaxface.morphable.models import embedded_models
 from jaxface.morphable.parameters import WIDTHS
@@ -29,27 +28,14 @@ from jaxface.morphable.people import sample_portraits
 from jaxface.morphable.worlds import world
 from jaxface.nets import BlendshapesConfig, FaceMeshConfig
 from jaxface.nets.landmarks.face_mesh import Mesh
-from jaxface.weights import build_network, named_arrays
+from tests.mesh_readers import MESH, tiny_reader
 
-MESH = FaceMeshConfig(input_size=16, channels=(4, 8), down_channels=(4,), blocks=1)
-BLENDSHAPES = BlendshapesConfig(5, 4, 6, 7, 1)
 COUNT = 4
 
 
 @pytest.fixture(scope="module")
 def reader(random_network) -> Any:
-    """Random networks of MediaPipe's kinds, and the real head."""
-    config = MeshReconstructionConfig.of(MESH, BLENDSHAPES)
-    parts = {
-        "face_mesh": random_network("FaceMesh", MESH),
-        "blendshapes": random_network("Blendshapes", BLENDSHAPES),
-    }
-    arrays = {
-        f"{name}.{key}": value
-        for name, part in parts.items()
-        for key, value in named_arrays(part).items()
-    }
-    return build_network("MeshReconstruction", config, arrays | head_arrays())
+    return tiny_reader(random_network)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +154,7 @@ class Standing:
     def __call__(self, images):
         points = jnp.broadcast_to(self.points, (len(images), *self.points.shape))
         moved = jnp.mean(images, axis=(1, 2, 3))[:, None, None]
-        return Mesh(points + 0.1 * moved, None)
+        return Mesh(points + 0.1 * moved, jnp.zeros(len(images)))
 
 
 def test_images_to_parameters_and_back(reader, scenes, meshes):

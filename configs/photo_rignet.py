@@ -6,9 +6,10 @@ Faces are read by the suite's `MeshReconstruction`: MediaPipe's mesh with versio
 it, differentiable in the image. No latents are mixed: the generator was trained with one w for all
 rows, and W is what its people are drawn from.
 
-Expect, of the linear network that it begins as, from 192 of its 512 samples, on 8 held-out latents: pose
-9.3 degrees off before, 3.6 after; landmarks 6.5% of the face's size, then 2.6%. The training after it
-has not been measured. Reading the samples takes 0.6 s of processor time each, of an AMD EPYC.
+Expect, of the linear network that it begins as, here from 192 samples instead of 512, on 8 held-out
+latents: pose 9.3 degrees off before, 3.6 after; landmarks 6.5% of the face's size, then 2.6%. What
+the training after it adds has not been measured. Reading 512 samples takes about 5 minutes of one
+core of an AMD EPYC.
 """
 
 from jaxface.data.sources import Latents

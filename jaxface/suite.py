@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar, overload
 from jaxface.errors import SuiteError, did_you_mean
 from jaxface.morphable.basel import BaselModel
 from jaxface.morphable.flame import FLAME
+from jaxface.morphable.mesh_reconstruction import MeshReconstruction
 from jaxface.nets import (
     FAN,
     IRSE,
@@ -140,10 +141,11 @@ class Suite:
         VGGFaceReconstruction,
         ResNetReconstruction,
         Deep3D,
+        MeshReconstruction,
     )
     """Portraits to PIE's 257 face parameters."""
     face_model = Role(BaselModel)
-    """What the parameters of ``reconstruction`` mean, where that is not the embedded world."""
+    """What the parameters of ``reconstruction`` mean, where that is no head of the package's."""
     rignets = NamedRole("rignet", RigNet)
     """Edits of a semantic group's parameters, by the group."""
     deca = Role(DECAEncoder)

@@ -1,11 +1,18 @@
 """Transfer on the embedded suite: a motion encoder and a mapper over its generator.
 
     jaxface data --clips 2 --frames 50 --world 2.0.0 --out DATA --resolution 64 --train 140 --test 4
-    jaxface train transfer --config configs/embedded_transfer.py --set data.path=DATA/SET
+    jaxface train transfer --config configs/embedded_transfer.py --set data.path=DATA/SET \\
+        --out START --set method.identity_weight=0 --set method.pixel_crop_weight=0 \\
+        --set method.perceptual_crop_weight=0 --set method.latent_weight=1 \\
+        --set method.learning_rate=1e-3 --set method.steps=600
+    jaxface train transfer --config configs/embedded_transfer.py --set data.path=DATA/SET \\
+        --out RUN --begin START
 
-with DATA/SET the folder that the first command prints. The clips are of the world that the suite
-knows, version 2. Its encoder gives the identities' codes; another suite: --set suite=DIR --set
-data.suite=DIR. Its recognition, landmark and reconstruction networks judge.
+with DATA/SET the folder that the first command prints. The second line trains E_m and M on the
+codes of frames, without the generator, and is not the paper's; the third one has the paper's
+losses. The clips are of the world that the suite knows, version 2. Its encoder gives the
+identities' codes; another suite: --set suite=DIR --set data.suite=DIR. Its recognition, landmark
+and reconstruction networks judge.
 
 The variants: --set method.train_generator=True (Gen), --set method.contrast_weight=0.1 (Cos).
 

@@ -156,3 +156,23 @@ def test_a_batch_of_a_fixed_size_takes_no_other(tiny_suite, tmp_path):
     assert called(tmp_path, "synthesis", {"w_plus": codes})["images"].shape == (2, 16, 16, 3)
     with pytest.raises(ValueError, match="Shape mismatch"):
         called(tmp_path, "synthesis", {"w_plus": codes[:1]})
+
+
+def test_onnx_draws_the_same(tiny_suite, tmp_path):
+    pytest.importorskip("jax2onnx", reason="the extra `onnx`")
+    runtime = pytest.importorskip("onnxruntime")
+    call = ["export", str(tiny_suite), "--to", "onnx", "--batch-size", "2", "--out", str(tmp_path)]
+    assert main(call) == 0
+    generator = load_suite(tiny_suite).generator
+    shape = (2, generator.num_ws, generator.config.w_dim)
+    codes = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    session = runtime.InferenceSession(str(tmp_path / "synthesis.onnx"))
+    (images,) = session.run(None, {session.get_inputs()[0].name: codes})
+    expected = generator.synthesis(jnp.asarray(codes), noise="const")
+    np.testing.assert_allclose(images, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_what_onnx_needs_is_told(tiny_suite, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    assert main(["export", str(tiny_suite), "--to", "onnx", "--out", str(tmp_path)]) == 2
+    assert 'pip install "jaxface[onnx]"' in capsys.readouterr().err

@@ -410,18 +410,27 @@ def drawn_by(suite: Suite, generator: Any) -> Suite:
     return dataclasses.replace(suite, _loaded={**suite._loaded, "generator": generator})
 
 
+HUB = "hf:"
+"""What names of suites on the Hugging Face Hub begin with."""
+
+
 def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
     """Open a suite by the name of a shipped one, or by its folder.
 
     Args:
-        name_or_path: ``"embedded"`` (64 px) or ``"embedded-128"``, or a folder of
-            ``<role>.safetensors`` files.
+        name_or_path: ``"embedded"`` (64 px) or ``"embedded-128"``, a folder of
+            ``<role>.safetensors`` files, or ``"hf:owner/name@revision"`` on the Hugging Face Hub,
+            see :func:`jaxface.sharing.fetch_suite`.
 
     Raises:
         SuiteError: if there is no such suite, its folder holds no network, or its ``shared.json``
             names files that are not there.
     """
     folder = Path(name_or_path)
+    if str(name_or_path).startswith(HUB) and not folder.is_dir():
+        from jaxface.sharing import fetch_suite
+
+        folder = fetch_suite(str(name_or_path))
     if not folder.is_dir() and str(name_or_path) in shipped_suites():
         folder = ASSETS / str(name_or_path)
     if not folder.is_dir():

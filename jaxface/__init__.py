@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from jaxface.errors import JaxfaceError, SuiteError, UsageError, WeightsError
     from jaxface.media.alignment import CropTransform
     from jaxface.media.pasting import paste_back
+    from jaxface.sharing import save_suite
     from jaxface.suite import Suite, load_suite
     from jaxface.weights import load_network, save_network
 
@@ -29,6 +30,7 @@ __all__ = [
     "load_suite",
     "paste_back",
     "save_network",
+    "save_suite",
 ]
 
 # Where each public name lives. It is imported when first asked for, so that `jaxface --help`
@@ -48,6 +50,7 @@ _HOMES = {
     "load_suite": "jaxface.suite",
     "paste_back": "jaxface.media.pasting",
     "save_network": "jaxface.weights",
+    "save_suite": "jaxface.sharing",
 }
 
 

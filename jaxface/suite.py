@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar, overload
 from jaxface.errors import SuiteError, did_you_mean
 from jaxface.morphable.basel import BaselModel
 from jaxface.morphable.flame import FLAME
+from jaxface.morphable.mesh_reconstruction import MeshReconstruction
 from jaxface.nets import (
     FAN,
     IRSE,
@@ -140,10 +141,11 @@ class Suite:
         VGGFaceReconstruction,
         ResNetReconstruction,
         Deep3D,
+        MeshReconstruction,
     )
     """Portraits to PIE's 257 face parameters."""
     face_model = Role(BaselModel)
-    """What the parameters of ``reconstruction`` mean, where that is not the embedded world."""
+    """What the parameters of ``reconstruction`` mean, where that is no head of the package's."""
     rignets = NamedRole("rignet", RigNet)
     """Edits of a semantic group's parameters, by the group."""
     deca = Role(DECAEncoder)
@@ -408,18 +410,27 @@ def drawn_by(suite: Suite, generator: Any) -> Suite:
     return dataclasses.replace(suite, _loaded={**suite._loaded, "generator": generator})
 
 
+HUB = "hf:"
+"""What names of suites on the Hugging Face Hub begin with."""
+
+
 def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
     """Open a suite by the name of a shipped one, or by its folder.
 
     Args:
-        name_or_path: ``"embedded"`` (64 px) or ``"embedded-128"``, or a folder of
-            ``<role>.safetensors`` files.
+        name_or_path: ``"embedded"`` (64 px) or ``"embedded-128"``, a folder of
+            ``<role>.safetensors`` files, or ``"hf:owner/name@revision"`` on the Hugging Face Hub,
+            see :func:`jaxface.sharing.fetch_suite`.
 
     Raises:
         SuiteError: if there is no such suite, its folder holds no network, or its ``shared.json``
             names files that are not there.
     """
     folder = Path(name_or_path)
+    if str(name_or_path).startswith(HUB) and not folder.is_dir():
+        from jaxface.sharing import fetch_suite
+
+        folder = fetch_suite(str(name_or_path))
     if not folder.is_dir() and str(name_or_path) in shipped_suites():
         folder = ASSETS / str(name_or_path)
     if not folder.is_dir():

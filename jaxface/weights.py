@@ -27,6 +27,7 @@ from jaxface import nets
 from jaxface.errors import WeightsError
 from jaxface.morphable.basel import BaselModel
 from jaxface.morphable.flame import FLAME
+from jaxface.morphable.mesh_reconstruction import MeshReconstruction
 from jaxface.runtime.files import atomic_path
 
 FORMAT_VERSION = "1"
@@ -36,13 +37,13 @@ FORMAT_VERSION = "1"
 def network_classes() -> dict[str, type[nnx.Module]]:
     """Every network that a file can hold, by the name of its class.
 
-    They are the modules that ``jaxface.nets`` exports and two face models, ``BaselModel`` and
-    ``FLAME``. The class of a network's configuration is the annotation of its constructor's
-    ``config``; see :func:`config_class`.
+    They are the modules that ``jaxface.nets`` exports, two face models, ``BaselModel`` and
+    ``FLAME``, and ``MeshReconstruction``, which is made of one. The class of a network's
+    configuration is the annotation of its constructor's ``config``; see :func:`config_class`.
     """
     exported = [getattr(nets, name) for name in nets.__all__]
     networks = [each for each in exported if issubclass(each, nnx.Module)]
-    return {each.__name__: each for each in (*networks, BaselModel, FLAME)}
+    return {each.__name__: each for each in (*networks, BaselModel, FLAME, MeshReconstruction)}
 
 
 def config_class(class_name: str) -> type:
@@ -292,6 +293,7 @@ def _network_class(class_name: str) -> type[nnx.Module]:
 LARGEST = 2**24
 """Of the integers in a configuration: no array that fits a memory has a longer side."""
 _COUNTS = ("blocks", "convolutions", "depth", "layers", "mapping_layers", "stacks", "units")
+_COUNTS += ("mesh_blocks", "mixer_blocks")
 """Fields that count layers, each of which has an array at least."""
 
 

@@ -37,6 +37,7 @@ VERBS = (
     "data",
     "convert",
     "card",
+    "export",
     "provenance",
     "benchmark",
 )

@@ -57,7 +57,7 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "whole energy pie_embedded_all, pie_paper_all, and without the stage in W each with "
         "_direct added; in Z z_embedded; by the suite's encoder psp, e4e, w_encoder, restyle; with "
         "a tuned generator pti, pti_e4e, pti_embedded, and for the photo suite photo, photo_fast "
-        "(pie_embedded)",
+        "and PIE's for it photo_pie (pie_embedded)",
     )
     parser.add_argument(
         "--set",

@@ -7,7 +7,8 @@ A batch holds, of persons A and B, what a method asks for of
 
 * ``source`` and ``other_source``: driving frames s_A and s_B, uint8 [N, R, R, 3];
 * ``target`` and ``other_target``: t_A and t_B, likewise;
-* ``identity`` and ``other_identity``: their codes E_i(t), float32 [N, L, w_dim].
+* ``identity`` and ``other_identity``: their codes E_i(t), float32 [N, L, w_dim];
+* ``source_identity``: E_i(s_A), likewise.
 
 As in the paper (Jahoda and Cech 2023, section 3.3) a clip gives a few frames, half a second apart,
 and a person a few clips. Codes are encoded once, by the suite's encoder, and stay on disk. Some of
@@ -36,7 +37,8 @@ from jaxface.runtime.progress import note
 from jaxface.suite import Suite, load_suite
 
 IMAGES = ("source", "target", "other_source", "other_target")
-CODES = ("identity", "other_identity")
+CODES = {"identity": "target", "other_identity": "other_target", "source_identity": "source"}
+"""Fields with codes, and the images that these are of."""
 
 ANGLE_ROLES = ("pose", "reconstruction")
 """What head angles are read by: the first that the suite has."""
@@ -327,8 +329,7 @@ def _pair(
     found = {name: source[rows[name]]["image"] for name in fields if name in IMAGES}
     for name in fields:
         if name in CODES:
-            row = rows[name.replace("identity", "target")]
-            found[name] = codes.get("w_plus", row)
+            found[name] = codes.get("w_plus", rows[CODES[name]])
     return found
 
 

@@ -24,6 +24,7 @@ ROWS: Mapping[str, str] = {
     "perfect": "the perfect result",
 }
 """In the report's order, by their titles: the paper's five, and two to compare with."""
+_SHORT = {"still": "undriven", "perfect": "perfect result"}  # above the columns of the sheet
 
 PUBLISHED: Mapping[str, tuple[float, float, float]] = {
     "base_psp": (8.491, 0.656, 0.671),
@@ -208,4 +209,5 @@ def write_transfer_sheet(
         most = int(np.argmax(clip["turns"]))
         drawn = [clips[number]["result"][most] for clips in shown.values()]
         rows.append((clip["source"], clip["driving"][most], *drawn))
-    write_rows(path, ("target", "driver", *(ROWS[row] for row in shown)), rows)
+    titles = (_SHORT.get(row, ROWS[row]) for row in shown)
+    write_rows(path, ("target", "driver", *titles), rows)

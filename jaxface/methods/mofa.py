@@ -40,7 +40,7 @@ from jaxface.morphable import (
     sample_scenes,
     scene_from_gaussian,
 )
-from jaxface.morphable.annotation import landmark_model, project_landmarks
+from jaxface.morphable.annotation import LandmarkModel, landmark_model, project_landmarks
 from jaxface.morphable.illumination import ambient_light
 from jaxface.morphable.models import FaceModels, basel_models, embedded_models
 from jaxface.morphable.parameters import WIDTHS
@@ -360,8 +360,15 @@ def reconstruction_phase(settings: MoFASettings) -> Phase:
 
 
 @jax.jit
-def parameter_errors(predicted: FaceParameters, true: FaceParameters) -> dict[str, jax.Array]:
+def parameter_errors(
+    predicted: FaceParameters, true: FaceParameters, *, landmarks: LandmarkModel | None = None
+) -> dict[str, jax.Array]:
     """How far N faces are from the truth, one number a group, averaged over the faces.
+
+    Args:
+      predicted: N faces.
+      true: the same.
+      landmarks: of the face model that the parameters are of; None: the embedded world's.
 
     Returns:
       ``rotation_rad`` and ``translation``: mean absolute; ``identity_sigma``,
@@ -383,14 +390,22 @@ def parameter_errors(predicted: FaceParameters, true: FaceParameters) -> dict[st
         "reflectance_sigma": rms("reflectance"),
         "expression": rms("expression"),
         "illumination_relative": jnp.mean(light / jnp.linalg.norm(true.illumination, axis=-1)),
-        "landmarks_relative": jnp.mean(relative_landmark_distance(predicted, true)),
+        "landmarks_relative": jnp.mean(
+            relative_landmark_distance(predicted, true, landmarks=landmarks)
+        ),
     }
 
 
-def relative_landmark_distance(predicted: FaceParameters, true: FaceParameters) -> jax.Array:
-    """Mean distance of N faces' 66 landmarks over the root of their bounding box's area, [N]."""
-    chosen = jnp.asarray(LANDMARKS_66)
-    here, there = (project_landmarks(landmark_model(), f, 1)[:, chosen] for f in (predicted, true))
+def relative_landmark_distance(
+    predicted: FaceParameters, true: FaceParameters, *, landmarks: LandmarkModel | None = None
+) -> jax.Array:
+    """Mean distance of N faces' 66 landmarks over the root of their bounding box's area, [N].
+
+    Args:
+      predicted, true, landmarks: see `parameter_errors`.
+    """
+    chosen, model = jnp.asarray(LANDMARKS_66), landmarks or landmark_model()
+    here, there = (project_landmarks(model, f, 1)[:, chosen] for f in (predicted, true))
     box = jnp.max(there, axis=1) - jnp.min(there, axis=1)
     distance = jnp.mean(jnp.linalg.norm(here - there, axis=-1), axis=-1)
     return distance / jnp.sqrt(box[:, 0] * box[:, 1])

@@ -114,9 +114,10 @@ def motion_target(
 
 def edits_motion(suite: Suite) -> bool:
     """Whether angles and expressions are edited by directions of motion: where a suite has them,
-    and no network that reads PIE's parameters.
+    and what reads motion is MediaPipe's networks, or at least no other network.
     """
-    return f"direction_{DIRECTIONS}" in suite and "reconstruction" not in suite
+    reads = "canonical_face" in suite or "reconstruction" not in suite
+    return f"direction_{DIRECTIONS}" in suite and reads
 
 
 def named_motion(

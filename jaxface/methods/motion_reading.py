@@ -1,32 +1,18 @@
 """The motion of faces in photographs, read by MediaPipe's networks: pose and ARKit's units.
 
-Of a portrait that is aligned as FFHQ's the face's place is known, so no detector is needed: the
-mesh network sees a fixed square first, then the square that MediaPipe's face landmarker takes in
-the next frame of a clip, 1.5 times the longer side of the points' box, turned so that the line
-between the outer corners of the eyes is level. The rotation is that of the canonical face. All is
+The mesh is that of a portrait that is aligned as FFHQ's
+(`jaxface.nets.landmarks.portrait_mesh`), the rotation that of the canonical face. All is
 differentiable in the images.
 """
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from jaxface.losses.perceptual import downsample
 from jaxface.morphable.motion import Motion, motion_of_arkit
 from jaxface.nets import Blendshapes, CanonicalFace, FaceMesh
-from jaxface.nets.landmarks.face_mesh import EYE_CORNERS
+from jaxface.nets.landmarks.portrait_mesh import portrait_mesh
 from jaxface.suite import Suite
-
-FIRST = (0.5, 0.61, 0.93)
-"""The square that is seen first: centre and side, in the portrait's sides. Means over samples of
-the generator of the square that MediaPipe's detector gives."""
-REGION = 1.5
-"""The second square's side, in the longer sides of the points' box; MediaPipe's."""
-LARGEST = 512
-"""Sides of portraits that squares are cut from, so that sampling them at 256 px loses little."""
 
 ROLES = ("face_mesh", "blendshapes", "canonical_face")
 
@@ -37,25 +23,6 @@ class MotionReader(NamedTuple):
     face_mesh: FaceMesh
     blendshapes: Blendshapes
     canonical_face: CanonicalFace
-
-
-class Squares(NamedTuple):
-    """Turned squares of N portraits, in the portraits' sides.
-
-    Attributes:
-      centres: [N, 2], x and y.
-      axes: [N, 2], from the centre to the middle of the right side.
-    """
-
-    centres: jax.Array
-    axes: jax.Array
-
-    def place(self, points: Float[Array, "n p 2"]) -> Float[Array, "n p 2"]:
-        """Points in units of half a square's side, from its centre, in the portrait's sides."""
-        x, y = points[..., :1], points[..., 1:]
-        right = self.axes[:, None]
-        down = jnp.stack([-right[..., 1], right[..., 0]], axis=-1)
-        return self.centres[:, None] + x * right + y * down
 
 
 def reader_of(suite: Suite) -> MotionReader:
@@ -72,7 +39,8 @@ def read_motion(reader: MotionReader, portraits: Float[Array, "n r r 3"]) -> Mot
 
     Args:
       reader: see `reader_of`.
-      portraits: in [-1, 1], aligned as FFHQ's; sides up to `LARGEST`, or a multiple of it.
+      portraits: in [-1, 1], aligned as FFHQ's; sides up to
+        `jaxface.nets.landmarks.portrait_mesh.LARGEST`, or a multiple of it.
     """
     points = read_meshes(reader, portraits)
     coefficients = reader.blendshapes(points[..., :2])
@@ -80,49 +48,5 @@ def read_motion(reader: MotionReader, portraits: Float[Array, "n r r 3"]) -> Mot
 
 
 def read_meshes(reader: MotionReader, portraits: Float[Array, "n r r 3"]) -> Float[Array, "n p 3"]:
-    """The points of `FaceMesh` of N portraits, in the portraits' sides: x right, y down, z away.
-
-    Args:
-      reader: see `reader_of`.
-      portraits: see `read_motion`.
-    """
-    images = downsample(portraits, LARGEST)
-    count = len(images)
-    centre = jnp.broadcast_to(jnp.array(FIRST[:2]), (count, 2))
-    axis = jnp.broadcast_to(jnp.array([FIRST[2] / 2, 0.0]), (count, 2))
-    points = _seen(reader.face_mesh, images, Squares(centre, axis))
-    return _seen(reader.face_mesh, images, squares_around(points))
-
-
-def squares_around(points: Float[Array, "n p 3"]) -> Squares:
-    """The squares that the mesh network sees of faces whose points are known already."""
-    flat = points[..., :2]
-    low, high = flat.min(axis=1), flat.max(axis=1)
-    level = flat[:, EYE_CORNERS[1]] - flat[:, EYE_CORNERS[0]]
-    level = level / jnp.maximum(jnp.linalg.norm(level, axis=-1, keepdims=True), 1e-6)
-    reach = REGION / 2 * jnp.max(high - low, axis=-1, keepdims=True)
-    return Squares((low + high) / 2, level * reach)
-
-
-def _seen(network: FaceMesh, images: jax.Array, squares: Squares) -> jax.Array:
-    """The network's points in squares of the images, in the images' sides: [N, P, 3]."""
-    size = network.config.input_size
-    middles = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
-    grid = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(1, -1, 2)
-    places = squares.place(jnp.broadcast_to(jnp.asarray(grid), (len(images), size * size, 2)))
-    crops = jax.vmap(_sampled)(images, places).reshape(len(images), size, size, 3)
-    points = network(crops).points / (size / 2) - jnp.array([1.0, 1.0, 0.0])
-    half = jnp.linalg.norm(squares.axes, axis=-1)[:, None, None]
-    return jnp.concatenate([squares.place(points[..., :2]), points[..., 2:] * half], axis=-1)
-
-
-def _sampled(image: jax.Array, places: jax.Array) -> jax.Array:
-    """An image [R, R, 3] at places [P, 2] in its sides, bilinearly; its edge goes on outside."""
-    places = places * len(image) - 0.5
-    return jax.vmap(
-        lambda channel: jax.scipy.ndimage.map_coordinates(
-            channel, [places[:, 1], places[:, 0]], order=1, mode="nearest"
-        ),
-        in_axes=2,
-        out_axes=1,
-    )(image)
+    """`portrait_mesh` by a reader's network."""
+    return portrait_mesh(reader.face_mesh, portraits)

@@ -27,6 +27,7 @@ PRESETS: dict[str, Inverter] = {
     "z_embedded": z_projection.EMBEDDED,
     "photo": photo.PHOTO,
     "photo_fast": photo.PHOTO_FAST,
+    "photo_pie": photo.PIE,
 }
 
 

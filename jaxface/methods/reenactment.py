@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxface.methods.inversion import Inverter
 from jaxface.methods.pie.editing import read_parameters
+from jaxface.morphable.bases import basis_of
 from jaxface.morphable.flame import NUM_LANDMARKS
 from jaxface.morphable.motion import Motion, motion_of_pie
 from jaxface.nets import Generator
@@ -353,14 +354,15 @@ def read_motion(suite: Suite, images: Any, *, chunk: int = 16) -> Motion:
     """The motion of portraits, by the suite's reconstruction network, as NumPy arrays.
 
     Args:
-      suite: has a reconstruction network; its face model, or the embedded world's, is the basis.
+      suite: has a reconstruction network; the face model that it reads is the basis.
       images: [T, R, R, 3] in [-1, 1], aligned as FFHQ's.
       chunk: portraits that are read together.
 
     Raises:
       SuiteError: the suite has no reconstruction network.
     """
-    basis = "basel" if "face_model" in suite else "embedded"
+    own = suite.face_model if "face_model" in suite else None
+    basis = basis_of(suite.reconstruction, own)
     read = [
         jax.tree.map(
             lambda leaf, count=count: np.asarray(leaf)[:count],

@@ -128,7 +128,7 @@ class Settings(ComputesIn):
 
         def start(networks: Networks, images: jax.Array) -> jax.Array:
             del networks
-            return jnp.zeros((len(images), config.z_dim), jnp.float32)
+            return jnp.zeros((images.shape[0], config.z_dim), jnp.float32)
 
         return Procedure(
             start=start,

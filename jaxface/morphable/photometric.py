@@ -51,17 +51,28 @@ class VertexView:
 @functools.partial(jax.jit, static_argnames="resolution")
 def view_of_model(model: FaceModel, face: FaceParameters, resolution: int) -> VertexView:
     """`vertex_view` with the face model as an argument, for use inside compiled programs."""
+    positions, turned, visible = placed_vertices(model, face, resolution)
+    radiosity = shade(face_reflectance(model, face), turned, face.illumination)
+    return VertexView(positions, encode(radiosity, model.gamma), visible)
+
+
+def placed_vertices(
+    model: FaceModel, face: FaceParameters, resolution: int
+) -> tuple[Array, Array, Array]:
+    """Positions of the vertices, their normals in the camera's axes, and which are visible.
+
+    Returns:
+        See `VertexView`; the normals are [N, V, 3].
+    """
     points = face_geometry(model, face)
     normals = face_normals(model, points)
     turned = jnp.einsum("nvj,nij->nvi", normals, rotation_matrix(face.rotation))
     placed = transform(points, face.rotation, face.translation)
     positions = project(placed, resolution, model.camera)[..., :2]
-    radiosity = shade(face_reflectance(model, face), turned, face.illumination)
     towards = jnp.array([0.0, 0.0, model.camera.distance], placed.dtype) - placed
     facing = (turned * towards).sum(-1) > GRAZING * jnp.linalg.norm(towards, axis=-1)
     inside = ((positions >= 0.5) & (positions <= resolution - 0.5)).all(axis=-1)
-    visible = jax.lax.stop_gradient((facing & inside) * model.region)
-    return VertexView(positions, encode(radiosity, model.gamma), visible)
+    return positions, turned, jax.lax.stop_gradient((facing & inside) * model.region)
 
 
 def vertex_view(face: FaceParameters, resolution: int) -> VertexView:

@@ -176,10 +176,12 @@ class Solver:
         self.stages = tuple(stages)
         self.chunk = chunk
         self.init_programs = {
-            stage.name: Program(functools.partial(_initial_state, stage)) for stage in stages
+            stage.name: Program(functools.partial(initial_state, stage)) for stage in stages
         }
         self.iterations = {
-            stage.name: Iteration([Phase("step", _Step(stage))], strategy=strategy)
+            stage.name: Iteration(
+                [Phase("step", functools.partial(_step, stage))], strategy=strategy
+            )
             for stage in stages
         }
 
@@ -277,7 +279,7 @@ class Solver:
 
     def stage_keys(self, keys: jax.Array, number: int) -> jax.Array:
         """The rows' keys in the stage of that number, placed: [N]."""
-        return self.placement.place(_fold_in(keys, number))
+        return self.placement.place(stage_keys(keys, number))
 
     def _programs(self) -> list[Program | Iteration]:
         return [*self.init_programs.values(), *self.iterations.values()]
@@ -300,54 +302,63 @@ class Solver:
         return rows
 
 
-@dataclasses.dataclass(frozen=True)
-class _Step:
-    """One update of all rows, in the form `jaxface.runtime.iteration` asks for."""
-
-    stage: Stage
-
-    def __call__(self, state: State, constants: Any, _inputs: None, _index: jax.Array):
-        networks, targets, keys = constants
-        step_keys = jax.vmap(jax.random.fold_in)(keys, state.step)
-
-        def total(variables):
-            loss, metrics = self.stage.energy(variables, networks, targets, step_keys, state.step)
-            return jnp.sum(loss), (loss, metrics)
-
-        gradient, (loss, metrics) = jax.grad(total, has_aux=True)(state.variables)
-
-        running = state.status == Status.RUNNING
-        finite = jnp.isfinite(loss)
-        for leaf in jax.tree.leaves(gradient):
-            finite &= jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
-        status = jnp.where(running & ~finite, Status.DIVERGED, state.status)
-        if self.stage.stop_below is not None:
-            watched = loss if self.stage.stop_on is None else metrics[self.stage.stop_on]
-            met = running & finite & (watched < self.stage.stop_below)
-            status = jnp.where(met, Status.CONVERGED, status)
-        # A row may have begun later than the others (`jaxface.solving.continuous_batching`) and so
-        # end between two looks.
-        moves = (status == Status.RUNNING) & (state.step < self.stage.steps)
-
-        updates, optimizer = jax.vmap(self.stage.optimizer.update)(
-            gradient, state.optimizer, state.variables
-        )
-        updates = jax.tree.map(lambda u: u * _column(state.scale, u).astype(u.dtype), updates)
-        state = State(
-            variables=select_rows(
-                moves, optax.apply_updates(state.variables, updates), state.variables
-            ),
-            optimizer=select_rows(moves, optimizer, state.optimizer),
-            loss=jnp.where(running & finite, loss, state.loss),
-            steps=state.steps + moves,
-            status=status,
-            step=state.step + moves,
-            scale=state.scale,
-        )
-        return state, {**metrics, "loss": state.loss}
+def _step(stage: Stage, state: State, constants: Any, _inputs: None, _index: jax.Array):
+    """`update` in the form `jaxface.runtime.iteration` asks for."""
+    return update(stage, state, constants)
 
 
-def _initial_state(
+def update(stage: Stage, state: State, constants: Any) -> tuple[State, dict[str, jax.Array]]:
+    """One update of all rows; traceable.
+
+    Args:
+      stage: whose energy falls.
+      state: before it.
+      constants: networks, targets [N, ...] and the rows' keys in this stage (`stage_keys`).
+
+    Returns:
+      The state after it; each metric and the loss, [N], of the variables before it.
+    """
+    networks, targets, keys = constants
+    step_keys = jax.vmap(jax.random.fold_in)(keys, state.step)
+
+    def total(variables):
+        loss, metrics = stage.energy(variables, networks, targets, step_keys, state.step)
+        return jnp.sum(loss), (loss, metrics)
+
+    gradient, (loss, metrics) = jax.grad(total, has_aux=True)(state.variables)
+
+    running = state.status == Status.RUNNING
+    finite = jnp.isfinite(loss)
+    for leaf in jax.tree.leaves(gradient):
+        finite &= jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
+    status = jnp.where(running & ~finite, Status.DIVERGED, state.status)
+    if stage.stop_below is not None:
+        watched = loss if stage.stop_on is None else metrics[stage.stop_on]
+        met = running & finite & (watched < stage.stop_below)
+        status = jnp.where(met, Status.CONVERGED, status)
+    # A row may have begun later than the others (`jaxface.solving.continuous_batching`) and so
+    # end between two looks.
+    moves = (status == Status.RUNNING) & (state.step < stage.steps)
+
+    updates, optimizer = jax.vmap(stage.optimizer.update)(
+        gradient, state.optimizer, state.variables
+    )
+    updates = jax.tree.map(lambda u: u * _column(state.scale, u).astype(u.dtype), updates)
+    state = State(
+        variables=select_rows(
+            moves, optax.apply_updates(state.variables, updates), state.variables
+        ),
+        optimizer=select_rows(moves, optimizer, state.optimizer),
+        loss=jnp.where(running & finite, loss, state.loss),
+        steps=state.steps + moves,
+        status=status,
+        step=state.step + moves,
+        scale=state.scale,
+    )
+    return state, {**metrics, "loss": state.loss}
+
+
+def initial_state(
     stage: Stage,
     networks: Any,
     variables: Any,
@@ -355,6 +366,16 @@ def _initial_state(
     steps: jax.Array,
     scale: jax.Array,
 ) -> State:
+    """A stage's state before its first update; traceable.
+
+    Args:
+      stage: begins.
+      networks: pytree shared by all rows.
+      variables: of the stage before, or the first ones, leaves [N, ...].
+      status: [N] of `Status`.
+      steps: [N] updates taken so far.
+      scale: [N], see `State`.
+    """
     # Copied, because the iteration donates its carry and the caller keeps the variables: without
     # the copy, an input that comes out unchanged would share its buffer.
     variables = stage.start(networks, variables)
@@ -371,8 +392,8 @@ def _initial_state(
 
 
 @jax.jit
-def _fold_in(keys: jax.Array, number: int | jax.Array) -> jax.Array:
-    """Folds one number into each of [N] keys."""
+def stage_keys(keys: jax.Array, number: int | jax.Array) -> jax.Array:
+    """The rows' keys [N] in the stage of that number: [N]."""
     return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
 
 

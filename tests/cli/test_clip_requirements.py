@@ -53,6 +53,7 @@ def test_32_equal_frames_give_equal_codes_whatever_the_method_draws(invert, tmp_
     assert shown[0] == shown[1] == shown[2] != shown[3]
 
 
+@pytest.mark.slow
 def test_29_30_a_padded_batch_on_two_devices_gives_what_one_gives(invert, tmp_path):
     write_clip("talk.mkv", talk(5), **LOSSLESS)
     status, one, _ = invert("talk.mkv", out="one", batch_size=1)

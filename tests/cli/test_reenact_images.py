@@ -162,7 +162,7 @@ def test_nobody_is_sampled_and_embedded(suite, driver, tmp_path, capsys):
         (["--gain", "pose=2"], "--gain: is of methods"),
         (["--regions", "pose"], "--regions: is of methods"),
         (["--save-motion", "x.safetensors"], "--save-motion: is of methods"),
-        (["--suite", "embedded"], "transfer"),
+        (["--suite", "embedded-128"], "transfer"),
         ([], "holds motion and no images, and the method is driven by images"),
     ],
 )

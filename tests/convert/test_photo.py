@@ -25,6 +25,7 @@ from jaxface.convert.formats.tflite import read_tflite
 from jaxface.convert.photo import WHEELS, sources
 from jaxface.convert.plan import fill
 from jaxface.media.mesh_detection import MeshFaces
+from jaxface.morphable.mesh_reconstruction import head_arrays
 from jaxface.nets import (
     BlendshapesConfig,
     CanonicalFaceConfig,
@@ -34,7 +35,7 @@ from jaxface.nets import (
     MobileGeneratorConfig,
 )
 from jaxface.nets.mobile_stylegan import to_student, to_teacher
-from jaxface.weights import abstract_network, build_network, network_names
+from jaxface.weights import abstract_network, build_network, named_arrays, network_names
 from tests.convert.photo_files import (
     canonical_face_file,
     generator_files,
@@ -136,7 +137,15 @@ def tiny(tmp_path_factory):
     found["canonical_face"] = dataclasses.replace(
         found["canonical_face"], plan=_planned_canonical_face
     )
+    found["reconstruction"] = dataclasses.replace(
+        found["reconstruction"], plan=_planned_reconstruction(found)
+    )
     return folder, found
+
+
+def _planned_reconstruction(found):
+    mesh, blendshapes = (found[role].plan for role in ("face_mesh", "blendshapes"))
+    return lambda files: mediapipe.reconstruction_plan(mesh(files), blendshapes(files))
 
 
 def _planned_canonical_face(files):
@@ -167,6 +176,7 @@ def test_a_whole_suite_with_its_licences(suite):
     assert suite.generator.config == TINY
     assert suite.perceptual.config.channels == VGG_WIDTHS
     assert {"face_detector", "face_mesh", "blendshapes", "canonical_face"} < set(suite.files)
+    _has_the_parts_of_its_reader(suite)
     np.testing.assert_array_equal(suite.canonical_face.vertices[...], VERTICES)
     np.testing.assert_array_equal(suite.canonical_face.weights[...], [0.5, 0, 0, 0, 1.5, 0])
     for role in suite.files:
@@ -174,6 +184,18 @@ def test_a_whole_suite_with_its_licences(suite):
         assert suite.metadata(role)["commercial_use"] == "no"
         assert suite.metadata(role)["source_package"].endswith("==1.0")
     assert sum(line.startswith("licence  terms of random_face") for line in report) == 1
+
+
+def _has_the_parts_of_its_reader(suite):
+    """The reader of PIE's parameters is the suite's own networks and the package's head."""
+    reader = suite.reconstruction
+    for name in ("face_mesh", "blendshapes"):
+        parts = named_arrays(getattr(suite, name))
+        for key, value in named_arrays(getattr(reader, name)).items():
+            np.testing.assert_array_equal(value, parts[key])
+    for key, value in head_arrays().items():
+        np.testing.assert_array_equal(getattr(reader, key)[...], value)
+    assert reader.config.vertices == len(reader.vertices[...])
 
 
 def test_the_generator_computes_what_its_graphs_do(suite):

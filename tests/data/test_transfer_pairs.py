@@ -120,6 +120,11 @@ def test_who_is_with_whom(target_from, view, tmp_path):
     assert all(same_clip) if target_from == "clip" else not all(same_clip)
 
 
+def test_a_driving_frame_and_its_own_code(view, tmp_path):
+    found = next(pairs(tmp_path).batches(8, ("source", "source_identity"), seed=1))
+    assert rows_of([found], "source").tolist() == found["source_identity"][:, 0, 0].tolist()
+
+
 def test_the_frames_of_a_clip(view, tmp_path):
     settings = pairs(tmp_path, every=12, frames=3, clips=1)
     found = sampled_frames(settings, view.places, {"anna", "bob"})

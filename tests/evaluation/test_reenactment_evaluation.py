@@ -197,6 +197,7 @@ def test_rows_differ_in_what_they_show_alone(steps):
         assert tuple(stage.kind for stage in settings.stages) == row.kinds
 
 
+@pytest.mark.slow
 def test_pairs_are_two_frames_of_a_person():
     suite = load_suite("embedded")
     pairs = training.ClipPairs(suite, 3)

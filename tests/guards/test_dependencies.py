@@ -8,7 +8,7 @@ from source import ROOT, imported, modules
 
 # Where the module's name is not the package's.
 MODULES = {"orbax-checkpoint": "orbax", "pillow": "PIL", "scikit-learn": "sklearn"}
-MODULES |= {"dlib-bin": "dlib", "pillow-jxl-plugin": "pillow_jxl"}
+MODULES |= {"c2pa-python": "c2pa", "dlib-bin": "dlib", "pillow-jxl-plugin": "pillow_jxl"}
 # Declared for another reason than an import in the package.
 FOR_OTHERS = {
     "chex": "its assertions, in the tests",

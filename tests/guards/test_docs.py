@@ -136,7 +136,7 @@ def test_the_first_five_minutes_run(tmp_path, monkeypatch):
     for language, block in FENCE.findall((ROOT / "docs/start.md").read_text()):
         if language == "python":
             exec(compile(block, "start.md", "exec"), {})
-        for line in block.splitlines() if language == "sh" else ():
+        for line in block.replace("\\\n", " ").splitlines() if language == "sh" else ():
             program, *words = shlex.split(line)
             assert program == "jaxface"
             assert main(words) == 0, line

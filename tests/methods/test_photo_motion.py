@@ -11,10 +11,10 @@ import pytest
 from flax import struct
 
 from jaxface.errors import UsageError
-from jaxface.methods import motion_directions, motion_editing, motion_reading
+from jaxface.methods import motion_directions, motion_editing
 from jaxface.methods.motion_directions import MotionDirectionSettings
 from jaxface.methods.motion_editing import MotionNetworks, apply_motion, motion_target
-from jaxface.methods.motion_reading import Squares, squares_around
+from jaxface.methods.ridge import ridge
 from jaxface.morphable.arkit import ARKIT_UNITS, EXPRESSIONS
 from jaxface.morphable.camera import rotation_matrix
 from jaxface.morphable.motion import measured, motion_names, motion_of_arkit, pie_group
@@ -22,6 +22,7 @@ from jaxface.nets import CanonicalFaceConfig
 from jaxface.nets.edits.linear_directions import directions_of
 from jaxface.nets.landmarks.blendshapes import NAMES
 from jaxface.nets.landmarks.face_mesh import EYE_CORNERS, Mesh
+from jaxface.nets.landmarks.portrait_mesh import Squares, points_in_squares, squares_around
 from jaxface.vocabulary import EXPRESSION_NAMES
 from jaxface.weights import load_network, save_network
 
@@ -109,7 +110,7 @@ def test_points_come_back_from_turned_squares():
     for degrees in (0.0, 25.0, -70.0):
         axis = 0.35 * np.array([[np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))]])
         squares = Squares(jnp.array([[0.55, 0.4]]), jnp.asarray(axis, jnp.float32))
-        points = motion_reading._seen(Brightest(), jnp.asarray(image), squares)
+        points = points_in_squares(Brightest(), jnp.asarray(image), squares)  # pyright: ignore
         pixel = 0.7 / 32
         assert np.abs(points[0, 0, :2] - np.array([41.5, 21.5]) / 64).max() < 1.5 * pixel
         np.testing.assert_allclose(points[..., 2], 4.0 / 16 * 0.35, rtol=1e-5)  # z in x's scale
@@ -165,7 +166,7 @@ def test_ridge_leaves_what_the_inputs_do_not_tell():
     inputs = random.normal(size=(60, 40))
     outputs = np.stack([inputs[:, 0] + 0.1 * random.normal(size=60), random.normal(size=60)], 1)
     outputs = (outputs - outputs.mean(0)) / outputs.std(0)
-    rows, explained = motion_directions.ridge(inputs - inputs.mean(0), outputs)
+    rows, explained = ridge(inputs - inputs.mean(0), outputs)
     assert explained[0] > 0.8
     assert explained[1] < 0.2
     assert np.abs(rows[0, 0]) > 0.7

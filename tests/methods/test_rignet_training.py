@@ -21,10 +21,11 @@ from jaxface.methods.rignet.latents import (
     sample_z,
     swap_pairs,
 )
+from jaxface.methods.rignet.linear_start import linear_start
 from jaxface.methods.rignet.scores import HeldOut
 from jaxface.morphable import NUM_FACTORS, Scene, render, sample_scenes, scene_from_gaussian
 from jaxface.morphable.annotation import project_landmarks
-from jaxface.nets import GeneratorConfig, ReconstructionConfig
+from jaxface.nets import GeneratorConfig, ReconstructionConfig, RigNetConfig
 from jaxface.training.experiment import Experiment, _Networks
 from jaxface.training.recipe import Stage
 from jaxface.weights import load_network, save_network
@@ -382,3 +383,28 @@ def test_microbatches_keep_the_pairs(models, state):
     assert_parts_agree(rignet.rig_phase, SETTINGS, state, models, batch)
     with pytest.raises(UsageError, match="a multiple of 4, got 6"):
         Stage([rignet.rig_phase(SETTINGS)], 1, batch_size=6, microbatches=2, group_size=2)
+
+
+def test_a_linear_start_moves_what_latents_tell(random_network):
+    """Parameters of which latents tell almost all arrive at once, what they do not tell stays."""
+    random = np.random.default_rng(0)
+    w = random.normal(size=(400, 12)) + 1.0
+    rows = random.normal(size=(6, 12)) / 4
+    parameters = w @ rows.T + 0.02 * random.normal(size=(400, 6))
+    parameters[:, 5] = random.normal(size=400)  # of this nothing is told
+    network = random_network("RigNet", RigNetConfig("pose", num_ws=3, w_dim=12, hidden=7))
+    network.mean[...] = jnp.asarray(parameters.mean(axis=0), jnp.float32)
+    network.scale[...] = jnp.asarray(parameters.std(axis=0), jnp.float32)
+    begun = linear_start(network, jnp.asarray(w), jnp.asarray(parameters))
+    latents, wanted = jnp.asarray(w[:8], jnp.float32), jnp.asarray(parameters[8:16], jnp.float32)
+    edited = begun(jnp.repeat(latents[:, None], 3, axis=1), wanted)
+    np.testing.assert_allclose(edited, jnp.repeat(edited[:, :1], 3, axis=1), atol=1e-4)
+    found = np.asarray(edited[:, 0]) @ rows.T
+    errors = np.abs(found - wanted)[:, :5].mean(axis=0)
+    assert (errors < 0.1 * parameters[:, :5].std(axis=0)).all()
+    own = begun(jnp.repeat(latents[:, None], 3, axis=1), jnp.asarray(parameters[:8], jnp.float32))
+    assert np.abs(own[:, 0] - latents).max() < 0.15
+    # Codes that are narrower than the group: the rest of the way is left out, and it is finite.
+    narrow = random_network("RigNet", RigNetConfig("pose", num_ws=3, w_dim=12, hidden=2))
+    narrow = linear_start(narrow, jnp.asarray(w), jnp.asarray(parameters))
+    assert bool(jnp.isfinite(narrow(jnp.repeat(latents[:, None], 3, axis=1), wanted)).all())

@@ -221,6 +221,28 @@ def test_learns_motion_and_keeps_identity(step):
     assert errors["identity"] > 0.9
 
 
+def test_the_beginning_in_the_latent_space_draws_nothing():
+    settings = dataclasses.replace(
+        SETTINGS, pixel_weight=0.0, identity_weight=0.0, latent_weight=2.0
+    )
+    assert settings.fields == ("source", "identity", "source_identity")
+    state, constants = fresh(settings)
+    who, how, target = np.random.default_rng(1).normal(size=(3, 16, WHO)).astype(np.float32)
+    batch = {
+        "source": drawn(who, how),
+        "identity": np.stack([who, target], axis=1),
+        "source_identity": np.stack([who, how], axis=1),
+    }
+    loss, terms, results = transfer_losses.transfer_losses(
+        settings, state.network, constants.generator, constants.frozen, batch, _key()
+    )
+    assert results == (None, None)
+    latent = state.network(batch["identity"], batch["source"])
+    expected = np.mean((latent - batch["source_identity"]) ** 2, axis=(1, 2))
+    np.testing.assert_allclose(terms["latent"], expected, rtol=1e-5)
+    np.testing.assert_allclose(loss, 2 * expected, rtol=1e-5)
+
+
 def transfer_errors(network, rng):
     """Frames of persons that were never seen drive others: squared error of how, cosine of who."""
     who, how, other, target = rng.normal(size=(4, 64, WHO))

@@ -20,6 +20,8 @@ from jaxface.convert.formats.protobuf import fields
 from jaxface.convert.formats.tflite import Operator
 from jaxface.convert.plan import Entry, Plan
 from jaxface.convert.refusal import Refusal
+from jaxface.morphable.anatomy import HEAD_FILE
+from jaxface.morphable.mesh_reconstruction import MeshReconstructionConfig, head_arrays
 from jaxface.nets.landmarks.blendshapes import EPSILON, BlendshapesConfig
 from jaxface.nets.landmarks.canonical_face import CanonicalFaceConfig
 from jaxface.nets.landmarks.face_detector import FaceDetectorConfig
@@ -135,6 +137,28 @@ def canonical_face_plan(message: bytes, config: CanonicalFaceConfig | None = Non
         Entry("procrustes_landmark_basis", "weights"),
     )
     return Plan("CanonicalFace", config, arrays, entries)
+
+
+def reconstruction_plan(mesh: Plan, blendshapes: Plan) -> Plan:
+    """How to make a `MeshReconstruction`: of two converted networks and the package's own head.
+
+    Args:
+        mesh: of `mesh_plan`.
+        blendshapes: of `blendshapes_plan`.
+    """
+    arrays, entries, ignored = {}, [], {}
+    for name, plan in (("face_mesh", mesh), ("blendshapes", blendshapes)):
+        arrays |= {f"{name}: {key}": value for key, value in plan.arrays.items()}
+        ignored |= {f"{name}: {key}": reason for key, reason in plan.ignored.items()}
+        entries += [
+            Entry(f"{name}: {each.source}", f"{name}.{each.target}", each.hook)
+            for each in plan.entries
+        ]
+    head = head_arrays()
+    arrays |= {f"{HEAD_FILE.name}: {key}": value for key, value in head.items()}
+    entries += [Entry(f"{HEAD_FILE.name}: {key}", key) for key in head]
+    config = MeshReconstructionConfig.of(mesh.config, blendshapes.config)
+    return Plan("MeshReconstruction", config, arrays, tuple(entries), ignored)
 
 
 def _float(value: object) -> float:

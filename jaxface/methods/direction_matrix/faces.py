@@ -16,11 +16,12 @@ from jaxface.errors import UsageError
 from jaxface.methods.direction_matrix.columns import JAW, expression_place
 from jaxface.morphable import BaselModel, FaceParameters
 from jaxface.morphable.annotation import project_landmarks
+from jaxface.morphable.bases import basis_of, models_of
 from jaxface.morphable.camera import project, transform
 from jaxface.morphable.flame import FLAME
 from jaxface.morphable.flame_parameters import FlameParameters
 from jaxface.morphable.model import face_geometry
-from jaxface.morphable.models import FaceModels, basel_models, embedded_models
+from jaxface.morphable.models import FaceModels
 from jaxface.morphable.motion import Basis, Motion, motion_of_deca, motion_of_pie
 from jaxface.morphable.orthographic import weak_perspective
 from jaxface.morphable.rotations import euler_to_axis_angle
@@ -228,10 +229,9 @@ def faces_of(networks: Any, *, angles: AngleReading = "exact") -> Faces:
             "direction matrix: faces are read by a network of role 'reconstruction', or by 'deca' "
             "with 'flame' and 'landmarks'; name a suite that has them"
         )
-    basel = networks.get("face_model")
-    if isinstance(basel, BaselModel):
-        return PieFaces(networks["reconstruction"], basel_models(basel), "basel")
-    return PieFaces(networks["reconstruction"], embedded_models(), "embedded")
+    reader, basel = networks["reconstruction"], networks.get("face_model")
+    basel = basel if isinstance(basel, BaselModel) else None
+    return PieFaces(reader, models_of(reader, basel), basis_of(reader, basel))
 
 
 def deca_crops(portraits: jax.Array, boxes: jax.Array) -> jax.Array:

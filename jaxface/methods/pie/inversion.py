@@ -112,7 +112,7 @@ def _start(settings: Settings, networks: Networks, images: jax.Array) -> jax.Arr
     if settings.start == "encoder":
         return encoder.encode(encoder.Settings(dtype=settings.dtype), networks, images)
     w_mean = networks.generator.w_mean
-    return jnp.broadcast_to(w_mean, (len(images), *w_mean.shape))
+    return jnp.broadcast_to(w_mean, (images.shape[0], *w_mean.shape))
 
 
 def read_targets(settings: Settings, networks: Networks, images: jax.Array) -> Targets:

@@ -9,7 +9,8 @@ from jaxface.errors import SuiteError
 from jaxface.losses import perceptual
 from jaxface.methods.inversion import generator_in
 from jaxface.methods.pie.settings import SPREAD, Settings
-from jaxface.morphable.models import FaceModels, basel_models, embedded_models
+from jaxface.morphable.bases import models_of
+from jaxface.morphable.models import FaceModels
 from jaxface.nets import Generator
 from jaxface.nets.features.vgg import smallest_side
 from jaxface.nets.recognition.crops import portrait_embeddings
@@ -116,7 +117,7 @@ def networks_of(
     Args:
       suite: has them.
       settings: the terms, the groups and the size of the bank.
-      models: of the face; None: the suite's own, or the embedded world's.
+      models: of the face; None: those of what the suite's reconstruction network reads.
       bank: as `jaxface.methods.pie.draw_bank` makes it, or None.
 
     Raises:
@@ -166,8 +167,8 @@ def _check_w_resolution(settings: Settings, suite: Suite) -> None:
 
 
 def _face_models(suite: Suite) -> FaceModels:
-    """Of the suite's own face model, or the embedded world's."""
-    return basel_models(suite.face_model) if "face_model" in suite else embedded_models()
+    """Of the face model that the suite's reconstruction network reads."""
+    return models_of(suite.reconstruction, suite.face_model if "face_model" in suite else None)
 
 
 def _network(suite: Suite, role: str, term: str) -> Any:

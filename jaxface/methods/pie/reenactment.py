@@ -35,6 +35,7 @@ from jaxface.methods.pie.editing import (
 )
 from jaxface.methods.pie.settings import EMBEDDED, EMBEDDED_ALL, Settings
 from jaxface.methods.reenactment import Driving, Moved, Subject
+from jaxface.morphable.bases import basis_of
 from jaxface.morphable.motion import (
     MOTION_GROUPS,
     Basis,
@@ -220,7 +221,7 @@ class RigNetReenactment:
 
 
 def _basis(suite: Suite) -> Basis:
-    return "basel" if "face_model" in suite else "embedded"
+    return basis_of(suite.reconstruction, suite.face_model if "face_model" in suite else None)
 
 
 @functools.partial(jax.jit, static_argnames="noise")

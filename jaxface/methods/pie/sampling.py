@@ -103,7 +103,7 @@ def choose_groups(settings: Settings, keys: jax.Array) -> jax.Array:
     """
     count = len(settings.groups)
     if settings.groups_per_step == "all":
-        return jnp.broadcast_to(jnp.eye(count), (len(keys), count, count))
+        return jnp.broadcast_to(jnp.eye(count), (keys.shape[0], count, count))
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, _TAU)
     chosen = jax.vmap(lambda key: jax.random.randint(key, (1,), 0, count))(keys)
     return jax.nn.one_hot(chosen, count)

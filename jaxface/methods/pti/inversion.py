@@ -132,7 +132,7 @@ def _of_the_pivot(stage: Stage) -> Stage:
 def _tuning_stage(settings: Settings, num_ws: int) -> Stage:
     def start(networks: Networks, pivot: jax.Array) -> Variables:
         w_plus = to_w_plus(pivot, num_ws)
-        return Variables(w_plus, tuning.start(networks.tuning, len(w_plus), settings=settings))
+        return Variables(w_plus, tuning.start(networks.tuning, w_plus.shape[0], settings=settings))
 
     def energy(
         variables: Variables, networks: Networks, targets: Targets, keys: jax.Array, step: jax.Array
@@ -148,7 +148,7 @@ def _finish(
 ) -> Inverted:
     known = _at_pivot(targets, variables.pivot)
     loss, terms, images = tuning.evaluate(settings, variables.weights, networks.tuning, known, keys)
-    before = tuning.start(networks.tuning, len(images), settings=settings)
+    before = tuning.start(networks.tuning, images.shape[0], settings=settings)
     difference = jax.tree.map(jnp.subtract, variables.weights, before)
     return Inverted(variables.pivot, images, {"loss": loss, **terms}, difference)
 

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxface.morphable import FaceParameters
-from jaxface.morphable.models import FaceModels, embedded_models
-from jaxface.nets import FaceReconstruction, Generator
+from jaxface.morphable.bases import models_of
+from jaxface.morphable.models import FaceModels
+from jaxface.nets import Generator
 
 CHUNK = 32  # images at once, where they are not trained on
+_CHUNK_PIXELS = 1 << 22  # of these, at the generator's own size
 _LATENTS = 512  # that W's variance is measured on
 
 
@@ -19,22 +21,32 @@ class Models(struct.PyTreeNode):
     """What training reads and does not change."""
 
     generator: Generator
-    reconstruction: FaceReconstruction
+    reconstruction: Any
     face: FaceModels
     w_variance: jax.Array
     """Of the generator's W, the mean over its coordinates."""
+    resolution: int | None = struct.field(pytree_node=False, default=None)
+    """Of the images; None: the generator's."""
 
 
 def frozen_models(
-    generator: Generator, reconstruction: FaceReconstruction, key: jax.Array
+    generator: Generator, reconstruction: Any, key: jax.Array, *, resolution: int | None = None
 ) -> Models:
-    """The frozen parts of training on a generator; W's variance is measured."""
+    """The frozen parts of training on a generator; W's variance is measured.
+
+    Args:
+      generator: unconditional.
+      reconstruction: images to PIE's parameters [N, 257], of whatever face model it reads.
+      key: typed, of the latents that W's variance is measured on.
+      resolution: see `Models`.
+    """
     w = draw_latents(generator, jax.random.split(key, _LATENTS))[:, 0]
     return Models(
         generator=generator,
         reconstruction=reconstruction,
-        face=embedded_models(),
+        face=models_of(reconstruction),
         w_variance=jnp.mean(jnp.var(w, axis=0)),
+        resolution=resolution,
     )
 
 
@@ -73,7 +85,7 @@ def synthesize_and_reconstruct(
     models: Models, w_plus: jax.Array
 ) -> tuple[jax.Array, FaceParameters]:
     """I_w [N, R, R, 3] and p_w = F(I_w), with the generator's stored noise maps."""
-    images = models.generator.synthesis(w_plus)
+    images = models.generator.synthesis(w_plus, resolution=models.resolution)
     return images, FaceParameters.from_flat(models.reconstruction(images))
 
 
@@ -82,13 +94,33 @@ _synthesize_and_reconstruct = jax.jit(synthesize_and_reconstruct)
 
 def observe_all(models: Models, w_plus: jax.Array) -> tuple[jax.Array, FaceParameters]:
     """`synthesize_and_reconstruct` of any number of latents, compiled."""
-    return in_chunks(lambda part: _synthesize_and_reconstruct(models, part), w_plus)
+    return in_chunks(
+        lambda part: _synthesize_and_reconstruct(models, part), w_plus, most=_images(models)
+    )
 
 
-def in_chunks(fn: Callable[[Any], Any], tree: Any) -> Any:
-    """fn of parts of the items, for memory: of one size, so that it is compiled once."""
+def read_all(models: Models, w_plus: jax.Array) -> FaceParameters:
+    """`observe_all` without the images, which fill a memory where they are large and many."""
+    return in_chunks(
+        lambda part: _synthesize_and_reconstruct(models, part)[1], w_plus, most=_images(models)
+    )
+
+
+def _images(models: Models) -> int:
+    """How many images are drawn at once: a large generator's need much memory."""
+    return max(1, min(CHUNK, _CHUNK_PIXELS // models.generator.resolution**2))
+
+
+def in_chunks(fn: Callable[[Any], Any], tree: Any, *, most: int = CHUNK) -> Any:
+    """fn of parts of the items, for memory: of one size, so that it is compiled once.
+
+    Args:
+      fn: of some items.
+      tree: of items.
+      most: items of a part.
+    """
     count = len(jax.tree.leaves(tree)[0])
-    size = max(n for n in range(1, CHUNK + 1) if count % n == 0)
+    size = max(n for n in range(1, most + 1) if count % n == 0)
     starts = range(0, count, size)
     parts = [fn(jax.tree.map(lambda a, i=i: a[i : i + size], tree)) for i in starts]
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

@@ -104,11 +104,14 @@ def edit_scores(group: str, models: Models, network: RigNet, held_out: HeldOut) 
     images, predicted = observe_all(models, edited)
     wanted = held_out.true.with_group(group, swap_pairs(held_out.true))
 
+    marks = models.face.landmarks
+
     def errors(name: str, of: FaceParameters) -> dict[str, float]:
-        values = parameter_errors(wanted.with_group(group, of), wanted)
+        values = parameter_errors(wanted.with_group(group, of), wanted, landmarks=marks)
         return {f"{name}_{measure}": float(values[measure]) for measure in _MEASURES[group]}
 
-    kept = parameter_errors(predicted.with_group(group, held_out.read), held_out.read)
+    still = predicted.with_group(group, held_out.read)
+    kept = parameter_errors(still, held_out.read, landmarks=marks)
     others = [name for name in kept if _FIELDS.get(name) not in SEMANTIC_GROUPS[group]]
     scores = (
         errors("edit", predicted)

@@ -16,13 +16,14 @@ from jaxface.methods.rignet.latents import (
     Models,
     draw_latents,
     frozen_models,
-    observe_all,
+    read_all,
     sample_latents,
     swap_pairs,
     synthesize_and_reconstruct,
 )
+from jaxface.methods.rignet.linear_start import linear_start
 from jaxface.methods.rignet.scores import edit_scores, edit_sheet, held_out_latents
-from jaxface.morphable import NUM_FACTORS, SEMANTIC_GROUPS
+from jaxface.morphable import NUM_FACTORS, SEMANTIC_GROUPS, FaceParameters
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.morphable.parameters import WIDTHS
 from jaxface.nets import RigNet, RigNetConfig
@@ -64,6 +65,9 @@ class RigNetSettings:
         of them, in a generator of the embedded world: then scores compare with the true parameters.
         0: they are not known, scores compare with what F predicts.
       ema_half_life: half-life of the EMA of the weights, in latents.
+      resolution: of the images, one that the generator has; None: its own.
+      begins_linear: a fresh network is not the identity but regressed on the samples that its units
+        come from, see `jaxface.methods.rignet.linear_start`.
 
     Raises:
       ValueError: an odd batch, another number of factors, a share outside 0 to 1.
@@ -88,6 +92,8 @@ class RigNetSettings:
     mixing_probability: float = 0.5
     num_factors: int = 0
     ema_half_life: float = 5_000.0
+    resolution: int | None = None
+    begins_linear: bool = False
 
     def __post_init__(self):
         RigNetConfig(self.group, num_ws=1, hidden=self.hidden)  # refuses what it cannot be
@@ -137,7 +143,8 @@ class RigNetSettings:
                 f"begin with {self.num_factors} factors; set num_factors=0"
             )
         models_key, state_key = jax.random.split(key)
-        frozen = frozen_models(generator, networks["reconstruction"], models_key)
+        reader = networks["reconstruction"]
+        frozen = frozen_models(generator, reader, models_key, resolution=self.resolution)
         state = initial_state(self, frozen, state_key, networks.get(self.trains))
         score = sample_images = None
         if held_out is not None:
@@ -232,7 +239,7 @@ def rig_phase(settings: RigNetSettings) -> Phase:
 def initial_state(
     settings: RigNetSettings, models: Models, key: jax.Array, network: RigNet | None = None
 ) -> AveragedState:
-    """A fresh network, which is the identity, or the one given.
+    """A fresh network, which is the identity unless the settings say otherwise, or the one given.
 
     One of a generator with fewer rows of W+ gets the rows that are missing, which it leaves alone
     at first (`RigNet.with_rows`). A fresh one's units come from F's predictions for sampled
@@ -252,8 +259,11 @@ def initial_state(
     if network is None:
         network_key, latents_key = jax.random.split(key)
         network = RigNet(config, rngs=nnx.Rngs(network_key))
-        mean, scale = _units(settings.group, models, latents_key)
-        network.mean[...], network.scale[...] = mean, scale
+        w_plus = draw_latents(generator, jax.random.split(latents_key, _PRIOR_LATENTS))
+        faces = read_all(models, w_plus)
+        network.mean[...], network.scale[...] = _units(settings.group, faces)
+        if settings.begins_linear:
+            network = linear_start(network, w_plus[:, 0], faces.group(settings.group))
     else:
         alike = dataclasses.replace(network.config, num_ws=config.num_ws) == config
         if not alike or network.config.num_ws > config.num_ws:
@@ -265,10 +275,8 @@ def initial_state(
     return averaged.init_state(network, _optimizer(settings))
 
 
-def _units(group: str, models: Models, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and scale [P] of a group's parameters over sampled latents."""
-    w_plus = draw_latents(models.generator, jax.random.split(key, _PRIOR_LATENTS))
-    _, faces = observe_all(models, w_plus)
+def _units(group: str, faces: FaceParameters) -> tuple[jax.Array, jax.Array]:
+    """Mean and scale [P] of a group's parameters over faces that were read."""
     scales = []
     for field in SEMANTIC_GROUPS[group]:
         variance = jnp.mean(jnp.var(getattr(faces, field), axis=0))

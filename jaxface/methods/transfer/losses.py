@@ -22,7 +22,12 @@ from jaxface.nets.torch_layers import adaptive_average_pool
 
 Batch = Mapping[str, jax.Array]
 """``source`` s_A, ``other_source`` s_B and ``other_target`` t_B: images [N, S, S, 3], uint8 or in
-[-1, 1]; ``identity`` E_i(t_A) and ``other_identity`` E_i(t_B): codes [N, L, w_dim]."""
+[-1, 1]; ``identity`` E_i(t_A), ``other_identity`` E_i(t_B) and ``source_identity`` E_i(s_A): codes
+[N, L, w_dim]."""
+
+
+IMAGE_TERMS = ("pixel", "perceptual", "pixel_crop", "perceptual_crop")
+"""Terms that compare g_AA with s_A."""
 
 
 class Frozen(NamedTuple):
@@ -33,9 +38,9 @@ class Frozen(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Results at the side of comparison, [N, r, r, 3]; g_AB only where a term needs it."""
+    """Results at the side of comparison, [N, r, r, 3], each only where a term needs it."""
 
-    own: jax.Array
+    own: jax.Array | None
     other: jax.Array | None
 
 
@@ -59,7 +64,8 @@ def transfer_losses(
       key: of the noise, where it is random.
 
     Returns:
-      The weighted sum [N], its terms without weights [N] by name, and the results.
+      The weighted sum [N], its terms without weights [N] by name, and the results. The term
+      ``latent`` is not equation 6's.
     """
     side, weights = settings.network.resolution, settings.weights
     source = _portraits(batch["source"], side)
@@ -69,11 +75,16 @@ def transfer_losses(
         noise = "const" if settings.noise == "const" else jax.random.fold_in(key, number)
         return read_generated("transfer", generator.synthesis(w_plus, noise), side)
 
-    own = draw(network.mix(batch["identity"], motion), 0)
-    other = None
+    latent = network.mix(batch["identity"], motion)
+    own = other = None
+    if any(weights[name] for name in (*IMAGE_TERMS, "contrast")):
+        own = draw(latent, 0)
     if weights["identity"] or weights["contrast"]:
         other = draw(network.mix(batch["other_identity"], motion), 1)
-    terms = _image_terms(settings, frozen.lpips, own, source)
+    terms = {} if own is None else _image_terms(settings, frozen.lpips, own, source)
+    if settings.latent_weight:
+        error = latent - batch["source_identity"]
+        terms["latent"] = jnp.mean(jnp.square(error), axis=(1, 2))
     if weights["identity"] and other is not None:
         if settings.identity_target == "target":
             target = _portraits(batch["other_target"], side)
@@ -83,7 +94,7 @@ def transfer_losses(
         wanted = _embedded(settings, frozen.recognition, jax.lax.stop_gradient(target))
         found = _embedded(settings, frozen.recognition, other)
         terms["identity"] = identity.distance(found, jax.lax.stop_gradient(wanted))
-    if weights["contrast"] and other is not None:
+    if weights["contrast"] and own is not None and other is not None:
         drawn = [network.motion(each) for each in (own, other)]
         terms["contrast"] = motion_contrast(
             drawn,
@@ -92,7 +103,9 @@ def transfer_losses(
             scale=settings.contrast_scale,
             margin=settings.contrast_margin,
         )
-    loss = sum((weights[name] * term for name, term in terms.items()), jnp.zeros(()))
+    loss = sum(
+        (getattr(settings, f"{name}_weight") * term for name, term in terms.items()), jnp.zeros(())
+    )
     return loss, terms, Drawn(own, other)
 
 

@@ -23,7 +23,7 @@ CODE_NORM_OFFSET = 1e8 - 1
 """What the code's copy of LPIPS adds to the squared length of every feature vector."""
 
 TERMS = ("pixel", "perceptual", "identity", "contrast", "pixel_crop", "perceptual_crop")
-"""The losses, each with a weight of its name in `TransferSettings`; 0 leaves one out."""
+"""The paper's losses, each with a weight of its name in `TransferSettings`; 0 leaves one out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,9 @@ class TransferSettings:
       identity_weight: of equation 3.
       contrast_weight: of equation 5, CosFace on motion codes.
       pixel_crop_weight, perceptual_crop_weight: of the same two terms on the crop.
+      latent_weight: of the mean square between the latent that M gives for s_A and t_A and the code
+        E_i(s_A). Not the paper's: alone it needs no pass of the generator, and gives E_m and M a
+        beginning at a quarter of a step's price.
       pixel: "mean_square" is the code's, "norm" the length that equation 1 prints.
       perceptual: "lpips" is the code's, "cosine" equation 2's: one minus the mean cosine of
         features, over positions and layers.
@@ -84,6 +87,7 @@ class TransferSettings:
     contrast_weight: float = 0.0
     pixel_crop_weight: float = 2.0
     perceptual_crop_weight: float = 0.3
+    latent_weight: float = 0.0
     pixel: Literal["mean_square", "norm"] = "mean_square"
     perceptual: Literal["lpips", "cosine"] = "lpips"
     distance: Literal["lpips", "perceptual"] = "lpips"
@@ -105,9 +109,10 @@ class TransferSettings:
                 "TransferSettings: last_learning_rate must be in 0 to 1, got "
                 f"{self.last_learning_rate}."
             )
-        if min(self.weights.values()) < 0 or not any(self.weights.values()):
+        weights = {**self.weights, "latent": self.latent_weight}
+        if min(weights.values()) < 0 or not any(weights.values()):
             raise ValueError(
-                f"TransferSettings: weights must be >= 0, and one above it; got {self.weights}."
+                f"TransferSettings: weights must be >= 0, and one above it; got {weights}."
             )
         top, bottom, left, right = self.crop
         if not (0 <= top < bottom <= 1 and 0 <= left < right <= 1):
@@ -122,7 +127,7 @@ class TransferSettings:
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """The losses' weights by their names in `TERMS`."""
+        """The paper's losses' weights by their names in `TERMS`."""
         return {name: getattr(self, f"{name}_weight") for name in TERMS}
 
     @property
@@ -135,6 +140,8 @@ class TransferSettings:
             fields.append("other_target")
         if self.contrast_weight:
             fields.append("other_source")
+        if self.latent_weight:
+            fields.append("source_identity")
         return tuple(fields)
 
     def recipe(

@@ -63,12 +63,28 @@ class CanonicalFace(nnx.Module):
             raise ValueError(f"CanonicalFace: expected [N, {count}, 3], got {list(points.shape)}")
         share = self.weights[...] / jnp.sum(self.weights[...])
         seen = points[:, :count] * np.array([1.0, -1.0, -1.0], np.float32)
-        seen = seen - jnp.einsum("p,npc->nc", share, seen)[:, None]
-        own = self.vertices[...] - share @ self.vertices[...]
-        exact = jax.lax.Precision.HIGHEST
-        covariance = jnp.einsum("npi,p,pj->nij", seen, share, own, precision=exact)
-        left, _, right = jnp.linalg.svd(covariance)
-        # No mirror image: the axis of the least variance turns round instead.
-        sign = jnp.linalg.det(left @ right)
-        left = left.at[:, :, 2].multiply(sign[:, None])
-        return jnp.matmul(left, right, precision=exact)
+        return rotation_between(seen, self.vertices[...], share)
+
+
+def rotation_between(
+    seen: Float[Array, "n p 3"], own: Float[Array, "p 3"], share: Float[Array, " p"]
+) -> Float[Array, "n 3 3"]:
+    """The rotations that turn points to what is seen of them, wherever and at whatever size.
+
+    Args:
+        seen: [N, P, 3].
+        own: [P, 3], in the same axes.
+        share: [P], each point's weight; their sum is 1.
+
+    Returns:
+        [N, 3, 3].
+    """
+    seen = seen - jnp.einsum("p,npc->nc", share, seen)[:, None]
+    own = own - share @ own
+    exact = jax.lax.Precision.HIGHEST
+    covariance = jnp.einsum("npi,p,pj->nij", seen, share, own, precision=exact)
+    left, _, right = jnp.linalg.svd(covariance)
+    # No mirror image: the axis of the least variance turns round instead.
+    sign = jnp.linalg.det(left @ right)
+    left = left.at[:, :, 2].multiply(sign[:, None])
+    return jnp.matmul(left, right, precision=exact)

@@ -132,7 +132,7 @@ class FaceDetector(nnx.Module):
             if index == self.config.strided[-1]:
                 fine = x
             x = block(x)
-        count = len(images)
+        count = images.shape[0]
         boxes = [self.fine_boxes(fine), self.coarse_boxes(x)]
         scores = [self.fine_scores(fine), self.coarse_scores(x)]
         return (

@@ -118,7 +118,7 @@ class FaceLandmarkNet(nnx.Module):
         for block in self.blocks:
             x = block(x)
         # The dense layer gives fractions of the square, x and y in turn.
-        found = self.linear(x.mean(axis=(1, 2))).reshape(len(images), -1, 2)
+        found = self.linear(x.mean(axis=(1, 2))).reshape(images.shape[0], -1, 2)
         _, height, width, _ = images.shape
         top, left = padding(height, width)
         return found * max(height, width) - np.array([left, top], found.dtype)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxface.nets.ops.formulation import by_platform
 from jaxface.nets.ops.strided import DIMENSION_NUMBERS
 
 SIZE = 3
@@ -51,7 +52,7 @@ depthwise_conv.defvjp(_forward, _backward)
 
 
 def _forward_form(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return lax.platform_dependent(x, kernel, cpu=by_shifts, default=by_groups)
+    return by_platform(x, kernel, cpu=by_shifts, default=by_groups)
 
 
 def by_shifts(x: Float[Array, "n h w c"], kernel: Float[Array, "..."]) -> Float[Array, "n h w c"]:
@@ -74,7 +75,7 @@ def by_groups(x: Float[Array, "n h w c"], kernel: Float[Array, "..."]) -> Float[
 
 def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     """[3, 3, C] of float32 or more: for each tap the sum over images and places."""
-    return lax.platform_dependent(x, gradient, cpu=gradient_by_rows, default=gradient_by_taps)
+    return by_platform(x, gradient, cpu=gradient_by_rows, default=gradient_by_taps)
 
 
 def gradient_by_rows(

@@ -21,6 +21,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxface.nets.ops.formulation import by_platform
+
 DIMENSION_NUMBERS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -39,7 +41,7 @@ def transposed_conv(
     Returns:
         [N, 2H + k - 2 + sum(border), 2W + k - 2 + sum(border), O].
     """
-    return lax.platform_dependent(
+    return by_platform(
         x,
         kernel,
         cpu=functools.partial(transposed_by_phases, border=border),
@@ -126,7 +128,7 @@ def kernel_gradient(
     Returns:
         [size, size, C, D].
     """
-    return lax.platform_dependent(
+    return by_platform(
         large,
         small,
         cpu=functools.partial(kernel_gradient_by_products, size=size),

@@ -1,0 +1,1 @@
+"""Programs of a suite that run where jaxface is not installed."""

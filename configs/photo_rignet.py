@@ -7,9 +7,9 @@ it, differentiable in the image. No latents are mixed: the generator was trained
 rows, and W is what its people are drawn from.
 
 Expect, after 40 steps on two cores of an AMD EPYC (13 minutes of processor time, 5 of them for
-reading 512 samples, with JAX_NUM_CPU_DEVICES=1), on 8 held-out latents: pose 9.3 degrees off before,
-2.9 after; landmarks 6.5% of the face's size, then 2.2%. The loss falls from 0.73 to 0.52. All 100
-steps have not been measured.
+reading 512 samples, with JAX_NUM_CPU_DEVICES=1), on 8 held-out latents: pose 9.3 degrees off
+before, 2.9 after; landmarks 6.5% of the face's size, then 2.2%. The loss falls from 0.73 to 0.52.
+All 100 steps have not been measured.
 """
 
 from jaxface.data.sources import Latents

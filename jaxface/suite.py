@@ -431,7 +431,9 @@ def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
         from jaxface.sharing import fetch_suite
 
         folder = fetch_suite(str(name_or_path))
-    if not folder.is_dir() and str(name_or_path) in shipped_suites():
+    # A folder of results may have the name of a shipped suite; one with networks is meant itself.
+    networks = any(folder.glob("*.safetensors")) or os.path.lexists(folder / SHARED_FILE)
+    if str(name_or_path) in shipped_suites() and not networks:
         folder = ASSETS / str(name_or_path)
     if not folder.is_dir():
         shipped = shipped_suites()

@@ -37,6 +37,14 @@ def test_a_network_takes_the_place_of_the_suites(tiny_suite, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+def test_a_folder_of_results_does_not_hide_a_shipped_suite(tiny_suite, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "embedded" / "latents").mkdir(parents=True)
+    assert "rignet_pose" in load_suite("embedded").files
+    shutil.copytree(tiny_suite, "embedded", dirs_exist_ok=True)
+    assert load_suite("embedded").generator.resolution == 16
+
+
 @pytest.fixture
 def hub(tiny_suite, tmp_path, monkeypatch):
     """A Hub with one repository; what it was asked for."""

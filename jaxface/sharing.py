@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flax import nnx
 
-from jaxface.errors import SuiteError
+from jaxface.errors import SuiteError, on_one_line
 from jaxface.runtime.files import atomic_path
 from jaxface.suite import HUB, Suite, check_role, load_suite
 from jaxface.weights import save_network
@@ -87,6 +87,6 @@ def fetch_suite(name: str) -> Path:
             allow_patterns=["*.safetensors"],
         )
     except (OSError, ValueError) as error:  # what its errors of HTTP, of files and of names are
-        reason = " ".join(str(error).split())[:200]
+        reason = on_one_line(str(error))
         raise SuiteError(f"suite {name!r}: cannot be fetched: {reason}") from error
     return Path(folder)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
+from jaxface.methods.inversion import generator_in
 from jaxface.runtime.devices import Dtype
 from jaxface.suite import load_suite
 
@@ -57,9 +58,7 @@ def suite_problem(suite: str, *, dtype: Dtype, **options: Any) -> SuiteProblem:
     Raises:
         SuiteError: there is no such suite, or it has no generator.
     """
-    generator = load_suite(suite).generator
-    if dtype != "float32":
-        generator = generator.computing_in(dtype)
+    generator = generator_in(load_suite(suite), dtype)
     name = suite.rstrip("/").rpartition("/")[-1]
     return SuiteProblem(name, dtype, generator, **options)
 

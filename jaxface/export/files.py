@@ -19,7 +19,7 @@ import safetensors.numpy
 from jax import export
 
 from jaxface import __version__
-from jaxface.errors import UsageError
+from jaxface.errors import UsageError, on_one_line
 from jaxface.export.programs import BATCH, Exportable, described
 from jaxface.licences import suite_terms
 from jaxface.nets.ops.formulation import one_formulation
@@ -131,11 +131,12 @@ def _side(side: Any) -> int | str:
 def _arguments(program: Exportable, batch: int | None) -> dict[str, jax.ShapeDtypeStruct]:
     """The inputs' shapes: with a batch of a fixed size, or of any."""
     rows: Any = batch if batch is not None else export.symbolic_shape(BATCH)[0]
+    return _with_rows(program, rows)
+
+
+def _with_rows(program: Exportable, rows: Any) -> dict[str, jax.ShapeDtypeStruct]:
     return {
-        name: jax.ShapeDtypeStruct(
-            tuple(rows if side == BATCH else side for side in shape),
-            dtype,
-        )
+        name: jax.ShapeDtypeStruct(tuple(rows if side == BATCH else side for side in shape), dtype)
         for name, (shape, dtype) in program.inputs.items()
     }
 
@@ -154,10 +155,7 @@ def _onnx(program: Exportable, batch: int | None) -> tuple[bytes, dict[str, Any]
         return tuple(results.values())
 
     rows: Any = "B" if batch is None else batch
-    shapes: list[Any] = [
-        jax.ShapeDtypeStruct(tuple(rows if side == BATCH else side for side in shape), dtype)
-        for shape, dtype in program.inputs.values()
-    ]
+    shapes = list(_with_rows(program, rows).values())
     try:
         with one_formulation("cpu"):
             model = to_onnx(fn, shapes, model_name=program.name)
@@ -167,6 +165,6 @@ def _onnx(program: Exportable, batch: int | None) -> tuple[bytes, dict[str, Any]
 
 
 def _not_lowered(program: Exportable, batch: int | None, to: str, error: Exception) -> UsageError:
-    reason = " ".join(str(error).split())[:200]
+    reason = on_one_line(str(error))
     hint = "" if batch is not None else "; --batch-size N exports it for batches of N"
     return UsageError(f"{program.name} cannot be exported to {to} ({reason}){hint}")

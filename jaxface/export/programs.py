@@ -192,7 +192,7 @@ def _motion_edit(suite: Suite, feedback: int) -> Exportable:
         )
         return {"w_plus": edited.w_plus, "images": edited.images}
 
-    about = f"Edit of the motion, in this order: {', '.join(names)}; angles in radians."
+    about = f"Edit of the motion, in this order: {', '.join(names)}; angles in degrees."
     return Exportable("edit", edit, named(networks), inputs, about)
 
 

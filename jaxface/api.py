@@ -1,4 +1,4 @@
-"""One line a job, on arrays in memory: `generate`, `invert` and `edit`.
+"""One line a job, on arrays in memory: `generate`, `invert`, `edit` and `reenact`.
 
 Collections of files, with rows, resuming and shards, are `jaxface.jobs`'s and the command's; the
 parts with all of their settings are in `jaxface.methods`.
@@ -19,16 +19,21 @@ import safetensors.numpy
 from jaxface.errors import UsageError
 from jaxface.jobs.outputs.names import file_name
 from jaxface.jobs.outputs.tuned import tuned_weights
+from jaxface.jobs.reenactment import own_motion
 from jaxface.keys import item_keys, samples_key
 from jaxface.latents import check_w_plus
 from jaxface.media.images import from_uint8, read_image, resize, to_square, write_png
 from jaxface.methods import inversion, pie
 from jaxface.methods.direction_matrix.columns import direction_sets
 from jaxface.methods.edit_targets import edit_targets
+from jaxface.methods.inversion import Inverter
 from jaxface.methods.motion_directions import DIRECTIONS
 from jaxface.methods.motion_editing import edit_motion
 from jaxface.methods.presets import preset as named_preset
 from jaxface.methods.pti import changed_generator
+from jaxface.methods.reenactment import Moved
+from jaxface.methods.reenactment_presets import is_image_driven, reenactment_preset
+from jaxface.morphable.retargeting import Retargeting
 from jaxface.runtime.devices import compute_dtype, divisor_mesh
 from jaxface.runtime.files import atomic_writer
 from jaxface.settings import apply_overrides
@@ -157,17 +162,21 @@ def invert(
       >>> found.w_plus.shape
       (2, 10, 512)
     """
-    suite = _opened(suite)
-    size = suite.generator.config.resolution
-    images, own = _read(images, size)
+    changes = [f"{name.replace('__', '.')}={value}" for name, value in settings.items()]
+    method = apply_overrides(named_preset(preset), changes)
+    return _embedded(method, _opened(suite), images, names, seed)
+
+
+def _embedded(
+    method: Inverter, suite: Suite, images: Any, names: Sequence[str] | None, seed: int
+) -> Portraits:
+    images, own = _read(images, suite.generator.config.resolution)
     names = tuple(own if names is None else names)
     if len(names) != len(images) or len(set(names)) != len(names):
         raise UsageError(f"invert: expected {len(images)} different names, got {list(names)[:8]}")
-    changes = [f"{name.replace('__', '.')}={value}" for name, value in settings.items()]
-    method = apply_overrides(named_preset(preset), changes).computing_in(compute_dtype())
     key = jax.random.key(seed)
     result = inversion.invert(
-        method,
+        method.computing_in(compute_dtype()),
         suite,
         images,
         keys=item_keys(key, names),
@@ -235,18 +244,144 @@ def edit(
     )
     if portraits.weights is None:
         return change(portraits.suite, portraits)
-    parts = [
-        change(drawn_by(portraits.suite, _generator_of(portraits, row)), portraits[row])
-        for row in range(len(portraits))
-    ]
-    return dataclasses.replace(
-        portraits,
-        images=np.concatenate([part.images for part in parts]),
-        w_plus=np.concatenate([part.w_plus for part in parts]),
-        measures={
-            name: np.concatenate([part.measures[name] for part in parts])
-            for name in parts[0].measures
-        },
+    return _joined(
+        [
+            change(drawn_by(portraits.suite, _generator_of(portraits, row)), portraits[row])
+            for row in range(len(portraits))
+        ]
+    )
+
+
+def reenact(
+    portraits: Any,
+    driving: Any,
+    *,
+    method: str = "direction_matrix",
+    suite: Suite | str = "embedded",
+    relative: bool = False,
+    regions: Sequence[str] = ("all",),
+    gains: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Portraits:
+    """Portraits that move as a driver's frames do.
+
+    Args:
+      portraits: who is to move: of `invert` or an edit; or N images or paths as `invert` takes
+        them, which are embedded as the method wants them. "transfer" has seen no other latents
+        than those of the suite's encoder: with it give images.
+      driving: T frames of the driver, aligned, as `invert` takes images; they are read as a clip.
+      method: one of `jaxface.methods.reenactment_presets`: by motion, or "transfer" by images.
+      suite: of images that are embedded; a shipped one's name, or a folder.
+      relative: the driver's changes since its mean frame are added to what the portraits have;
+        without, they become as the driver is.
+      regions: what follows a driver of motion: "pose", "expression", "mouth", "eyes", "all".
+      gains: factors of the driver's motion by region, such as ``{"pose": 1.2}``.
+      seed: of the keys that the embedding of images draws from.
+
+    Returns:
+      N T portraits, all frames of the first one, then of the next; named after the portrait and the
+      frame's number. Of methods driven by motion, `measures` have the pose that each was to have,
+      ``pitch_wanted``, ``yaw_wanted`` and ``roll_wanted`` in degrees.
+
+    Raises:
+      UsageError: an unknown method; regions, gains or relative motion of a method that is driven by
+        images, or that the driver's motion does not have.
+      ImageError: a file is no usable image.
+      SuiteError: the suite lacks a network.
+      ValueError: no batch of square images.
+
+    Example:
+      >>> driver = jaxface.edit(jaxface.generate(2, seed=5), yaw=20)
+      >>> moved = jaxface.reenact(jaxface.generate(1), driver.images)
+      >>> moved.names
+      ('sample_0_0000', 'sample_0_0001')
+    """
+    by: Any = reenactment_preset(method)
+    by_images = is_image_driven(by)
+    if by_images and (relative or gains or tuple(regions) != ("all",)):
+        raise UsageError(
+            f"reenact: {method} is driven by images, not by relative motion or regions"
+        )
+    try:
+        retargeting = Retargeting(
+            relative, regions=tuple(regions), gains=tuple((gains or {}).items())
+        )
+    except ValueError as error:
+        raise UsageError(f"reenact: {error}") from error
+    by = by if by_images else by.following(retargeting.groups)
+    if not isinstance(portraits, Portraits):
+        portraits = _embedded(by.inversion, _opened(suite), portraits, None, seed)
+    suite = portraits.suite
+    suite.require(by.driving_roles())
+    frames, _ = _read(driving, suite.generator.config.resolution)
+    networks = by.networks(suite)
+    read = _by_chunks(functools.partial(_read_frames, networks, method=by), len(frames), frames)
+    if relative and len(frames) < 2:
+        raise UsageError("reenact: one frame has no motion relative to itself")
+    neutral = retargeting.neutral_of(read) if relative else None
+    parts = []
+    for row in range(len(portraits)):
+        own_generator = portraits.weights is not None
+        generator = _generator_of(portraits, row) if own_generator else suite.generator
+        w_plus = jnp.asarray(portraits.w_plus[row : row + 1])
+        wanted, measures = (read,), {}
+        if not by_images:
+            own = own_motion(networks, generator, w_plus, method=by, noise="const")
+            try:
+                motion = retargeting(own, read, neutral)
+            except ValueError as error:
+                raise UsageError(f"reenact: {error}") from error
+            told = np.asarray(motion.degrees).T
+            measures = {f"{name}_wanted": told[place] for place, name in enumerate(_ANGLES)}
+            own = jax.tree.map(lambda leaf: jnp.repeat(leaf, len(frames), 0), own)
+            wanted = (own, motion)
+        rows = (jnp.repeat(w_plus, len(frames), 0), *wanted)
+        move = functools.partial(_moved, networks, generator, method=by)
+        moved = _by_chunks(move, len(frames), *rows)
+        names = tuple(f"{portraits.names[row]}_{frame:04d}" for frame in range(len(frames)))
+        weights = jax.tree.map(
+            lambda leaf, row=row: np.repeat(leaf[row : row + 1], len(frames), 0), portraits.weights
+        )
+        images = np.clip(moved.images, -1, 1)
+        parts.append(Portraits(suite, images, moved.w_plus, names, measures, weights))
+    return _joined(parts)
+
+
+_ANGLES = ("pitch", "yaw", "roll")
+_CHUNK = 8  # frames that one program reads or draws, however many there are
+
+
+def _by_chunks(function: Any, count: int, *rows: Any) -> Any:
+    """What a function of a chunk's rows gives for `count` of them, as NumPy arrays."""
+    done = []
+    for start in range(0, count, _CHUNK):
+        chosen = np.minimum(np.arange(start, start + _CHUNK), count - 1)
+        given = function(*jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], rows))
+        kept = min(_CHUNK, count - start)
+        done.append(jax.tree.map(lambda leaf, kept=kept: np.asarray(leaf)[:kept], given))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *done)
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _read_frames(networks: Any, images: Any, *, method: Any) -> Any:
+    return method.read(networks, images)
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _moved(networks: Any, generator: Any, w_plus: Any, *wanted: Any, method: Any) -> Moved:
+    return method.move(networks, generator, w_plus, *wanted, noise="const")
+
+
+def _joined(parts: Sequence[Portraits]) -> Portraits:
+    """Portraits one after the other."""
+    first, names = parts[0], parts[0].measures
+    return Portraits(
+        first.suite,
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.w_plus for part in parts]),
+        tuple(name for part in parts for name in part.names),
+        {name: np.concatenate([part.measures[name] for part in parts]) for name in names},
+        jax.tree.map(lambda *leaves: np.concatenate(leaves), *(part.weights for part in parts)),
     )
 
 

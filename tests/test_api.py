@@ -11,6 +11,8 @@ from jaxface import api
 from jaxface.cli import main
 from jaxface.errors import UsageError
 from jaxface.media.images import to_uint8
+from jaxface.methods.reenactment import Driving, drive_chunks, read_motion
+from jaxface.methods.reenactment_presets import REENACTMENT_PRESETS
 
 QUICK: dict[str, Any] = {"w_steps": 2, "w_plus_steps": 2}
 
@@ -69,6 +71,27 @@ def test_a_tuned_generator_stays_with_its_portrait(samples, tmp_path):
     assert len(list((saved / "generators").iterdir())) == 1
 
 
+@pytest.mark.slow
+def test_reenacted_as_the_method_itself_does(samples):
+    driving = jaxface.edit(samples[2:], direction="pose.yaw", amount=20).images
+    driving = np.concatenate([driving, samples.images[1:2]])
+    moved = jaxface.reenact(samples[:2], driving)
+    assert moved.names == ("sample_0_0000", "sample_0_0001", "sample_1_0000", "sample_1_0001")
+    assert moved.w_plus.shape == (4, 10, 512)
+    method = REENACTMENT_PRESETS["direction_matrix"]
+    read = read_motion(samples.suite, driving)
+    subject = method.subject(samples.suite, samples.w_plus[1:2])
+    (drawn,) = drive_chunks(method, subject, Driving(motion=read), chunk=2)
+    np.testing.assert_allclose(moved.images[2:], np.clip(drawn, -1, 1), atol=1e-3)
+    np.testing.assert_allclose(moved.measures["yaw_wanted"][:2], read.degrees[:, 1], atol=0.01)
+    assert read_motion(samples.suite, moved.images).degrees[0, 1] > 5
+    still = jaxface.reenact(samples[:1], driving, relative=True, regions=["expression"])
+    np.testing.assert_allclose(np.ptp(still.measures["yaw_wanted"]), 0, atol=1e-3)
+    encoded = jaxface.reenact(samples.images[:1], driving, method="transfer")
+    assert encoded.names == ("image_0_0000", "image_0_0001")
+    assert not encoded.measures
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
@@ -78,6 +101,10 @@ def test_a_tuned_generator_stays_with_its_portrait(samples, tmp_path):
         (lambda s: jaxface.invert(s.images, names=["a", "a", "b"], **QUICK), "3 different names"),
         (lambda s: jaxface.invert(s.images, preset="pie_embeded"), "did you mean 'pie_embedded'"),
         (lambda s: jaxface.invert(s.images, w_step=3), "w_steps"),
+        (lambda s: jaxface.reenact(s, s.images, method="transfr"), "did you mean 'transfer'"),
+        (lambda s: jaxface.reenact(s, s.images, regions=["moth"]), "did you mean 'mouth'"),
+        (lambda s: jaxface.reenact(s, s.images, gains={"pose": 99}), "gain of pose"),
+        (lambda s: jaxface.reenact(s, s.images, method="transfer", relative=True), "by images"),
     ],
 )
 def test_mistakes_are_told(samples, call, told):

@@ -27,7 +27,6 @@ from jaxface.cli.job_options import JobCall, add_job_arguments
 from jaxface.cli.reenact_drivers import (
     check_driven_by_images,
     check_identity,
-    method_of,
     random_path,
     read_driven,
     retargeting_of,
@@ -171,10 +170,11 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.driven_task import frames_of
     from jaxface.jobs.inputs.driving import driving_notes, is_embedded, is_motion_file
     from jaxface.jobs.inputs.latent_survey import survey_latents
+    from jaxface.methods.reenactment_presets import is_image_driven, reenactment_preset
     from jaxface.runtime.progress import note
 
-    method = method_of(arguments.method)
-    if "image" in method.requires:
+    method: Any = reenactment_preset(arguments.method)
+    if is_image_driven(method):
         check_driven_by_images(arguments)
     else:
         method = method.following(retargeting_of(arguments).groups)

@@ -44,23 +44,6 @@ def retargeting_of(arguments: argparse.Namespace) -> Any:
         raise UsageError(f"--motion, --regions, --gain: {error}") from error
 
 
-def method_of(name: str) -> Any:
-    """The method of a name.
-
-    Raises:
-      UsageError: there is none; the message gives the nearest.
-    """
-    from jaxface.errors import did_you_mean
-    from jaxface.methods.reenactment_presets import IMAGE_DRIVEN, REENACTMENT_PRESETS
-
-    known = {**REENACTMENT_PRESETS, **IMAGE_DRIVEN}
-    if name not in known:
-        raise UsageError(
-            f"--method: unknown {name!r}; {did_you_mean(name, known)} Known: {', '.join(known)}"
-        )
-    return known[name]
-
-
 def read_driven(
     arguments: argparse.Namespace, suite: Any, method: Any, *, reading: Any, alignment: Any
 ) -> Driven:
@@ -69,15 +52,16 @@ def read_driven(
     Args:
       arguments: of `jaxface reenact`.
       suite: has what the method needs once subjects are embedded.
-      method: of `method_of`; one driven by motion has the groups that follow already.
+      method: of `reenactment_preset`; one driven by motion has the groups that follow already.
       reading: of a clip.
       alignment: how faces are found.
 
     Raises:
       UsageError: it cannot be read, or does not fit what is asked for.
     """
-    by_images = "image" in method.requires
-    read = _read_images if by_images else _read_motion
+    from jaxface.methods.reenactment_presets import is_image_driven
+
+    read = _read_images if is_image_driven(method) else _read_motion
     options = {
         "size": suite.generator.resolution,
         "reading": reading,

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from jaxface.errors import UsageError, did_you_mean
 from jaxface.methods.direction_matrix.reenactment import (
     CODE,
     EMBEDDED,
@@ -29,3 +30,22 @@ Directions' matrix likewise for the embedded suite, as its paper says, and as it
 IMAGE_DRIVEN: dict[str, ImageReenactor] = {"transfer": TransferReenactment()}
 """Methods that take a driver's images and read no motion: Transfer, with the suite's encoder of
 identity."""
+
+
+def reenactment_preset(name: str) -> BatchReenactor | ImageReenactor:
+    """The method of that name, of either kind.
+
+    Raises:
+      UsageError: there is none; the message gives the nearest.
+    """
+    known = {**REENACTMENT_PRESETS, **IMAGE_DRIVEN}
+    if name not in known:
+        raise UsageError(
+            f"method: unknown {name!r}; {did_you_mean(name, known)} Known: {', '.join(known)}"
+        )
+    return known[name]
+
+
+def is_image_driven(method: BatchReenactor | ImageReenactor) -> bool:
+    """Whether a method is driven by images, not by motion."""
+    return "image" in method.requires

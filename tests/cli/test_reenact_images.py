@@ -75,12 +75,18 @@ def run(capsys, *arguments):
 
 
 def expected(suite, portrait, frames):
-    """By the seam of Python: [T, R, R, 3] in [-1, 1]."""
+    """By the seam of Python: [T, R, R, 3], not clipped."""
     keys = item_keys(jax.random.key(0), ["anna"])
     driving = Driving(images=np.asarray(from_uint8(frames)))
     subject = np.asarray(from_uint8(portrait))[None]
-    drawn = reenact(load_suite(suite), TransferReenactment(), subject, driving, keys=keys, chunk=5)
-    return drawn.clip(-1, 1)
+    return reenact(load_suite(suite), TransferReenactment(), subject, driving, keys=keys, chunk=5)
+
+
+def assert_shows(got, drawn):
+    """Images in [-1, 1] are what was drawn, to 8 bits and the rounding of programs of other batch
+    sizes: images of random weights reach 1e5, and a float32 of that size is rounded by 1e-2."""
+    rounding = np.abs(drawn).max() * np.finfo(np.float32).eps
+    np.testing.assert_allclose(got, drawn.clip(-1, 1), atol=1 / 255 + max(1 / 255, rounding))
 
 
 def images_of(out, rows):
@@ -95,7 +101,7 @@ def test_a_portrait_moves_as_the_clips_images_do(suite, portrait, driver, tmp_pa
     assert "anna.png  ok  5 frames\n" in printed.out
     rows = sorted(rows_in(out), key=lambda row: row["frame"]["index"])
     got = images_of(out, rows)
-    np.testing.assert_allclose(got, expected(suite, pixels, frames), atol=TOLERANCE)
+    assert_shows(got, expected(suite, pixels, frames))
     assert np.abs(got[0] - got[1]).max() > 4 * TOLERANCE
     (made,) = (out / "clips").rglob("*.mp4")
     with open_clip(made) as opened:
@@ -128,14 +134,12 @@ def test_a_folder_and_one_image_drive_too(suite, portrait, tmp_path, capsys):
     w_plus = np.random.default_rng(5).normal(size=(1, ROWS, WIDTH)).astype(np.float32)
     subject = method.subject(loaded, w_plus)
     wanted = np.asarray(method.drive(subject, Driving(images=np.asarray(from_uint8(grey)))))
-    np.testing.assert_allclose(images_of(out, rows), wanted.clip(-1, 1), atol=TOLERANCE)
+    assert_shows(images_of(out, rows), wanted)
 
     alone = tmp_path / "alone"
     status, printed = run(capsys, people, "--driving", numbered / "001.png", "--out", alone)
     assert status == 0, printed.err
-    np.testing.assert_allclose(
-        images_of(alone, rows_in(alone)), wanted[1:2].clip(-1, 1), atol=TOLERANCE
-    )
+    assert_shows(images_of(alone, rows_in(alone)), wanted[1:2])
 
 
 def test_nobody_is_sampled_and_embedded(suite, driver, tmp_path, capsys):
@@ -148,8 +152,7 @@ def test_nobody_is_sampled_and_embedded(suite, driver, tmp_path, capsys):
     sampled = TransferReenactment().random_portrait(load_suite(suite), key=jax.random.key(4))[1]
     np.testing.assert_allclose(portrait, np.asarray(sampled[0]), atol=TOLERANCE)
     pixels = np.asarray(Image.open(out / "random" / "seed-4.png"))
-    wanted = expected(suite, pixels, frames)
-    np.testing.assert_allclose(images_of(out, rows), wanted, atol=TOLERANCE)
+    assert_shows(images_of(out, rows), expected(suite, pixels, frames))
     status, printed = run(capsys, "x.png", *call)
     assert status == 2
     assert "in place of a SOURCE, and x.png is named too" in printed.err

@@ -311,10 +311,10 @@ def reenact(
     by = by if by_images else by.following(retargeting.groups)
     if not isinstance(portraits, Portraits):
         portraits = _embedded(by.inversion, _opened(suite), portraits, None, seed)
-    suite = portraits.suite
-    suite.require(by.driving_roles())
-    frames, _ = _read(driving, suite.generator.config.resolution)
-    networks = by.networks(suite)
+    using = portraits.suite
+    using.require(by.driving_roles())
+    frames, _ = _read(driving, using.generator.config.resolution)
+    networks = by.networks(using)
     read = _by_chunks(functools.partial(_read_frames, networks, method=by), len(frames), frames)
     if relative and len(frames) < 2:
         raise UsageError("reenact: one frame has no motion relative to itself")
@@ -322,7 +322,7 @@ def reenact(
     parts = []
     for row in range(len(portraits)):
         own_generator = portraits.weights is not None
-        generator = _generator_of(portraits, row) if own_generator else suite.generator
+        generator = _generator_of(portraits, row) if own_generator else using.generator
         w_plus = jnp.asarray(portraits.w_plus[row : row + 1])
         wanted, measures = (read,), {}
         if not by_images:
@@ -343,7 +343,7 @@ def reenact(
             lambda leaf, row=row: np.repeat(leaf[row : row + 1], len(frames), 0), portraits.weights
         )
         images = np.clip(moved.images, -1, 1)
-        parts.append(Portraits(suite, images, moved.w_plus, names, measures, weights))
+        parts.append(Portraits(using, images, moved.w_plus, names, measures, weights))
     return _joined(parts)
 
 

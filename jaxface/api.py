@@ -302,10 +302,9 @@ def reenact(
         raise UsageError(
             f"reenact: {method} is driven by images, not by relative motion or regions"
         )
+    scaled = tuple((gains or {}).items())
     try:
-        retargeting = Retargeting(
-            relative, regions=tuple(regions), gains=tuple((gains or {}).items())
-        )
+        retargeting = Retargeting(relative, regions=tuple(regions), gains=scaled)
     except ValueError as error:
         raise UsageError(f"reenact: {error}") from error
     by = by if by_images else by.following(retargeting.groups)
@@ -314,37 +313,19 @@ def reenact(
     using = portraits.suite
     using.require(by.driving_roles())
     frames, _ = _read(driving, using.generator.config.resolution)
-    networks = by.networks(using)
-    read = _by_chunks(functools.partial(_read_frames, networks, method=by), len(frames), frames)
     if relative and len(frames) < 2:
         raise UsageError("reenact: one frame has no motion relative to itself")
+    networks = by.networks(using)
+    read = _by_chunks(functools.partial(_read_frames, networks, method=by), len(frames), frames)
+    if not by_images:
+        try:
+            retargeting.check(read.basis, read.basis)
+        except ValueError as error:
+            raise UsageError(f"reenact: {error}") from error
     neutral = retargeting.neutral_of(read) if relative else None
-    parts = []
-    for row in range(len(portraits)):
-        own_generator = portraits.weights is not None
-        generator = _generator_of(portraits, row) if own_generator else using.generator
-        w_plus = jnp.asarray(portraits.w_plus[row : row + 1])
-        wanted, measures = (read,), {}
-        if not by_images:
-            own = own_motion(networks, generator, w_plus, method=by, noise="const")
-            try:
-                motion = retargeting(own, read, neutral)
-            except ValueError as error:
-                raise UsageError(f"reenact: {error}") from error
-            told = np.asarray(motion.degrees).T
-            measures = {f"{name}_wanted": told[place] for place, name in enumerate(_ANGLES)}
-            own = jax.tree.map(lambda leaf: jnp.repeat(leaf, len(frames), 0), own)
-            wanted = (own, motion)
-        rows = (jnp.repeat(w_plus, len(frames), 0), *wanted)
-        move = functools.partial(_moved, networks, generator, method=by)
-        moved = _by_chunks(move, len(frames), *rows)
-        names = tuple(f"{portraits.names[row]}_{frame:04d}" for frame in range(len(frames)))
-        weights = jax.tree.map(
-            lambda leaf, row=row: np.repeat(leaf[row : row + 1], len(frames), 0), portraits.weights
-        )
-        images = np.clip(moved.images, -1, 1)
-        parts.append(Portraits(using, images, moved.w_plus, names, measures, weights))
-    return _joined(parts)
+    target = None if by_images else functools.partial(retargeting, driver=read, neutral=neutral)
+    rows = range(len(portraits))
+    return _joined([_driven(by, networks, portraits[row], read, target) for row in rows])
 
 
 _ANGLES = ("pitch", "yaw", "roll")
@@ -370,6 +351,36 @@ def _read_frames(networks: Any, images: Any, *, method: Any) -> Any:
 @functools.partial(jax.jit, static_argnames="method")
 def _moved(networks: Any, generator: Any, w_plus: Any, *wanted: Any, method: Any) -> Moved:
     return method.move(networks, generator, w_plus, *wanted, noise="const")
+
+
+def _driven(by: Any, networks: Any, portrait: Portraits, read: Any, target: Any) -> Portraits:
+    """One portrait's frames.
+
+    Args:
+      by: the method, with its `networks`.
+      read: what it read of the driver's frames, T rows.
+      target: of a method driven by motion, the motion that the portrait's own becomes.
+    """
+    weights, count = portrait.weights, len(jax.tree.leaves(read)[0])
+    generator = portrait.suite.generator if weights is None else _generator_of(portrait, 0)
+    rows, measures = (read,), {}
+    if target is not None:
+        code = jnp.asarray(portrait.w_plus)
+        own = own_motion(networks, generator, code, method=by, noise="const")
+        wanted = target(own)
+        rows = (jax.tree.map(lambda leaf: jnp.repeat(leaf, count, 0), own), wanted)
+        degrees = np.asarray(wanted.degrees)
+        measures = {f"{name}_wanted": degrees[:, place] for place, name in enumerate(_ANGLES)}
+    move = functools.partial(_moved, networks, generator, method=by)
+    moved = _by_chunks(move, count, np.repeat(portrait.w_plus, count, 0), *rows)
+    return Portraits(
+        portrait.suite,
+        np.clip(moved.images, -1, 1),
+        moved.w_plus,
+        tuple(f"{portrait.names[0]}_{frame:04d}" for frame in range(count)),
+        measures,
+        jax.tree.map(lambda leaf: np.repeat(leaf, count, 0), weights),
+    )
 
 
 def _joined(parts: Sequence[Portraits]) -> Portraits:

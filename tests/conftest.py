@@ -61,6 +61,14 @@ def _compilation_cache(tmp_path_factory, worker_id):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _unsigned():
+    """No Content Credentials but where a test asks for them: files are compared as bytes."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("JAXFACE_C2PA", "off")
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_suite(tmp_path_factory):
     """The folder of a suite with random weights: a 16 px generator and narrow features."""

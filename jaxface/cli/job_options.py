@@ -98,6 +98,9 @@ class JobCall:
         self._arguments = arguments
         if arguments.out == "":
             raise UsageError("--out: expected a folder's name, got ''")
+        from jaxface.media.credentials import check_certificate
+
+        check_certificate()
         self.share = _share(arguments)
         self.fleet = _fleet(arguments)
 

@@ -17,10 +17,11 @@ NAME = "provenance"
 HELP = "tell what images and clips say of their making, or sign it (Content Credentials)"
 
 _EPILOG = """\
---sign adds a C2PA manifest to files that jaxface wrote: the program, whether the file is synthetic
-or a composite, and the photograph that it was made from, by its hash. DIR is the output folder of
-jaxface invert, edit or reenact; every image and clip in it is signed, with its row's input as the
-source. It needs: pip install "jaxface[provenance]".
+With pip install "jaxface[provenance]" what jaxface writes is signed, unless JAXFACE_C2PA=off;
+--sign signs what it wrote without. A signature is a C2PA manifest: the program, whether the file is
+synthetic or a composite, and the photograph that it was made from, by its hash. DIR is the output
+folder of jaxface invert, edit or reenact; every image and clip in it is signed, with the input of
+its row as the source.
 
 The certificate is the one that JAXFACE_C2PA_CERTIFICATE and JAXFACE_C2PA_KEY name (PEM files: its
 chain and its key), or one of your own making, kept in ~/.config/jaxface/c2pa, which shows that a

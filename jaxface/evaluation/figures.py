@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxface.media.images import to_uint8
-from jaxface.media.marks import marked
+from jaxface.media.images import encode_png, to_uint8
 from jaxface.media.plots import add_axes, new_figure, png_of
 from jaxface.runtime.files import atomic_writer
 
@@ -86,4 +85,4 @@ def write_rows(
             cell = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
             sheet.paste(cell, (x, top + row * (_SIDE + gap)))
     with atomic_writer(path) as file:
-        sheet.save(file, format="PNG", pnginfo=marked("composite"))
+        file.write(encode_png(np.asarray(sheet), kind="composite"))

@@ -26,7 +26,15 @@ from jaxface.jobs.inputs.portraits import (
 from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_contact_sheet
 from jaxface.jobs.outputs.outliers import distance_of, outliers
 from jaxface.jobs.outputs.results import ResultsFolder
-from jaxface.jobs.outputs.rows import FRAME_COLUMNS, OK, Column, Result, number, versions
+from jaxface.jobs.outputs.rows import (
+    FRAME_COLUMNS,
+    OK,
+    Column,
+    Result,
+    number,
+    photographs_of,
+    versions,
+)
 from jaxface.jobs.outputs.tuned import tuned_weights
 from jaxface.keys import item_keys, samples_key
 from jaxface.media.detection import NoFaceError
@@ -219,7 +227,9 @@ class Inversion:
             return Result(row | {"status": NOT_FINITE, "reason": "the latent code is not finite"})
         row |= {name: number(measures[name]) for name in ("psnr", "ssim")}
         row |= {name: number(losses[name]) for name in self.settings.row_losses if name in losses}
-        files = {"reconstruction": encode_png(measures["pixels"])} if self.keep_images else {}
+        files = {}
+        if self.keep_images:
+            files["reconstruction"] = encode_png(measures["pixels"], sources=photographs_of(row))
         if self.settings.tunes_generator:
             weights = outcome.result[3]
             files["weights"] = tuned_weights(weights, self.suite, case.id)

@@ -13,7 +13,7 @@ from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.latents import Latent, LatentError, read_latent
 from jaxface.jobs.inputs.reading import read_items
 from jaxface.jobs.outputs.pasted import pasted_png
-from jaxface.jobs.outputs.rows import FRAME_COLUMNS, Result, number
+from jaxface.jobs.outputs.rows import FRAME_COLUMNS, Result, number, photographs_of
 from jaxface.media.images import ImageError, encode_png
 from jaxface.suite import Suite
 
@@ -116,7 +116,7 @@ class LatentTask:
         }
         if isinstance(case.latent.weights, str):
             header["weights"] = case.latent.weights
-        files = {"edited": encode_png(drawn["pixels"])}
+        files = {"edited": encode_png(drawn["pixels"], sources=photographs_of(row))}
         if "unedited" in drawn:
             files["unedited"] = encode_png(drawn["unedited"])
         if paste_back and row.get("frame") is None:

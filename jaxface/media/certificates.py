@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.errors import UsageError, on_one_line
-from jaxface.runtime.files import atomic_writer
+from jaxface.runtime.files import atomic_path
 
 CERTIFICATE, KEY = "JAXFACE_C2PA_CERTIFICATE", "JAXFACE_C2PA_KEY"
 """Environment variables: PEM files, the certificate's chain from the user's own on, and its key."""
@@ -75,12 +75,16 @@ def own_certificate() -> list[Path]:
     files = [folder / "certificate.pem", folder / "key.pem"]
     if not all(file.is_file() for file in files):
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for file, data in zip(files, _make_certificate(), strict=True):
-                with atomic_writer(file) as out:
-                    os.fchmod(out.fileno(), 0o600)
-                    out.write(data)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(folder) as made:  # both together, should others make them too
+                made.mkdir(mode=0o700)
+                for file, data in zip(files, _make_certificate(), strict=True):
+                    with open(made / file.name, "xb") as out:
+                        os.fchmod(out.fileno(), 0o600)
+                        out.write(data)
         except OSError as error:
+            if all(file.is_file() for file in files):
+                return files
             raise UsageError(
                 f"{folder}: a certificate cannot be kept there ({error.strerror or error}); name "
                 f"one with {CERTIFICATE} and {KEY}"
@@ -109,11 +113,11 @@ def _make_certificate() -> tuple[bytes, bytes]:
     C2PA asks for what stands in them; a certificate that signed itself is refused.
     """
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root_key, key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     now = datetime.datetime.now(datetime.UTC)
 
     def named(name: str) -> Any:
@@ -145,7 +149,7 @@ def _make_certificate() -> tuple[bytes, bytes]:
         )
     )
     pem = serialization.Encoding.PEM
-    chain = b"".join(each.sign(root_key, hashes.SHA256()).public_bytes(pem) for each in (own, root))
+    chain = b"".join(each.sign(root_key, None).public_bytes(pem) for each in (own, root))
     private = key.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

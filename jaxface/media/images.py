@@ -13,9 +13,10 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import jax
@@ -24,6 +25,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from jaxface.media.colour import SRGB_CHUNK, Profile, from_srgb, stated_colour, to_srgb
+from jaxface.media.credentials import with_credentials
 from jaxface.media.image_errors import (
     CorruptImageError,
     EmptyImageError,
@@ -260,20 +262,35 @@ def write_png(path: str | os.PathLike[str], image: Any):
         file.write(encode_png(image))
 
 
-def encode_png(image: Any, *, profile: bytes | None = None, kind: Kind = "synthetic") -> bytes:
+def encode_png(
+    image: Any,
+    *,
+    profile: bytes | None = None,
+    exif: bytes | None = None,
+    xmp: str = "",
+    kind: Kind = "synthetic",
+    sources: Sequence[str | os.PathLike[str]] = (),
+) -> bytes:
     """One image, [H, W, 3] in [-1, 1], or uint8 as it is, as an 8-bit PNG that says sRGB.
 
-    With `profile`, the data of an ICC profile, it says that these are its colours instead. It also
-    says what made it and of which kind it is, see `jaxface.media.marks`.
+    It also says what made it and of which kind it is, see `jaxface.media.marks`, and is signed
+    where that is wanted, see `jaxface.media.credentials`.
+
+    Args:
+      image: with a fourth channel, opacity, too.
+      profile: data of an ICC profile; it says that these are its colours instead.
+      exif, xmp: of the photograph whose place it takes, see `jaxface.media.metadata.own_metadata`.
+      kind: of what it is.
+      sources: files that it was made from.
     """
     file = io.BytesIO()
     pixels = np.asarray(image)
     pixels = pixels if pixels.dtype == np.uint8 else to_uint8(pixels)
-    says = marked(kind)
+    says = marked(kind, xmp)
     if profile is None:
         says.add(*SRGB_CHUNK)
-    Image.fromarray(pixels).save(file, format="PNG", pnginfo=says, icc_profile=profile)
-    return file.getvalue()
+    Image.fromarray(pixels).save(file, format="PNG", pnginfo=says, icc_profile=profile, exif=exif)
+    return with_credentials(file.getvalue(), ".png", kind, sources=[Path(each) for each in sources])
 
 
 def from_uint8(images: Any) -> Any:

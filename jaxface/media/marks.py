@@ -31,6 +31,12 @@ CLIPS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 MAKER = f"jaxface {__version__}"
 _XMP = "XML:com.adobe.xmp"
 _READ_AT_MOST = 1 << 20  # of XMP
+_STATED = re.compile(
+    r'\s\w+:(?:CreatorTool|DigitalSourceType)\s*=\s*(?:"[^"]*"|\'[^\']*\')'
+    r"|<(\w+:(?:CreatorTool|DigitalSourceType))\b[^>]*?(?:/>|>.*?</\1>)",
+    re.DOTALL,
+)
+"""What the marks say, as others may have said it."""
 _PACKET = """\
 <?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -63,13 +69,27 @@ class Marks:
         return next((kind for kind, term in SOURCE_TYPES.items() if term == self.source_type), None)
 
 
-def marked(kind: Kind) -> PngImagePlugin.PngInfo:
-    """What a PNG says beside its pixels: the marks."""
+def marked(kind: Kind, xmp: str = "") -> PngImagePlugin.PngInfo:
+    """What a PNG says beside its pixels: the marks.
+
+    Args:
+      kind: of what it is.
+      xmp: what the photograph said that it was made from, a packet of XMP; the marks join it.
+    """
     says = PngImagePlugin.PngInfo()
     says.add_text("Software", MAKER)
-    packet = _PACKET.format(maker=escape(MAKER), source_type=SOURCE_TYPES[kind])
-    says.add_itxt(_XMP, packet)
+    says.add_itxt(_XMP, _joined(xmp, kind))
     return says
+
+
+def _joined(xmp: str, kind: Kind) -> str:
+    own = _PACKET.format(maker=escape(MAKER), source_type=SOURCE_TYPES[kind])
+    end = xmp.rfind("</rdf:RDF>")
+    if end < 0:
+        return own
+    kept = _STATED.sub("", xmp[:end])
+    described = own[own.index("<rdf:Description") : own.index("</rdf:RDF>")]
+    return kept + described + xmp[end:]
 
 
 def comment(kind: Kind) -> str:

@@ -6,6 +6,7 @@ links to frames that are not there. Whatever of it cannot be read is passed over
 
 import contextlib
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from jaxface.media.image_errors import (
     UnsupportedImageError,
 )
 from jaxface.media.image_formats import format_of
+from jaxface.runtime.files import open_regular
 
 PASSED_OVER = "damaged metadata passed over"
 
@@ -38,6 +40,9 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _COLOURS = frozenset({b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"eXIf"})
 _ICONS = (b"\0\0\1\0", b"\0\0\2\0", b"icns")
+_CAMERA = 0x8769  # the directory of what the camera noted
+_OF_COLOURS = (0xA001, 0xA005)  # its colour space, and which of those an old rule says
+_LARGEST_XMP = 2**16  # characters; what is longer is an editor's history
 _LARGEST_ICON = 2**24  # pixels
 
 
@@ -60,6 +65,26 @@ def exif_value(image: Image.Image, directory: int, tag: int) -> Any:
     with contextlib.suppress(Exception):
         return image.getexif().get_ifd(directory).get(tag)
     return None
+
+
+def own_metadata(path: str | os.PathLike[str]) -> tuple[bytes | None, str]:
+    """What a photograph's file says beside its pixels, for an image that takes its place.
+
+    Returns:
+      EXIF data of an upright image, without its thumbnail and its word on colours, None for none;
+      and the packet of XMP, "" for none. What is damaged is passed over.
+    """
+    exif, xmp = None, ""
+    with contextlib.suppress(Exception), open_regular(path) as file, Image.open(file) as image:
+        packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or ""
+        packet = packet if isinstance(packet, str) else packet.decode("utf-8")
+        xmp = packet if len(packet) <= _LARGEST_XMP else ""
+        stated = image.getexif()
+        stated.pop(_ORIENTATION, None)
+        for tag in _OF_COLOURS:
+            stated.get_ifd(_CAMERA).pop(tag, None)
+        exif = stated.tobytes() if len(stated) else None
+    return exif, xmp
 
 
 def count_frames(image: Any) -> tuple[int, tuple[str, ...]]:

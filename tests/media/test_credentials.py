@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,8 +12,14 @@ from PIL import Image
 from jaxface.cli import main
 from jaxface.errors import UsageError
 from jaxface.media.certificates import CERTIFICATE, KEY, load_signer, own_certificate
-from jaxface.media.credentials import CredentialsError, read_credentials, sign
-from jaxface.media.images import read_image, write_png
+from jaxface.media.credentials import (
+    SWITCH,
+    CredentialsError,
+    check_certificate,
+    read_credentials,
+    sign,
+)
+from jaxface.media.images import encode_png, read_image, to_uint8, write_png
 from jaxface.media.marks import SOURCE_TYPES, marked, read_marks
 
 pytest.importorskip("c2pa", reason="the extra `provenance`")
@@ -109,6 +116,9 @@ def test_the_users_certificate_signs(tmp_path, monkeypatch, configuration):
     sign(image(tmp_path / "a.png"), "synthetic")
     assert not (configuration / "jaxface" / "c2pa" / "key.pem").exists()
     (tmp_path / "key.pem").write_text("no key")
+    monkeypatch.delenv(SWITCH)
+    with pytest.raises(UsageError, match="expected the PEM files"):
+        check_certificate()
     with pytest.raises(UsageError, match="expected the PEM files"):
         load_signer()
 
@@ -136,6 +146,53 @@ def test_the_verb_signs_the_files_of_a_job(tmp_path, source, capsys):
     assert said["kind"] == "synthetic"
     assert said["credentials"]["state"] == "Valid"
     assert said["credentials"]["ingredients"] == ["photograph.jpg"]
+
+
+def test_what_is_written_is_signed(tmp_path, source, monkeypatch, capsys):
+    pytest.importorskip("av")
+    from jaxface.media.video import encode_gif, encode_mp4
+    from jaxface.media.video.folder_writing import FolderWriter
+
+    def write():
+        frames = np.stack([PIXELS] * 2)
+        write_png(tmp_path / "a.png", PIXELS)
+        (tmp_path / "b.png").write_bytes(encode_png(PIXELS, kind="composite", sources=[source]))
+        (tmp_path / "a.gif").write_bytes(encode_gif(frames, seconds=1))
+        (tmp_path / "a.mp4").write_bytes(encode_mp4(frames, seconds=1))
+        with FolderWriter(tmp_path / "frames", width=16, height=16) as writer:
+            writer.write(Fraction(0), to_uint8(PIXELS))
+        names = ("a.png", "b.png", "a.gif", "a.mp4", "frames/000000.png")
+        return [read_credentials(tmp_path / name) for name in names]
+
+    assert write() == [None] * 5
+    monkeypatch.delenv(SWITCH)
+    found = write()
+    assert all(each is not None and each.state == "Valid" for each in found)
+    kinds = ("synthetic", "composite", "synthetic", "synthetic", "synthetic")
+    assert [each.source_type for each in found] == [SOURCE_TYPES[kind] for kind in kinds]
+    assert [each.ingredients for each in found] == [(), ("photograph.jpg",), (), (), ()]
+
+    # Where the user's own certificate cannot be kept, that is said, and the images are written.
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    assert write() == [None] * 5
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert "without Content Credentials" in told[0]
+    assert "cannot be kept" in told[0]
+    monkeypatch.setenv(CERTIFICATE, str(source))
+    with pytest.raises(UsageError, match="go together"):
+        write_png(tmp_path / "a.png", PIXELS)
+
+
+def test_sources_that_cannot_be_read_are_left_out(tmp_path, source):
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    path = image(tmp_path / "a.png")
+    sign(path, "composite", sources=[damaged, source])
+    found = read_credentials(path)
+    assert found is not None
+    assert (found.state, found.ingredients) == ("Valid", ("photograph.jpg",))
 
 
 def test_a_clip_is_signed(tmp_path):

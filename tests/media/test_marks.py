@@ -13,6 +13,7 @@ from jaxface.cli import main
 from jaxface.media.image_errors import NotAnImageError, UnreadableImageError
 from jaxface.media.images import encode_png, read_image
 from jaxface.media.marks import MAKER, SOURCE_TYPES, Marks, read_marks
+from jaxface.media.metadata import own_metadata
 from jaxface.media.video.previews import encode_gif
 from jaxface.media.video.writing import Encoding, VideoWriter
 
@@ -45,6 +46,54 @@ def test_marks_leave_pixels_and_colours_alone(tmp_path):
     with Image.open(io.BytesIO(encode_png(IMAGE, profile=profile))) as written:
         assert written.info["icc_profile"] == profile
         assert written.info["Software"] == MAKER
+
+
+FOREIGN = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+ xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
+ xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+ xmp:CreatorTool="Camera 1" xmp:Rating="5"><dc:rights>A. Photographer</dc:rights>
+ </rdf:Description></rdf:RDF></x:xmpmeta>"""
+
+
+def test_what_a_photograph_says_stays(tmp_path):
+    """Who made it, when and where; not how it is turned, which has been applied."""
+    path, pasted = tmp_path / "photograph.jpg", tmp_path / "pasted.png"
+    exif = Image.Exif()
+    exif[0x8298], exif[0x0112] = "A. Photographer", 6  # copyright, orientation
+    exif.get_ifd(0x8769).update({0x9003: "2026:01:02 03:04:05", 0xA001: 2})  # taken; Adobe RGB
+    exif.get_ifd(0x8825)[1] = "N"
+    Image.new("RGB", (8, 6), (200, 100, 50)).save(path, exif=exif, xmp=FOREIGN.encode())
+    own, xmp = own_metadata(path)
+    pasted.write_bytes(encode_png(IMAGE, kind="composite", exif=own, xmp=xmp))
+    assert read_marks(pasted) == Marks(MAKER, SOURCE_TYPES["composite"])
+    with Image.open(pasted) as image:
+        said = image.getexif()
+        assert said[0x8298] == "A. Photographer"
+        assert 0x0112 not in said
+        assert dict(said.get_ifd(0x8769)) == {0x9003: "2026:01:02 03:04:05"}
+        assert said.get_ifd(0x8825)[1] == "N"
+        packet = image.info["XML:com.adobe.xmp"]
+    theirs, ours = ElementTree.fromstring(packet)[0]
+    adobe = "{http://ns.adobe.com/xap/1.0/}"
+    assert (theirs.get(f"{adobe}Rating"), theirs[0].text) == ("5", "A. Photographer")
+    assert theirs.get(f"{adobe}CreatorTool") is None
+    assert ours.get(f"{adobe}CreatorTool") == MAKER
+    np.testing.assert_allclose(read_image(pasted).pixels, IMAGE, atol=1 / 255)
+
+
+def test_a_photograph_that_says_nothing_or_nonsense(tmp_path):
+    path = tmp_path / "photograph.png"
+    Image.new("RGB", (8, 6)).save(path)
+    assert own_metadata(path) == (None, "")
+    path.write_text("text")
+    assert own_metadata(path) == (None, "")
+    marks = read_marks_of(encode_png(IMAGE, xmp="<x:xmpmeta>no end"), tmp_path)
+    assert marks == Marks(MAKER, SOURCE_TYPES["synthetic"])
+
+
+def read_marks_of(data, folder):
+    (folder / "image.png").write_bytes(data)
+    return read_marks(folder / "image.png")
 
 
 def test_a_gif_says_it_in_its_comment(tmp_path):

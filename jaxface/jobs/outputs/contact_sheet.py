@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxface.media.images import to_uint8
-from jaxface.media.marks import marked
+from jaxface.media.images import encode_png, to_uint8
 from jaxface.runtime.files import atomic_writer
 
 SHEET_CELLS = 64  # results on a sheet; more would make an image too large to open
@@ -64,7 +63,7 @@ def write_sheets(path: str | os.PathLike[str], sheets: Sequence[Image.Image]) ->
         whole.paste(sheet, (0, top))
         top += sheet.height
     with atomic_writer(path) as file:
-        whole.save(file, format="PNG", pnginfo=marked("composite"))
+        file.write(encode_png(np.asarray(whole), kind="composite"))
 
 
 def draw_contact_sheet(

@@ -206,6 +206,7 @@ def _write(
             encoding=dataclasses.replace(how.encoding, kind=kind),
             resume=key,
             pngs=not suffix,
+            sources=[source, *(() if how.driver is None else how.driver[:1])],
         )
     notes = list(written.notes)
     if left := len(edits.keys() - seen):

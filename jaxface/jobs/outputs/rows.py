@@ -163,6 +163,12 @@ def rows_in(data: bytes, path: str) -> list[dict[str, Any]]:
     return rows
 
 
+def photographs_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a result was made from, one file; none for a frame, whose clip is not read for each."""
+    source = row.get("source") or row.get("path")
+    return () if source is None or row.get("frame") is not None else (source,)
+
+
 def input_of(row: Mapping[str, Any]) -> str:
     """The id of the input that a row belongs to."""
     return row.get("input", row["id"])

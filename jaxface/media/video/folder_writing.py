@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from jaxface.errors import UsageError
-from jaxface.media.marks import Kind, marked
+from jaxface.media.images import encode_png
+from jaxface.media.marks import Kind
 from jaxface.media.video.folders import TIMES
-from jaxface.runtime.files import atomic_path
+from jaxface.runtime.files import atomic_path, atomic_writer
 
 _MANIFEST, _SO_FAR = "manifest.json", "times.txt"
 
@@ -85,10 +85,8 @@ class FolderWriter:
             )
         if self._times and time <= Fraction(self._times[-1]):
             raise ValueError(f"FolderWriter: time {time} is not after the frame before it.")
-        with atomic_path(self._name(len(self._times))) as temporary:
-            Image.fromarray(np.ascontiguousarray(pixels)).save(
-                temporary, format="PNG", pnginfo=marked(self._kind)
-            )
+        with atomic_writer(self._name(len(self._times))) as file:
+            file.write(encode_png(pixels, kind=self._kind))
         with open(self._folder / _SO_FAR, "a") as file:
             file.write(f"{time}\n")
         self._times.append(str(time))

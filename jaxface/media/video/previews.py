@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jaxface.media.credentials import with_credentials
 from jaxface.media.images import to_uint8
 from jaxface.media.marks import comment
 
@@ -36,7 +37,7 @@ def encode_gif(frames: Any, *, seconds: float) -> bytes:
         loop=0,
         comment=comment("synthetic"),
     )
-    return file.getvalue()
+    return with_credentials(file.getvalue(), ".gif", "synthetic")
 
 
 def enlarged(frames: Any, side: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -44,6 +44,7 @@ def rewrite_clip(
     encoding: Encoding | None = None,
     resume: Mapping[str, Any] | None = None,
     pngs: bool = False,
+    sources: Sequence[str | os.PathLike[str]] = (),
 ) -> Rewritten:
     """Writes every frame of an open clip, changed.
 
@@ -62,6 +63,7 @@ def rewrite_clip(
       encoding: of a file; of a folder its `kind` alone; None for the defaults.
       resume: see `VideoWriter`.
       pngs: a folder of images and their times is written.
+      sources: see `VideoWriter`.
 
     Raises:
       ValueError: the part has no frames.
@@ -89,6 +91,7 @@ def rewrite_clip(
             encoding=encoding,
             sound=_sound(sound, origin, end),
             resume=resume,
+            sources=sources,
         )
     count = 0
     with writer, read_ahead(frames) as coming:

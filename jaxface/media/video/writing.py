@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from jaxface.errors import UsageError
+from jaxface.media.credentials import sign_new
 from jaxface.media.marks import Kind, comment
 from jaxface.media.video.colour import FromRgb, tag
 from jaxface.media.video.errors import UnsupportedVideoError, load_av
@@ -86,6 +87,7 @@ class VideoWriter:
       sound: sound to go with it, or None.
       resume: what decides the frames, JSON-like (hashes of the input and of settings); with it an
         interrupted run can go on. None keeps nothing.
+      sources: files that the frames were made from, for `jaxface.media.credentials`.
 
     Attributes:
       done: frames that an earlier run has stored; the first frame to write is the one after them.
@@ -108,8 +110,10 @@ class VideoWriter:
         encoding: Encoding | None = None,
         sound: Sound | None = None,
         resume: Mapping[str, Any] | None = None,
+        sources: Sequence[str | os.PathLike[str]] = (),
     ):
         self._av, self._path, self._sound = load_av(), Path(path), sound
+        self._sources = [Path(each) for each in sources]
         self._encoding = encoding or Encoding()
         suffix = self._path.suffix.lower()
         if suffix not in FORMATS:
@@ -285,6 +289,8 @@ class VideoWriter:
                 sound=self._sound,
                 comment=comment(self._encoding.kind),
             )
+            suffix, kind = self._path.suffix.lower(), self._encoding.kind
+            sign_new(temporary, suffix, kind, sources=self._sources)
         if self._sound is not None:
             self.notes += self._sound.notes
 

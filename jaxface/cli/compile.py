@@ -1,6 +1,9 @@
-"""`jaxface compile`: the programs of `jaxface invert`, compiled ahead of time."""
+"""`jaxface compile`: the programs of `jaxface invert`, compiled ahead of time, for the devices that
+are here or for those that are described.
+"""
 
 import argparse
+import json
 import os
 import time
 from pathlib import Path
@@ -17,6 +20,11 @@ shared folder or gs://, by default the user's own cache folder. A process of `ja
 the same suite, settings and batch, on the same kind and number of devices, with the same versions
 of jax, jaxlib and jaxface, then reads them instead of compiling. Nothing is embedded, and no image
 is read.
+
+With --topology the devices are described, not here: v5e (one TPU), v5e:2x4, v5p:2x2x1, h100x8.
+Nothing goes to the cache. What XLA says of each program is printed: operations, traffic, the
+estimated time, memory, collectives, and the largest batch that fits. These are a compiler's
+estimates, no measurements. It needs pip install "jaxface[tpu]" or "jaxface[cuda]", and no device.
 
 The batch is chosen as invert chooses it: --batch-size, or else by the devices, the inputs that a
 process has to do (--inputs) and the memory. Processes that may end up with few inputs, as restarted
@@ -50,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="that each process of the fleet has, of this machine's kind (this machine's)",
     )
+    parser.add_argument(
+        "--topology",
+        metavar="NAME",
+        help="devices that are described, such as v5e:2x4 or h100x8: tell what a job costs there",
+    )
+    parser.add_argument("--json", action="store_true", help="with --topology: as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,6 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
     if arguments.reconstructions and arguments.shard_size is None:
         raise UsageError("--reconstructions requires --shard-size")
+    if arguments.json and arguments.topology is None:
+        raise UsageError("--json requires --topology")
+    if arguments.topology is not None:
+        return _tell(arguments)
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if not folder:
         raise UsageError(
@@ -90,6 +108,29 @@ def run(arguments: argparse.Namespace) -> int:
     added = "" if known is None else f", {len((_entries(folder) or set()) - known)} new ones"
     print(f"{count} programs for batches of {runner.size} on {devices}, {seconds:.1f} s")
     print(f"cache: {folder}{added}")
+    return 0
+
+
+def _tell(arguments: argparse.Namespace) -> int:
+    """Compiles for a topology, and prints what XLA says."""
+    for name in ("devices", "inputs"):
+        if getattr(arguments, name) is not None:
+            raise UsageError(f"--{name} is of devices that are here, and --topology of others")
+    # JAX is to find no accelerator of this process: described ones have the same compiler.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+    import jax
+
+    from jaxface.benchmark.job_cost import job_cost, table
+    from jaxface.runtime.topologies import described
+
+    jax.config.update("jax_enable_compilation_cache", False)
+    topology = described(arguments.topology)
+    keep_images = arguments.shard_size is None or arguments.reconstructions
+    arguments.dtype = arguments.dtype or "bfloat16"  # as on an accelerator that is here
+    task = inversion_of(arguments, keep_images=keep_images)
+    cost = job_cost(task, topology, batch_size=arguments.batch_size, dtype=arguments.dtype)
+    print(json.dumps(cost.to_json()) if arguments.json else table(cost))
     return 0
 
 

@@ -40,6 +40,13 @@ def over_devices(tree: Any) -> Any:
     return jax.tree.map(split, tree)
 
 
+def traced_platform() -> str:
+    """The platform, "cpu", "gpu" or "tpu", that the program being traced is compiled for, whose
+    devices need not be in this process; outside of one on a mesh JAX's default backend."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
 def batch_over_devices(inputs: int, most: int) -> int:
     """How many of `inputs` to compute together, the same number on each of this process's devices.
 

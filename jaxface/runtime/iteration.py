@@ -35,6 +35,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from jaxface.runtime.devices import traced_platform
+
 Strategy = Literal["scan", "host"]
 PhaseFn = Callable[[Any, Any, Any, jax.Array], tuple[Any, Any]]
 
@@ -42,15 +44,9 @@ PhaseFn = Callable[[Any, Any, Any, jax.Array], tuple[Any, Any]]
 def platform_strategy(platform: str | None = None) -> Strategy:
     """The fast strategy on `platform`: "cpu", "gpu" or "tpu".
 
-    Default: that of the devices that the program being traced is compiled for, which need not be in
-    this process; outside of one JAX's default backend.
+    Default: `jaxface.runtime.devices.traced_platform`.
     """
-    return "host" if (platform or _traced_platform() or jax.default_backend()) == "cpu" else "scan"
-
-
-def _traced_platform() -> str | None:
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    return None if device is None else device.platform
+    return "host" if (platform or traced_platform()) == "cpu" else "scan"
 
 
 @dataclasses.dataclass(frozen=True)

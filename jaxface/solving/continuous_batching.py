@@ -260,6 +260,20 @@ class ContinuousBatcher:
             for need in needs
         )
 
+    def compiled(self, networks: Any, inputs: Any) -> dict[str, jax.stages.Compiled]:
+        """The programs of `run` by name, of a stage its step's, compiled for rows like `inputs`.
+
+        Args:
+          networks, inputs: as for `device_bytes`; the devices may be described only.
+        """
+        networks = self.solver.placement.replicate(networks)
+        programs, _, _ = self._compiled(networks, inputs)
+        names = ["start", "targets"]
+        for pool in self._pools:
+            names += [f"{pool.stage.name}, begun", f"{pool.stage.name}, rows replaced"]
+        names += ["finish", *(pool.stage.name for pool in self._pools)]
+        return dict(zip(names, programs, strict=True))
+
     def compile(self, networks: Any, inputs: Any) -> int:
         """Compiles every program that `run` can need, for rows like `inputs`.
 

@@ -145,6 +145,12 @@ class OnePassBatcher:
             for need in needs
         )
 
+    def compiled(self, networks: Any, inputs: Any) -> dict[str, jax.stages.Compiled]:
+        """The programs of `run` by name, compiled for rows like `inputs`; the devices may be
+        described only."""
+        programs = self._compiled(networks, inputs)
+        return {f"pass {number}": program for number, program in enumerate(programs, start=1)}
+
     def compile(self, networks: Any, inputs: Any) -> int:
         """Compiles every program that `run` can need; returns how many there are."""
         self._compiled(networks, inputs)

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxface.runtime.topologies import is_described
+
 DATA_AXIS = "data"
 
 
@@ -33,8 +35,14 @@ class Placement:
         return jax.device_put(tree, self.row_sharding)
 
     def replicate(self, tree: Any) -> Any:
-        """Puts a pytree of arrays on the devices, whole on each."""
-        return jax.device_put(tree, self._sharding(PartitionSpec()))
+        """Puts a pytree of arrays on the devices, whole on each; on devices that are described only
+        (`jaxface.runtime.topologies`) it gives shapes with that placement."""
+        sharding = self._sharding(PartitionSpec())
+        if self.is_described:
+            return jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+            )
+        return jax.device_put(tree, sharding)
 
     def abstract_rows(self, tree: Any) -> Any:
         """Shapes [N, ...] with the placement that `place` would give them."""
@@ -42,6 +50,11 @@ class Placement:
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
         )
+
+    @property
+    def is_described(self) -> bool:
+        """Whether there are no devices, only their description: programs are compiled, not run."""
+        return self.mesh is not None and is_described(self.mesh.devices.flat[0])
 
     @property
     def row_sharding(self) -> NamedSharding | None:

@@ -154,6 +154,8 @@ class Batcher(Protocol):
 
     def compile(self, networks: Any, inputs: Any) -> int: ...
 
+    def compiled(self, networks: Any, inputs: Any) -> dict[str, jax.stages.Compiled]: ...
+
 
 def make_batcher(procedure: Procedure, size: int, *, mesh: Mesh | None = None) -> Batcher:
     """What solves problems in batches of `size`, a multiple of the mesh's devices."""

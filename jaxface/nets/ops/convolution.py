@@ -105,9 +105,13 @@ def modulated_conv(
     x = x * styles[:, None, None, :].astype(x.dtype)
     x = conv_resample(x, kernel, taps=taps, up=up)
     if demodulate:
-        energy = jnp.square(styles) @ _energy(kernel)
-        x = x * lax.rsqrt(energy + 1e-8)[:, None, None, :].astype(x.dtype)
+        x = x * demodulation(kernel, styles)[:, None, None, :].astype(x.dtype)
     return x
+
+
+def demodulation(kernel: Float[Array, "k k i o"], styles: Float[Array, "n i"]) -> jax.Array:
+    """The factors [N, O] that give each output map unit expected variance."""
+    return lax.rsqrt(jnp.square(styles) @ _energy(kernel) + 1e-8)
 
 
 def _energy(kernel: jax.Array) -> jax.Array:

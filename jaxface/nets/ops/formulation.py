@@ -7,6 +7,8 @@ from typing import Any
 
 from jax import lax
 
+from jaxface.runtime.devices import traced_platform
+
 _CHOSEN: ContextVar[str | None] = ContextVar("formulation", default=None)
 
 
@@ -23,6 +25,11 @@ def by_platform(*arguments: Any, cpu: Callable, default: Callable) -> Any:
     if (chosen := _CHOSEN.get()) is not None:
         return (cpu if chosen == "cpu" else default)(*arguments)
     return lax.platform_dependent(*arguments, cpu=cpu, default=default)
+
+
+def platform_of_formulation() -> str:
+    """The platform whose formulation what is being traced is to hold, where it holds one alone."""
+    return _CHOSEN.get() or traced_platform()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ from jaxtyping import Array, Float
 
 from jaxface.nets.equalized_layers import Conv, Dense
 from jaxface.nets.ops import bias_act, modulated_conv, upsample
+from jaxface.nets.ops.formulation import platform_of_formulation
+from jaxface.nets.stylegan2 import folded
 from jaxface.nets.stylegan2.config import GeneratorConfig
 from jaxface.nets.variables import Buffer
 
@@ -57,14 +59,14 @@ class SynthesisLayer(nnx.Module):
         styles = _shifted(self.affine(w), shift)
         taps = np.asarray(self.taps)
         x = modulated_conv(x, self.weight[...], styles, taps=taps, up=self.up)
-        maps = self._noise(noise, layer, x.shape[0])
+        maps = self.noise_maps(noise, layer, x.shape[0])
         if maps is not None:
             # Noise enters before bias and activation.
             x = x + (maps * self.noise_strength[...]).astype(x.dtype)[..., None]
         return bias_act(x, self.bias[...], activation="lrelu", gain=gain, clamp=self.clamp)
 
-    def _noise(self, noise: Noise, layer: int, count: int) -> jax.Array | None:
-        """Noise maps, broadcastable to [N, H, W]; every layer draws from its own key."""
+    def noise_maps(self, noise: Noise, layer: int, count: int) -> jax.Array | None:
+        """Noise maps, [H, W] or [N, H, W], unscaled; every layer draws from its own key."""
         if isinstance(noise, str):
             if noise not in ("const", "none"):
                 raise ValueError(f"noise: expected 'const', 'none' or a key, got {noise!r}")
@@ -97,10 +99,16 @@ class ToRGB(nnx.Module):
         shift: Float[Array, "#n i"] | None = None,
     ) -> Float[Array, "n h w c"]:
         """[N, H, W, in] and w [N, w_dim] to [N, H, W, image_channels]; shift [N, in]."""
-        styles = _shifted(self.affine(w), shift) * self.weight_gain
+        styles = self.styles(w, shift)
         taps = np.asarray(self.taps)
         y = modulated_conv(x, self.weight[...], styles, taps=taps, demodulate=False)
         return bias_act(y, self.bias[...], clamp=self.clamp)
+
+    def styles(
+        self, w: Float[Array, "n d"], shift: Float[Array, "#n i"] | None
+    ) -> Float[Array, "n i"]:
+        """Of the input channels, with the kernel's gain."""
+        return _shifted(self.affine(w), shift) * self.weight_gain
 
 
 class SynthesisBlock(nnx.Module):
@@ -168,6 +176,8 @@ class SynthesisBlock(nnx.Module):
             if x is None or self.conv0 is None:
                 raise ValueError("synthesis: only the first block has no input features")
             x = x.astype(self.dtype)
+            if self._is_folded():
+                return self._folded(x, image, ws, noise=noise, layer=layer, shifts=shifts)
             residual = None
             if self.skip is not None:
                 residual = self.skip(x, gain=RESIDUAL_GAIN)
@@ -178,12 +188,81 @@ class SynthesisBlock(nnx.Module):
             if residual is not None:
                 x = residual + x
             index = 2
+        rgb = None
+        if self.to_rgb is not None:
+            rgb = self.to_rgb(x, ws[:, index], shift=next(shifts))
+        return x, self._added(image, rgb)
+
+    def _added(self, image: jax.Array | None, rgb: jax.Array | None) -> jax.Array | None:
+        """The image so far, enlarged, and this block's part of it."""
         if image is not None:
             image = upsample(image, np.asarray(self.taps))
+        if rgb is None:
+            return image
+        rgb = rgb.astype(jnp.float32)
+        return rgb if image is None else image + rgb
+
+    def _is_folded(self) -> bool:
+        """Whether the platform takes the block in the form of `jaxface.nets.stylegan2.folded`."""
+        return (
+            platform_of_formulation() == "tpu"
+            and self.skip is None
+            and folded.folds(self.conv1.weight.shape[-1], self.resolution, self.dtype)
+        )
+
+    def _folded(
+        self,
+        x: jax.Array,
+        image: jax.Array | None,
+        ws: jax.Array,
+        *,
+        noise: Noise,
+        layer: int,
+        shifts: Iterator[jax.Array | None],
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """As ``__call__`` of a block that has features to begin with."""
+        assert self.conv0 is not None
+        columns = max(1, folded.LANES // x.shape[-1])
+        taps = np.asarray(self.taps)
+
+        def maps(of: SynthesisLayer, number: int) -> jax.Array | None:
+            """[1 or N, 2, H, W]: even and odd rows."""
+            found = of.noise_maps(noise, number, len(ws))
+            if found is None:
+                return None
+            found = (found * of.noise_strength[...]).reshape(-1, *found.shape[-2:])
+            return jnp.stack([found[:, 0::2], found[:, 1::2]], axis=1)
+
+        first, second = self.conv0, self.conv1
+        styles = _shifted(first.affine(ws[:, 0]), next(shifts))
+        x = folded.modulated_up(folded.fold(x, columns), first.weight[...], styles, taps)
+        x = folded.activated(
+            x, first.bias[...], maps(first, layer), activation="lrelu", clamp=first.clamp
+        )
+        styles = _shifted(second.affine(ws[:, 1]), next(shifts))
+        even, odd = folded.modulated(x, second.weight[...], styles)
+        noises = maps(second, layer + 1)
+        even, odd = (
+            folded.activated(
+                x,
+                second.bias[...],
+                None if noises is None else noises[:, phase : phase + 1],
+                activation="lrelu",
+                clamp=second.clamp,
+            )
+            for phase, x in enumerate((even, odd))
+        )
+        rgb = None
         if self.to_rgb is not None:
-            rgb = self.to_rgb(x, ws[:, index], shift=next(shifts)).astype(jnp.float32)
-            image = rgb if image is None else image + rgb
-        return x, image
+            last = self.to_rgb
+            styles = last.styles(ws[:, 2], next(shifts))
+            colours = [folded.to_colours(x, last.weight[...], styles) for x in (even, odd)]
+            colours = [
+                folded.activated(x, last.bias[...], None, activation="linear", clamp=last.clamp)
+                for x in colours
+            ]
+            rgb = folded.unfold_colours((colours[0], colours[1]), len(last.bias))
+        return folded.unfold((even, odd), 2 * columns), self._added(image, rgb)
 
     def styles(self, ws: Float[Array, "n _ d"]) -> list[jax.Array]:
         """The layers' styles, [N, C] each, in the order of computation; ``ws`` as above."""

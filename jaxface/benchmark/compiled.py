@@ -1,0 +1,128 @@
+"""What XLA says of a program that it compiled, whether its device is there or described only.
+
+These are a compiler's figures, not measurements. Times are the sum of the cycles that XLA's TPU
+backend writes beside each operation, at the chip's clock: asynchronous copies and some additions
+have none, and a loop's body counts once, so a step's program is to be one step. Of GPUs XLA says no
+cost: their traffic is counted here, every operation's operands and results, as if no cache held
+them.
+"""
+
+import dataclasses
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+_INSTRUCTION = re.compile(r"\s*(?:ROOT )?%?([\w.\-]+) = (.*?) ([\w\-]+)\((.*)")
+_ARRAY = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_CALLED = re.compile(r"(?:body|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramCost:
+    """A compiled program on one of its devices.
+
+    Attributes:
+      operations: floating point ones, multiplications and additions; None where XLA does not say.
+      traffic: bytes read from and written to the device's memory.
+      peak: bytes of memory at the fullest, arguments included.
+      seconds: XLA's estimate; None where it makes none.
+      collectives: by kind, how many there are and the bytes of their results.
+    """
+
+    operations: float | None
+    traffic: float
+    peak: int
+    seconds: float | None
+    collectives: dict[str, tuple[int, int]]
+
+    def roofline(self, flop_per_second: float, bytes_per_second: float) -> float:
+        """Seconds that the device cannot go below: operations or traffic at its peak."""
+        return max((self.operations or 0.0) / flop_per_second, self.traffic / bytes_per_second)
+
+
+def program_cost(compiled: jax.stages.Compiled, *, clock: float | None = None) -> ProgramCost:
+    """What XLA says of a program.
+
+    Args:
+      compiled: it.
+      clock: cycles a second of XLA's estimates, see `jaxface.runtime.topologies.Chip`.
+    """
+    computations = _computations(compiled.as_text() or "")
+    cycles, counted, found = 0, 0, defaultdict[str, list[int]](list)
+    for shape, op, operands, rest in _walk(computations, "ENTRY"):
+        said = _CYCLES.search(rest)
+        cycles += int(said[1]) if said else 0
+        if op not in _FREE:
+            counted += _bytes_of(shape) + _bytes_of(operands)
+        kind = op.removesuffix("-start")
+        if kind in _COLLECTIVES:
+            found[kind].append(_bytes_of(shape))
+    cost = compiled.cost_analysis()
+    memory: Any = compiled.memory_analysis()
+    return ProgramCost(
+        operations=None if not cost else cost.get("flops"),
+        traffic=counted if not cost else cost.get("bytes accessed", math.nan),
+        peak=int(memory.peak_memory_in_bytes),
+        seconds=cycles / clock if clock and cycles else None,
+        collectives={kind: (len(sizes), sum(sizes)) for kind, sizes in found.items()},
+    )
+
+
+@dataclasses.dataclass
+class _Computation:
+    lines: list[str]
+    shapes: dict[str, str]  # of what each instruction gives
+
+
+def _computations(text: str) -> dict[str, _Computation]:
+    """The computations of a module, by name; the first one to run also as "ENTRY"."""
+    found: dict[str, _Computation] = {}
+    current = None
+    for line in text.splitlines():
+        if line.endswith("{") and "->" in line and not line.startswith(" "):
+            entry, _, rest = line.partition("ENTRY ")
+            name = (rest or entry).split("(")[0].strip().lstrip("%")
+            current = found[name.split(" ")[0]] = _Computation([], {})
+            if rest:
+                found["ENTRY"] = current
+        elif line.startswith("}"):
+            current = None
+        elif current is not None and (match := _INSTRUCTION.match(line)):
+            current.lines.append(line)
+            current.shapes[match[1]] = match[2]
+    return found
+
+
+def _walk(computations: dict[str, _Computation], name: str) -> Iterator[tuple[str, str, str, str]]:
+    """Every operation that runs, in loops and branches too: its shape, what it is, its operands'
+    shapes and the rest of its line."""
+    within = computations[name]
+    for line in within.lines:
+        match = _INSTRUCTION.match(line)
+        assert match is not None
+        _, shape, op, rest = match.groups()
+        named = re.findall(r"%([\w.\-]+)", rest.partition(")")[0])
+        yield shape, op, " ".join(within.shapes.get(each, "") for each in named), rest
+        if op in ("while", "call", "conditional"):
+            inner = _CALLED.findall(rest)
+            for listed in _BRANCHES.findall(rest):
+                inner += re.findall(r"[\w.\-]+", listed)
+            for each in inner:
+                yield from _walk(computations, each)
+
+
+def _bytes_of(shape: str) -> int:
+    """Of all arrays in a shape's text."""
+    total = 0
+    for kind, bits, sides in _ARRAY.findall(shape):
+        count = math.prod(int(side) for side in sides.split(",") if side)
+        total += count * (1 if kind == "pred" else max(int(bits), 8) // 8)
+    return total

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxface.nets.ops.fir import upfirdn
+from jaxface.nets.ops.formulation import platform_of_formulation
 from jaxface.nets.ops.strided import DIMENSION_NUMBERS, strided_conv, transposed_conv
 
 
@@ -61,9 +62,12 @@ def conv_resample(
     if size == 1:
         x = _conv(x, kernel, pad=0)
         return upfirdn(x, taps, up=up, padding=(before, after, before, after), gain=up**2)
+    border = (before - (size - 1), after - (size - up))
+    if platform_of_formulation() == "gpu":
+        # cuDNN has a transposed convolution, which XLA takes only where no border is asked of it.
+        return upfirdn(transposed_conv(x, kernel), taps, padding=(*border, *border), gain=up**2)
     # The convolution makes the filter's zero border: the filter then runs without edge cases.
-    x = transposed_conv(x, kernel, (before - (size - 1), after - (size - up)))
-    return upfirdn(x, taps, gain=up**2)
+    return upfirdn(transposed_conv(x, kernel, border), taps, gain=up**2)
 
 
 def modulated_conv(

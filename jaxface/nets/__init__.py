@@ -1,5 +1,6 @@
 """Flax networks: architecture only. No file, no network access, no losses."""
 
+from jaxface.nets.edits.avatar import AvatarConfig, AvatarMappers
 from jaxface.nets.edits.direction_matrix import DirectionMatrix, DirectionMatrixConfig
 from jaxface.nets.edits.latent_mapper import LatentMapper, LatentMapperConfig
 from jaxface.nets.edits.linear_directions import DirectionsConfig, LatentDirections
@@ -60,6 +61,8 @@ __all__ = [
     "AlexNetConfig",
     "AlexNetReconstruction",
     "AlexNetReconstructionConfig",
+    "AvatarConfig",
+    "AvatarMappers",
     "Blendshapes",
     "BlendshapesConfig",
     "CanonicalFace",

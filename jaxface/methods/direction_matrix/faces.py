@@ -26,6 +26,7 @@ from jaxface.morphable.motion import Basis, Motion, motion_of_deca, motion_of_pi
 from jaxface.morphable.orthographic import weak_perspective
 from jaxface.morphable.rotations import euler_to_axis_angle
 from jaxface.nets import DECAEncoder
+from jaxface.suite import Suite
 from jaxface.vocabulary import ANGLES
 
 SIDE = 224
@@ -222,16 +223,42 @@ def faces_of(networks: Any, *, angles: AngleReading = "exact") -> Faces:
     """
     if "deca" in networks and "flame" in networks:
         if "landmarks" not in networks:
-            raise UsageError("direction matrix: DECA's crop needs a network of role 'landmarks'")
+            raise UsageError("DECA's crop needs a network of role 'landmarks'")
         return FlameFaces(networks["deca"], networks["flame"], networks["landmarks"], angles)
     if "reconstruction" not in networks:
         raise UsageError(
-            "direction matrix: faces are read by a network of role 'reconstruction', or by 'deca' "
+            "faces are read by a network of role 'reconstruction', or by 'deca' "
             "with 'flame' and 'landmarks'; name a suite that has them"
         )
     reader, basel = networks["reconstruction"], networks.get("face_model")
     basel = basel if isinstance(basel, BaselModel) else None
     return PieFaces(reader, models_of(reader, basel), basis_of(reader, basel))
+
+
+def suite_faces(suite: Suite) -> Faces:
+    """What reads faces, out of a suite's networks.
+
+    Raises:
+      UsageError: the suite has neither whole; see `faces_of`.
+    """
+    return faces_of(_Roles(suite))
+
+
+class _Roles:
+    """A suite as networks by role."""
+
+    def __init__(self, suite: Suite):
+        self._suite = suite
+
+    def __contains__(self, role: str) -> bool:
+        return role in self._suite
+
+    def __getitem__(self, role: str) -> Any:
+        return getattr(self._suite, role)
+
+    def get(self, role: str) -> Any:
+        """The network, or None."""
+        return getattr(self._suite, role) if role in self else None
 
 
 def deca_crops(portraits: jax.Array, boxes: jax.Array) -> jax.Array:

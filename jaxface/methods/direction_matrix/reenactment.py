@@ -27,7 +27,7 @@ from flax import struct
 from jaxface.errors import SuiteError
 from jaxface.methods import encoder, pti, z_projection
 from jaxface.methods.direction_matrix.columns import column_values, columns_given
-from jaxface.methods.direction_matrix.faces import Faces, faces_of
+from jaxface.methods.direction_matrix.faces import Faces, suite_faces
 from jaxface.methods.inversion import Inverter
 from jaxface.methods.latent_subjects import (
     RelativeTo,
@@ -185,7 +185,7 @@ class MatrixReenactment:
         Raises:
           SuiteError: the suite lacks a network, or its matrix is of another face model.
         """
-        matrix, faces = suite.direction_matrix, faces_of(_Roles(suite))
+        matrix, faces = suite.direction_matrix, suite_faces(suite)
         if matrix.config.basis != faces.basis:
             raise SuiteError(
                 f"suite {suite.name!r}: the direction_matrix has expressions of "
@@ -242,23 +242,6 @@ class MatrixReenactment:
         follows = columns_given(names, basis, wanted)
         follows &= [("pose" if name in ANGLES else "expression") in self.groups for name in names]
         return jnp.where(follows, (there - begin) * matrix.slope[...], 0.0), follows
-
-
-class _Roles:
-    """A suite as networks by role."""
-
-    def __init__(self, suite: Suite):
-        self._suite = suite
-
-    def __contains__(self, role: str) -> bool:
-        return role in self._suite
-
-    def __getitem__(self, role: str) -> Any:
-        return getattr(self._suite, role)
-
-    def get(self, role: str) -> Any:
-        """The network, or None."""
-        return getattr(self._suite, role) if role in self else None
 
 
 @jax.jit

@@ -286,14 +286,10 @@ def evaluate(
     def one(row: tuple[Any, Targets, jax.Array]) -> Any:
         weights, target, key = row
         synthesis = with_weights(networks.generator, weights)
-        target = jax.tree.map(lambda leaf: leaf[None], target)
-        image = synthesis(target.w_plus)
-        found = features(settings, networks, image)
-        terms = {
-            "l2": photometric.l2(image, target.images)[0],
-            "lpips": networks.lpips.distance(found, target.features)[0],
-        }
-        loss = settings.l2_weight * terms["l2"] + settings.lpips_weight * terms["lpips"]
+        fit, each, image = fitted(
+            settings, networks, synthesis, jax.tree.map(lambda leaf: leaf[None], target)
+        )
+        loss, terms = fit[0], {name: value[0] for name, value in each.items()}
         if settings.locality:
             near = project_to_sphere(settings, networks, target.w_plus[0], key)
             terms["locality"] = locality(settings, networks, synthesis, near)
@@ -301,6 +297,30 @@ def evaluate(
         return loss, terms, image[0]
 
     return _over_rows(settings, one, (weights, targets, keys))
+
+
+def fitted(
+    settings: Settings, networks: Networks, synthesis: Any, targets: Targets
+) -> tuple[jax.Array, dict[str, jax.Array], jax.Array]:
+    """L without L_R of N portraits that one synthesis network draws.
+
+    Args:
+      settings: the weights.
+      networks: have the distance.
+      synthesis: the tuned network.
+      targets: see `Targets`.
+
+    Returns:
+      [N]; {"l2", "lpips"} without their weights, [N]; and what is drawn, [N, R, R, 3].
+    """
+    images = synthesis(targets.w_plus)
+    found = features(settings, networks, images)
+    terms = {
+        "l2": photometric.l2(images, targets.images),
+        "lpips": networks.lpips.distance(found, targets.features),
+    }
+    loss = settings.l2_weight * terms["l2"] + settings.lpips_weight * terms["lpips"]
+    return loss, terms, images
 
 
 def project_to_sphere(

@@ -164,7 +164,7 @@ def mapper_losses(
         terms["consistency"] = photometric.l2(still * perturbed, still * image)
     if weights["locality"]:
         squares = [jnp.mean(jnp.square(each), axis=(1, 2)) for each in drawn.offsets]
-        terms["locality"] = sum(squares, jnp.zeros(())) / len(squares)
+        terms["locality"] = sum(squares, jnp.zeros(()))
     loss = sum((weights[name] * term for name, term in terms.items()), jnp.zeros(()))
     return loss, terms
 

@@ -22,7 +22,7 @@ def eyes_and_mouth(landmarks: jax.Array, *, size: int) -> jax.Array:
     """How much a pixel belongs to eyes or mouth.
 
     Args:
-      landmarks: [T, 68, 2], x and y in pixels of `size`.
+      landmarks: [T, 68, 2], x and y in pixels of `size`; the first pixel's centre is at (0.5, 0.5).
       size: pixels a side.
 
     Returns:
@@ -61,17 +61,13 @@ def _one(points: jax.Array, *, size: int) -> jax.Array:
 
 
 def _filled(points: jax.Array, size: int) -> jax.Array:
-    """The pixels of a polygon [P, 2], those on its edge included: [size, size] bool."""
-    y, x = jnp.mgrid[:size, :size].astype(jnp.float32)
+    """The pixels whose centres are inside a polygon [P, 2]: [size, size] bool."""
+    y, x = jnp.mgrid[:size, :size].astype(jnp.float32) + 0.5
     ends = jnp.roll(points, -1, axis=0)
-    inside, near = jnp.zeros((size, size), bool), jnp.full((size, size), jnp.inf)
+    inside = jnp.zeros((size, size), bool)
     for place in range(len(points)):
         (x0, y0), (x1, y1) = points[place], ends[place]
         crosses = (y0 > y) != (y1 > y)
         slope = (x1 - x0) / jnp.where(y1 == y0, 1.0, y1 - y0)
         inside = inside ^ (crosses & (x < x0 + (y - y0) * slope))
-        length = jnp.maximum((x1 - x0) ** 2 + (y1 - y0) ** 2, 1e-12)
-        along = jnp.clip(((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / length, 0.0, 1.0)
-        away = jnp.hypot(x - x0 - along * (x1 - x0), y - y0 - along * (y1 - y0))
-        near = jnp.minimum(near, away)
-    return inside | (near <= 0.5)
+    return inside

@@ -65,7 +65,7 @@ class MapperSettings:
       expression_weight: lambda_expr; a mean over the numbers, as in the code.
       pose_weight: lambda_pose, likewise.
       consistency_weight: lambda_cons.
-      locality_weight: lambda_local; the mean over both branches' offsets, as in the code.
+      locality_weight: lambda_local; the sum of both branches' mean squares, as in the code.
       sigma: standard deviation of what perturbs expressions, as they are standardised.
       perturb_jaw: whether the jaw is perturbed too, and read (equation 11); the code leaves it.
       resolution: larger images are averaged down to it before they are compared.

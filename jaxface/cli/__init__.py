@@ -29,6 +29,7 @@ VERBS = (
     "compile",
     "edit",
     "reenact",
+    "personalise",
     "status",
     "merge",
     "demo",
@@ -164,7 +165,7 @@ def _module(verb: str) -> ModuleType:
 
 
 def _overview() -> str:
-    lines = [f"  {verb:<10} {_module(verb).HELP}" for verb in VERBS]
+    lines = [f"  {verb:<11} {_module(verb).HELP}" for verb in VERBS]
     return "\n".join(
         [
             "usage: jaxface VERB ...",

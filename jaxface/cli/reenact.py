@@ -24,6 +24,12 @@ from jaxface.cli.driver_options import (
 )
 from jaxface.cli.inversion_options import add_alignment_arguments, alignment_of, inversion_of
 from jaxface.cli.job_options import JobCall, add_job_arguments
+from jaxface.cli.reenact_avatar import (
+    add_avatar_arguments,
+    is_avatar,
+    reenact_avatar,
+    refuse_avatar_options,
+)
 from jaxface.cli.reenact_drivers import (
     check_driven_by_images,
     check_identity,
@@ -42,8 +48,8 @@ TABLE_ROWS = 40  # a longer table is replaced by a summary
 SOURCES = "sources"
 
 _EPILOG = """\
-SOURCE is a photograph or a folder of them, a clip, or what `jaxface invert` wrote: its output
-folder or a file of latents. Photographs and clips are embedded first, into DIR/sources/, as
+SOURCE is a photograph or a folder of them, a clip, what `jaxface invert` wrote (its output folder
+or a file of latents), or an avatar of `jaxface personalise` (see docs/pvp.md). Photographs and clips are embedded first, into DIR/sources/, as
 `jaxface invert` does; with --align their faces are found, cut out, and put back into the clips that
 come out. A photograph of several faces gives a result for each.
 
@@ -66,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="who is to move")
-    parser.add_argument("--driving", required=True, metavar="FILE|DIR", help="what moves them")
+    parser.add_argument(
+        "--driving", metavar="FILE|DIR", help="what moves them (an avatar without: its own clip)"
+    )
     parser.add_argument(
         "--method",
         default="pie_rignet",
@@ -135,6 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     embedding.add_argument("--seed", type=seed, default=0, metavar="N", help="of random keys (0)")
     add_alignment_arguments(parser)
+    add_avatar_arguments(parser)
     add_clip_reading_arguments(parser.add_argument_group("a driving clip"))
     parser.add_argument(
         "--paste-back",
@@ -153,6 +162,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     # Mistakes in the call are found before JAX is set up and networks are loaded.
+    if any(map(is_avatar, arguments.sources)):
+        return reenact_avatar(arguments, add_arguments)
+    refuse_avatar_options(arguments)
     _check(arguments)
     if arguments.identity is not None:
         arguments.sources = [str(random_path(arguments))]
@@ -232,6 +244,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     from jaxface.jobs.inputs.items import matching_paths
 
+    if arguments.driving is None:
+        raise UsageError("--driving FILE is missing: what moves the SOURCE")
     check_identity(arguments)
     if not arguments.sources and arguments.save_motion is None and arguments.identity is None:
         raise UsageError("no SOURCE given; name who is to move (or --save-motion FILE alone)")

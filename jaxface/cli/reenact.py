@@ -49,9 +49,10 @@ SOURCES = "sources"
 
 _EPILOG = """\
 SOURCE is a photograph or a folder of them, a clip, what `jaxface invert` wrote (its output folder
-or a file of latents), or an avatar of `jaxface personalise` (see docs/pvp.md). Photographs and clips are embedded first, into DIR/sources/, as
-`jaxface invert` does; with --align their faces are found, cut out, and put back into the clips that
-come out. A photograph of several faces gives a result for each.
+or a file of latents), or an avatar of `jaxface personalise` (see docs/pvp.md). Photographs and
+clips are embedded first, into DIR/sources/, as `jaxface invert` does; with --align their faces are
+found, cut out, and put back into the clips that come out. A photograph of several faces gives a
+result for each.
 
 The driver is a clip, an image, a folder of numbered images (with --fps), the output folder of
 `jaxface invert` of a clip, a motion template (--save-motion of an earlier call), or a recording of

@@ -160,6 +160,25 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                 ),
             ),
         ),
+        "pvp": Evaluation(
+            "jaxface.evaluation.pvp",
+            "PVP's Table 2, and the same with the ground truth as judge: avatars of persons of the "
+            "embedded world, learned from the first part of a clip, draw its last part, beside "
+            "frame-by-frame inversion and the one-shot methods. DIR receives pvp.json, pvp.md, a "
+            "sheet (PNG), avatars/ and parts/, what is finished.",
+            (
+                Option("persons", "subjects, each with a clip", 2, least=2),
+                Option("frames", "of each clip", 500, least=100),
+                _ITERATIONS,
+                Option("preset", "how avatars are learned", "embedded", str, metavar="NAME"),
+                Option(
+                    "ablations",
+                    "the first person's avatar learned again without each of its parts",
+                    False,
+                    bool,
+                ),
+            ),
+        ),
         "precision": Evaluation(
             "jaxface.evaluation.precision",
             "held-out renders are inverted in float32 and in bfloat16, from several starts each. "

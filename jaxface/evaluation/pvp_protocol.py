@@ -1,0 +1,141 @@
+"""Clips of `jaxface evaluate pvp`: persons of the embedded world in front of a camera.
+
+Head and face go from one key pose to the next, one every half second, as in the data set of clips
+of the world's version 2 (`jaxface.data.synthetic_clips`), whose networks the shipped suite has;
+light, hair, clothes, backdrop and place stay. The first frames are learned from, some after them
+choose the mappers' step, the last ones judge, as the paper's first 750 and last 700 frames do; the
+third part is not the paper's, whose code chooses by the frames that it reports.
+"""
+
+import dataclasses
+import functools
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxface.media.images import to_uint8
+from jaxface.media.video.folder_writing import FolderWriter
+from jaxface.morphable import NUM_FACTORS, Scene, render, scene_from_gaussian
+from jaxface.morphable.flow import optical_flow
+from jaxface.morphable.key_poses import numbered_key_poses, through_key_poses
+
+SEED = 50_000_017
+"""Of the persons; no training and no other evaluation uses it."""
+
+RATE = 25
+KEY_FRAMES = 12.5
+"""Frames from one key pose to the next."""
+
+HELD_OUT, SELECTION = 0.3, 0.05
+"""Shares of a clip's frames."""
+
+YAWS = (-40.0, -30.0, -20.0, -10.0, 0.0, 10.0, 20.0, 30.0, 40.0)
+"""Degrees of the heads that are asked for, of the mean expression."""
+
+_AT_ONCE = 25
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How much is measured.
+
+    Attributes:
+      persons: each has a clip, and drives the next one's avatar; >= 2.
+      frames: of each clip, 25 a second; >= 100.
+    """
+
+    persons: int = 2
+    frames: int = 500
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that is frozen."""
+        constants = {
+            "seed": SEED,
+            "rate": RATE,
+            "key_frames": KEY_FRAMES,
+            "held_out": HELD_OUT,
+            "selection": SELECTION,
+            "yaws": list(YAWS),
+        }
+        return dataclasses.asdict(self) | constants
+
+
+class WorldClip(NamedTuple):
+    """A person's clip.
+
+    Attributes:
+      scenes: of its T frames.
+      images: uint8 [T, R, R, 3].
+      mattes: uint8 [T, R, R], 255 where the person is.
+    """
+
+    scenes: Scene
+    images: np.ndarray
+    mattes: np.ndarray
+
+
+def world_scenes(number: int, frames: int) -> Scene:
+    """The scenes of a person's clip; a longer one begins as a shorter one."""
+    key = jax.random.fold_in(jax.random.key(SEED), number)
+    person, moving = jax.random.split(key)
+    u = jax.random.normal(person, (NUM_FACTORS,))
+    at = jnp.arange(frames) / KEY_FRAMES
+    poses = numbered_key_poses(moving, 0, int(at[-1]) + 2)
+    return scene_from_gaussian(through_key_poses(u, poses, at))
+
+
+def world_clip(number: int, frames: int, *, size: int) -> WorldClip:
+    """A person's clip, rendered at `size`."""
+    scenes = world_scenes(number, frames)
+    images = rendered(scenes, size)
+    # The flow is of no interest here: every frame leads to itself.
+    parts = [np.asarray(_mattes(part, size)) for part in _parts(scenes, len(images))]
+    return WorldClip(scenes, images, np.concatenate(parts)[: len(images)])
+
+
+def rendered(scenes: Scene, size: int) -> np.ndarray:
+    """Scenes as uint8 [T, size, size, 3]."""
+    count = len(scenes.face.rotation)
+    parts = [np.asarray(_images(part, size)) for part in _parts(scenes, count)]
+    return np.concatenate(parts)[:count]
+
+
+def write_clip(folder: Path, images: np.ndarray) -> Path:
+    """Writes frames as a folder of PNGs with their times, which loses nothing; returns it."""
+    if not folder.is_dir():
+        with FolderWriter(folder, width=images.shape[2], height=images.shape[1]) as writer:
+            for index, image in enumerate(images):
+                writer.write(Fraction(index, RATE), image)
+    return folder
+
+
+def turned_scenes(scenes: Scene, expression: Any) -> Scene:
+    """The first scene's person with `expression` [E] in the yaws of `YAWS`."""
+    rows = jax.tree.map(lambda leaf: jnp.repeat(leaf[:1], len(YAWS), axis=0), scenes)
+    angles = jnp.zeros((len(YAWS), 3)).at[:, 1].set(jnp.deg2rad(jnp.array(YAWS)))
+    expressions = jnp.broadcast_to(expression, rows.face.expression.shape)
+    face = dataclasses.replace(rows.face, rotation=angles, expression=expressions)
+    return Scene(face, rows.nuisance)
+
+
+def _parts(scenes: Scene, count: int) -> list[Scene]:
+    """The scenes in parts of one size, the last one filled up."""
+    rows = [
+        np.minimum(np.arange(first, first + _AT_ONCE), count - 1)
+        for first in range(0, count, _AT_ONCE)
+    ]
+    return [jax.tree.map(lambda leaf, part=part: leaf[part], scenes) for part in rows]
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _images(scenes: Scene, size: int) -> jax.Array:
+    return to_uint8(render(scenes, size))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _mattes(scenes: Scene, size: int) -> jax.Array:
+    return jnp.rint(255 * optical_flow(scenes, scenes, size)[1]).astype(jnp.uint8)

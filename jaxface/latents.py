@@ -158,6 +158,6 @@ def nearest_hull_weights(
         after = (1.0 + jnp.sqrt(1.0 + 4.0 * t**2)) / 2.0
         return moved, moved + (t - 1.0) / after * (moved - shifted), after
 
-    start = jnp.full((len(w_plus), count), 1.0 / count + beta)
+    start = jnp.full((len(w_plus), count), 1.0 / count + beta, flat.dtype)
     found, _, _ = jax.lax.fori_loop(0, steps, advance, (start, start, jnp.ones(())))
     return found - beta

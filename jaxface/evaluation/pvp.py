@@ -26,6 +26,7 @@ from jaxface.evaluation.judges import judged_pose
 from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.parts import Parts
 from jaxface.evaluation.pvp_protocol import (
+    EVERY,
     HELD_OUT,
     SELECTION,
     YAWS,
@@ -125,7 +126,7 @@ def learned(
 
 def held_out_rows(frames: int) -> np.ndarray:
     """The frames that judge."""
-    return np.arange(frames - round(HELD_OUT * frames), frames)
+    return np.arange(frames - round(HELD_OUT * frames), frames, EVERY)
 
 
 def drawn_rows(
@@ -298,7 +299,7 @@ def edited(suite: Suite, avatar: Avatar, rows: np.ndarray) -> dict[str, float]:
     much the reader sees the edited number move, as a share of what it sees with the suite's own
     generator at the same latents.
     """
-    motion = avatar.clip[rows[::5]]
+    motion = avatar.clip[rows]
     network = identity_network(suite)
     known = {name: [] for name in ("identity", "response")}
     plain = dataclasses.replace(avatar, generator=suite.generator)

@@ -33,6 +33,9 @@ KEY_FRAMES = 12.5
 HELD_OUT, SELECTION = 0.3, 0.05
 """Shares of a clip's frames."""
 
+EVERY = 3
+"""Of the held-out frames each so many-th is drawn and judged: neighbours are alike."""
+
 YAWS = (-40.0, -30.0, -20.0, -10.0, 0.0, 10.0, 20.0, 30.0, 40.0)
 """Degrees of the heads that are asked for, of the mean expression."""
 
@@ -59,6 +62,7 @@ class Protocol:
             "key_frames": KEY_FRAMES,
             "held_out": HELD_OUT,
             "selection": SELECTION,
+            "every": EVERY,
             "yaws": list(YAWS),
         }
         return dataclasses.asdict(self) | constants

@@ -227,9 +227,7 @@ jaws as they are, and noise maps that are trained with the mappers."""
 
 FAST = dataclasses.replace(
     PAPER,
-    tuning=dataclasses.replace(
-        PAPER.tuning, steps=60, learning_rate=1e-3, samples=2, locality_l2_weight=0.1
-    ),
+    tuning=dataclasses.replace(PAPER.tuning, steps=60, learning_rate=1e-3, samples=2),
     tuning_batch=8,
     mappers=dataclasses.replace(
         PAPER.mappers,
@@ -249,11 +247,11 @@ EMBEDDED = dataclasses.replace(
     key_frames=KeyFrameSettings(count=96, restarts=5),
     pivot=encoder.Settings(),
     tuning=dataclasses.replace(
-        FAST.tuning, distance="perceptual", lpips_weight=0.1, steps=60, samples=1
+        FAST.tuning, distance="perceptual", lpips_weight=0.1, steps=40, samples=1
     ),
     mappers=dataclasses.replace(
         FAST.mappers,
-        steps=3_000,
+        steps=1_500,
         distance="perceptual",
         perceptual_weight=1.0,
         identity_crop="network",

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxface.api import Portraits, edit, generate, invert, reenact
+    from jaxface.api import Portraits, edit, generate, invert, personalise, reenact
     from jaxface.errors import JaxfaceError, SuiteError, UsageError, WeightsError
     from jaxface.media.alignment import CropTransform
     from jaxface.media.pasting import paste_back
@@ -29,6 +29,7 @@ __all__ = [
     "load_network",
     "load_suite",
     "paste_back",
+    "personalise",
     "reenact",
     "save_network",
     "save_suite",
@@ -50,6 +51,7 @@ _HOMES = {
     "load_network": "jaxface.weights",
     "load_suite": "jaxface.suite",
     "paste_back": "jaxface.media.pasting",
+    "personalise": "jaxface.api",
     "reenact": "jaxface.api",
     "save_network": "jaxface.weights",
     "save_suite": "jaxface.sharing",

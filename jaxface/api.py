@@ -1,4 +1,4 @@
-"""One line a job, on arrays in memory: `generate`, `invert`, `edit` and `reenact`.
+"""One line a job, on arrays in memory: `generate`, `invert`, `edit`, `reenact`, `personalise`.
 
 Collections of files, with rows, resuming and shards, are `jaxface.jobs`'s and the command's; the
 parts with all of their settings are in `jaxface.methods`.
@@ -22,8 +22,15 @@ from jaxface.jobs.outputs.tuned import tuned_weights
 from jaxface.jobs.reenactment import own_motion
 from jaxface.keys import item_keys, samples_key
 from jaxface.latents import check_w_plus
-from jaxface.media.images import from_uint8, read_image, resize, to_square, write_png
-from jaxface.methods import inversion, pie
+from jaxface.media.images import (
+    from_uint8,
+    read_image,
+    resize,
+    to_square,
+    to_uint8,
+    write_png,
+)
+from jaxface.methods import inversion, pie, pvp
 from jaxface.methods.direction_matrix.columns import direction_sets
 from jaxface.methods.edit_targets import edit_targets
 from jaxface.methods.inversion import Inverter
@@ -31,6 +38,7 @@ from jaxface.methods.motion_directions import DIRECTIONS
 from jaxface.methods.motion_editing import edit_motion
 from jaxface.methods.presets import preset as named_preset
 from jaxface.methods.pti import changed_generator
+from jaxface.methods.pvp import Avatar, pvp_preset
 from jaxface.methods.reenactment import Moved
 from jaxface.methods.reenactment_presets import is_image_driven, reenactment_preset
 from jaxface.morphable.retargeting import Retargeting
@@ -394,6 +402,52 @@ def _joined(parts: Sequence[Portraits]) -> Portraits:
         {name: np.concatenate([part.measures[name] for part in parts]) for name in names},
         jax.tree.map(lambda *leaves: np.concatenate(leaves), *(part.weights for part in parts)),
     )
+
+
+def personalise(
+    frames: Any,
+    *,
+    suite: Suite | str = "embedded",
+    preset: str = "embedded",
+    fps: float = 25.0,
+    seed: int = 0,
+    **settings: Any,
+) -> Avatar:
+    """An avatar of the person in a clip (PVP).
+
+    Args:
+      frames: [T, H, H, 3], uint8 or float in [-1, 1], aligned frames in their order; or paths of T
+        files, of which the central square is taken. `jaxface personalise --align` finds and
+        follows the face in a clip.
+      suite: or a shipped one's name, or a folder.
+      preset: one of `jaxface.methods.pvp.PVP_PRESETS`.
+      fps: frames a second.
+      seed: of everything random.
+      settings: changes of the preset; dots of nested ones are two underscores,
+        ``mappers__steps=500``.
+
+    Returns:
+      Who can be drawn: ``avatar.drawn(avatar.clip)`` replays the clip, ``avatar.drawn(avatar.posed(
+      pitch, yaw))`` turns the head, and `jaxface.jobs.avatars.write_avatar` keeps it.
+
+    Raises:
+      ImageError: a file is no usable image.
+      UsageError: an unknown preset or setting; too few frames.
+      SuiteError: the suite lacks a network.
+      ValueError: no batch of square images.
+    """
+    suite = _opened(suite)
+    images, _ = _read(frames, suite.generator.config.resolution)
+    changes = [f"{name.replace('__', '.')}={value}" for name, value in settings.items()]
+    method = apply_overrides(pvp_preset(preset), changes).computing_in(compute_dtype())
+    found = pvp.personalise(
+        method,
+        suite,
+        np.asarray(to_uint8(images)),
+        seconds=np.arange(len(images)) / fps,
+        key=jax.random.key(seed),
+    )
+    return found.avatar
 
 
 def _edited(

@@ -121,6 +121,23 @@ WORKLOADS: Mapping[str, Row] = MappingProxyType(
                 },
             },
         ),
+        "pvp": Row(
+            "PVP: an update of one generator by key frames (tune), a step of the mappers (map), "
+            "and pose and expression to images (render)",
+            "jaxface.benchmark.pvp",
+            {
+                "anchors": {
+                    "type": positive,
+                    "default": 200,
+                    "help": "key frames of the mappers (200)",
+                },
+                "networks": {
+                    "choices": ("published", "small"),
+                    "default": "published",
+                    "help": "DECA's encoder and the recognition network (published)",
+                },
+            },
+        ),
     }
 )
 """What is done with a generator, at any resolution."""

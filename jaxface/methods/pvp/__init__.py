@@ -23,6 +23,7 @@ from jaxface.methods.pvp.personalise import (
     see,
     split_frames,
 )
+from jaxface.methods.pvp.reenactment import PVPReenactment
 from jaxface.methods.pvp.settings import (
     EMBEDDED,
     FAST,
@@ -45,6 +46,7 @@ __all__ = [
     "Edit",
     "KeyFrameSettings",
     "MapperSettings",
+    "PVPReenactment",
     "PVPSettings",
     "Personalisation",
     "Personalised",

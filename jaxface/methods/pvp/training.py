@@ -118,7 +118,7 @@ class Training:
         if settings.last_learning_rate < 1:
             rate = optax.cosine_decay_schedule(rate, settings.steps, settings.last_learning_rate)
         self._optimizer = optax.adam(rate)
-        self._iteration = Iteration([Phase("map", self._step)])
+        self._iteration = Iteration([Phase("map", lambda s, c, _, i: self.step(s, c, i))])
         self.chunk = max(1, -(-settings.steps // CHECKS))
         """Steps between two calls of `after`."""
 
@@ -198,8 +198,8 @@ class Training:
             values.append(np.asarray(_psnr(mappers, generator, *part))[: len(frames.pose) - first])
         return float(np.concatenate(values).mean())
 
-    def _step(self, state: State, constants: Constants, inputs: Any, index: jax.Array) -> Any:
-        del inputs
+    def step(self, state: State, constants: Constants, index: jax.Array) -> Any:
+        """One update: the state after it, and its losses by name; traceable."""
         settings = self._settings
         count = len(constants.frames.pose)
         rows = batch_of(constants.key, index, count=count, batch=self._batch)

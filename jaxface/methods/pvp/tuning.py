@@ -123,7 +123,7 @@ class Tuning:
         self.rounds, self.updates = settings.steps, -(-count // self._batch)
         self._constants = Constants(networks, jnp.asarray(images), jnp.asarray(w_plus), key)
         self._optimizer = optax.adam(settings.learning_rate)
-        self._iteration = Iteration([Phase("tune", self._step)])
+        self._iteration = Iteration([Phase("tune", lambda s, c, _, i: self.step(s, c, i))])
 
     def start(self) -> State:
         """G_0's own parameters."""
@@ -173,8 +173,8 @@ class Tuning:
         limit = self._settings.stop_below
         return limit is not None and bool(done) and done[-1]["lpips"] < limit
 
-    def _step(self, state: State, constants: Constants, inputs: Any, index: jax.Array) -> Any:
-        del inputs
+    def step(self, state: State, constants: Constants, index: jax.Array) -> Any:
+        """One update: the state after it, and its losses by name; traceable."""
         settings, count = self._settings, len(constants.images)
         rows = batch_of(constants.key, index, count=count, batch=self._batch)
         networks = constants.networks

@@ -134,7 +134,7 @@ WORKLOADS: Mapping[str, Row] = MappingProxyType(
                 "networks": {
                     "choices": ("published", "small"),
                     "default": "published",
-                    "help": "DECA's encoder and the recognition network (published)",
+                    "help": "VGG-16, DECA's encoder and the recognition network (published)",
                 },
             },
         ),

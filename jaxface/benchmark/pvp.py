@@ -1,9 +1,9 @@
 """PVP (`jaxface.methods.pvp`): a tuning step, a mapper step, and rendering.
 
-``tune`` is an update of one generator by a batch of key frames, with LPIPS on AlexNet and, by
-default, locality regularisation on one sample, Adam included; ``map`` a step of the mappers with
-all seven losses and both branches, DECA's encoder and IR-SE50 included; ``render`` is pose and
-expression to images. What is returned of parameters is how far they moved.
+``tune`` is an update of one generator by a batch of key frames, with LPIPS on AlexNet and
+locality regularisation on one sample, Adam included; ``map`` a step of the mappers with all seven
+losses and both branches, LPIPS on VGG-16, DECA's encoder and IR-SE50 included; ``render`` is pose
+and expression to images. What is returned of parameters is how far they moved.
 
 Lin et al. 2023 state some three hours for 200 pivots on an RTX 3080, some four for 50,000 mapper
 steps on an A10, and 54 frames a second (sections 5.2 and 5.4).
@@ -30,6 +30,7 @@ from jaxface.morphable.flame_parameters import FlameParameters
 from jaxface.morphable.motion import Motion, motion_of_deca
 from jaxface.nets import (
     IRSE,
+    LPIPS,
     AvatarConfig,
     AvatarMappers,
     DECAEncoder,
@@ -73,7 +74,7 @@ class PVPProblem(Problem):
     Attributes:
         seed: of the networks.
         anchors: of the mappers, key frames.
-        networks: "published", DECA's encoder and IR-SE50, or "small" ones.
+        networks: "published", VGG-16, DECA's encoder and IR-SE50, or "small" ones.
     """
 
     seed: int
@@ -101,6 +102,11 @@ class PVPProblem(Problem):
         small = IRSEConfig(**_SMALL, embedding_dim=16, resolution=16)  # type: ignore[arg-type]
         return self._random(IRSE, small if self.networks == "small" else IRSEConfig())
 
+    def mapper_lpips(self) -> LPIPS:
+        """What compares in the mappers' step, LPIPS on VGG-16 with random weights."""
+        small = LPIPSConfig("vgg", (4, 4, 4, 4, 4))
+        return self._random(LPIPS, small if self.networks == "small" else LPIPSConfig("vgg"))
+
     def reader(self) -> CropReader:
         """The reader of faces with random weights."""
         small = DECAEncoderConfig(blocks=(1, 1, 1, 1), width=8, hidden=16)
@@ -127,7 +133,8 @@ class PVP:
             raise ValueError("PVP: the problem needs an LPIPS network")
         self._key, self._mappers = jax.random.key(problem.seed), problem.mappers()
         self._networks = pti.Networks(generator, lpips)
-        self._frozen = Frozen(generator, problem.reader(), lpips, problem.recognition())
+        judges = problem.reader(), problem.mapper_lpips(), problem.recognition()
+        self._frozen = Frozen(generator, *judges)
         self.render = Program(_render, self._mappers, generator)
 
     def set_targets(self, targets: jax.Array) -> None:
@@ -150,6 +157,7 @@ class PVP:
 
         def mapped(state: Any, mappers: Any, frozen: Any, images: Any, pose: Any, expr: Any) -> Any:
             own = frames._replace(images=images, pose=pose, expression=expr)
+            own = jax.tree.map(jnp.asarray, own)
             constants = Constants(mappers, frozen, own, self._key)
             after, told = training.step(state, constants, jnp.int32(0))
             return told["loss"], _moved(after.params, state.params)

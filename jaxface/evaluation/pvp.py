@@ -385,6 +385,7 @@ def _measure(
 ) -> dict[str, Any]:
     parts, folder = Parts(workspace.folder / "parts"), workspace.folder / "avatars"
     size, rows = suite.generator.resolution, held_out_rows(protocol.frames)
+    workspace.say("rendering clips")
     clips = [world_clip(n, protocol.frames, size=size) for n in range(protocol.persons)]
     pace = Pace(protocol.persons)
     tables: list[dict[str, dict[str, float]]] = []

@@ -210,6 +210,6 @@ def write_pvp_sheets(
     columns |= {row: shown[f"0|{row}"] for row in ROWS if f"0|{row}" in shown}
     write_rows(folder / "pvp.png", list(columns), list(zip(*columns.values(), strict=True)))
     yaws = [f"{yaw:+.0f}" for yaw in YAWS]
-    write_rows(folder / "pvp_poses.png", yaws, [turns["renders"], turns["drawn"]])
+    write_rows(folder / "pvp_poses.png", yaws, [list(turns["renders"]), list(turns["drawn"])])
     pair = [likes["driver"], likes["drawn"]]
     write_rows(folder / "pvp_driven.png", ["driver", "avatar"], list(zip(*pair, strict=True)))

@@ -33,7 +33,7 @@ from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
 from jaxface.media.images import from_uint8
 from jaxface.methods.pvp import Avatar, Personalisation, PVPSettings, split_frames
 from jaxface.methods.pvp.key_frames import KeyFrames
-from jaxface.methods.pvp.scores import image_scores, per_frame
+from jaxface.methods.pvp.scores import SCORES, image_scores, per_frame
 from jaxface.methods.pvp.settings import described
 from jaxface.runtime.files import atomic_writer
 from jaxface.runtime.progress import format_seconds, note, working
@@ -286,6 +286,7 @@ class PersonalisationJob:
                 )
             },
             "key_frames": len(avatar.w_plus),
+            "distance": "LPIPS" if "lpips" in self._suite else "perceptual distance",
             "range_degrees": _range(avatar),
             "scores": scores,
             "tuning": _Saved.trace(self._stages / "tuning"),
@@ -472,8 +473,8 @@ def _text(document: Mapping[str, Any]) -> str:
         if part not in document["scores"]:
             continue
         rows = document["scores"][part]
-        names = list(next(iter(rows.values())))
-        heads = {"psnr": "PSNR, dB ↑", "ssim": "SSIM ↑", "lpips": "LPIPS ↓"}
+        names = [name for name in SCORES if name in next(iter(rows.values()))]
+        heads = {"psnr": "PSNR, dB ↑", "ssim": "SSIM ↑", "lpips": f"{document['distance']} ↓"}
         lines += [f"## {title}", "", f"| | {' | '.join(heads[name] for name in names)} |"]
         lines.append("| --- |" + " ---: |" * len(names))
         for name, scores in rows.items():
@@ -486,7 +487,7 @@ def _text(document: Mapping[str, Any]) -> str:
     if tuning:
         lines += [
             f"The generator was tuned for {len(tuning)} rounds over the key frames, to a mean "
-            f"LPIPS of {tuning[-1]['lpips']:.4f}.",
+            f"{document['distance']} of {tuning[-1]['lpips']:.4f}.",
             "",
         ]
     lines += ["| stage | time |", "| --- | ---: |"]

@@ -242,7 +242,7 @@ def _cuts(path: str, sources: Sequence[FrameSource]) -> list[int]:
 
 def _who(path: str, faces: Sequence[list[_Face]], shot: range, *, chosen: bool) -> int:
     """The track that is meant: of all in a shot the one with the largest area over time."""
-    sizes: collections.Counter[int] = collections.Counter()
+    sizes: dict[int, float] = collections.defaultdict(float)
     for place in shot:
         for face in faces[place]:
             sizes[face.track] += 1 + face.side**2

@@ -108,4 +108,4 @@ def clusters(
         how = {"init": start, "n_init": 1}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of equal rows, whose clusters fill up
-        return KMeans(count, **how, tol=0.0, random_state=seed % 2**32).fit(values).labels_
+        return KMeans(count, **how, tol=0.0, random_state=seed % 2**32).fit_predict(values)

@@ -202,7 +202,7 @@ class Personalisation:
         """The tuning of the generator, ready to run."""
         settings = self.settings
         generator = generator_in(self.suite, settings.dtype)
-        lpips = pti.tuning.distance_network(self.suite, settings.tuning)
+        lpips = pti.distance_network(self.suite, settings.tuning)
         return Tuning(
             settings.tuning,
             pti.Networks(generator, lpips),

@@ -56,7 +56,7 @@ def _one(points: jax.Array, *, size: int) -> jax.Array:
             weight * jax.lax.slice_in_dim(padded, place, place + size, axis=axis)
             for place, weight in enumerate(kernel)
         ]
-        blurred = sum(parts[1:], parts[0])
+        blurred = jnp.sum(jnp.stack(parts), axis=0)
     return blurred
 
 

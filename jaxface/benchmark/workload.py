@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxface.benchmark import flops
 from jaxface.nets import LPIPSConfig
+from jaxface.runtime.devices import program_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,17 +105,10 @@ class Program:
         self.flop = flops.count(traced, lowered)
         costs = None if flops.has_loop(traced) else compiled.cost_analysis()
         self.bytes = None if not costs else costs.get("bytes accessed")
-        sizes = compiled.memory_analysis()
-        self.memory = None if sizes is None else _held(sizes)
+        self.memory = program_bytes(compiled)
 
     def __call__(self, *inputs: jax.Array) -> Any:
         """Run and wait for the outputs."""
         if self._compiled is None:
             raise RuntimeError("Program: call compile(*inputs) before the program itself")
         return jax.block_until_ready(self._compiled(*self._networks, *inputs))
-
-
-def _held(sizes: Any) -> int:
-    # An output that takes an argument's place is counted with both.
-    held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
-    return held - sizes.alias_size_in_bytes

@@ -166,9 +166,11 @@ _PTI = pti.PivotalTuning(
 """PTI at the encoder's code of one frame."""
 
 
-def scored(suite: Suite, clip: WorldClip, rows: np.ndarray, drawn: np.ndarray) -> dict[str, float]:
-    """A row of ``table2`` and of ``table2_true``."""
-    images, mattes = clip.images[rows], clip.mattes[rows] / np.float32(255)
+def scored(
+    suite: Suite, clip: WorldClip, rows: np.ndarray, mattes: np.ndarray, drawn: np.ndarray
+) -> dict[str, float]:
+    """A row of ``table2`` and of ``table2_true``; `mattes` are the rows' [N, R, R]."""
+    images = clip.images[rows]
     found = {name: v.mean() for name, v in image_scores(suite, drawn, images).items()}
     masked = image_scores(suite, drawn, images, matte=mattes)
     found |= {f"masked_{name}": value.mean() for name, value in masked.items()}
@@ -400,9 +402,10 @@ def _measure(
         def judge(number: int = number, clip: WorldClip = clip, avatar: Avatar = avatar) -> Any:
             drawn = drawn_rows(suite, avatar, clip, rows, f"p{number}")
             told: dict[str, Any] = {}
+            mattes = clip.mattes(rows)
             for name, images in drawn.items():
                 workspace.say(f"person {number + 1}: judging {name}")
-                for score, value in scored(suite, clip, rows, images).items():
+                for score, value in scored(suite, clip, rows, mattes, images).items():
                     told[f"{name}|{score}"] = value
                 few = images[:: max(1, len(images) // SHOWN)][:SHOWN]
                 told[f"shown|{name}"] = np.asarray(to_uint8(np.clip(few, -1, 1)))
@@ -484,7 +487,7 @@ def _ablations(
     rows: np.ndarray,
 ) -> dict[str, dict[str, float]]:
 
-    home = workspace.folder / "avatars" / "p0"
+    home, mattes = workspace.folder / "avatars" / "p0", clip.mattes(rows)
     found = {}
     for name, changes in {"whole": (), **ABLATIONS}.items():
         changed = apply_overrides(settings, changes)
@@ -496,7 +499,7 @@ def _ablations(
             like = home if alike and name != "whole" else None
             avatar, _ = learned(suite, changed, clip, place, like=like)
             drawn = avatar.drawn(avatar.clip[rows])
-            return scored(suite, clip, rows, drawn) | edited(suite, avatar, rows)
+            return scored(suite, clip, rows, mattes, drawn) | edited(suite, avatar, rows)
 
         found[name] = {
             score: float(value) for score, value in parts.get(f"ablation-{name}", judge).items()

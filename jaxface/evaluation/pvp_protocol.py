@@ -74,12 +74,19 @@ class WorldClip(NamedTuple):
     Attributes:
       scenes: of its T frames.
       images: uint8 [T, R, R, 3].
-      mattes: uint8 [T, R, R], 255 where the person is.
     """
 
     scenes: Scene
     images: np.ndarray
-    mattes: np.ndarray
+
+    def mattes(self, rows: np.ndarray) -> np.ndarray:
+        """Where the person is in some frames, [N, R, R] in [0, 1]."""
+        scenes = jax.tree.map(lambda leaf: leaf[rows], self.scenes)
+        # The flow is of no interest here: every frame leads to itself.
+        parts = [
+            np.asarray(_mattes(part, self.images.shape[1])) for part in _parts(scenes, len(rows))
+        ]
+        return np.concatenate(parts)[: len(rows)]
 
 
 def world_scenes(number: int, frames: int) -> Scene:
@@ -95,10 +102,7 @@ def world_scenes(number: int, frames: int) -> Scene:
 def world_clip(number: int, frames: int, *, size: int) -> WorldClip:
     """A person's clip, rendered at `size`."""
     scenes = world_scenes(number, frames)
-    images = rendered(scenes, size)
-    # The flow is of no interest here: every frame leads to itself.
-    parts = [np.asarray(_mattes(part, size)) for part in _parts(scenes, len(images))]
-    return WorldClip(scenes, images, np.concatenate(parts)[: len(images)])
+    return WorldClip(scenes, rendered(scenes, size))
 
 
 def rendered(scenes: Scene, size: int) -> np.ndarray:
@@ -142,4 +146,4 @@ def _images(scenes: Scene, size: int) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=1)
 def _mattes(scenes: Scene, size: int) -> jax.Array:
-    return jnp.rint(255 * optical_flow(scenes, scenes, size)[1]).astype(jnp.uint8)
+    return optical_flow(scenes, scenes, size)[1]

@@ -35,6 +35,7 @@ from jaxface.methods.pvp import Avatar, Personalisation, PVPSettings, split_fram
 from jaxface.methods.pvp.key_frames import KeyFrames
 from jaxface.methods.pvp.scores import SCORES, image_scores, per_frame
 from jaxface.methods.pvp.settings import described
+from jaxface.runtime.devices import program_bytes
 from jaxface.runtime.files import atomic_writer
 from jaxface.runtime.progress import format_seconds, note, working
 from jaxface.runtime.stopping import Stopped
@@ -259,7 +260,8 @@ class PersonalisationJob:
         return mappers, trained
 
     def _tell_memory(self, what: str, programs: Any) -> None:
-        note(f"{what}: {sum(map(_held, programs)) / 1e6:.0f} MB of the device's memory")
+        held = sum(program_bytes(each) or 0 for each in programs)
+        note(f"{what}: {held / 1e6:.0f} MB of the device's memory")
 
     def _report(self, work: Personalisation, clip: PersonClip) -> None:
         avatar = read_avatar(self.folder, suite=self._suite).avatar
@@ -434,14 +436,6 @@ def _reasons(clip: PersonClip) -> dict[str, int]:
 def _rate(clip: PersonClip) -> float:
     steps = np.diff([float(each) for each in clip.times])
     return round(1.0 / float(np.median(steps)), 3)
-
-
-def _held(program: Any) -> int:
-    sizes = program.memory_analysis()
-    if sizes is None:
-        return 0
-    held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
-    return held - sizes.alias_size_in_bytes
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -105,6 +105,19 @@ def memory_bytes(reading: int = 0) -> int:
     return max(free - reading, free // 2) // len(devices)
 
 
+def program_bytes(program: jax.stages.Compiled) -> int | None:
+    """What a compiled program holds of a device's memory: arguments, outputs, temporary arrays.
+
+    None where the backend does not tell.
+    """
+    sizes = program.memory_analysis()
+    if sizes is None:
+        return None
+    # An output that takes an argument's place is counted with both.
+    held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+    return held - sizes.alias_size_in_bytes
+
+
 def _free_bytes() -> int:
     try:
         with open("/proc/meminfo") as file:

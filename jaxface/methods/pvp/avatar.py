@@ -83,19 +83,20 @@ class Avatar(Subject):
 
         Args:
           motion: of T frames, in the clip's basis.
-          edits: directions that are added.
-          project: whether the latents of edits are brought back to the nearest point of the
-            person's manifold, as MyStyle does; much of an edit that the clip does not show is lost.
+          edits: directions that are added to w_rot.
+          project: whether the edited w_rot is brought back to the nearest point of the person's
+            manifold, as MyStyle does, before F_expr's offsets are added; much of an edit that the
+            clip does not show is lost.
 
         Raises:
           UsageError: the suite has no such direction.
         """
-        w_plus = _latents(self.mappers, *features_of(motion))
+        turned, offsets = _parts(self.mappers, *features_of(motion))
         for edit in edits:
-            w_plus = edit.move(self, w_plus)
+            turned = edit.move(self, turned)
         if edits and project:
-            w_plus = _projected(w_plus, self.mappers.anchors[...], self.mappers.config.beta)
-        return w_plus
+            turned = _projected(turned, self.mappers.anchors[...], self.mappers.config.beta)
+        return self.mappers.moved(turned, offsets)
 
     def draw(self, w_plus: jax.Array) -> jax.Array:
         """Images [T, R, R, 3] of latents, not clipped to [-1, 1]."""
@@ -173,8 +174,18 @@ def sweep(start: float, stop: float, frames: int) -> np.ndarray:
 
 
 @jax.jit
-def _latents(mappers: AvatarMappers, pose: jax.Array, expression: jax.Array) -> jax.Array:
-    return mappers(pose, expression)
+def _parts(
+    mappers: AvatarMappers, pose: jax.Array, expression: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """w_rot and F_expr's offsets."""
+    return mappers.turned(pose), mappers.offsets(expression)
+
+
+@jax.jit
+def _rendered(
+    mappers: AvatarMappers, generator: Generator, pose: jax.Array, expression: jax.Array
+) -> jax.Array:
+    return generator.synthesis(mappers(pose, expression))
 
 
 @jax.jit
@@ -191,9 +202,10 @@ def render_rate(avatar: Avatar, *, batch: int, seconds: float = 2.0) -> float:
     """Frames a second from motion to images, once compiled, in batches of `batch`."""
     motion = avatar.clip[np.arange(batch) % len(avatar.clip)]
     features = [jnp.asarray(each) for each in features_of(motion)]
-    _draw(avatar.generator, _latents(avatar.mappers, *features)).block_until_ready()
+    networks = (avatar.mappers, avatar.generator)
+    _rendered(*networks, *features).block_until_ready()
     done, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < seconds:
-        _draw(avatar.generator, _latents(avatar.mappers, *features)).block_until_ready()
+        _rendered(*networks, *features).block_until_ready()
         done += batch
     return done / (time.perf_counter() - begun)

@@ -194,7 +194,7 @@ def test_parts_leave_a_gap_and_held_out_frames_are_the_last():
     split = split_frames(settings, np.arange(100) / 25)
     assert split.held_out.tolist() == list(range(80, 100))
     assert split.selection.tolist() == [70, 71]  # the gap of 0.36 s
-    assert split.training.tolist() == list(range(61))
+    assert split.training.tolist() == list(range(62))
     whole = split_frames(PVPSettings(held_out=0.0), np.arange(20) / 25)
     assert [len(part) for part in whole] == [20, 0, 0]
 
@@ -634,6 +634,28 @@ def test_an_avatar_replays_turns_and_is_driven_by_its_own_clip_the_same():
     other = dataclasses.replace(motion_of(4), basis="arkit")
     with pytest.raises(UsageError, match="cannot be driven by 'arkit'"):
         avatar.own(other, clip=other)
+
+
+def test_edits_stay_while_the_head_moves_and_can_be_kept_on_the_manifold():
+    avatar = avatar_of()
+    motion = avatar.clip[:6]
+    plain = avatar.latents(motion)
+    edit = SimpleNamespace(move=lambda avatar, w_plus: w_plus + 3.0)
+    edited = avatar.latents(motion, edits=[edit])
+    np.testing.assert_allclose(edited - plain, 3.0, atol=1e-5)
+    kept = avatar.latents(motion, edits=[edit], project=True)
+    offsets = avatar.mappers.offsets(jnp.asarray(features_of(motion).expression))
+    turned = np.array(kept)
+    turned[:, :8] -= np.asarray(offsets)
+    # In the span of the anchors, and nearer than the edit.
+    flat = POINTS.reshape(ANCHORS, -1)
+    weights, *_ = np.linalg.lstsq(flat.T, turned.reshape(6, -1).T, rcond=None)
+    np.testing.assert_allclose(flat.T @ weights, turned.reshape(6, -1).T, atol=1e-3)
+    np.testing.assert_allclose(weights.sum(axis=0), 1, atol=1e-3)
+    assert weights.min() >= -avatar.mappers.config.beta - 1e-3
+    assert np.abs(kept - plain).max() < 3.0
+    still = avatar.latents(motion, project=True)
+    np.testing.assert_array_equal(still, plain)
 
 
 def test_a_sweep_returns_to_its_start():

@@ -12,7 +12,6 @@ radians, where the reader knows it.
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -33,9 +32,6 @@ class Features(NamedTuple):
 
     pose: Any
     expression: Any
-
-    def __getitem__(self, rows: Any) -> "Features":  # type: ignore[override]
-        return Features(self.pose[rows], self.expression[rows])
 
 
 def features_of(motion: Motion) -> Features:
@@ -141,9 +137,3 @@ def standard(features: Features, *, floor: float) -> tuple[np.ndarray, ...]:
         bound = max(least * float(deviation.max()), 1e-6)
         found += [values.mean(axis=0), np.maximum(deviation, bound)]
     return tuple(np.asarray(each, np.float32) for each in found)
-
-
-@jax.jit
-def drawn_features(faces: Any, images: jax.Array) -> Motion:
-    """The motion that a reader sees in portraits [N, R, R, 3] in [-1, 1]."""
-    return faces.motion(faces.read(images))

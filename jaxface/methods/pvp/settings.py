@@ -21,9 +21,6 @@ CODE_CROP = (13 / 512, 441 / 512, 44 / 512, 472 / 512)
 """First row, row after the last, and columns so, of what the code's identity loss sees of an
 aligned image, in shares of its side."""
 
-SHARE_OF_ROWS = 8 / 18
-"""Of W+ that expressions move at 1024 px; by share a generator of 64 px would have 4 of its 10."""
-
 
 @dataclasses.dataclass(frozen=True)
 class KeyFrameSettings:
@@ -77,7 +74,8 @@ class MapperSettings:
         published ones are radians and coefficients as they are.
       deviation_floor: of the largest deviation, the least by which an expression is standardised.
       hidden: width of the MLPs.
-      expression_rows: of W+ that expressions move: those of blocks up to 32 px, or all there are.
+      expression_rows: of W+ that expressions move: those of blocks up to 32 px, or all there are;
+        by share a generator of 64 px would have 4 of its 10.
       beta, sharpness: of the dilated hull; the code's, which the paper leaves out.
       rotation: see `jaxface.nets.AvatarConfig`.
       start: "torch" as in the code, or "zero", where the first image is the centroid's.

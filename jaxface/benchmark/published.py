@@ -71,10 +71,10 @@ PUBLISHED: tuple[PublishedTime, ...] = (
         "54 frames/s",
         1 / 54,
         "RTX 3080",
-        "pvp",
-        "render",
+        "synthesis",
+        "forward",
         1024,
-        "PVP reduces 1024 px to 512 px at the end",
+        "synthesis alone, without PVP's mappers; PVP reduces 1024 px to 512 px at the end",
     ),
     PublishedTime(
         "Transfer (Jahoda and Cech 2023): reenactment",

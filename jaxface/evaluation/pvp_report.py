@@ -30,6 +30,15 @@ PUBLISHED = {
 }
 """PSNR, SSIM and LPIPS of Table 2."""
 
+_SHORT = {
+    "pie_rignet_encoder": "RigNets",
+    "direction_matrix_encoder": "Directions",
+    "transfer": "Transfer",
+    "frame_by_frame_pti": "frame by frame + PTI",
+    "frame_by_frame_avatar": "frame by frame + avatar's",
+}
+"""Above the columns of the sheet."""
+
 ONE_SHOT = ("pie_rignet_encoder", "direction_matrix_encoder", "transfer")
 
 _COLUMNS = {
@@ -207,7 +216,7 @@ def write_pvp_sheets(
       likes: ``driver`` and ``drawn`` of another person's clip.
     """
     columns = {"frame": shown["0|frame"]}
-    columns |= {row: shown[f"0|{row}"] for row in ROWS if f"0|{row}" in shown}
+    columns |= {_SHORT.get(row, row): shown[f"0|{row}"] for row in ROWS if f"0|{row}" in shown}
     write_rows(folder / "pvp.png", list(columns), list(zip(*columns.values(), strict=True)))
     yaws = [f"{yaw:+.0f}" for yaw in YAWS]
     write_rows(folder / "pvp_poses.png", yaws, [list(turns["renders"]), list(turns["drawn"])])

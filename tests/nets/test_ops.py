@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import reference
 
+from jaxface.losses import perceptual
 from jaxface.nets import ops
 from jaxface.nets.ops.formulation import one_formulation
 
@@ -79,6 +80,31 @@ def test_filter_up_and_downsample_keep_a_constant_and_the_size():
         close(inner, np.full((1, side - 2, side - 2, 2), 3.0))
     assert y.shape == x.shape
     close(np.asarray(y)[:, 2:-2, 2:-2], np.full((1, 4, 4, 2), 6.0))
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "padding"), [(2, 1, (3, 1, 2, 2)), (1, 2, (-1, 3, 2, -2)), (1, 1, (2, 1, 2, 1))]
+)
+def test_images_of_few_channels_are_filtered_by_matrices_on_tpus(rng, up, down, padding):
+    x = rng.normal(size=(2, 8, 10, 3)).astype(np.float32)
+    options = {"up": up, "down": down, "padding": padding, "gain": 4.0}
+
+    def filtered(x):
+        return ops.upfirdn(x, TAPS, **options)
+
+    def gradient(x):
+        return jax.grad(lambda x: jnp.sum(jnp.sin(filtered(x))))(x)
+
+    with one_formulation("tpu"):
+        text = jax.jit(filtered).lower(x).as_text()
+        got, slope = jax.jit(filtered)(x), jax.jit(gradient)(x)
+    assert "dot_general" in text
+    close(got, reference.upfirdn(x, TAPS, **options))
+    with one_formulation("cpu"):
+        np.testing.assert_allclose(slope, jax.jit(lambda x: gradient(x))(x), atol=1e-5)
+    means = perceptual.downsample(x[:, :8, :8], 4)
+    with one_formulation("tpu"):
+        np.testing.assert_allclose(perceptual.downsample(x[:, :8, :8], 4), means, atol=1e-6)
 
 
 def test_upfirdn_refuses_an_image_smaller_than_the_filter():

@@ -17,6 +17,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxface.nets.ops.image_matrices import along_columns, along_rows, by_matrices
+
 
 def fir_taps(taps: Sequence[float] | np.ndarray) -> np.ndarray:
     """Normalise filter taps to unit sum, in float64.
@@ -102,6 +104,9 @@ def _correlate(
     x: jax.Array, taps: np.ndarray, rows: "_Axis", columns: "_Axis", gain: float
 ) -> jax.Array:
     """Both axes padded at once, then filtered one after the other."""
+    if taps.ndim == 1 and by_matrices(x):
+        x = along_rows(x, rows.matrix(taps * gain, x.shape[1]))
+        return along_columns(x, columns.matrix(taps, x.shape[2]))
     if rows.edges != (0, 0) or columns.edges != (0, 0):
         x = jnp.pad(x, ((0, 0), rows.edges, columns.edges, (0, 0)))
     if taps.ndim == 1:
@@ -153,6 +158,17 @@ class _Axis:
             taps - pad0 - 1,
             size * up - self.size * down + pad0 - up + 1,
         )
+
+    def matrix(self, taps: np.ndarray, length: int) -> np.ndarray:
+        """What `correlate` does to an axis of that length, not padded: [size, length]."""
+        found = np.zeros((self.size, length))
+        for phase, reads in enumerate(self.reads):
+            for place in range(phase, self.size, len(self.reads)):
+                for offset, k in reads:
+                    source = offset + place // len(self.reads) * self.stride
+                    if 0 <= source < length:
+                        found[place, source] += taps[k]
+        return found
 
     def correlate(self, x: jax.Array, taps: np.ndarray) -> jax.Array:
         """Sum of taps times what they read from ``x``, which is padded by ``edges``."""

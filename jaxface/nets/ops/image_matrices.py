@@ -1,0 +1,38 @@
+"""Images of a few channels for TPUs: what is linear along an axis is a product with a matrix.
+
+A TPU lays out an image of three channels as the operations on it ask, and shifted slices, strided
+reads and sums over groups of columns ask for layouts that are padded tens of times. A product
+leaves rows and columns where vectors are full.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxface.nets.ops.formulation import platform_of_formulation
+
+CHANNELS = 4
+"""The most that an image has."""
+
+
+def by_matrices(images: Any) -> bool:
+    """Whether [N, H, W, C] is better taken so on the platform that is compiled for."""
+    return images.shape[-1] <= CHANNELS and platform_of_formulation() == "tpu"
+
+
+def along_rows(images: jax.Array, matrix: np.ndarray) -> jax.Array:
+    """[N, H, W, C] by [R, H] to [N, R, W, C], in the images' dtype."""
+    return _product("nhwc,rh->nrwc", images, matrix)
+
+
+def along_columns(images: jax.Array, matrix: np.ndarray) -> jax.Array:
+    """[N, H, W, C] by [S, W] to [N, H, S, C], in the images' dtype."""
+    return _product("nhwc,sw->nhsc", images, matrix)
+
+
+def _product(form: str, images: jax.Array, matrix: np.ndarray) -> jax.Array:
+    precision = lax.Precision.HIGHEST if images.dtype == jnp.float32 else None
+    return jnp.einsum(form, images, jnp.asarray(matrix, images.dtype), precision=precision)

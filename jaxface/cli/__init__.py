@@ -29,6 +29,7 @@ VERBS = (
     "compile",
     "edit",
     "reenact",
+    "studio",
     "status",
     "merge",
     "demo",

@@ -159,7 +159,7 @@ def test_groups_at_once_are_read_together_and_any_may_be_left_out(suite, portrai
         )
         # w + (w' - w) is w' but for the last bits of values around one.
         np.testing.assert_allclose(one.w_plus, edit.w_plus, atol=1e-6)
-    with pytest.raises(ValueError, match="edit_together: expected targets .* got none"):
+    with pytest.raises(ValueError, match=r"edit_together: expected targets .* got none"):
         pie.edit_together(suite, w_plus, {})
 
 

@@ -322,6 +322,7 @@ def apply_together(
     feedback: int,
     noise: Noise,
     active: Mapping[str, jax.Array] | None = None,
+    before: FaceParameters | None = None,
 ) -> Edit:
     """`edit_together` with networks and targets at hand; traceable.
 
@@ -333,11 +334,12 @@ def apply_together(
       noise: see `edit`.
       active: by group, a bool: False leaves a group out, as if it had no target, in a program that
         serves any choice of them. None: all count.
+      before: the parameters of the portraits, where they are known; None: they are read.
     """
     groups = [group for group in EDITABLE_GROUPS if group in targets]
     generator, reconstruction, _ = networks[groups[0]]
     unedited = generator.synthesis(w_plus, noise=noise)
-    before = _read(reconstruction, unedited)
+    before = _read(reconstruction, unedited) if before is None else before
     wanted = {group: targets[group].of(before.group(group)) for group in groups}
 
     def moved(asked: Mapping[str, jax.Array]) -> jax.Array:

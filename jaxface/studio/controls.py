@@ -158,7 +158,7 @@ class Controls:
 
     @property
     def gaze(self) -> str | None:
-        """The set of directions that has ARKit's eight units of looking, for eyes that are dragged."""
+        """The set of directions with ARKit's eight units of looking, for eyes that are dragged."""
         for move in self.moves:
             own, _, name = move.rpartition(".")
             looks = [f"{own}.eyeLook{way}{eye}" for way in _WAYS for eye in ("Left", "Right")]

@@ -79,7 +79,7 @@ def save(gallery: Gallery, portrait: Portrait, edit: AskedEdit, *, paste_back: b
     )
     folder = free_name(gallery.folder / "saved", Path(portrait.name).stem)
     with ResultsFolder(folder, task.description(), files=task.files) as results:
-        run_job([portrait.item], results, task, show_progress=False)
+        run_job([portrait.item], results, task, batch_size=1, show_progress=False)
         (row,) = results.finished([portrait.item])[0]
         if row["status"] != "ok":
             raise UsageError(f"{portrait.name}: {row['reason']}")
@@ -117,9 +117,9 @@ class Gesture:
 
     def frames(self, rate: int = RATE) -> list[AskedEdit]:
         """At even times, what was asked for last by then."""
-        count = int(self.seconds * rate) + 1
+        count = int(self.seconds * rate + 1e-6) + 1 if self._times else 0
         return [
-            self._edits[bisect.bisect_right(self._times, self._times[0] + number / rate) - 1]
+            self._edits[bisect.bisect_right(self._times, self._times[0] + number / rate + 1e-6) - 1]
             for number in range(count)
         ]
 

@@ -91,7 +91,9 @@ class Server:
         self._sessions: set[Session] = set()
         self._drivers: dict[str, LoadedDriver] = {}
         self._drawing = ThreadPoolExecutor(1, thread_name_prefix="draw")
-        self._working = ThreadPoolExecutor(1, thread_name_prefix="work")
+        # Embedding takes minutes, and one after another; what else is asked for does not wait.
+        self._embedding = ThreadPoolExecutor(1, thread_name_prefix="embed")
+        self._working = ThreadPoolExecutor(2, thread_name_prefix="work")
         self._tasks: set[asyncio.Task] = set()
         self._numbers = 0
         self._moved = 0.0
@@ -123,8 +125,8 @@ class Server:
         preparing.cancel()
         for task in [*self._tasks]:
             task.cancel()
-        self._drawing.shutdown(wait=False, cancel_futures=True)
-        self._working.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._drawing, self._embedding, self._working):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     async def _prepare(self) -> None:
         """Compiles before a picture is asked for, and tells the pages how far it is."""
@@ -146,6 +148,8 @@ class Server:
         self._tell_all(self._hello())
         for path in self._brought:
             self._take(path)
+        with contextlib.suppress(JaxfaceError):  # which a photograph will tell
+            await loop.run_in_executor(self._embedding, self.gallery.warm)
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -228,9 +232,11 @@ class Server:
     def _take(self, path: Path) -> None:
         """Embeds a photograph of the studio's folder: at once, and better behind that."""
         first, then = self.gallery.first_preset, self.gallery.refinement
-        self._begin(f"embedding {path.name}", functools.partial(self._embed, path, first or then))
+        at_once = functools.partial(self._embed, path, first or then)
+        self._begin(f"embedding {path.name}", at_once, pool=self._embedding)
         if first is not None:
-            self._begin(f"refining {path.name}", functools.partial(self._embed, path, then))
+            better = functools.partial(self._embed, path, then)
+            self._begin(f"refining {path.name}", better, pool=self._embedding)
 
     async def _driver(self, request: web.Request) -> web.StreamResponse:
         """Takes a clip or a file of motion, and reads it."""
@@ -356,7 +362,8 @@ class Server:
             if tuning is None or portrait.photograph is None:
                 raise UsageError("a generator is tuned to a photograph, and by a suite that can")
             path = Path(portrait.photograph)
-            self._begin(f"tuning to {path.name}", functools.partial(self._embed, path, tuning))
+            work = functools.partial(self._embed, path, tuning)
+            self._begin(f"tuning to {path.name}", work, pool=self._embedding)
         else:
             raise UsageError(f"nothing is known of {str(do)[:40]!r}")
 
@@ -399,6 +406,7 @@ class Server:
         text: str,
         work: Callable[[Callable[[float], None]], dict[str, Any]],
         session: Session | None = None,
+        pool: ThreadPoolExecutor | None = None,
     ) -> None:
         """Begins a task in the background, and tells of it: one page, or all."""
         self._numbers += 1
@@ -411,17 +419,21 @@ class Server:
             else:
                 self._keep(session.tell(told | message))
 
+        said = -1.0
+
         def tell(share: float) -> None:
+            nonlocal said
             # The hand goes first: the work rests while it moves.
             while time.monotonic() - self._moved < PATIENCE and not self._closing:
                 time.sleep(0.05)
-            if not self._closing:
+            if not self._closing and abs(share - said) >= 0.005:
+                said = share
                 loop.call_soon_threadsafe(say, {"state": "running", "share": round(share, 3)})
 
         async def run() -> None:
             await self._ready.wait()
             try:
-                found = await loop.run_in_executor(self._working, work, tell)
+                found = await loop.run_in_executor(pool or self._working, work, tell)
                 say({"state": "done", **found})
             except Stopped:
                 pass

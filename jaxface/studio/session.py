@@ -82,6 +82,7 @@ class Session:
         self._wanted: Wanted | None = None
         self._news = asyncio.Event()
         self._room = asyncio.Semaphore(IN_FLIGHT)
+        self._speaking = asyncio.Lock()
         self._out = 0
         self.gesture: Gesture | None = None
         self.playing: Playing | None = None
@@ -146,9 +147,10 @@ class Session:
             await self._socket.send_bytes(frame)
 
     async def tell(self, message: dict[str, Any]) -> None:
-        """Sends words to the page, unless it is gone."""
-        if not self._socket.closed:
-            await self._socket.send_str(json.dumps(message))
+        """Sends words to the page, in the order in which it is called, unless the page is gone."""
+        async with self._speaking:
+            if not self._socket.closed:
+                await self._socket.send_str(json.dumps(message))
 
 
 def draw_frame(gallery: Gallery, wanted: Wanted, playing: Playing | None) -> bytes:

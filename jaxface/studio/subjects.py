@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from jaxface.api import generate
@@ -35,11 +36,13 @@ from jaxface.jobs.inputs.portraits import Alignment
 from jaxface.jobs.inversion import Inversion
 from jaxface.jobs.job import run_job
 from jaxface.jobs.outputs.results import ResultsFolder
+from jaxface.jobs.runner import Runner
 from jaxface.media.detection import DlibFaces, NoFaceError
 from jaxface.media.mesh_detection import MeshFaces
 from jaxface.methods.presets import preset
 from jaxface.nets import E4EEncoder, PSPEncoder, RestyleE4EEncoder, RestylePSPEncoder, WEncoder
 from jaxface.runtime.devices import compute_dtype
+from jaxface.runtime.progress import JobProgress
 from jaxface.studio.engine import Engine, Subject
 from jaxface.suite import Suite
 
@@ -243,19 +246,19 @@ class Gallery:
           JaxfaceError: as `run_job`.
         """
         (item,) = find_inputs([str(photograph)]).items
-        faces = _face_finder(self.engine.suite)
+        faces = self._faces
         remarks: list[str] = []
         rows: list[dict[str, Any]] = []
         folder = self.folder / "embedded" / photograph.name / how
         for alignment in ([Alignment(faces, workers=0)] if faces else []) + [None]:
             if alignment is None:
                 folder = folder.with_name(f"{how}_square")
-            task = Inversion(
-                self.engine.suite, how, preset(how).computing_in(compute_dtype()), 0, alignment
-            )
+            task = self._inversion(how, alignment)
             with ResultsFolder(folder, task.description(), files=task.files) as results:
                 results.retry_failed([item])
-                run_job([item], results, task, show_progress=False, tell=tell, stop=stop)
+                run_job(
+                    [item], results, task, batch_size=1, show_progress=False, tell=tell, stop=stop
+                )
                 rows = [row for found in results.finished([item]) for row in found]
             if [row["status"] for row in rows] != [NoFaceError.status]:
                 break
@@ -266,6 +269,28 @@ class Gallery:
         remarks += [note for row in good for note in row["notes"]]
         items = find_latents([str(folder)]).items
         return self._add(self._embedding(each) for each in items), list(dict.fromkeys(remarks))
+
+    def warm(self) -> None:
+        """Compiles what embeds a photograph at once, and loads what finds its face.
+
+        Raises:
+          JaxfaceError: the suite cannot embed.
+        """
+        if self.first_preset is None:
+            return
+        if self._faces is not None:
+            self._faces(np.zeros((64, 64, 3), np.float32))
+        task = self._inversion(self.first_preset, None)
+        with JobProgress(1, 0, False) as bar:
+            Runner(task, batch_size=1, inputs=1, bar=bar).compile()
+
+    @functools.cached_property
+    def _faces(self) -> Any:
+        return _face_finder(self.engine.suite)
+
+    def _inversion(self, how: str, alignment: Alignment | None) -> Inversion:
+        settings = preset(how).computing_in(compute_dtype())
+        return Inversion(self.engine.suite, how, settings, 0, alignment)
 
     @functools.cached_property
     def first_preset(self) -> str | None:

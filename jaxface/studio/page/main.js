@@ -41,7 +41,7 @@ link.addEventListener("hello", ({ detail }) => {
   panel.build(controls, [driverSection(), keepSection()]);
   film();
   choose(known ?? portraits[0]);
-  if (first && !Object.keys(state.edit.values).length) stage.hint();
+  if (first) stage.hint(!Object.keys(state.edit.values).length);
 });
 link.addEventListener("refused", ({ detail }) => files.task({ number: `refused ${detail.text}`, state: "failed", text: detail.text }));
 link.addEventListener("task", ({ detail }) => {
@@ -62,15 +62,28 @@ link.addEventListener("picture", ({ detail }) => {
     const line = document.getElementById("command");
     if (line && !comparing) line.value = detail.command;
   }
-  tell(detail);
+  if (!detail.moving || performance.now() - spoken > PACE) tell(detail);
 });
 
 function ask(moving) {
   if (!state.portrait) return;
   link.ask(state.portrait.key, comparing ? nothing() : state.edit, moving);
 }
+// Numbers and sliders follow a moving hand at a pace that eyes can read: they cost more to paint
+// than the portrait.
+const PACE = 150; // ms
+let told = 0;
+const due = (moving) => {
+  const now = performance.now();
+  if (moving && now - told < PACE) return false;
+  told = now;
+  return true;
+};
+
 state.addEventListener("edit", ({ detail }) => {
   ask(detail.moving);
+  if (detail.moving) stage.hint(false);
+  if (!due(detail.moving)) return;
   panel.update();
   $("undo").disabled = !state.canUndo;
   $("redo").disabled = !state.canRedo;
@@ -79,7 +92,9 @@ state.addEventListener("edit", ({ detail }) => {
 
 // ---- what is told under the portrait
 
+let spoken = 0;
 function tell({ ms }) {
+  spoken = performance.now();
   const parts = Object.keys(controls.head).map((name) => {
     const read = stage.shown[name];
     const asked = state.edit.values[name];

@@ -84,10 +84,13 @@ export class Panel {
       this.state.change((edit) => { delete edit[kind][key]; });
       this.state.settle();
     };
+    let seen;
     this.#rows.push(() => {
       const asked = this.state.edit[kind][key];
       const own = kind === "values" ? this.stage.before[key] : 0;
       const value = asked ?? own;
+      if (seen === `${asked} ${own}`) return;
+      seen = `${asked} ${own}`;
       element.classList.toggle("asked", asked !== undefined);
       if (value !== undefined) range.value = value;
       const told = value === undefined ? "" : shown(value, step, unit);
@@ -136,7 +139,12 @@ export class Panel {
     ball.onpointerdown = (event) => { ball.setPointerCapture(event.pointerId); put(event); };
     ball.onpointermove = (event) => { if (ball.hasPointerCapture(event.pointerId)) put(event); };
     ball.onpointerup = () => this.state.settle();
-    this.#rows.push(() => paintBall(ball, this.state.edit.light));
+    let painted;
+    this.#rows.push(() => {
+      const wanted = String(this.state.edit.light);
+      if (wanted !== painted) paintBall(ball, this.state.edit.light);
+      painted = wanted;
+    });
     const inside = make("div", { className: "lamp" }, ball, make("div", {}, ...parts));
     this.#group("Light", "light", [], [inside], {
       asked: () => this.state.edit.light !== null,

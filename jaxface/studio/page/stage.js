@@ -9,7 +9,7 @@ const WHEEL = 0.002; // of a direction's reach, for a pixel of the wheel
 
 export class Stage {
   #canvas = document.getElementById("canvas");
-  #context = this.#canvas.getContext("2d");
+  #context = this.#canvas.getContext("2d", { willReadFrequently: true });
   #hint = document.getElementById("hint");
   #latencies = [];
   #times = [];
@@ -40,6 +40,7 @@ export class Stage {
     this.last = picture;
     if (picture.read) this.shown = picture.read;
     if (picture.before) this.before = picture.before;
+    this.#fit();
     this.#paint();
     const now = performance.now();
     this.#latencies.push(now - picture.at);
@@ -58,7 +59,8 @@ export class Stage {
   forget() { this.#latencies = []; this.#times = []; }
   get rate() { return this.#times.length; }
 
-  hint() { this.#hint.hidden = !Object.keys(this.controls().head).length; }
+  // What to do first, until something was done.
+  hint(wanted) { this.#hint.hidden = !wanted || !Object.keys(this.controls().head).length; }
 
   #paint() {
     const { width, height } = this.#canvas;
@@ -66,8 +68,11 @@ export class Stage {
     this.#context.drawImage(this.last.bitmap, 0, 0, width, height);
   }
 
+  // The canvas has the display's pixels, or four times the picture's, which a browser enlarges
+  // evenly from there: to fill more of them takes longer than to draw the portrait.
   #fit() {
-    const side = Math.round(this.#canvas.clientWidth * devicePixelRatio);
+    const most = Math.max(256, 4 * (this.last?.size ?? 64));
+    const side = Math.min(Math.round(this.#canvas.clientWidth * devicePixelRatio), most);
     if (!side || side === this.#canvas.width) return;
     this.#canvas.width = this.#canvas.height = side;
     if (this.last) this.#paint();

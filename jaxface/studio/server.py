@@ -426,7 +426,8 @@ class Server:
             # The hand goes first: the work rests while it moves.
             while time.monotonic() - self._moved < PATIENCE and not self._closing:
                 time.sleep(0.05)
-            if not self._closing and abs(share - said) >= 0.005:
+            # Between the last iteration and the row nothing is in flight: it does not go back.
+            if not self._closing and share >= said + 0.005:
                 said = share
                 loop.call_soon_threadsafe(say, {"state": "running", "share": round(share, 3)})
 

@@ -94,7 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
         survey.check_shapes(suite)
     else:
         suite = load_suite(name or "embedded")
-    gallery = Gallery(Engine(fit_for_use(suite, arguments)), Path(arguments.out), arguments.preset)
+    engine = Engine(fit_for_use(suite, arguments))
+    gallery = Gallery(engine, Path(arguments.out), refinement=arguments.preset)
     for remark in gallery.open(embeddings):
         note(f"note: {remark}")
     return serve(

@@ -59,7 +59,7 @@ def run_job(
     statuses = plan.statuses
     pending = list(itertools.chain.from_iterable(plan.waiting.values()))
     with (
-        JobProgress(len(pending), plan.done, show_progress, tell) as bar,
+        JobProgress(len(pending), plan.done, show_progress, tell=tell) as bar,
         Heartbeat(
             str(sink.folder), sink.share, total=plan.done + len(pending), done=plan.done
         ) as heartbeat,

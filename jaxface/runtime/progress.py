@@ -199,6 +199,7 @@ class JobProgress:
         pending: int,
         done: int,
         show: bool,
+        *,
         tell: Callable[[float], None] = lambda share: None,
     ):
         self._tell = tell

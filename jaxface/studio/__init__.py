@@ -2,7 +2,7 @@
 
 * `edits`: what the hand asks for, and the command line that asks for the same;
 * `controls`: what a suite can be asked for; what it lacks is not shown;
-* `engine`: from what is asked to a picture, without the web;
+* `engine`: from what is asked to an image, without the web;
 * `subjects`: who is on the page: embeddings, photographs, samples;
 * `exports`: results with their rows, gestures as clips and as motion templates;
 * `drivers`: clips and files of motion that a portrait follows;

@@ -1,10 +1,10 @@
-"""From what is asked to a picture; nothing here knows of the web.
+"""From what is asked to an image; nothing here knows of the web.
 
 The edit is `jaxface edit`'s: motion along directions first, then the groups of the RigNets in one
 step (`jaxface.methods.pie.edit_together`), then linear directions. Which of them are asked for is
 an argument of one program, not a program each, so that nothing compiles while a hand moves.
 
-A picture at rest has the feedback and the resolution of the command. While the hand moves there may
+An image at rest has the feedback and the resolution of the command. While the hand moves there may
 be less of both: `Engine.prepare` tries plans, the best one first, and keeps the first that is drawn
 in `BUDGET`.
 """
@@ -37,18 +37,18 @@ from jaxface.studio.edits import AskedEdit, Lamp
 from jaxface.suite import Suite
 
 BUDGET = 0.030
-"""Seconds for a picture while the hand moves: half of a frame's share at 15 frames a second; the
+"""Seconds for an image while the hand moves: half of a frame's share at 15 frames a second; the
 browser, the sockets and a busy machine have the other half."""
 
 LEAST = 256
-"""Pixels below which pictures are not made smaller for speed: nothing is gained there."""
+"""Pixels below which images are not made smaller for speed: nothing is gained there."""
 
 FEEDBACK, MOTION_FEEDBACK = 1, 2
 """Rounds of `jaxface edit`: of RigNets, and along directions of motion."""
 
 
 class Plan(NamedTuple):
-    """How a picture is drawn.
+    """How an image is drawn.
 
     Attributes:
       feedback: whether there are rounds of it.
@@ -122,7 +122,7 @@ class Subject:
     pixels: np.ndarray
 
 
-class Picture(NamedTuple):
+class Drawn(NamedTuple):
     """What was drawn.
 
     Attributes:
@@ -171,7 +171,7 @@ class Engine:
 
     @property
     def reads(self) -> bool:
-        """Whether anything of a picture is read back."""
+        """Whether anything of an image is read back."""
         return bool(self.controls.groups) or self.controls.motion
 
     def subject(self, latent: Latent) -> Subject:
@@ -199,8 +199,8 @@ class Engine:
         *,
         moving: bool = False,
         driven: Mapping[str, Target] | None = None,
-    ) -> Picture:
-        """A picture of an edit.
+    ) -> Drawn:
+        """An image of an edit.
 
         Args:
           subject: who.
@@ -211,7 +211,7 @@ class Engine:
         start = time.perf_counter()
         if edit.empty and not driven:
             seconds = time.perf_counter() - start
-            return Picture(subject.pixels, seconds, subject.before, subject.w_plus[0])
+            return Drawn(subject.pixels, seconds, subject.before, subject.w_plus[0])
         plan = self.moving if moving else self.rest
         networks = self._networks._replace(generator=subject.generator)
         program = _picture(plan, subject.noise)
@@ -220,7 +220,7 @@ class Engine:
             program(networks, subject.w_plus, subject.before, asked)
         )
         read = after if plan.feedback and self.reads else None
-        return Picture(pixels[0], time.perf_counter() - start, read, w_plus[0])
+        return Drawn(pixels[0], time.perf_counter() - start, read, w_plus[0])
 
     def asked(self, edit: AskedEdit, driven: Mapping[str, Target]) -> Asked:
         """An edit as the programs take it."""
@@ -273,7 +273,7 @@ class Engine:
         Returns:
           The portrait.
         """
-        tell("compiling the first picture")
+        tell("compiling the first image")
         subject = self.subject(latent)
         controls = self.controls
         edit = AskedEdit(
@@ -281,9 +281,9 @@ class Engine:
             Lamp(0.0, 0.0, 0.5) if controls.light else None,
             dict.fromkeys(list(controls.moves)[:1], 0.0),
         )
-        tell("compiling pictures at rest")
+        tell("compiling images at rest")
         self._seconds(subject, edit, self.rest)
-        tell("compiling pictures while the hand moves")
+        tell("compiling images while the hand moves")
         for plan in self.plans():
             self.moving = plan
             if self._seconds(subject, edit, plan) <= BUDGET:
@@ -291,7 +291,7 @@ class Engine:
         return subject
 
     def plans(self) -> list[Plan]:
-        """How pictures may be drawn while the hand moves, the best first."""
+        """How images may be drawn while the hand moves, the best first."""
         size, config = self.suite.generator.resolution, self.suite.generator.config
         sizes = [size]
         while getattr(config, "architecture", None) == "skip" and sizes[-1] // 2 >= LEAST:
@@ -300,7 +300,7 @@ class Engine:
         return whole + [Plan(False, each) for each in sizes]
 
     def _seconds(self, subject: Subject, edit: AskedEdit, plan: Plan) -> float:
-        """What a picture takes by a plan, once it is compiled: the least of three."""
+        """What an image takes by a plan, once it is compiled: the least of three."""
         networks = self._networks._replace(generator=subject.generator)
         arguments = (networks, subject.w_plus, subject.before, self.asked(edit, {}))
         program, taken = _picture(plan, subject.noise), []
@@ -384,7 +384,7 @@ def _picture(plan: Plan, noise: Any) -> Program:
     rounds = FEEDBACK if plan.feedback else 0
     motion_rounds = MOTION_FEEDBACK if plan.feedback else 0
 
-    def picture(networks: Networks, w_plus: jax.Array, before: Reading, asked: Asked) -> Any:
+    def image(networks: Networks, w_plus: jax.Array, before: Reading, asked: Asked) -> Any:
         edited, after = w_plus, before
         if networks.motion is not None:
             own = networks.motion._replace(generator=networks.generator)
@@ -412,13 +412,13 @@ def _picture(plan: Plan, noise: Any) -> Program:
             )
             edited, after = edit.w_plus, after._replace(face=edit.after)
         edited = edited + asked.shift
-        # A generator without a picture at every resolution draws the whole one.
+        # A generator without an image at every resolution draws the whole one.
         size = None if plan.resolution == networks.generator.resolution else plan.resolution
         more = {} if size is None else {"resolution": size}
         images = networks.generator.synthesis(edited, noise=noise, **more)
         return to_uint8(images), after if plan.feedback else None, edited
 
-    return Program(picture)
+    return Program(image)
 
 
 def _read(networks: Networks, images: jax.Array) -> Reading:

@@ -88,12 +88,12 @@ def save(gallery: Gallery, portrait: Portrait, edit: AskedEdit, *, paste_back: b
 
 
 def saved_image(folder: Path) -> Path:
-    """The picture of a result: the photograph with the face put back, or the edited face."""
+    """The image of a result: the photograph with the face put back, or the edited face."""
     for kind in ("pasted", "edits"):
         found = sorted((folder / kind).rglob("*.png"))
         if found:
             return found[0]
-    raise UsageError(f"{folder}: holds no picture")
+    raise UsageError(f"{folder}: holds no image")
 
 
 class Gesture:
@@ -158,18 +158,18 @@ def record(
         from jaxface.media.video import load_av
 
         load_av()
-    subject, pictures, last = gallery.subject(portrait.key), [], None
+    subject, images, last = gallery.subject(portrait.key), [], None
     for number, edit in enumerate(edits):
-        last = pictures[-1] if number and edit == edits[number - 1] else engine.draw(subject, edit)
-        pictures.append(last)
+        last = images[-1] if number and edit == edits[number - 1] else engine.draw(subject, edit)
+        images.append(last)
         tell((number + 1) / (len(edits) + 1))
-    frames = from_uint8(np.stack([picture.pixels for picture in pictures]))
+    frames = from_uint8(np.stack([image.pixels for image in images]))
     paths = []
     for kind in kinds:
         suffix = {"motion": "safetensors"}.get(kind, kind)
         path = free_name(gallery.folder / "recorded", f"{Path(portrait.name).stem}.{suffix}")
         if kind == "motion":
-            _write_motion(engine, pictures, path)
+            _write_motion(engine, images, path)
         else:
             seconds = len(frames) / RATE
             large = enlarged(frames, SIDE)
@@ -181,14 +181,14 @@ def record(
     return paths
 
 
-def _write_motion(engine: Engine, pictures: Sequence[Any], path: Path) -> None:
+def _write_motion(engine: Engine, images: Sequence[Any], path: Path) -> None:
     from jaxface.jobs.inputs.motion_files import write_motion
 
-    motions = [engine.motion(each.after) for each in pictures if each.after is not None]
-    if len(motions) < len(pictures) or any(motion is None for motion in motions):
-        raise UsageError("this suite has nothing that reads a motion template of a picture")
+    motions = [engine.motion(each.after) for each in images if each.after is not None]
+    if len(motions) < len(images) or any(motion is None for motion in motions):
+        raise UsageError("this suite has nothing that reads a motion template of an image")
     whole = jax.tree.map(lambda *rows: np.concatenate(rows), *motions)
-    times = [Fraction(number, RATE) for number in range(len(pictures))]
+    times = [Fraction(number, RATE) for number in range(len(images))]
     write_motion(path, whole, times)
 
 

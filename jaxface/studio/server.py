@@ -85,7 +85,7 @@ class Server:
       hosts: names that it may be asked for by; those of the loopback always.
     """
 
-    def __init__(self, gallery: Gallery, token: str, hosts: tuple[str, ...] = ()):
+    def __init__(self, gallery: Gallery, token: str, *, hosts: tuple[str, ...] = ()):
         self.gallery, self._token = gallery, token
         self._hosts = {*LOOPBACK, *hosts}
         self._sessions: set[Session] = set()
@@ -129,7 +129,7 @@ class Server:
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def _prepare(self) -> None:
-        """Compiles before a picture is asked for, and tells the pages how far it is."""
+        """Compiles before an image is asked for, and tells the pages how far it is."""
         loop = asyncio.get_running_loop()
 
         def say(text: str) -> None:

@@ -46,7 +46,8 @@ async def _serve(
     gallery: Gallery, host: str, port: int, photographs: Sequence[Path], show: bool
 ) -> int:
     token = token_of(gallery.folder)
-    server = Server(gallery, token, (host, socket.gethostname()) if host not in LOOPBACK else ())
+    hosts = () if host in LOOPBACK else (host, socket.gethostname())
+    server = Server(gallery, token, hosts=hosts)
     for path in photographs:
         server.bring(path)
     runner = web.AppRunner(server.application(), access_log=None, handle_signals=False)

@@ -1,6 +1,6 @@
 """A client: what it wants drawn, what it records, what it plays. Each page has one of its own.
 
-Of edits only the newest is kept, and at most `IN_FLIGHT` pictures are on their way to the page,
+Of edits only the newest is kept, and at most `IN_FLIGHT` images are on their way to the page,
 which says of each that it has drawn it: nothing queues, however slow a line or a page is.
 """
 
@@ -29,14 +29,14 @@ IN_FLIGHT = 2
 """Pictures that the page may not have drawn yet: one on the line while the next is computed."""
 
 LARGE = 256
-"""Pixels a side above which pictures of a moving hand go as JPEG: a PNG takes longer to make."""
+"""Pixels a side above which images of a moving hand go as JPEG: a PNG takes longer to make."""
 
 QUALITY = 90
 """Of JPEG."""
 
 
 class Wanted(NamedTuple):
-    """A picture that a page asked for.
+    """An image that a page asked for.
 
     Attributes:
       number: the page's own.
@@ -73,7 +73,7 @@ class Session:
     Args:
       socket: to the page.
       gallery: of all clients.
-      drawing: the thread that draws for all of them, one picture at a time.
+      drawing: the thread that draws for all of them, one image at a time.
     """
 
     def __init__(self, socket: web.WebSocketResponse, gallery: Gallery, drawing: Executor):
@@ -109,7 +109,7 @@ class Session:
         self._news.set()
 
     def drawn(self) -> None:
-        """The page has drawn a picture."""
+        """The page has drawn an image."""
         if self._out > 0:
             self._out -= 1
             self._room.release()
@@ -135,7 +135,7 @@ class Session:
                 elapsed = time.monotonic() - playing.begun
                 if elapsed > playing.driver.seconds:
                     self.playing = None
-                self._news.set()  # the next picture is wanted as soon as this one is drawn
+                self._news.set()  # the next image is wanted as soon as this one is drawn
             try:
                 frame = await loop.run_in_executor(
                     self._drawing, functools.partial(draw_frame, self.gallery, wanted, playing)
@@ -154,7 +154,7 @@ class Session:
 
 
 def draw_frame(gallery: Gallery, wanted: Wanted, playing: Playing | None) -> bytes:
-    """A picture as it goes to the page: the length of a header, the header as JSON, the image.
+    """An image as it goes to the page: the length of a header, the header as JSON, the image.
 
     Raises:
       JaxfaceError: the portrait cannot be read.
@@ -170,13 +170,13 @@ def draw_frame(gallery: Gallery, wanted: Wanted, playing: Playing | None) -> byt
         driven = driver.targets(engine, subject, elapsed, relative=relative)
         header["playing"] = min(1.0, elapsed / max(driver.seconds, 1e-3))
     moving = wanted.moving or (playing is not None and playing.driver.seconds > 0)
-    picture = engine.draw(subject, wanted.edit, moving=moving, driven=driven)
-    if moving and len(picture.pixels) > LARGE:
-        data, kind = _encoded(picture.pixels, "JPEG", quality=QUALITY), "image/jpeg"
+    image = engine.draw(subject, wanted.edit, moving=moving, driven=driven)
+    if moving and len(image.pixels) > LARGE:
+        data, kind = _encoded(image.pixels, "JPEG", quality=QUALITY), "image/jpeg"
     elif moving:
-        data, kind = _encoded(picture.pixels, "PNG", compress_level=1), "image/png"
+        data, kind = _encoded(image.pixels, "PNG", compress_level=1), "image/png"
     else:
-        data, kind = encode_png(picture.pixels), "image/png"
+        data, kind = encode_png(image.pixels), "image/png"
         header["before"] = engine.told(subject.before)
         header["command"] = command_lines(
             gallery,
@@ -185,11 +185,11 @@ def draw_frame(gallery: Gallery, wanted: Wanted, playing: Playing | None) -> byt
             driver=None if driver is None else driver.path,
             relative=playing is not None and playing.relative,
         )
-    if picture.after is not None:
-        header["read"] = engine.told(picture.after)
+    if image.after is not None:
+        header["read"] = engine.told(image.after)
     header |= {
         "moving": moving,
-        "size": len(picture.pixels),
+        "size": len(image.pixels),
         "kind": kind,
         "ms": round(1000 * (time.perf_counter() - start), 1),
     }

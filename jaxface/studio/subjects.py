@@ -117,7 +117,7 @@ class Gallery:
         suite's best.
     """
 
-    def __init__(self, engine: Engine, folder: Path, refinement: str | None = None):
+    def __init__(self, engine: Engine, folder: Path, *, refinement: str | None = None):
         self.engine, self.folder = engine, folder
         self._refinement = refinement
         self._lock = threading.Lock()
@@ -262,7 +262,7 @@ class Gallery:
                 rows = [row for found in results.finished([item]) for row in found]
             if [row["status"] for row in rows] != [NoFaceError.status]:
                 break
-            remarks = ["no face was found, so the middle of the picture is taken as one"]
+            remarks = ["no face was found, so the middle of the image is taken as one"]
         good = [row for row in rows if row["status"] == "ok"]
         if not good:
             raise UsageError(f"{photograph.name}: {rows[0]['reason'] if rows else 'not embedded'}")

@@ -33,7 +33,7 @@ def serving(engine, tmp_path):
 
     def run(test):
         async def main():
-            gallery = Gallery(engine, tmp_path / "out", "image2stylegan")
+            gallery = Gallery(engine, tmp_path / "out", refinement="image2stylegan")
             gallery.open([])
             async with (
                 TestServer(Server(gallery, TOKEN).application()) as server,

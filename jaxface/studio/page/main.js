@@ -197,7 +197,7 @@ function togglePlay() {
 function keepSection() {
   const button = (id, text, title, onclick) => make("button", { id, className: "solid", title, onclick }, text);
   const buttons = make("div", { className: "buttons" },
-    button("png", "Picture", "The picture as a PNG", actionPng),
+    button("png", "Image", "The image as a PNG", actionPng),
     button("save", "Save with its row", "As jaxface edit writes it, in the studio's folder (Ctrl S)", () => actions.save()),
     button("record", "Record", "Record a gesture (R)", () => actions.record()),
     button("tune", "Tune a generator", "Pivotal tuning of a generator to this photograph, which takes minutes", () => link.send({ do: "tune", portrait: state.portrait.key })));

@@ -36,9 +36,9 @@ from jaxface.studio.controls import Controls
 from jaxface.studio.edits import AskedEdit, Lamp
 from jaxface.suite import Suite
 
-BUDGET = 0.030
-"""Seconds for an image while the hand moves: half of a frame's share at 15 frames a second; the
-browser, the sockets and a busy machine have the other half."""
+BUDGET = 0.010
+"""Seconds for an image while the hand moves. An edit waits for the image before it and is seen with
+the page's next frame, so what is computed counts twice, and the browser needs the cores too."""
 
 LEAST = 256
 """Pixels below which images are not made smaller for speed: nothing is gained there."""

@@ -26,7 +26,7 @@ from jaxface.studio.exports import Gesture, command_lines
 from jaxface.studio.subjects import Gallery, Portrait
 
 IN_FLIGHT = 2
-"""Pictures that the page may not have drawn yet: one on the line while the next is computed."""
+"""Images that the page may not have drawn yet: one on the line while the next is computed."""
 
 LARGE = 256
 """Pixels a side above which images of a moving hand go as JPEG: a PNG takes longer to make."""

@@ -1,6 +1,7 @@
 // The websocket: edits go out, the newest only; pictures come in, and each is answered once it is
 // drawn. A connection that is lost is tried again for as long as the page is open.
 
+const APART = 8; // ms between two edits
 const PAUSES = [250, 500, 1000, 2000]; // ms between tries
 
 export class Link extends EventTarget {
@@ -8,6 +9,7 @@ export class Link extends EventTarget {
   #tries = 0;
   #number = 0;
   #waiting = null;
+  #sent = -Infinity;
   ready = false;
 
   constructor() {
@@ -19,20 +21,20 @@ export class Link extends EventTarget {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 
-  // Asks for a picture; of several within one frame of the display the last is sent.
+  // Asks for a picture, at once; of several within `APART` the last is sent.
   ask(portrait, edit, moving) {
-    const at = this.#waiting?.at ?? performance.now();
-    const first = this.#waiting === null;
-    this.#waiting = { portrait, edit: structuredClone(edit), moving, at };
-    if (!first) return;
+    const now = performance.now();
+    const waits = this.#waiting !== null;
+    this.#waiting = { portrait, edit: structuredClone(edit), moving, at: this.#waiting?.at ?? now };
+    if (waits) return;
     const send = () => {
       const wanted = this.#waiting;
-      if (wanted === null) return;
       this.#waiting = null;
+      this.#sent = performance.now();
       if (this.ready) this.send({ do: "edit", number: ++this.#number, ...wanted });
     };
-    // A hidden page has no frames of the display.
-    if (document.hidden) setTimeout(send); else requestAnimationFrame(send);
+    const wait = this.#sent + APART - now;
+    if (wait > 0) setTimeout(send, wait); else send();
   }
 
   #connect() {

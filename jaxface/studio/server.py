@@ -26,7 +26,7 @@ from jaxface import __version__
 from jaxface.errors import JaxfaceError, UsageError
 from jaxface.jobs.inputs.clips import CLIP_SUFFIXES
 from jaxface.jobs.inputs.motion_files import RECORDING, SUFFIX
-from jaxface.media.images import read_image
+from jaxface.media.images import ImageError, read_image
 from jaxface.runtime.progress import note
 from jaxface.runtime.stopping import Stopped
 from jaxface.studio.drivers import LoadedDriver, drives, load_driver
@@ -220,9 +220,12 @@ class Server:
         """Takes a photograph of the command line as if it had been dropped on the page.
 
         Raises:
-          ImageError: it is no usable image.
+          UsageError: it is no usable image.
         """
-        read_image(path)
+        try:
+            read_image(path)
+        except ImageError as error:
+            raise UsageError(f"{path}: {error}") from error
         own = self.gallery.folder / "photographs" / path.name
         if not own.exists() or not filecmp.cmp(path, own, shallow=False):
             own = free_name(own.parent, path.name)

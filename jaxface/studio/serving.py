@@ -50,9 +50,9 @@ async def _serve(
     server = Server(gallery, token, hosts=hosts)
     for path in photographs:
         server.bring(path)
-    runner = web.AppRunner(server.application(), access_log=None, handle_signals=False)
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=2.0)
     await runner.setup()
-    site = web.TCPSite(runner, host, port, shutdown_timeout=2.0)
+    site = web.TCPSite(runner, host, port)
     try:
         await site.start()
     except OSError as error:

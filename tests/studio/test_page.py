@@ -391,7 +391,7 @@ def test_a_photograph_is_opened_turned_and_lit(browser, studio):
     assert page.shown["yaw"] > 15
     page.until(lambda: page.page.locator("#film button").count() > portraits + 1, 400)
     command = page.rest()
-    assert "pie_embedded_all" in command.splitlines()[0]
+    assert "--preset=pie_embedded_fast" in command.splitlines()[0]
     assert "--paste-back" in command
     assert page.edit["values"]["smile"] == 2.2  # the edit stays on the better embedding
     page.until(lambda: not page.page.locator(".task.running").count())

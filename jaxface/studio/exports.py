@@ -58,7 +58,7 @@ def save(gallery: Gallery, portrait: Portrait, edit: AskedEdit, *, paste_back: b
     suite, controls = gallery.engine.suite, gallery.engine.controls
     light, strength = (None, None) if edit.lamp is None else (edit.lamp.name, edit.lamp.strength)
     targets = edit_targets(suite, edit.values, light=light, strength=strength)
-    moves = [Move(*name.split(".", 1), value) for name, value in edit.moves.items()]
+    moves = [_move(name, strength) for name, strength in edit.moves.items()]
     together = len(controls.groups_of(edit.values, edit.lamp is not None)) > 1
     asked: dict[str, Any] = dict(edit.values)
     asked |= {"light": light, "strength": strength} if light is not None else {}
@@ -85,6 +85,12 @@ def save(gallery: Gallery, portrait: Portrait, edit: AskedEdit, *, paste_back: b
             raise UsageError(f"{portrait.name}: {row['reason']}")
         task.draw_sheet([portrait.item], results)
     return folder
+
+
+def _move(name: str, strength: float) -> Move:
+    """Of a name such as ``age.boundary``."""
+    own, _, direction = name.partition(".")
+    return Move(own, direction, strength)
 
 
 def saved_image(folder: Path) -> Path:

@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import WSMsgType, web
 
 from jaxface import __version__
-from jaxface.errors import JaxfaceError, UsageError
+from jaxface.errors import JaxfaceError, UsageError, on_one_line
 from jaxface.jobs.inputs.clips import CLIP_SUFFIXES
 from jaxface.jobs.inputs.motion_files import RECORDING, SUFFIX
 from jaxface.media.images import ImageError, read_image
@@ -32,7 +32,7 @@ from jaxface.runtime.stopping import Stopped
 from jaxface.studio.drivers import LoadedDriver, drives, load_driver
 from jaxface.studio.edits import AskedEdit
 from jaxface.studio.exports import Gesture, record, save, saved_image
-from jaxface.studio.session import Session, link_of
+from jaxface.studio.session import FAILURES, Session, link_of
 from jaxface.studio.subjects import Gallery, Portrait, free_name
 
 PAGE = Path(__file__).parent / "page"
@@ -136,14 +136,13 @@ class Server:
             self._said = text
             loop.call_soon_threadsafe(self._tell_all, {"is": "preparing", "text": text})
 
-        first: Any = self.gallery.portraits()[0].item
+        def prepare() -> None:
+            self.gallery.engine.prepare(self.gallery.first(), tell=say)
+
         try:
-            await loop.run_in_executor(
-                self._drawing,
-                functools.partial(self.gallery.engine.prepare, first.load(), tell=say),
-            )
-        except JaxfaceError as error:
-            note(f"jaxface: {error}")
+            await loop.run_in_executor(self._drawing, prepare)
+        except FAILURES as error:  # which the first image will tell the page, too
+            note(f"jaxface: {on_one_line(str(error))}")
         self._ready.set()
         self._tell_all(self._hello())
         for path in self._brought:
@@ -285,11 +284,18 @@ class Server:
             )
         path = free_name(self.gallery.folder / kind, request.query.get("name", ""))
         written = 0
-        with path.open("xb") as file:
-            async for part in request.content.iter_chunked(2**20):
-                written += len(part)
-                if written <= LARGEST:
-                    file.write(part)
+        try:
+            with path.open("xb") as file:
+                async for part in request.content.iter_chunked(2**20):
+                    written += len(part)
+                    if written <= LARGEST:
+                        file.write(part)
+        except BaseException as error:  # the page is gone, the disk is full
+            path.unlink(missing_ok=True)
+            if not isinstance(error, OSError) or isinstance(error, ConnectionError):
+                raise
+            told = f"cannot be kept: {error.strerror or error}"
+            raise web.HTTPInsufficientStorage(text=json.dumps({"error": told})) from error
         if not 0 < written <= LARGEST:
             path.unlink()
             told = too_large if written else "the file is empty"
@@ -441,8 +447,8 @@ class Server:
                 say({"state": "done", **found})
             except Stopped:
                 pass
-            except (JaxfaceError, OSError) as error:
-                say({"state": "failed", "text": str(error)})
+            except FAILURES as error:
+                say({"state": "failed", "text": on_one_line(str(error))})
 
         say({"state": "waiting", "share": 0.0})
         self._keep(run())

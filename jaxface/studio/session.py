@@ -15,10 +15,11 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from aiohttp import web
 from PIL import Image
 
-from jaxface.errors import JaxfaceError, UsageError
+from jaxface.errors import JaxfaceError, UsageError, on_one_line
 from jaxface.media.images import encode_png
 from jaxface.studio.drivers import LoadedDriver
 from jaxface.studio.edits import AskedEdit
@@ -33,6 +34,9 @@ LARGE = 256
 
 QUALITY = 90
 """Of JPEG."""
+
+FAILURES = (JaxfaceError, OSError, ValueError, MemoryError, jax.errors.JaxRuntimeError)
+"""What a page is told of in a line, and the studio goes on."""
 
 
 class Wanted(NamedTuple):
@@ -140,9 +144,10 @@ class Session:
                 frame = await loop.run_in_executor(
                     self._drawing, functools.partial(draw_frame, self.gallery, wanted, playing)
                 )
-            except JaxfaceError as error:
+            except FAILURES as error:
                 self.drawn()
-                await self.tell({"is": "refused", "text": str(error)})
+                self.playing = None
+                await self.tell({"is": "refused", "text": on_one_line(str(error))})
                 continue
             await self._socket.send_bytes(frame)
 

@@ -31,7 +31,7 @@ from PIL import Image
 from jaxface.api import generate
 from jaxface.errors import UsageError
 from jaxface.jobs.inputs.items import Item, find_inputs
-from jaxface.jobs.inputs.latents import find_latents, read_latent
+from jaxface.jobs.inputs.latents import Latent, LatentError, find_latents, read_latent
 from jaxface.jobs.inputs.portraits import Alignment
 from jaxface.jobs.inversion import Inversion
 from jaxface.jobs.job import run_job
@@ -143,16 +143,43 @@ class Gallery:
             remarks += found.remarks
             if len(found.items) > MOST:
                 remarks.append(f"{len(found.items)} embeddings; the first {MOST} are shown")
-            self._add(self._embedding(item) for item in found.items[:MOST])
+            remarks += self._take_up(found.items[:MOST])
+            if not self._portraits:
+                raise UsageError(f"none of the embeddings can be shown: {remarks[-1]}")
         for results in sorted(self.folder.glob("embedded/*/*/results.jsonl")):
             try:
                 items = find_latents([str(results.parent)]).items
             except UsageError:  # of a photograph whose embedding had not ended
                 continue
-            self._add(self._embedding(item) for item in items)
+            self._take_up(items)
         if not self._portraits:
             self._add(self._samples())
         return remarks
+
+    def _take_up(self, items: Iterable[Item]) -> list[str]:
+        """Adds those that can be read and are of the suite's generator; a remark on each other."""
+        config = self.engine.suite.generator.config
+        own, remarks = self.engine.suite.digest("generator"), []
+        for item in items:
+            try:
+                latent = read_latent(item, (config.num_ws, config.w_dim))
+            except LatentError as error:
+                remarks.append(str(error))
+                continue
+            if latent.header.get("settings.generator", own) != own:
+                remarks.append(f"{item.path}: was embedded with another generator")
+                continue
+            self._add([self._embedding(item)])
+        return remarks
+
+    def first(self) -> Latent:
+        """The latent code of the first portrait, which is shown at the beginning.
+
+        Raises:
+          LatentError: its file is gone.
+        """
+        config = self.engine.suite.generator.config
+        return read_latent(self.portraits()[0].item, (config.num_ws, config.w_dim))
 
     def portraits(self) -> list[Portrait]:
         """All of them."""

@@ -5,7 +5,7 @@ import shlex
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from jaxface.cli import main
 from jaxface.errors import UsageError
@@ -227,6 +227,12 @@ def test_an_earlier_studio_is_taken_up(gallery, engine):
     np.testing.assert_array_equal(found.w_plus, named.subject(portrait.key).w_plus[0])
     with pytest.raises(UsageError, match="not here any more"):
         named.subject("gone")
+    bad = gallery.folder / "bad.safetensors"
+    save_file({"w_plus": np.zeros((4, 32), np.float32)}, bad)
+    (remark,) = named.open([str(bad)])
+    assert "takes [6, 32]" in remark
+    with pytest.raises(UsageError, match="none of the embeddings can be shown"):
+        Gallery(engine, gallery.folder / "new").open([str(bad)])
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,16 @@
 """What a portrait follows: a clip, an image or a file of motion, read as `jaxface reenact` does."""
 
 import dataclasses
-from fractions import Fraction
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxface.errors import UsageError
 from jaxface.jobs.inputs.clips import ClipReading
-from jaxface.jobs.inputs.driving import DrivingMotion, motion_of_values, read_driving
+from jaxface.jobs.inputs.driving import DrivingMotion, read_driving
 from jaxface.methods.pie import Target
 from jaxface.methods.reenactment_presets import REENACTMENT_PRESETS
 from jaxface.morphable.motion import pie_group
@@ -44,29 +44,47 @@ class LoadedDriver:
         """How long it lasts; 0 of a single image."""
         return float(self.driving.driver.times[-1])
 
-    def targets(
-        self, engine: Engine, subject: Subject, seconds: float, *, relative: bool
-    ) -> dict[str, Target]:
-        """What a portrait is to become at a time, by group.
+    def path_of(self, engine: Engine, subject: Subject, *, relative: bool) -> "DrivenPath":
+        """What a portrait is to become through the driver's frames.
 
         Args:
           engine: of the portrait.
           subject: who.
-          seconds: since the beginning; after the end it holds its last frame.
           relative: whether the driver's changes, since its mean, are added to what the portrait
             shows.
         """
         own: Any = engine.motion(subject.before)
-        (values,) = self.driving.driver.at([Fraction(seconds).limit_denominator(1000)], "hold")
-        driver = motion_of_values(
-            {name: value[None] for name, value in (values or {}).items()}, self.driving.basis
-        )
         retargeting = Retargeting(relative and self.driving.moves)
-        wanted = retargeting(own, driver, self.driving.neutral(retargeting))
+        wanted = retargeting(own, self.driving.whole, self.driving.neutral(retargeting))
         wanted = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), wanted)
+        values = {
+            group: np.asarray(pie_group(wanted, group, face=engine.basis)) for group in self.groups
+        }
+        times = np.array([float(time) for time in self.driving.driver.times])
+        return DrivenPath(times, values)
+
+
+class DrivenPath(NamedTuple):
+    """What a portrait becomes as it follows a driver.
+
+    Attributes:
+      times: [T] seconds, from 0.
+      values: by group, [T, P].
+    """
+
+    times: np.ndarray
+    values: Mapping[str, np.ndarray]
+
+    def targets(self, seconds: float) -> dict[str, Target]:
+        """At a time, linear between frames; after the end the last one."""
+        last = len(self.times) - 1
+        after = min(int(np.searchsorted(self.times, seconds)), last)
+        before = max(after - 1, 0)
+        step = self.times[after] - self.times[before]
+        share = min(1.0, (seconds - self.times[before]) / step) if step else 1.0
         targets = {}
-        for group in self.groups:
-            found = np.asarray(pie_group(wanted, group, face=engine.basis))
+        for group, each in self.values.items():
+            found = ((1 - share) * each[before] + share * each[after]).astype(np.float32)[None]
             given = np.arange(found.shape[1]) < (3 if group == "pose" else found.shape[1])
             targets[group] = Target(found, given, np.zeros((), np.float32))  # type: ignore
         return targets

@@ -21,8 +21,10 @@ from PIL import Image
 
 from jaxface.errors import JaxfaceError, UsageError, on_one_line
 from jaxface.media.images import encode_png
-from jaxface.studio.drivers import LoadedDriver
+from jaxface.methods.pie import Target
+from jaxface.studio.drivers import DrivenPath, LoadedDriver
 from jaxface.studio.edits import AskedEdit
+from jaxface.studio.engine import Engine, Subject
 from jaxface.studio.exports import Gesture, command_lines
 from jaxface.studio.subjects import Gallery, Portrait
 
@@ -57,18 +59,36 @@ class Wanted(NamedTuple):
     at: float
 
 
-class Playing(NamedTuple):
-    """A driver that a page plays.
+class Playing:
+    """A driver that a page plays; its clock begins with its first image.
 
-    Attributes:
+    Args:
       driver: it.
-      begun: the server's clock.
       relative: whether its changes are added.
     """
 
-    driver: LoadedDriver
-    begun: float
-    relative: bool
+    def __init__(self, driver: LoadedDriver, *, relative: bool):
+        self.driver, self.relative = driver, relative
+        self._paths: dict[str, DrivenPath] = {}
+        self._begun: float | None = None
+
+    def targets(self, engine: Engine, key: str, subject: Subject) -> dict[str, Target]:
+        """What a portrait is to become now."""
+        if key not in self._paths:
+            self._paths[key] = self.driver.path_of(engine, subject, relative=self.relative)
+        if self._begun is None:
+            self._begun = time.monotonic()
+        return self._paths[key].targets(self.elapsed)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return 0.0 if self._begun is None else time.monotonic() - self._begun
+
+    @property
+    def share(self) -> float:
+        """Of it that is over, in [0, 1]."""
+        return min(1.0, self.elapsed / max(self.driver.seconds, 1e-3))
 
 
 class Session:
@@ -120,7 +140,7 @@ class Session:
 
     def play(self, driver: LoadedDriver | None, *, relative: bool = False) -> None:
         """Plays a driver from its beginning, or none."""
-        self.playing = None if driver is None else Playing(driver, time.monotonic(), relative)
+        self.playing = None if driver is None else Playing(driver, relative=relative)
         self._news.set()
 
     async def serve(self) -> None:
@@ -136,8 +156,7 @@ class Session:
                 self.drawn()
                 continue
             if playing is not None:
-                elapsed = time.monotonic() - playing.begun
-                if elapsed > playing.driver.seconds:
+                if playing.elapsed > playing.driver.seconds:
                     self.playing = None
                 self._news.set()  # the next image is wanted as soon as this one is drawn
             try:
@@ -170,10 +189,8 @@ def draw_frame(gallery: Gallery, wanted: Wanted, playing: Playing | None) -> byt
     header: dict[str, Any] = {"number": wanted.number, "at": wanted.at, "portrait": portrait.key}
     driven, driver = None, None
     if playing is not None:
-        elapsed = time.monotonic() - playing.begun
-        driver, relative = playing.driver, playing.relative
-        driven = driver.targets(engine, subject, elapsed, relative=relative)
-        header["playing"] = min(1.0, elapsed / max(driver.seconds, 1e-3))
+        driver, driven = playing.driver, playing.targets(engine, portrait.key, subject)
+        header["playing"] = playing.share
     moving = wanted.moving or (playing is not None and playing.driver.seconds > 0)
     image = engine.draw(subject, wanted.edit, moving=moving, driven=driven)
     if moving and len(image.pixels) > LARGE:

@@ -195,10 +195,11 @@ def test_a_gesture_becomes_a_clip_and_a_template_that_drives(gallery, tmp_path):
         np.testing.assert_allclose(arrays["rotation"][place], face.rotation[0], atol=1e-6)
     driver = load_driver(gallery.engine, motion)
     assert driver.seconds == pytest.approx(0.4)
-    targets = driver.targets(gallery.engine, subject, 0.2, relative=False)
+    targets = driver.path_of(gallery.engine, subject, relative=False).targets(0.2)
     np.testing.assert_allclose(targets["pose"].values[0, :3], arrays["rotation"][5], atol=1e-5)
     assert targets["pose"].given.tolist() == [True] * 3 + [False] * 3
-    moved = driver.targets(gallery.engine, subject, 0.2, relative=True)["pose"].values[0, :3]
+    moved = driver.path_of(gallery.engine, subject, relative=True).targets(0.2)
+    moved = moved["pose"].values[0, :3]
     change = arrays["rotation"][5] - arrays["rotation"].mean(0)
     own = subject.before.face.rotation[0]
     np.testing.assert_allclose(moved, own + change, atol=1e-5)

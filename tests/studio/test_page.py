@@ -389,14 +389,13 @@ def test_a_photograph_is_opened_turned_and_lit(browser, studio):
     page.page.locator("#values-smile").fill("2.2")
     page.rest()
     assert page.shown["yaw"] > 15
+    picture(page, "lit")
     page.until(lambda: page.page.locator("#film button").count() > portraits + 1, 400)
     command = page.rest()
     assert "--preset=pie_embedded_fast" in command.splitlines()[0]
     assert "--paste-back" in command
     assert page.edit["values"]["smile"] == 2.2  # the edit stays on the better embedding
     page.until(lambda: not page.page.locator(".task.running").count())
-    time.sleep(1.0)
-    picture(page, "lit")
     page.page.locator("#save").click()
     link = page.page.locator("#tasks a")
     page.until(link.count)

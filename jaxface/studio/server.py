@@ -98,9 +98,15 @@ class Server:
         self._numbers = 0
         self._moved = 0.0
         self._brought: list[Path] = []
-        self._closing = False
+        self._closing, self._warming = False, True
+        self._running_tasks = 0
         self._ready = asyncio.Event()
         self._said = "starting"
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being computed in the background."""
+        return not self._ready.is_set() or self._warming or self._running_tasks > 0
 
     def application(self) -> web.Application:
         """The routes, below the token."""
@@ -149,6 +155,7 @@ class Server:
             self._take(path)
         with contextlib.suppress(JaxfaceError):  # which a photograph will tell
             await loop.run_in_executor(self._embedding, self.gallery.warm)
+        self._warming = False
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -442,6 +449,7 @@ class Server:
 
         async def run() -> None:
             await self._ready.wait()
+            self._running_tasks += 1
             try:
                 found = await loop.run_in_executor(pool or self._working, work, tell)
                 say({"state": "done", **found})
@@ -449,6 +457,8 @@ class Server:
                 pass
             except FAILURES as error:
                 say({"state": "failed", "text": on_one_line(str(error))})
+            finally:
+                self._running_tasks -= 1
 
         say({"state": "waiting", "share": 0.0})
         self._keep(run())

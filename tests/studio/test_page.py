@@ -93,11 +93,9 @@ class Page:
     def rest(self):
         """Waits until the newest edit is drawn at rest."""
         time.sleep(0.35)
-        at_rest = "studio.stage.last?.moving === false && studio.stage.last.number"
-        last = None
-        while (number := self.page.evaluate(at_rest)) != last or not number:
-            last = number
-            time.sleep(0.15)
+        at_rest = """studio.stage.last?.moving === false
+          && studio.stage.last.number === studio.link.number"""
+        self.until(lambda: self.page.evaluate(at_rest))
         return self.page.locator("#command").input_value()
 
     def drag(self, right, down=0.0, *, shift=False, start=(0.5, 0.5)):

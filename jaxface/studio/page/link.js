@@ -17,6 +17,9 @@ export class Link extends EventTarget {
     this.#connect();
   }
 
+  // The number of the newest edit that was asked for.
+  get number() { return this.#number + (this.#waiting === null ? 0 : 1); }
+
   send(message) {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
   }

@@ -371,9 +371,12 @@ def test_a_photograph_is_opened_turned_and_lit(browser, studio):
     def picture(page, name):
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)
-            page.page.screenshot(path=Path(folder) / f"{name}.png")
+            page.page.screenshot(path=Path(folder) / f"{name}.jpg", type="jpeg", quality=90)
 
     page = Page(browser, studio).open()
+    loaded = "[...document.images].every((each) => each.complete)"
+    page.until(lambda: page.page.evaluate(loaded))
+    time.sleep(0.5)  # the cover fades
     picture(page, "begin")
     page.page.locator("#photograph").set_input_files(PHOTOGRAPH)
     portraits = page.page.locator("#film button").count()

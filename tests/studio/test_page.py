@@ -67,10 +67,10 @@ class Page:
 
     def open(self):
         self.page.goto(self.studio.address)
-        self.until(lambda: self.frames > 0, 300)  # what it draws with may have to be compiled
+        self.until(lambda: self.frames > 0)  # what it draws with may have to be compiled
         return self
 
-    def until(self, found, seconds=90.0):
+    def until(self, found, seconds=300.0):
         end = time.monotonic() + seconds
         while not (value := found()):
             assert time.monotonic() < end, self.page.locator("body").inner_text()
@@ -336,6 +336,10 @@ def test_a_phone_has_it_all_without_overlap(browser, studio):
         }"""
     )
     assert apart == []
+    shown, speed = (page.page.locator(name).bounding_box() for name in ("#shown", "#speed"))
+    assert speed is None or shown["x"] + shown["width"] <= speed["x"]
+    strip, panel = (page.page.locator(name).bounding_box() for name in ("#strip", "#panel"))
+    assert strip["y"] + strip["height"] <= panel["y"] + 1
     page.close()
 
 
@@ -380,7 +384,7 @@ def test_a_photograph_is_opened_turned_and_lit(browser, studio):
     picture(page, "begin")
     page.page.locator("#photograph").set_input_files(PHOTOGRAPH)
     portraits = page.page.locator("#film button").count()
-    page.until(lambda: page.page.locator("#film button").count() > portraits, 180)
+    page.until(lambda: page.page.locator("#film button").count() > portraits)
     page.rest()
     first = page.page.locator("#film button").last.get_attribute("aria-label")
     assert first == "grace_hopper.jpg, e4e"
@@ -391,7 +395,7 @@ def test_a_photograph_is_opened_turned_and_lit(browser, studio):
     page.rest()
     assert page.shown["yaw"] > 15
     picture(page, "lit")
-    page.until(lambda: page.page.locator("#film button").count() > portraits + 1, 400)
+    page.until(lambda: page.page.locator("#film button").count() > portraits + 1)
     command = page.rest()
     assert "--preset=pie_embedded_fast" in command.splitlines()[0]
     assert "--paste-back" in command

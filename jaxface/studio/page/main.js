@@ -135,7 +135,10 @@ function choose(portrait) {
     const chosen = thumb.dataset.key === portrait.key;
     thumb.setAttribute("aria-selected", chosen);
     thumb.tabIndex = chosen ? 0 : -1;
-    if (chosen) thumb.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (chosen) { // in the strip, and not the page
+      const film = $("film"), left = thumb.offsetLeft - film.offsetLeft;
+      film.scrollLeft = Math.min(Math.max(film.scrollLeft, left + thumb.offsetWidth - film.clientWidth), left);
+    }
   }
   updateKeep();
 }

@@ -343,10 +343,27 @@ def test_a_phone_has_it_all_without_overlap(browser, studio):
     page.close()
 
 
+def needs_free_cores():
+    """Skips a measurement of time where other processes have the cores."""
+
+    def told():
+        ticks = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+        return ticks[3] + ticks[4], sum(ticks)
+
+    if not Path("/proc/stat").is_file():
+        return
+    (idle, total), _, (later, end) = told(), time.sleep(1.0), told()
+    share = (later - idle) / (end - total)
+    if share < 0.75:
+        pytest.skip(f"other processes take {1 - share:.0%} of the cores")
+
+
 def test_it_keeps_up_with_the_hand(page):
     """At least 15 pictures a second on the canvas, and 95 of 100 within 120 ms of the hand."""
+    page.rest()
+    needs_free_cores()
     best = {"rate": 0.0, "p95": float("inf")}
-    for _ in range(6):  # another process may have had the cores
+    for _ in range(3):  # the first drag warms the browser up
         found = page.page.evaluate(DRAG, 3.0)
         print(found)
         if found["rate"] > best["rate"]:
@@ -360,6 +377,7 @@ def test_it_keeps_up_with_the_hand(page):
 def test_a_warm_start_shows_a_picture_at_once(browser, page):
     """Of the page on a server that is ready: two seconds."""
     page.rest()
+    needs_free_cores()
     start = time.monotonic()
     other = Page(browser, page.studio).open()
     took = time.monotonic() - start

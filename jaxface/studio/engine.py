@@ -11,6 +11,7 @@ in `BUDGET`.
 
 import dataclasses
 import functools
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -154,6 +155,7 @@ class Engine:
         size = suite.generator.resolution
         self.rest = Plan(True, size)
         self.moving = self.rest
+        self._compiling = threading.Lock()
         self._networks = Networks(
             suite.generator,
             {group: editing_networks(suite, group) for group in self.controls.groups},
@@ -212,7 +214,8 @@ class Engine:
         if edit.empty and not driven:
             seconds = time.perf_counter() - start
             return Drawn(subject.pixels, seconds, subject.before, subject.w_plus[0])
-        plan = self.moving if moving else self.rest
+        with self._compiling:
+            plan = self.moving if moving else self.rest
         networks = self._networks._replace(generator=subject.generator)
         program = _picture(plan, subject.noise)
         asked = self.asked(edit, driven or {})
@@ -263,18 +266,19 @@ class Engine:
             for own, each in self._sets.items()
         }
 
-    def prepare(self, latent: Latent, *, tell: Any = lambda text: None) -> Subject:
+    def prepare(self, subject: Subject, *, tell: Any = lambda text: None) -> None:
         """Compiles everything, and finds the plan for a moving hand.
 
-        Args:
-          latent: of any portrait; its noise is what most embeddings have.
-          tell: receives a line before each part.
+        Edits that are asked for meanwhile, by other threads, wait; portraits as they are do not.
 
-        Returns:
-          The portrait.
+        Args:
+          subject: any portrait; its noise is what most embeddings have.
+          tell: receives a line before each part.
         """
-        tell("compiling the first image")
-        subject = self.subject(latent)
+        with self._compiling:
+            self._prepare(subject, tell)
+
+    def _prepare(self, subject: Subject, tell: Any) -> None:
         controls = self.controls
         edit = AskedEdit(
             dict.fromkeys(controls.values, 0.0),
@@ -288,7 +292,6 @@ class Engine:
             self.moving = plan
             if self._seconds(subject, edit, plan) <= BUDGET:
                 break
-        return subject
 
     def plans(self) -> list[Plan]:
         """How images may be drawn while the hand moves, the best first."""

@@ -142,14 +142,19 @@ class Server:
             self._said = text
             loop.call_soon_threadsafe(self._tell_all, {"is": "preparing", "text": text})
 
-        def prepare() -> None:
-            self.gallery.engine.prepare(self.gallery.first(), tell=say)
-
+        gallery = self.gallery
+        say("compiling the first image")
         try:
-            await loop.run_in_executor(self._drawing, prepare)
+            first = gallery.portraits()[0].key
+            subject = await loop.run_in_executor(self._drawing, gallery.subject, first)
+            self._ready.set()
+            self._tell_all(self._hello())
+            prepare = functools.partial(gallery.engine.prepare, subject, tell=say)
+            await loop.run_in_executor(self._embedding, prepare)
         except FAILURES as error:  # which the first image will tell the page, too
             note(f"jaxface: {on_one_line(str(error))}")
         self._ready.set()
+        self._said = ""
         self._tell_all(self._hello())
         for path in self._brought:
             self._take(path)
@@ -479,6 +484,7 @@ class Server:
             "tunes": gallery.tuning is not None,
             "largest": LARGEST,
             "folder": str(gallery.folder),
+            "preparing": self._said,
         }
 
     def _tell_all(self, message: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ from PIL import Image
 from jaxface.api import generate
 from jaxface.errors import UsageError
 from jaxface.jobs.inputs.items import Item, find_inputs
-from jaxface.jobs.inputs.latents import Latent, LatentError, find_latents, read_latent
+from jaxface.jobs.inputs.latents import LatentError, find_latents, read_latent
 from jaxface.jobs.inputs.portraits import Alignment
 from jaxface.jobs.inversion import Inversion
 from jaxface.jobs.job import run_job
@@ -171,15 +171,6 @@ class Gallery:
                 continue
             self._add([self._embedding(item)])
         return remarks
-
-    def first(self) -> Latent:
-        """The latent code of the first portrait, which is shown at the beginning.
-
-        Raises:
-          LatentError: its file is gone.
-        """
-        config = self.engine.suite.generator.config
-        return read_latent(self.portraits()[0].item, (config.num_ws, config.w_dim))
 
     def portraits(self) -> list[Portrait]:
         """All of them."""

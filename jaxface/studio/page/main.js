@@ -9,6 +9,7 @@ import { State, nothing } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 let controls = null, hello = null, portraits = [], drivers = [];
+let waited = false; // a server that was still compiling is ready now
 let comparing = false, recording = false, playing = null, sensitivity = 1;
 
 const state = new State();
@@ -25,7 +26,7 @@ function status(kind, text) {
 }
 
 link.addEventListener("preparing", ({ detail }) => {
-  status("", "starting");
+  status("", hello ? detail.text : "starting");
   $("covered").textContent = detail.text;
 });
 link.addEventListener("lost", () => status("off", "connection lost; trying again"));
@@ -34,9 +35,12 @@ link.addEventListener("hello", ({ detail }) => {
   hello = detail;
   ({ controls, portraits, drivers } = detail);
   files.largest = detail.largest;
+  if (detail.preparing) status("", detail.preparing);
+  else status("on", `${detail.suite}, ${detail.size} px`);
+  if (!first && !detail.preparing && waited) { waited = false; return ask(false); }
+  waited = Boolean(detail.preparing);
   recording = false;
   playing = null;
-  status("on", `${detail.suite}, ${detail.size} px`);
   const known = portraits.find((each) => each.key === (state.portrait?.key ?? state.wanted));
   panel.build(controls, [driverSection(), keepSection()]);
   film();

@@ -30,6 +30,7 @@ VERBS = (
     "edit",
     "reenact",
     "personalise",
+    "studio",
     "status",
     "merge",
     "demo",

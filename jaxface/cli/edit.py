@@ -71,7 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in EXPRESSION_NAMES:
         expression.add_argument(f"--{name.replace('_', '-')}", type=_number, metavar="S")
     light = parser.add_argument_group("light")
-    light.add_argument("--light", metavar="NAME", help="where the lamp is: left, above, front, ...")
+    light.add_argument(
+        "--light",
+        metavar="NAME",
+        help="where the lamp is: left, above, front, ..., or degrees to the image's right and "
+        "upwards, --light=40,-10",
+    )
     light.add_argument(
         "--strength", type=_number, metavar="S", help="with --light: 0, ambient, to 1, lamp (0.8)"
     )
@@ -113,6 +118,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--relative", action="store_true", help="add angles and expressions to what is there"
+    )
+    parser.add_argument(
+        "--together",
+        action="store_true",
+        help="edit pose, expression and light in one step of their RigNets, not one after another",
     )
     parser.add_argument(
         "--force",
@@ -192,6 +202,8 @@ def run(arguments: argparse.Namespace) -> int:
         asked |= {"moves": [dataclasses.asdict(move) for move in moves]}
     if arguments.paste_back:
         asked |= {"paste_back": True}
+    if arguments.together:
+        asked |= {"together": True}
     animation = None
     if arguments.frames is not None:
         animation = Animation(arguments.frames, arguments.seconds or 2.0, arguments.mp4)
@@ -213,6 +225,7 @@ def run(arguments: argparse.Namespace) -> int:
         frames=drives or bool(survey.frames),
         keep_unedited=writing is not None,
         driven=driven,
+        together=arguments.together,
     )
     if (hint := _hint(survey.presets_for_fit, suite)) is not None:
         note(f"note: {hint}")

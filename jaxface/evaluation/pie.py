@@ -35,6 +35,7 @@ from jaxface.evaluation.judges import judged_pose, recognition_error
 from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.parts import Parts
 from jaxface.evaluation.pie_report import pie_report, scatter_data, write_figures
+from jaxface.evaluation.pie_together import edits_everything, evaluate_together
 from jaxface.evaluation.pie_transfer import evaluate_transfers, table3
 from jaxface.keys import item_keys
 from jaxface.media.images import from_uint8, to_uint8
@@ -377,6 +378,15 @@ def run(
             say=say,
         )
         scores = table2(measured) | table3(transfers) | {"transferred": transferred}
+        if edits_everything(suite):
+            scores["together"] = evaluate_together(
+                suite,
+                protocol,
+                held_out(protocol)[0],
+                measured[transferred]["w_plus"],
+                parts=parts,
+                say=say,
+            )
         report = pie_report(suite, protocol, chosen, scores)
         document = decided | scores | {"figure13": scatter_data(measured)}
         workspace.write("pie", report, document)

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxface.evaluation.figures import write_rows, write_scatter
 from jaxface.evaluation.held_out import LARGEST_EDIT, Protocol
+from jaxface.evaluation.pie_together import together_report
 from jaxface.methods import pie
 from jaxface.suite import Suite
 
@@ -92,6 +93,8 @@ def pie_report(
         lines += ["## Feedback", "", *_feedback(scores["feedback"]), ""]
     if "table3" in scores:
         lines += _transfers(scores)
+    if "together" in scores:
+        lines += together_report(scores["together"])
     lines += ["## How the portraits were inverted", "", *_settings(chosen, scores), ""]
     lines += ["## What the generator had learned before", "", _recipe(suite), ""]
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from jaxface.methods import pie
 from jaxface.methods.linear_directions import Move
 from jaxface.methods.motion_directions import DIRECTIONS as MOTION
 from jaxface.methods.motion_editing import apply_motion
-from jaxface.methods.pie.editing import apply_edits
+from jaxface.methods.pie.editing import apply_together
 from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.nets import Generator
 from jaxface.nets.recognition.crops import portrait_embeddings
@@ -49,6 +49,7 @@ def edit_program(
     motion: bool,
     feedback: int,
     unedited: bool,
+    together: bool,
     variant: Hashable,
 ) -> list[Step]:
     """The steps of an edit; the value between two of them is a dictionary of what is known.
@@ -64,6 +65,7 @@ def edit_program(
       motion: whether pose and expression are edited along directions of motion.
       feedback: rounds.
       unedited: whether the image that was edited is among the results.
+      together: whether the groups are edited in one step.
       variant: the generator's noise, "const" or "none".
     """
     noise: Any = variant
@@ -71,7 +73,8 @@ def edit_program(
     if motion:
         steps.append(functools.partial(_edit_motion, feedback, noise))
     ordered = [group for group in EDITABLE_GROUPS if group in groups]
-    steps += [functools.partial(_edit_group, group, feedback, noise) for group in ordered]
+    parts = [tuple(ordered)] if together and ordered else [(group,) for group in ordered]
+    steps += [functools.partial(_edit_groups, part, feedback, noise) for part in parts]
     if moves:
         steps.append(functools.partial(_move, tuple(moves)))
     if moves or not (groups or motion):
@@ -85,16 +88,26 @@ def _begin(networks: EditNetworks, inputs: dict, keys: jax.Array) -> dict[str, A
     return {"before": w_plus, "edited": w_plus, "driven": inputs["driven"]}
 
 
-def _edit_group(
-    group: str, feedback: int, noise: Any, networks: EditNetworks, known: dict, keys: jax.Array
+def _edit_groups(
+    groups: tuple[str, ...],
+    feedback: int,
+    noise: Any,
+    networks: EditNetworks,
+    known: dict,
+    keys: jax.Array,
 ) -> dict[str, Any]:
-    own = {group: networks.groups[group]._replace(generator=networks.generator)}
-    target: Any = networks.targets.get(group)
-    if group in known["driven"]:
-        target = target.replace(values=known["driven"][group])
-    edit = apply_edits(own, known["edited"], {group: target}, feedback=feedback, noise=noise)[group]
-    moments = {name: getattr(edit, name).group(group) for name in MOMENTS}
-    return _edited(known, edit, group, moments)
+    own, targets = {}, {}
+    for group in groups:
+        own[group] = networks.groups[group]._replace(generator=networks.generator)
+        target: Any = networks.targets.get(group)
+        if group in known["driven"]:
+            target = target.replace(values=known["driven"][group])
+        targets[group] = target
+    edit = apply_together(own, known["edited"], targets, feedback=feedback, noise=noise)
+    moments = {
+        group: {name: getattr(edit, name).group(group) for name in MOMENTS} for group in groups
+    }
+    return _edited(known, edit, moments)
 
 
 def _edit_motion(
@@ -104,12 +117,13 @@ def _edit_motion(
     own = own._replace(generator=networks.generator)
     edit = apply_motion(own, known["edited"], target, feedback=feedback, noise=noise)
     moments = {name: getattr(edit, name) for name in MOMENTS}
-    return _edited(known, edit, MOTION, moments)
+    return _edited(known, edit, {MOTION: moments})
 
 
-def _edited(known: dict, edit: Any, group: str, moments: dict[str, jax.Array]) -> dict[str, Any]:
+def _edited(known: dict, edit: Any, moments: dict[str, dict[str, jax.Array]]) -> dict[str, Any]:
     """What is known after an edit; the first one of several has drawn what all began with."""
-    new = {"edited": edit.w_plus, "images": edit.images, f"{_EDIT}{group}": moments}
+    new: dict[str, Any] = {"edited": edit.w_plus, "images": edit.images}
+    new |= {f"{_EDIT}{group}": found for group, found in moments.items()}
     return {"unedited": edit.unedited} | known | new
 
 

@@ -129,6 +129,7 @@ class Editing(LatentTask):
       keep_unedited: whether the image that an edit starts from is stored beside it.
       driven: by id, then by group, what a latent code's target is: [P], in place of that of
         `targets`, which says whether it is added to what the portrait has.
+      together: whether the groups are edited in one step, see `pie.edit_together`.
     """
 
     targets: Mapping[str, pie.Target]
@@ -144,6 +145,7 @@ class Editing(LatentTask):
     frames: bool = False
     keep_unedited: bool = False
     driven: Mapping[str, Mapping[str, np.ndarray]] | None = None
+    together: bool = False
 
     expected = frozenset([OK])
 
@@ -235,9 +237,8 @@ class Editing(LatentTask):
             _synthesis("const").prepare(self.suite.generator, shape)
         moves = self.motion is not None
         edit = (tuple(self.moves), tuple(self.targets), moves, self.feedback, self.keep_unedited)
-        return OnePassBatcher(
-            functools.partial(edit_program, *edit), size, mesh=mesh, variants=("const",)
-        )
+        program = functools.partial(edit_program, *edit, self.together)
+        return OnePassBatcher(program, size, mesh=mesh, variants=("const",))
 
     def problem(self, case: LatentCase, saved: Snapshot) -> Problem:
         """See `Task`."""

@@ -29,6 +29,7 @@ def run_job(
     show_progress: bool = True,
     stop: Callable[[], bool] = lambda: False,
     fleet: Any = None,
+    tell: Callable[[float], None] = lambda share: None,
 ) -> Counter[str]:
     """Does what is left of a collection, or of this process's share of it.
 
@@ -41,6 +42,7 @@ def run_job(
       stop: asked now and then; when it says so what is in flight is stored, and the same call goes
         on with it.
       fleet: the `jaxface.jobs.ray_backend.Fleet` that does the pieces; None: this process.
+      tell: receives the share that is done, see `JobProgress`.
 
     Returns:
       How many results have which status, those of earlier runs included.
@@ -57,7 +59,7 @@ def run_job(
     statuses = plan.statuses
     pending = list(itertools.chain.from_iterable(plan.waiting.values()))
     with (
-        JobProgress(len(pending), plan.done, show_progress) as bar,
+        JobProgress(len(pending), plan.done, show_progress, tell=tell) as bar,
         Heartbeat(
             str(sink.folder), sink.share, total=plan.done + len(pending), done=plan.done
         ) as heartbeat,

@@ -175,9 +175,20 @@ def edit_motion(
 
 @functools.partial(jax.jit, static_argnames=("feedback", "noise"))
 def apply_motion(
-    networks: MotionNetworks, w_plus: jax.Array, target: Target, *, feedback: int, noise: Any
+    networks: MotionNetworks,
+    w_plus: jax.Array,
+    target: Target,
+    *,
+    feedback: int,
+    noise: Any,
+    before: jax.Array | None = None,
 ) -> MotionEdit:
-    """`edit_motion` with networks at hand; traceable."""
+    """`edit_motion` with networks at hand; traceable.
+
+    Args:
+      networks, w_plus, target, feedback, noise: see `edit_motion`.
+      before: the motions of the portraits, [N, K], where they are known; None: they are read.
+    """
     generator, reader, directions = networks
 
     def read(images: jax.Array) -> jax.Array:
@@ -191,7 +202,7 @@ def apply_motion(
         return edited, images, read(images)
 
     unedited = generator.synthesis(w_plus, noise=noise)
-    before = read(unedited)
+    before = read(unedited) if before is None else before
     wanted = target.of(before)
     change, attempts = wanted - before, [(jnp.zeros_like(before), before)]
     edited, images, after = attempt(change)

@@ -170,11 +170,37 @@ LIGHTS: Mapping[str, tuple[float, float, float]] = MappingProxyType(
 deviations out in the world's own distribution, where a lamp shows and portraits still occur."""
 
 
+def light_towards(name: str) -> np.ndarray:
+    """The direction to a lamp, [3], of any length.
+
+    Args:
+        name: one of `LIGHTS`, or degrees such as "40,-10": to the image's right, and upwards.
+
+    Raises:
+        ValueError: it is neither, or the degrees are beyond +-180 and +-90.
+    """
+    if name in LIGHTS:
+        return np.array(LIGHTS[name], np.float32)
+    try:
+        across, up = (float(part) for part in name.split(","))
+    except ValueError:
+        raise ValueError(
+            f"unknown light {name!r}; the lights are {', '.join(LIGHTS)}, or degrees to the "
+            "image's right and upwards, such as 40,-10"
+        ) from None
+    if not (abs(across) <= 180 and abs(up) <= 90):
+        raise ValueError(f"light {name!r}: expected degrees within +-180 and +-90")
+    azimuth, elevation = np.deg2rad([across, up])
+    level = np.cos(elevation)
+    towards = (level * np.sin(azimuth), np.sin(elevation), level * np.cos(azimuth))
+    return np.array(towards, np.float32)
+
+
 def named_light(name: str, hardness: float = 0.8) -> Array:
     """The world's light with a white lamp in a named direction, at middle exposure.
 
     Args:
-        name: one of `LIGHTS`; left and right are the image's.
+        name: see `light_towards`; left and right are the image's.
         hardness: 0 is mostly ambient, 1 mostly the lamp.
 
     Returns:
@@ -183,12 +209,10 @@ def named_light(name: str, hardness: float = 0.8) -> Array:
     Raises:
         ValueError: the name is unknown, or the hardness is not in 0..1.
     """
-    if name not in LIGHTS:
-        raise ValueError(f"unknown light {name!r}; the lights are {', '.join(LIGHTS)}")
+    towards = jnp.asarray(light_towards(name))[None]
     if not 0.0 <= hardness <= 1.0:
         raise ValueError(f"hardness of a light: expected 0 to 1, got {hardness}")
     white, middle = jnp.ones((1, 3)), jnp.full((1, 1), 0.95 + 0.35 / 2)
-    towards = jnp.asarray(LIGHTS[name])[None]
     return _key_and_ambient(towards, jnp.full((1, 1), hardness), middle, white, white)[0]
 
 

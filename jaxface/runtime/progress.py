@@ -11,7 +11,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TextIO, TypeVar
 
 from tqdm import tqdm
@@ -185,9 +185,24 @@ _BAR = "{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}, {rate_fmt}{postfix
 
 
 class JobProgress:
-    """A bar over portraits that also moves while they are in flight, so its ETA is known early."""
+    """A bar over portraits that also moves while they are in flight, so its ETA is known early.
 
-    def __init__(self, pending: int, done: int, show: bool):
+    Args:
+      pending: portraits to be done.
+      done: those that were done before.
+      show: whether there is a bar.
+      tell: receives the share that is done, in [0, 1], whenever it is known anew.
+    """
+
+    def __init__(
+        self,
+        pending: int,
+        done: int,
+        show: bool,
+        *,
+        tell: Callable[[float], None] = lambda share: None,
+    ):
+        self._tell = tell
         self._bar = tqdm(
             total=done + pending,
             initial=done,
@@ -234,6 +249,7 @@ class JobProgress:
 
     def _to(self, position: float) -> None:
         self._bar.update(position - self._bar.n)
+        self._tell(position / max(self._bar.total, 1))
 
 
 def frames_done(count: int, seconds: float, share: float) -> str:

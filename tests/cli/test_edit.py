@@ -272,12 +272,11 @@ def test_bad_embeddings_of_a_folder_have_their_rows(run, embedded, tmp_path):
 
 def test_an_edit_that_is_not_finite_has_its_row(run, embedded, tmp_path, monkeypatch):
     def first_is_lost(*arguments, **options):
-        edits = apply_edits(*arguments, **options)
-        w_plus = edits["pose"].w_plus
-        return {"pose": edits["pose"].replace(w_plus=w_plus.at[0].set(jnp.nan))}
+        edit = apply_together(*arguments, **options)
+        return edit.replace(w_plus=edit.w_plus.at[0].set(jnp.nan))
 
-    apply_edits = edit_program.apply_edits
-    monkeypatch.setattr(edit_program, "apply_edits", first_is_lost)
+    apply_together = edit_program.apply_together
+    monkeypatch.setattr(edit_program, "apply_together", first_is_lost)
     status, rows, _ = run(embedded, "--yaw", 5)
     assert status == 1
     # Three embeddings in batches of two.

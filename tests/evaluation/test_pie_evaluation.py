@@ -240,7 +240,7 @@ def test_the_command_measures_and_goes_on(
     reconstruction.scale[...] = jnp.full(257, 0.1)
     reconstruction.mean[...] = jnp.zeros(257)
     save_network(suite / "reconstruction.safetensors", reconstruction)
-    for group in ("pose", "illumination"):
+    for group in ("pose", "expression", "illumination"):
         rignet = random_network("RigNet", RigNetConfig(group, num_ws=6, w_dim=32, hidden=2))
         rignet.decoder[...] = 1e-3 * rignet.decoder[...]
         save_network(suite / f"rignet_{group}.safetensors", rignet)
@@ -262,6 +262,14 @@ def test_the_command_measures_and_goes_on(
     assert document["judges"]["truth"] < 0.15
     assert document["illumination"]["true"] > 0
     assert len(document["figure13"]["synthesis"]["true_error"]) == 6
+    ways = document["together"]
+    assert set(ways) == {"sequential", "together"}
+    for found in ways.values():
+        assert "recognition" not in found
+        assert all(value > 0 for name, value in found.items() if name != "ssim")
+    # Both go towards the same three targets, from the same latents.
+    assert ways["together"]["pose"] == pytest.approx(ways["sequential"]["pose"], rel=0.2)
+    assert ways["together"]["pose"] != ways["sequential"]["pose"]
     printed = capsys.readouterr()
     assert (out / "pie.md").read_text().rstrip() in printed.out
     assert "synthesis: portraits 0 to 1 of 3, left ?" in printed.err

@@ -140,6 +140,29 @@ def test_groups_follow_one_another(suite, portraits):
         pie.edit_groups(suite, w_plus, {})
 
 
+def test_groups_at_once_are_read_together_and_any_may_be_left_out(suite, portraits):
+    """The toy's groups do not touch each other: in one step both go as far as they would alone."""
+    had, w_plus = portraits
+    wanted = faces(1, 3)
+    both = pie.edit_together(suite, w_plus, {"expression": wanted, "pose": wanted})
+    alone = {group: pie.edit(suite, w_plus, group, wanted) for group in ("pose", "expression")}
+    for group, edit in alone.items():
+        np.testing.assert_allclose(both.after.group(group), edit.after.group(group), atol=1e-5)
+        np.testing.assert_array_equal(both.wanted.group(group), edit.wanted.group(group))
+    np.testing.assert_array_equal(both.before.flat, had.flat)
+    networks = {group: editing.editing_networks(suite, group) for group in alone}
+    targets = {group: pie.Target.absolute(group, wanted) for group in alone}
+    for group, edit in alone.items():
+        active = {each: jnp.asarray(each == group) for each in alone}
+        one = editing.apply_together(
+            networks, w_plus, targets, feedback=1, noise="const", active=active
+        )
+        # w + (w' - w) is w' but for the last bits of values around one.
+        np.testing.assert_allclose(one.w_plus, edit.w_plus, atol=1e-6)
+    with pytest.raises(ValueError, match=r"edit_together: expected targets .* got none"):
+        pie.edit_together(suite, w_plus, {})
+
+
 def test_linear_directions_move_the_same_embeddings(suite, portraits):
     had, w_plus = portraits
     directions = directions_of(["a", "b"], jnp.eye(2, 384), units=jnp.array([1.0, 2.0]))
@@ -165,9 +188,9 @@ def test_an_edit_alone_is_the_edit_in_a_batch_and_compiles_once(suite, portraits
     _, w_plus = portraits
     wanted = faces(1, 3)
     together = pie.edit(suite, w_plus, "pose", wanted)
-    programs = editing._edit._cache_size()
+    programs = editing.apply_together._cache_size()
     again = pie.edit(suite, w_plus[::-1], "pose", FaceParameters.from_flat(wanted.flat[::-1]))
-    assert editing._edit._cache_size() == programs
+    assert editing.apply_together._cache_size() == programs
     np.testing.assert_array_equal(again.w_plus[::-1], together.w_plus)
     alone = pie.edit(suite, w_plus[1:2], "pose", FaceParameters.from_flat(wanted.flat[1:2]))
     np.testing.assert_array_equal(alone.w_plus, together.w_plus[1:2])
@@ -230,5 +253,11 @@ def test_a_named_light_comes_from_there(name):
 def test_unknown_lights_are_told():
     with pytest.raises(ValueError, match="left, right"):
         named_light("behind")
+    with pytest.raises(ValueError, match="within"):
+        named_light("0,91")
+    # Degrees to the image's right and upwards; the lamp "front" is 5.7 degrees above the camera.
+    np.testing.assert_allclose(
+        named_light(f"0,{np.rad2deg(np.arctan(0.1))}"), named_light("front"), atol=1e-6
+    )
     with pytest.raises(ValueError, match="0 to 1"):
         named_light("left", 3.0)

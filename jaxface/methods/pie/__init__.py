@@ -42,7 +42,14 @@ What differs:
 
 from jaxface.latents import interpolate
 from jaxface.methods.inversion import Inversion
-from jaxface.methods.pie.editing import Edit, Target, edit, edit_groups, read_parameters
+from jaxface.methods.pie.editing import (
+    Edit,
+    Target,
+    edit,
+    edit_groups,
+    edit_together,
+    read_parameters,
+)
 from jaxface.methods.pie.energy import Targets, energy
 from jaxface.methods.pie.inversion import invert, procedure, stages
 from jaxface.methods.pie.networks import (
@@ -97,6 +104,7 @@ __all__ = [
     "draw_bank",
     "edit",
     "edit_groups",
+    "edit_together",
     "energy",
     "interpolate",
     "invert",

@@ -9,8 +9,15 @@ network, and a feedback step corrects what was asked for by what was missed:
 with theta' what is wanted and theta_est what the first edit gave; w' = RigNet(w, theta_new) is the
 edit. Every edit starts from the embedding, so that nothing accumulates.
 
-What is chosen here: a round of feedback may be repeated, each correcting the one before; several
-groups are edited in the order of `EDITABLE_GROUPS`, each from the latent that the one before gave.
+What is chosen here: a round of feedback may be repeated, each correcting the one before. Several
+groups are edited in the order of `EDITABLE_GROUPS`, each from the latent that the one before gave
+(`edit_groups`), or all at once (`edit_together`), which PIE leaves open as its second limitation
+(section 7): the changes that the RigNets make of one latent are added up,
+
+    w' = w + sum_tau (RigNet_tau(w, theta^tau) - w)
+
+and a round of feedback reads all groups of one image, so that it also takes back what the edit of
+one group did to another that was asked for.
 
 Linear directions, InterFaceGAN's boundaries and GANSpace's components, move the same latents:
 `jaxface.methods.linear_directions.edit_along`.
@@ -168,15 +175,40 @@ def edit(
         raise ValueError(f"edit: group must be one of {', '.join(EDITABLE_GROUPS)}; got {group!r}.")
     if feedback < 0:
         raise ValueError(f"edit: feedback must be >= 0, got {feedback}.")
-    networks = editing_networks(suite, group)
-    wanted = as_target(suite, group, target)
-    if wanted.values.shape not in ((len(w_plus), group_width(group)), (1, group_width(group))):
-        raise ValueError(
-            f"edit: the target of {group} must be [{len(w_plus)} or 1, {group_width(group)}], got "
-            f"{list(wanted.values.shape)}."
-        )
+    return edit_together(suite, w_plus, {group: target}, feedback=feedback, noise=noise)
+
+
+def edit_together(
+    suite: Suite,
+    w_plus: jax.Array | np.ndarray,
+    targets: Mapping[str, Target | FaceParameters | jax.Array | np.ndarray],
+    *,
+    feedback: int = 1,
+    noise: Noise = "const",
+) -> Edit:
+    """Edits of several groups in one step; see the module, and `edit`.
+
+    Args:
+      targets: by group.
+
+    Raises:
+      ValueError: as `edit`, or there is no target.
+    """
+    _check_groups("edit_together", targets)
+    generator = suite.generator
+    check_w_plus("edit", w_plus, num_ws=generator.num_ws, w_dim=generator.config.w_dim)
+    if feedback < 0:
+        raise ValueError(f"edit: feedback must be >= 0, got {feedback}.")
+    wanted = {group: as_target(suite, group, target) for group, target in targets.items()}
+    for group, target in wanted.items():
+        if target.values.shape not in ((len(w_plus), group_width(group)), (1, group_width(group))):
+            raise ValueError(
+                f"edit: the target of {group} must be [{len(w_plus)} or 1, {group_width(group)}], "
+                f"got {list(target.values.shape)}."
+            )
+    networks = {group: editing_networks(suite, group) for group in wanted}
     w_plus = jnp.asarray(w_plus, jnp.float32)
-    return _edit(networks, w_plus, wanted, group=group, feedback=feedback, noise=noise)
+    return apply_together(networks, w_plus, wanted, feedback=feedback, noise=noise)
 
 
 def edit_groups(
@@ -198,11 +230,7 @@ def edit_groups(
     Raises:
       ValueError: as `edit`, or there is no target.
     """
-    if not targets or set(targets) - set(EDITABLE_GROUPS):
-        raise ValueError(
-            f"edit_groups: expected targets of {', '.join(EDITABLE_GROUPS)}; got "
-            f"{', '.join(targets) or 'none'}."
-        )
+    _check_groups("edit_groups", targets)
     edits = {}
     for group in EDITABLE_GROUPS:
         if group in targets:
@@ -233,9 +261,8 @@ def apply_edits(
     edits = {}
     for group in EDITABLE_GROUPS:
         if group in targets:
-            edits[group] = _edit(
-                networks[group], w_plus, targets[group], group=group, feedback=feedback, noise=noise
-            )
+            one = {group: targets[group]}
+            edits[group] = apply_together(networks, w_plus, one, feedback=feedback, noise=noise)
             w_plus = edits[group].w_plus
     return edits
 
@@ -286,33 +313,67 @@ def rignet_of(suite: Suite, group: str) -> RigNet:
     return rignets[group]
 
 
-@functools.partial(jax.jit, static_argnames=("group", "feedback", "noise"))
-def _edit(
-    networks: EditingNetworks,
+@functools.partial(jax.jit, static_argnames=("feedback", "noise"))
+def apply_together(
+    networks: Mapping[str, EditingNetworks],
     w_plus: jax.Array,
-    target: Target,
+    targets: Mapping[str, Target],
     *,
-    group: str,
     feedback: int,
     noise: Noise,
+    active: Mapping[str, jax.Array] | None = None,
+    before: FaceParameters | None = None,
 ) -> Edit:
-    unedited = networks.generator.synthesis(w_plus, noise=noise)
-    before = _read(networks.reconstruction, unedited)
-    wanted = target.of(before.group(group))
+    """`edit_together` with networks and targets at hand; traceable.
 
-    def attempt(asked: jax.Array) -> tuple[jax.Array, jax.Array, FaceParameters]:
-        edited = networks.rignet(w_plus, asked)
-        images = networks.generator.synthesis(edited, noise=noise)
-        return edited, images, _read(networks.reconstruction, images)
+    Args:
+      networks: by group, of one generator and one reconstruction network.
+      w_plus: [N, L, w_dim].
+      targets: by group; at least one.
+      feedback: rounds.
+      noise: see `edit`.
+      active: by group, a bool: False leaves a group out, as if it had no target, in a program that
+        serves any choice of them. None: all count.
+      before: the parameters of the portraits, where they are known; None: they are read.
+    """
+    groups = [group for group in EDITABLE_GROUPS if group in targets]
+    generator, reconstruction, _ = networks[groups[0]]
+    unedited = generator.synthesis(w_plus, noise=noise)
+    before = _read(reconstruction, unedited) if before is None else before
+    wanted = {group: targets[group].of(before.group(group)) for group in groups}
+
+    def moved(asked: Mapping[str, jax.Array]) -> jax.Array:
+        edited = w_plus
+        for group in groups:
+            own = networks[group].rignet(w_plus, asked[group])
+            if active is not None:
+                own = jnp.where(active[group], own, w_plus)
+            edited = own if edited is w_plus else edited + (own - w_plus)
+        return edited
+
+    def attempt(asked: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, FaceParameters]:
+        edited = moved(asked)
+        images = generator.synthesis(edited, noise=noise)
+        return edited, images, _read(reconstruction, images)
 
     asked = wanted
     edited, images, after = attempt(asked)
     for _ in range(feedback):
-        asked = asked + (wanted - after.group(group))
+        asked = {group: asked[group] + (wanted[group] - after.group(group)) for group in groups}
         edited, images, after = attempt(asked)
-    widths = {name: WIDTHS[name] for name in SEMANTIC_GROUPS[group]}
-    asked_for = dataclasses.replace(before, **split_flat("edit", wanted, widths))
+    asked_for = before
+    for group in groups:
+        widths = {name: WIDTHS[name] for name in SEMANTIC_GROUPS[group]}
+        asked_for = dataclasses.replace(asked_for, **split_flat("edit", wanted[group], widths))
     return Edit(edited, images, asked_for, unedited, before, after)
+
+
+def _check_groups(owner: str, targets: Mapping[str, Any]) -> None:
+    if not targets or set(targets) - set(EDITABLE_GROUPS):
+        raise ValueError(
+            f"{owner}: expected targets of {', '.join(EDITABLE_GROUPS)}; got "
+            f"{', '.join(targets) or 'none'}."
+        )
 
 
 @jax.jit

@@ -1,0 +1,105 @@
+"""The studio's tests: a suite of random weights, and a server on this machine with a browser."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+ARGUMENTS = ("--no-sandbox", "--use-angle=swiftshader")
+"""Of a Chromium that runs as root, on a machine without a graphics processor."""
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def studio_suite(tiny_suite, random_network, tmp_path_factory):
+    """A 16 px suite with every kind of edit but directions of motion."""
+    from jaxface.morphable import EDITABLE_GROUPS
+    from jaxface.nets import ReconstructionConfig, RigNetConfig
+    from jaxface.nets.edits.linear_directions import directions_of
+    from jaxface.weights import save_network
+
+    folder = tmp_path_factory.mktemp("studio") / "suite"
+    shutil.copytree(tiny_suite, folder)
+    reconstruction = random_network(
+        "FaceReconstruction", ReconstructionConfig(resolution=16, channels=(4, 4), hidden=8)
+    )
+    reconstruction.scale[...] = jnp.full(257, 0.5)
+    reconstruction.out.weight[...] = 1e-4 * reconstruction.out.weight[...]
+    save_network(folder / "reconstruction.safetensors", reconstruction)
+    for group in EDITABLE_GROUPS:
+        rignet = random_network("RigNet", RigNetConfig(group, num_ws=6, w_dim=32, hidden=2))
+        rignet.decoder[...] = 1e-2 * rignet.decoder[...]  # feedback stays finite
+        save_network(folder / f"rignet_{group}.safetensors", rignet)
+    directions = directions_of(["old", "glad"], jnp.eye(2, 32), units=jnp.array([1.0, 2.0]))
+    save_network(folder / "direction_age.safetensors", directions)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium of the machine; nothing is downloaded."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS])
+        yield browser
+        browser.close()
+
+
+class Studio:
+    """`jaxface studio` in a process of its own, as a person starts it."""
+
+    def __init__(self, folder: Path, *options: str, port: int = 0):
+        self.folder, self._options, self.port = folder, options, port
+        self.address = ""
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> float:
+        """Starts it; returns the seconds until it said its address."""
+        start = time.monotonic()
+        # As users run it: with XLA's optimisations, which the tests' own process leaves out.
+        environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+        command = [sys.executable, "-m", "jaxface", "studio", *self._options]
+        self._process = subprocess.Popen(
+            [*command, "--out", str(self.folder), "--port", str(self.port)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        found = re.search(r"http://\S+:(\d+)/\S+", line)
+        assert found, line
+        self.address, self.port = found[0], int(found[1])
+        return time.monotonic() - start
+
+    def stop(self) -> int:
+        """Ends it as Ctrl-C does; returns the exit status."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(signal.SIGINT)
+        status = self._process.wait(30)
+        self._process = None
+        return status
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    """The embedded suite's studio, with its samples; photographs are refined by the preset of
+    seconds, where the studio's own choice takes minutes."""
+    server = Studio(tmp_path_factory.mktemp("studio") / "out", "--preset", "pie_embedded_fast")
+    server.start()
+    yield server
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.stop()

@@ -1,0 +1,256 @@
+"""What is asked for, and what is drawn of it: without the web, with random networks."""
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from jaxface.cli import main
+from jaxface.errors import UsageError
+from jaxface.jobs.inputs.latents import find_latents, read_latent
+from jaxface.media.images import read_image, to_uint8
+from jaxface.morphable.motion import motion_names
+from jaxface.studio.controls import Controls
+from jaxface.studio.drivers import load_driver
+from jaxface.studio.edits import AskedEdit
+from jaxface.studio.engine import Engine, Plan
+from jaxface.studio.exports import Gesture, command_lines, record, save, saved_image
+from jaxface.studio.subjects import Gallery, free_name
+from jaxface.suite import load_suite
+
+EVERYTHING = {
+    "values": {"yaw": 12.34, "smile": 1.239, "blink_left": 0.5},
+    "light": [40.4, -9.6, 0.755],
+    "moves": {"age.old": 0.25, "age.glad": -0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def engine(studio_suite):
+    return Engine(load_suite(studio_suite))
+
+
+@pytest.fixture(scope="module")
+def gallery(engine, tmp_path_factory):
+    gallery = Gallery(engine, tmp_path_factory.mktemp("gallery"))
+    assert gallery.open([]) == []
+    return gallery
+
+
+def test_numbers_are_those_of_a_command_line(engine):
+    edit = AskedEdit.of_json(EVERYTHING, engine.controls)
+    assert edit.to_json() == {
+        "values": {"yaw": 12.3, "smile": 1.24, "blink_left": 0.5},
+        "light": [40, -10, 0.76],
+        "moves": {"age.old": 0.25, "age.glad": -0.5},
+    }
+    assert AskedEdit.of_json(edit.to_json(), engine.controls) == edit
+    beyond = {"values": {"yaw": 1e9, "smile": -1e9}, "moves": {"age.old": 0.001}}
+    edit = AskedEdit.of_json(beyond, engine.controls)
+    assert edit == AskedEdit({"yaw": 60.0, "smile": -4.0})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "an object"),
+        ({"values": {"age": 1}}, "no 'age'"),
+        ({"values": {"yaw": "5"}}, "a finite number"),
+        ({"values": {"yaw": float("nan")}}, "a finite number"),
+        ({"values": {"yaw": True}}, "a finite number"),
+        ({"values": [1]}, "an object of numbers"),
+        ({"moves": {"pose.yaw": 1}}, "no direction 'pose.yaw'"),
+        ({"light": [1, 2]}, "its degrees"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(engine, data, message):
+    with pytest.raises(UsageError, match=message):
+        AskedEdit.of_json(data, engine.controls)
+
+
+def test_controls_are_what_the_suite_has(engine, tiny_suite):
+    told = engine.controls.to_json()
+    assert list(told["moves"]) == ["age.old", "age.glad"]
+    assert told["head"] == {name: f"values.{name}" for name in ("pitch", "yaw", "roll")}
+    assert told["light"]
+    assert told["gaze"] is None
+    keys = [each["key"] for each in told["values"].values() if each["key"]]
+    assert len(keys) == len(set(keys)) == 14
+    assert not {*keys} & {"n", "r", "v"}  # neutral, record, compare
+    bare = Controls.of_suite(load_suite(tiny_suite))
+    assert not bare.values
+    assert not bare.moves
+    assert not bare.light
+    assert bare.to_json()["head"] == {}
+
+
+def test_a_matrix_turns_the_head_where_no_rignet_does():
+    suite = load_suite("embedded")
+    without = {k: v for k, v in suite.files.items() if k != "rignet_pose"}
+    controls = Controls.of_suite(type(suite)(name="less", files=without))
+    assert controls.head["yaw"] == "moves.pose.yaw"
+    assert "yaw" not in controls.values
+    assert controls.groups_of(["smile"], True) == ["expression", "illumination"]
+
+
+def test_eyes_are_dragged_where_all_eight_units_of_looking_are(studio_suite):
+    units = [name for name in motion_names() if name.startswith("eyeLook")]
+    assert len(units) == 8
+    control = next(iter(Controls.of_suite(load_suite(studio_suite)).moves.values()))
+    looking = Controls({}, {f"arkit.{unit}": control for unit in units}, False, (), False)
+    assert looking.gaze == "arkit"
+    assert Controls({}, dict([*looking.moves.items()][1:]), False, (), False).gaze is None
+
+
+def test_the_command_line_draws_the_same_picture(gallery, studio_suite, tmp_path, monkeypatch):
+    """Within a grey level: the studio's one program adds in another order than the command's."""
+    monkeypatch.chdir(tmp_path)
+    portrait = gallery.portraits()[2]
+    for number, changes in enumerate(
+        (EVERYTHING, {"values": {"yaw": -20}}, {"light": [-60, 5, 1]})
+    ):
+        edit = AskedEdit.of_json(changes, gallery.engine.controls)
+        picture = gallery.engine.draw(gallery.subject(portrait.key), edit)
+        line = command_lines(gallery, portrait, edit)
+        assert ("--together" in line) == (number == 0)
+        program, *words = shlex.split(line.replace("--out=edited", f"--out=edited{number}"))
+        assert program == "jaxface"
+        assert main(words) == 0
+        (row,) = map(
+            json.loads, (tmp_path / f"edited{number}/results.jsonl").read_text().splitlines()
+        )
+        drawn = to_uint8(read_image(tmp_path / f"edited{number}" / row["edited"]).pixels)
+        apart = np.abs(drawn.astype(int) - picture.pixels.astype(int)).max()
+        assert apart <= 1
+        unedited = gallery.subject(portrait.key).pixels
+        assert np.abs(picture.pixels.astype(int) - unedited.astype(int)).max() > 1
+
+
+def test_saving_writes_what_the_command_writes(gallery):
+    portrait = gallery.portraits()[0]
+    edit = AskedEdit.of_json(EVERYTHING, gallery.engine.controls)
+    folders = [save(gallery, portrait, edit, paste_back=False) for _ in range(2)]
+    assert folders[0] != folders[1]
+    (row,) = map(json.loads, (folders[0] / "results.jsonl").read_text().splitlines())
+    assert row["settings"]["together"] is True
+    assert row["settings"]["yaw"] == 12.3
+    picture = gallery.engine.draw(gallery.subject(portrait.key), edit)
+    drawn = to_uint8(read_image(saved_image(folders[0])).pixels)
+    assert np.abs(drawn.astype(int) - picture.pixels.astype(int)).max() <= 1
+    with pytest.raises(UsageError, match="nothing is edited yet"):
+        save(gallery, portrait, AskedEdit(), paste_back=False)
+
+
+def test_one_program_serves_every_choice_of_edits(gallery):
+    from jaxface.studio import engine as module
+
+    engine, subject = gallery.engine, gallery.subject(gallery.portraits()[0].key)
+    program = module._picture(engine.rest, subject.noise)
+    engine.draw(subject, AskedEdit({"yaw": 3.0}))
+    compiled = program.num_compiles
+    for changes in (EVERYTHING, {"light": [0, 0, 1]}, {"moves": {"age.old": 1}}):
+        engine.draw(subject, AskedEdit.of_json(changes, engine.controls))
+    assert program.num_compiles == compiled
+    still = engine.draw(subject, AskedEdit())
+    np.testing.assert_array_equal(still.pixels, subject.pixels)
+
+
+def test_plans_get_cheaper(engine):
+    assert engine.plans() == [Plan(True, 16), Plan(False, 16)]
+    large = object.__new__(Engine)
+    large.controls = engine.controls
+
+    class Suite:
+        class generator:
+            resolution = 1024
+
+            class config:
+                architecture = "skip"
+
+    large.suite = Suite
+    sizes = [plan.resolution for plan in large.plans()]
+    assert sizes == [1024, 1024, 512, 256]
+
+
+def test_a_gesture_becomes_a_clip_and_a_template_that_drives(gallery, tmp_path):
+    portrait, controls = gallery.portraits()[1], gallery.engine.controls
+    gesture = Gesture()
+    for time, yaw in ((10.0, 0), (10.1, 10), (10.21, 20), (10.4, 20)):
+        gesture.add(time, AskedEdit.of_json({"values": {"yaw": yaw}}, controls))
+    gesture.add(10.0 + 100, AskedEdit({"yaw": -60.0}))  # longer than is kept
+    frames = gesture.frames()
+    assert [frame.values["yaw"] for frame in frames] == [0, 0, 0, 10, 10, 10, 20, 20, 20, 20, 20]
+    shares = []
+    gif, motion = record(gallery, portrait, gesture, ["gif", "motion"], tell=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert gif.read_bytes()[:4] == b"GIF8"
+    arrays = load_file(motion)
+    assert arrays["rotation"].shape == (11, 3)
+    subject = gallery.subject(portrait.key)
+    for place in (0, 5, 10):
+        face = gallery.engine.draw(subject, frames[place]).after.face
+        np.testing.assert_allclose(arrays["rotation"][place], face.rotation[0], atol=1e-6)
+    driver = load_driver(gallery.engine, motion)
+    assert driver.seconds == pytest.approx(0.4)
+    targets = driver.path_of(gallery.engine, subject, relative=False).targets(0.2)
+    np.testing.assert_allclose(targets["pose"].values[0, :3], arrays["rotation"][5], atol=1e-5)
+    assert targets["pose"].given.tolist() == [True] * 3 + [False] * 3
+    moved = driver.path_of(gallery.engine, subject, relative=True).targets(0.2)
+    moved = moved["pose"].values[0, :3]
+    change = arrays["rotation"][5] - arrays["rotation"].mean(0)
+    own = subject.before.face.rotation[0]
+    np.testing.assert_allclose(moved, own + change, atol=1e-5)
+    line = command_lines(gallery, portrait, AskedEdit(), driver=str(motion), relative=True)
+    assert "--motion=relative" in line
+    with pytest.raises(UsageError, match="too short"):
+        record(gallery, portrait, Gesture(), ["gif"])
+    with pytest.raises(UsageError, match="'avi'"):
+        record(gallery, portrait, gesture, ["avi"])
+    bad = tmp_path / "bad.csv"
+    bad.write_text("a,b\n")
+    with pytest.raises(UsageError, match="no recording"):
+        load_driver(gallery.engine, bad)
+
+
+def test_an_earlier_studio_is_taken_up(gallery, engine):
+    again = Gallery(engine, gallery.folder)
+    again.open([])
+    assert [each.key for each in again.portraits()] == [each.key for each in gallery.portraits()]
+    files = [portrait.item.path for portrait in gallery.portraits()[:2]]
+    named = Gallery(engine, gallery.folder)
+    named.open(files)
+    assert [each.item.path for each in named.portraits()] == files
+    portrait = named.portraits()[0]
+    found = read_latent(find_latents([named.embedding_file(portrait)]).items[0], (6, 32))
+    np.testing.assert_array_equal(found.w_plus, named.subject(portrait.key).w_plus[0])
+    with pytest.raises(UsageError, match="not here any more"):
+        named.subject("gone")
+    bad = gallery.folder / "bad.safetensors"
+    save_file({"w_plus": np.zeros((4, 32), np.float32)}, bad)
+    (remark,) = named.open([str(bad)])
+    assert "takes [6, 32]" in remark
+    with pytest.raises(UsageError, match="none of the embeddings can be shown"):
+        Gallery(engine, gallery.folder / "new").open([str(bad)])
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("anna.jpg", "anna.jpg"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\photos\\bea.png", "bea.png"),
+        (".hidden", "hidden"),
+        ("a\0b\n.png", "a_b_.png"),
+        ("", "file"),
+        ("..", "file"),
+        ("x" * 300 + ".png", "x" * 76 + ".png"),
+    ],
+)
+def test_names_of_uploads_are_harmless(tmp_path, given, name):
+    path = free_name(tmp_path, given)
+    assert path == tmp_path / name
+    path.touch()
+    assert free_name(tmp_path, given) != path

@@ -105,9 +105,7 @@ def encoder_plan(arrays: Mapping[str, np.ndarray]) -> Plan:
         return Plan("KeypointEncoder", config, arrays, tuple(entries))
     if f"{SCOPE}landmark_image_stage/weight" in arrays:
         trunk, blocks = _trunk(arrays, "landmark", "landmark_encoder")
-        config = make_config(
-            LatentDifferenceConfig, **trunk, **_difference_sizes(arrays), **CODE
-        )
+        config = make_config(LatentDifferenceConfig, **trunk, **_difference_sizes(arrays), **CODE)
         entries = [*blocks, *_features("landmark", flat=True), *_rows()]
         return Plan("LatentDifferenceEncoder", config, arrays, tuple(entries))
     if f"{SCOPE}input_image_stage/weight" not in arrays:

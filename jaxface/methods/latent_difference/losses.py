@@ -18,13 +18,11 @@ import jax.numpy as jnp
 
 from jaxface.losses import adversarial, identity, photometric
 from jaxface.media.landmark_images import landmark_images
+from jaxface.methods.adversarial_training import feature_difference, judged
 from jaxface.methods.landmark_regression import landmark_distance
 from jaxface.methods.latent_difference.landmarks import conditioned
 from jaxface.methods.latent_difference.settings import LatentDifferenceSettings
 from jaxface.nets.encoders.styles import read_generated
-
-PERCEPTUAL_LAYER = "relu4_3"
-"""Keras' ``block4_conv3`` after its ReLU (``VGG16`` with layer index 13)."""
 
 
 class Frozen(NamedTuple):
@@ -57,7 +55,7 @@ class Items(NamedTuple):
     embeddings: Any = None
 
 
-def judged(
+def logits(
     settings: LatentDifferenceSettings, discriminator: Any, images: jax.Array, points: jax.Array
 ) -> jax.Array:
     """The discriminator's logits [N, 1] of images beside the landmarks that they should show."""
@@ -173,13 +171,9 @@ def image_difference(
     if not settings.perceptual_weight:
         return pixel
     size = settings.perceptual_size
-    features = []
-    for each in (images, targets):
-        if size is not None and size != each.shape[1]:
-            each = jax.image.resize(each, (len(each), size, size, 3), "nearest")
-        features.append(perceptual.features(each, (PERCEPTUAL_LAYER,))[PERCEPTUAL_LAYER])
-    squared = jnp.mean(jnp.square(features[0] - features[1]), axis=(1, 2, 3))
-    return pixel + settings.perceptual_weight * squared
+    return pixel + settings.perceptual_weight * feature_difference(
+        perceptual, images, targets, size=size
+    )
 
 
 def discriminator_losses(
@@ -204,24 +198,19 @@ def discriminator_losses(
     Returns:
       The sum [N] and its terms [N] by name.
     """
-    fooled = judged(settings, discriminator, fake, fake_points)
-    terms = {"fake": adversarial.nonsaturating_fake(fooled)}
     landmarks = drawn(settings, items.own, items.images.shape[1])
-    if penalty:
-        terms["penalty"], real = adversarial.r1_penalty(
-            lambda images: discriminator(beside(images, landmarks)), items.images
-        )
-    else:
-        real = discriminator(beside(items.images, landmarks))
-    terms["real"] = adversarial.nonsaturating_real(real)
-    loss = terms["fake"] + terms["real"]
-    return (loss + penalty * terms["penalty"] if penalty else loss), terms
+    return judged(
+        logits(settings, discriminator, fake, fake_points),
+        lambda images: discriminator(beside(images, landmarks)),
+        items.images,
+        penalty=penalty,
+    )
 
 
 def _fooled(
     settings: LatentDifferenceSettings, discriminator: Any, images: Any, points: jax.Array
 ) -> jax.Array:
-    return adversarial.nonsaturating_real(judged(settings, discriminator, images, points))
+    return adversarial.nonsaturating_real(logits(settings, discriminator, images, points))
 
 
 def _weighted(settings: LatentDifferenceSettings, terms: dict[str, jax.Array]) -> jax.Array:

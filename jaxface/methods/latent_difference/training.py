@@ -18,9 +18,15 @@ import optax
 from flax import nnx, struct
 
 from jaxface.errors import UsageError
-from jaxface.losses import adversarial
 from jaxface.media.images import from_uint8
 from jaxface.methods import encoder
+from jaxface.methods.adversarial_training import (
+    BETAS,
+    discriminator_step,
+    group_size,
+    new_discriminator,
+    penalised,
+)
 from jaxface.methods.latent_difference.landmarks import normalised, other_of
 from jaxface.methods.latent_difference.losses import (
     Frozen,
@@ -37,22 +43,16 @@ from jaxface.methods.latent_difference.settings import LatentDifferenceSettings
 from jaxface.morphable import FaceParameters
 from jaxface.morphable.annotation import landmark_model
 from jaxface.nets import (
-    Discriminator,
-    DiscriminatorConfig,
     KeypointConfig,
     KeypointEncoder,
     LatentDifferenceEncoder,
     NaiveEncoder,
-    StyleGAN1Discriminator,
 )
 from jaxface.nets.encoders.styles import read_portraits
 from jaxface.training.ema import ema_decay, update_average
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
 from jaxface.training.recipe import Recipe, Stage
-
-BETAS = (0.9, 0.99)
-"""Of both Adams."""
 
 RAMP = 0.1
 """Early in a run the average's half-life is at most this share of the portraits seen."""
@@ -111,14 +111,12 @@ def latent_difference_recipe(
     phases = [encoder_phase(settings), discriminator_phase(settings)]
     if settings.r1_gamma and settings.r1_interval > 1:
         phases.append(penalty_phase(settings))
-    groups = settings.discriminator
-    group = getattr(groups, "group_size", None) or getattr(groups, "mbstd_group_size", None) or 1
     stage = Stage(
         phases,
         settings.steps,
         settings.batch_size,
         microbatches=settings.microbatches,
-        group_size=min(group, settings.batch_size),
+        group_size=group_size(settings.discriminator, settings.batch_size),
     )
     return Recipe(
         state=state,
@@ -161,10 +159,7 @@ def initial_state(
     if network is None:
         network = new_network(settings, network_key, frozen.generator)
     if discriminator is None:
-        config = settings.discriminator
-        modern = isinstance(config, DiscriminatorConfig)
-        kind: Any = Discriminator if modern else StyleGAN1Discriminator
-        discriminator = kind(config, rngs=nnx.Rngs(discriminator_key))
+        discriminator = new_discriminator(settings.discriminator, discriminator_key)
     optimizer = _optimizer(settings)
     return LatentDifferenceState(
         network=network,
@@ -277,6 +272,7 @@ def discriminator_phase(settings: LatentDifferenceSettings) -> Phase:
 
     Metrics: ``loss``, ``fake``, ``real`` and, where it is, ``penalty``.
     """
+    optimizer = _optimizer(settings)
     penalty = settings.r1_gamma / 2 if settings.r1_interval == 1 else 0.0
 
     def step(state: LatentDifferenceState, frozen: Frozen, batch: Any, key: jax.Array):
@@ -287,56 +283,46 @@ def discriminator_phase(settings: LatentDifferenceSettings) -> Phase:
         def loss_fn(discriminator, part):
             return discriminator_losses(settings, discriminator, *part, penalty=penalty)
 
-        return _discriminator_step(settings, state, loss_fn, (fake, points, items))
+        return discriminator_step(
+            state,
+            loss_fn,
+            (fake, points, items),
+            optimizer=optimizer,
+            microbatches=settings.microbatches,
+        )
 
     return Phase("discriminator", step)
 
 
 def penalty_phase(settings: LatentDifferenceSettings) -> Phase:
-    """The penalty by itself, every so many steps, for which it counts as often (StyleGAN2's lazy
-    regularisation).
+    """The penalty by itself, every so many steps, for which it counts as often.
 
     Metrics: ``loss`` and ``penalty``.
     """
+    optimizer = _optimizer(settings)
     factor = settings.r1_gamma / 2 * settings.r1_interval
 
     def step(state: LatentDifferenceState, frozen: Frozen, batch: Any, key: jax.Array):
         del key
         images, side = _portraits(batch), settings.network.resolution
         points = _points(settings, frozen, batch, images) * (side / images.shape[1])
-        images = read_portraits("latent_difference", images, side)
+        landmarks = drawn(settings, jax.lax.stop_gradient(points), side)
 
         def loss_fn(discriminator, part):
             images, landmarks = part
-            penalty, _ = adversarial.r1_penalty(
-                lambda images: discriminator(beside(images, landmarks)), images
+            return penalised(
+                lambda images: discriminator(beside(images, landmarks)), images, factor=factor
             )
-            return factor * penalty, {"penalty": penalty}
 
-        landmarks = drawn(settings, jax.lax.stop_gradient(points), side)
-        return _discriminator_step(settings, state, loss_fn, (images, landmarks))
+        return discriminator_step(
+            state,
+            loss_fn,
+            (read_portraits("latent_difference", images, side), landmarks),
+            optimizer=optimizer,
+            microbatches=settings.microbatches,
+        )
 
     return Phase("r1", step, settings.r1_interval)
-
-
-def _discriminator_step(
-    settings: LatentDifferenceSettings, state: LatentDifferenceState, loss_fn: Any, batch: Any
-) -> tuple[LatentDifferenceState, dict[str, jax.Array]]:
-    """One step of the discriminator on (discriminator, part of the batch) -> (losses, terms)."""
-    graphdef, params, rest = nnx.split(state.discriminator, nnx.Param, ...)
-
-    def mean_loss(params, part, number):
-        del number
-        losses, terms = loss_fn(nnx.merge(graphdef, params, rest), part)
-        return jnp.mean(losses), {name: jnp.mean(term) for name, term in terms.items()}
-
-    (loss, terms), grads = mean_gradients(mean_loss, params, batch, parts=settings.microbatches)
-    updates, optimizer = _optimizer(settings).update(grads, state.discriminator_optimizer, params)
-    discriminator = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
-    state = state.replace(  # type: ignore
-        discriminator=discriminator, discriminator_optimizer=optimizer
-    )
-    return state, {"loss": loss, **terms}
 
 
 def fakes(

@@ -162,8 +162,9 @@ class EncoderSettings:
         """The whole training, see `jaxface.training.recipe.Trainable`.
 
         Reads ``generator``, the role of `distance`, ``perceptual`` and ``recognition``, those with
-        a weight; begins with the role that it trains where it is given. Scores are `inversion_scores` of the
-        held-out portraits; the sample grid has rows of them, each followed by its inversions.
+        a weight; begins with the role that it trains where it is given. Scores are
+        `inversion_scores` of the held-out portraits; the sample grid has rows of them, each
+        followed by its inversions.
 
         Raises:
           UsageError: a network is missing or does not fit.

@@ -426,6 +426,17 @@ HUB = "hf:"
 """What names of suites on the Hugging Face Hub begin with."""
 
 
+def overlaid(suite: Suite, folder: str | os.PathLike[str]) -> Suite:
+    """A suite in which the networks of a folder take the place of its own.
+
+    Raises:
+        SuiteError: no such folder, or one without networks.
+    """
+    other = load_suite(folder)
+    files = {**suite.files, **other.files}
+    return dataclasses.replace(suite, files=files, _loaded={}, _digests={})
+
+
 def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
     """Open a suite by the name of a shipped one, or by its folder.
 

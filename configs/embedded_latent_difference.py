@@ -9,12 +9,13 @@ NETWORK = LatentDifferenceConfig(resolution=64, width=16, max_width=128, num_ws=
 
 
 def get_config() -> Experiment:
-    """16,000 portraits."""
+    """8,000 portraits."""
     return Experiment(
         method=LatentDifferenceSettings(
             NETWORK,
             DiscriminatorConfig(64, image_channels=6, channel_base=1024, channel_max=128),
             steps=1_000,
+            batch_size=8,
             learning_rate=1e-3,
             quarter_rate=0.5,
             adversarial_weight=0.2,
@@ -23,7 +24,7 @@ def get_config() -> Experiment:
             identity_weight=1.0,
             wish="normalised",
             r1_interval=4,
-            ema_half_life=5_000.0,
+            ema_half_life=2_000.0,
         ),
         data=RenderedPortraits(resolution=64, num_train=4_096, num_test=256),
         suite="embedded",

@@ -159,8 +159,8 @@ def latent_difference_report(
     failed = sum(int(each["hausdorff_failed"]) for each in table.values())
     lines += [
         "In brackets: the paper's, on FFHQ at 128 px by Inception-v3, FAN and FaceNet; Fréchet "
-        "distances of other features are of another scale. Hausdorff distances are in shares of the "
-        f"side, summed over five groups of lines; {failed} of {portraits * len(table)} had a group "
+        "distances of other features are of another scale. Hausdorff distances are in shares of "
+        f"the side, summed over five groups of lines; {failed} of {portraits * len(table)} had a group "
         "without a pixel and are left out.",
         "",
         "## Table 1, the truth as judge",

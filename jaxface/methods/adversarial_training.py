@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -59,10 +60,17 @@ def feature_difference(
     """
     found = []
     for each in (images, targets):
-        if size is not None and size != each.shape[1]:
-            each = jax.image.resize(each, (len(each), size, size, 3), "nearest")
+        if size is not None:
+            each = nearest(each, size)
         found.append(perceptual.features(each, (PERCEPTUAL_LAYER,))[PERCEPTUAL_LAYER])
     return jnp.mean(jnp.square(found[0] - found[1]), axis=(1, 2, 3))
+
+
+def nearest(images: jax.Array, size: int) -> jax.Array:
+    """Images [N, R, R, C] brought to [N, size, size, C] by nearest neighbours, as TensorFlow 1 has
+    it: pixel i is taken from floor(i R / size)."""
+    places = np.arange(size) * images.shape[1] // size
+    return images[:, places][:, :, places]
 
 
 def judged(

@@ -160,8 +160,8 @@ def latent_difference_report(
     lines += [
         "In brackets: the paper's, on FFHQ at 128 px by Inception-v3, FAN and FaceNet; Fréchet "
         "distances of other features are of another scale. Hausdorff distances are in shares of "
-        f"the side, summed over five groups of lines; {failed} of {portraits * len(table)} had a group "
-        "without a pixel and are left out.",
+        f"the side, summed over five groups of lines; {failed} of {portraits * len(table)} had a "
+        "group without a pixel and are left out.",
         "",
         "## Table 1, the truth as judge",
         "",

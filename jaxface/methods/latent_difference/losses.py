@@ -156,7 +156,9 @@ def _alternating(
     image = image_of(
         settings, frozen.generator, manipulated(settings, network, portraits, items.own)
     )
-    terms = {"adversarial": _fooled(settings, discriminator, image, items.own)}
+    terms = {}
+    if settings.adversarial_weight:
+        terms["adversarial"] = _fooled(settings, discriminator, image, items.own)
     if settings.direct_weight:
         difference = image_difference(settings, frozen.perceptual, image, items.images)
         terms["direct"] = appearance * difference

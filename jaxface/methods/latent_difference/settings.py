@@ -161,6 +161,13 @@ class LatentDifferenceSettings:
         return not self.alternating and bool(self.direct_weight or self.direct_adversarial_weight)
 
     @property
+    def adversarial(self) -> bool:
+        """Whether any term has the discriminator judge; it does not train otherwise."""
+        cycle = self.cycles and self.cycle_adversarial_weight
+        direct = self.direct and self.direct_adversarial_weight
+        return bool(self.adversarial_weight or cycle or direct)
+
+    @property
     def compares_images(self) -> bool:
         """Whether any term compares pixels and features."""
         cycle = self.cycles and self.cycle_weight and self.cycle_space == "image"

@@ -108,9 +108,11 @@ def latent_difference_recipe(
     judges = {role: networks[role] for role in ("landmarks", "recognition") if role in networks}
     if held_out is not None:
         score, sample_images = validation(settings, frozen, judges, held_out)
-    phases = [encoder_phase(settings), discriminator_phase(settings)]
-    if settings.r1_gamma and settings.r1_interval > 1:
-        phases.append(penalty_phase(settings))
+    phases = [encoder_phase(settings)]
+    if settings.adversarial:
+        phases.append(discriminator_phase(settings))
+        if settings.r1_gamma and settings.r1_interval > 1:
+            phases.append(penalty_phase(settings))
     stage = Stage(
         phases,
         settings.steps,

@@ -33,8 +33,10 @@ from jaxface.evaluation.judges import judged_pose
 from jaxface.evaluation.latent_difference_report import (
     OPEN,
     ROWS,
+    SHOWN,
     latent_difference_report,
     write_latent_difference_sheet,
+    write_redrawn_sheet,
 )
 from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.parts import Parts
@@ -373,6 +375,59 @@ def _turned(own: Any, w_plus: jax.Array, targets: Any) -> Any:
     return apply_edits(own, w_plus, targets, feedback=0, noise="const")
 
 
+OPENED, RAISED = 0.12, 0.07
+"""How far lower lip and chin, and brows, are moved by hand, in shares of the face's height."""
+
+
+def edited_by_hand(points: np.ndarray) -> dict[str, np.ndarray]:
+    """Landmarks with the mouth opened, and with the brow at the image's left raised, [68, 2]."""
+    height = np.ptp(points[:, 1])
+    opened, raised = points.copy(), points.copy()
+    opened[[*range(55, 60), 65, 66, 67], 1] += OPENED * height  # the lower lip
+    opened[4:13, 1] += 0.6 * OPENED * height  # the chin follows
+    raised[17:22, 1] -= RAISED * height
+    return {"mouth opened": opened, "brow raised": raised}
+
+
+def redrawn(suite: Suite, known: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
+    """The first portraits redrawn by landmark images, for the sheet.
+
+    Args:
+      suite: has a ``latent_difference``.
+      known: of `portraits`.
+      count: how many.
+
+    Returns:
+      Title to uint8 [count, R, R, 3]: of each kind of wish the landmark image and what is drawn.
+    """
+    inversion = encoder.Settings()
+    networks, redrawing = inversion.networks(suite, jax.random.key(0)), redrawing_of(suite)
+    images, others = (
+        from_uint8(jnp.asarray(known["image"][rows]))
+        for rows in (np.arange(count), np.arange(count) - 1)
+    )
+    w_plus, inverted = _inverted(inversion, networks, images)
+    own, other = see(redrawing, images), see(redrawing, others)
+    size = suite.generator.resolution
+    by_hand = [edited_by_hand(np.asarray(points)) for points in own.points]
+    wishes = {
+        "own": own.points,
+        "another's": wished(redrawing, own, other, size, proportions="own"),
+        **{name: jnp.asarray(np.stack([each[name] for each in by_hand])) for name in by_hand[0]},
+    }
+    shown = {"portrait": known["image"][:count], "inversion": np.asarray(to_uint8(inverted))}
+    for name, points in wishes.items():
+        shown[f"{name}: lines"] = np.asarray(to_uint8(landmark_images(points, size)))
+        drawn = _redraw(redrawing, networks.generator, w_plus, points)
+        shown[name] = np.asarray(to_uint8(jnp.clip(drawn, -1, 1)))
+    return shown
+
+
+@jax.jit
+def _redraw(redrawing: Redrawing, generator: Any, w_plus: Any, points: jax.Array) -> jax.Array:
+    return redraw(redrawing, generator, w_plus, points, noise="const")[1]
+
+
 def run(suite: Suite, workspace: Workspace, *, portraits: int, rows: str | None) -> Outcome:
     """The experiment of `jaxface evaluate latent_difference`.
 
@@ -381,7 +436,7 @@ def run(suite: Suite, workspace: Workspace, *, portraits: int, rows: str | None)
     Args:
       suite: has a generator, an encoder and what judges; its ``latent_difference`` is the row
         ``suite``.
-      workspace: receives ``latent_difference.md`` and ``.json``, a sheet and ``parts/``.
+      workspace: receives ``latent_difference.md`` and ``.json``, two sheets and ``parts/``.
       portraits: held-out renders, each redrawn with the landmarks of the one before it.
       rows: see `row_suites`.
 
@@ -430,6 +485,10 @@ def run(suite: Suite, workspace: Workspace, *, portraits: int, rows: str | None)
         report = latent_difference_report(suite, found, judge_names(suite), portraits)
         workspace.write("latent_difference", report, {**found, "description": decided})
         write_latent_difference_sheet(workspace.folder / "latent_difference.png", measured)
+        if "suite" in suites:
+            write_redrawn_sheet(
+                workspace.folder / "redrawn.png", redrawn(suite, known, min(SHOWN, portraits))
+            )
     return Outcome(report)
 
 

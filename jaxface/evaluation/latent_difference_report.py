@@ -236,3 +236,10 @@ def write_latent_difference_sheet(
     ]
     titles = [SHORT.get(row, row) for row in measured]
     write_rows(path, ("portrait", "other", *titles), rows)
+
+
+def write_redrawn_sheet(path: Path, shown: Mapping[str, np.ndarray]) -> None:
+    """Portraits in rows, each beside the landmark images that it is redrawn by and the results."""
+    count = len(next(iter(shown.values())))
+    rows = [[images[number] for images in shown.values()] for number in range(count)]
+    write_rows(path, list(shown), rows)

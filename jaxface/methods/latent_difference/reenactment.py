@@ -2,7 +2,7 @@
 
 Identity leaks through landmarks, since their shape is the driver's. `LandmarkReenactment` moves the
 subject's own landmarks by the driver's motion, so that shape and place stay the subject's;
-`DriverLandmarks` takes the driver's landmarks as they are, as the paper's pictures do, to see what
+`DriverLandmarks` takes the driver's landmarks as they are, as the paper does, to see what
 that costs.
 """
 

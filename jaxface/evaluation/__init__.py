@@ -164,8 +164,8 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
             "the Latent Difference Encoder's table, and the same with the ground truth as judge: "
             "renders of the embedded world are redrawn with the landmarks of others, by the "
             "inversion alone, by the trainings of the paper's ablation and by the suite's network. "
-            "DIR receives latent_difference.json, latent_difference.md, two sheets (PNG) and parts/, "
-            "what is finished.",
+            "DIR receives latent_difference.json, latent_difference.md, two sheets (PNG) and "
+            "parts/, what is finished.",
             (
                 Option("portraits", "held-out renders to invert", 256, least=2),
                 Option(

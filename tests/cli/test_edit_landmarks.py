@@ -6,6 +6,7 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -22,6 +23,14 @@ NETWORK = LatentDifferenceConfig(16, 4, 6, 6, 32, landmark_features=8, latent_fe
 ENCODER = EncoderConfig((4, 4, 6, 8), (1, 1, 1, 1), 2, 6, 32, resolution=32, style_channels=5)
 
 
+def finite(network):
+    """The network with variances that are some."""
+    for _, module in nnx.iter_modules(network):
+        if hasattr(module, "variance"):
+            module.variance[...] = abs(module.variance[...]) + 0.5
+    return network
+
+
 @pytest.fixture(scope="module")
 def suite_folder(tiny_suite, random_network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("landmarks") / "suite"
@@ -35,7 +44,7 @@ def suite_folder(tiny_suite, random_network, tmp_path_factory):
         ("landmarks", random_network("LandmarkNet", LandmarkConfig(16, (4, 4)))),
         ("latent_difference", random_network("LatentDifferenceEncoder", NETWORK)),
     ):
-        save_network(folder / f"{role}.safetensors", network)
+        save_network(folder / f"{role}.safetensors", finite(network))
     return folder
 
 

@@ -46,6 +46,14 @@ SETTINGS = LatentDifferenceSettings(
 )
 
 
+def finite(network):
+    """The network with variances that are some."""
+    for _, module in nnx.iter_modules(network):
+        if hasattr(module, "variance"):
+            module.variance[...] = abs(module.variance[...]) + 0.5
+    return network
+
+
 @pytest.fixture(scope="module")
 def suite(tiny_suite, random_network, tmp_path_factory):
     """The tiny suite with what reads, embeds and redraws."""
@@ -62,7 +70,7 @@ def suite(tiny_suite, random_network, tmp_path_factory):
         ("landmarks", random_network("LandmarkNet", LandmarkConfig(16, (4, 4)))),
         ("latent_difference", random_network("LatentDifferenceEncoder", NETWORK)),
     ):
-        save_network(folder / f"{role}.safetensors", network)
+        save_network(folder / f"{role}.safetensors", finite(network))
     return load_suite(folder)
 
 

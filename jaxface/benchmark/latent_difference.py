@@ -117,7 +117,7 @@ class LatentDifference:
         settings = problem.settings()
         frozen = Frozen(problem.generator(), problem.inversion_network())
         key = jax.random.key(problem.seed)
-        state = initial_state(settings, key, frozen, problem.network())
+        state = initial_state(settings, key, frozen, network=problem.network())
         self._phases = [encoder_phase(settings), discriminator_phase(settings)]
         self._key = key
         self.step = Program(self._step, state, frozen)

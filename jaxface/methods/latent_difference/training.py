@@ -95,7 +95,11 @@ def latent_difference_recipe(
     """
     frozen = frozen_networks(settings, networks)
     check_fit(settings, frozen.generator)
-    init = jax.jit(lambda key, given, judge: initial_state(settings, key, frozen, given, judge))
+    init = jax.jit(
+        lambda key, frozen, given, judge: initial_state(
+            settings, key, frozen, network=given, discriminator=judge
+        )
+    )
     given, judge = (networks.get(r) for r in ("latent_difference", "landmark_discriminator"))
     for config, network in ((settings.network, given), (settings.discriminator, judge)):
         if network is not None and network.config != config:
@@ -103,7 +107,7 @@ def latent_difference_recipe(
                 f"latent_difference: the network to begin with is {network.config}, the settings "
                 f"say {config}"
             )
-    state = init(key, given, judge)
+    state = init(key, frozen, given, judge)
     score = sample_images = None
     judges = {role: networks[role] for role in ("landmarks", "recognition") if role in networks}
     if held_out is not None:
@@ -153,6 +157,7 @@ def initial_state(
     settings: LatentDifferenceSettings,
     key: jax.Array,
     frozen: Frozen,
+    *,
     network: Any = None,
     discriminator: Any = None,
 ) -> LatentDifferenceState:

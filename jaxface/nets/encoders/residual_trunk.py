@@ -69,7 +69,7 @@ def small_normal(linear: Conv2d | Linear, rngs: nnx.Rngs) -> None:
     weight[...] = DEVIATION * jax.random.normal(rngs.params(), weight.shape)
 
 
-def activated(x: jax.Array) -> jax.Array:
+def activated(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Leaky ReLU of slope 0.2."""
     return jax.nn.leaky_relu(x, SLOPE)
 
@@ -135,7 +135,7 @@ class ResidualTrunk(nnx.Module):
         return x.reshape(len(x), -1)
 
 
-def check_square(name: str, images: jax.Array, side: int, channels: int = 3) -> None:
+def check_square(name: str, images: Float[Array, "..."], side: int, *, channels: int = 3) -> None:
     """Refuse images of another size.
 
     Raises:

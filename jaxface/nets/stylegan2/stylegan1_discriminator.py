@@ -113,7 +113,9 @@ class StyleGAN1Discriminator(nnx.Module):
             ValueError: for another shape.
         """
         config = self.config
-        check_square("StyleGAN1Discriminator", images, config.resolution, config.image_channels)
+        check_square(
+            "StyleGAN1Discriminator", images, config.resolution, channels=config.image_channels
+        )
         x = self.from_rgb(images)
         for block in self.blocks:
             x = block(x)

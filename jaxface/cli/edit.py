@@ -468,7 +468,7 @@ def _landmarks(arguments: argparse.Namespace, suite: Any, reference: Any) -> Any
     # Of points alone the face is not known, and "taken" does not ask for it.
     face = FaceParameters.from_flat(jnp.zeros((1, 257)))
     like = jax.device_get(Seen(jnp.asarray(points)[None], face))
-    return LandmarkWish(Path(arguments.landmarks).name, like, "taken")
+    return LandmarkWish(Path(str(arguments.landmarks)).name, like, "taken")
 
 
 def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:

@@ -364,7 +364,7 @@ def _edited(suite: Suite, w_plus: jax.Array) -> dict[str, jax.Array]:
         return {}
     own = {"pose": editing_networks(suite, "pose")}
     values = jnp.zeros((len(w_plus), 6)).at[:, 1].set(np.deg2rad(EDIT_YAW))
-    target = Target.of_values(values).replace(relative=jnp.ones(()))
+    target = Target(values, jnp.ones(6, bool), jnp.ones(()))
     edit = _turned(own, w_plus, {"pose": target})["pose"]
     turned = edit.after.rotation[:, 1] - edit.before.rotation[:, 1]
     return {"editability": jnp.rad2deg(turned) / EDIT_YAW}

@@ -65,7 +65,7 @@ def read_landmarks(path: str | os.PathLike[str], size: float | None, target: int
     if size is None:
         within = points.min() >= 0 and points.max() <= 1
         size = 1.0 if within else float(target)
-    return np.float32(points * (target / size))
+    return np.asarray(points * (target / size), np.float32)
 
 
 def to_68(points: np.ndarray, where: object) -> np.ndarray:

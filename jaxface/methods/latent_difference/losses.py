@@ -123,9 +123,7 @@ def encoder_losses(
         terms["identity"] = identity.distance(frozen.recognition(im), items.embeddings)
     if settings.cycles:
         wr = manipulated(settings, network, im if settings.naive else wm, items.own)
-        ir = None
-        if settings.cycle_adversarial_weight or settings.cycle_space == "image":
-            ir = image_of(settings, frozen.generator, wr)
+        ir = image_of(settings, frozen.generator, wr)  # left out by the compiler if no term has it
         if settings.cycle_adversarial_weight:
             terms["cycle_adversarial"] = _fooled(settings, discriminator, ir, items.own)
         if settings.cycle_weight and settings.cycle_space == "latent":

@@ -406,6 +406,6 @@ def check_fit(settings: LatentDifferenceSettings, generator: Any) -> None:
 
 def _optimizer(settings: LatentDifferenceSettings) -> optax.GradientTransformation:
     schedule = optax.exponential_decay(
-        settings.learning_rate, max(settings.steps / 4, 1), settings.quarter_rate
+        settings.learning_rate, max(settings.steps // 4, 1), settings.quarter_rate
     )
     return optax.adam(schedule, *BETAS)

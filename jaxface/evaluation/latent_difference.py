@@ -29,7 +29,6 @@ import numpy as np
 from jaxface.data.scene_items import item_keys, scene_items
 from jaxface.errors import UsageError, did_you_mean
 from jaxface.evaluation.ground_truth import rotation_angle
-from jaxface.evaluation.judges import judged_pose
 from jaxface.evaluation.latent_difference_report import (
     OPEN,
     ROWS,
@@ -230,8 +229,7 @@ def _judged(judging: Suite, part: Mapping[str, Any], drawn: Mapping[str, Any]) -
     perfect = from_uint8(jnp.asarray(part["perfect"]))
     person = identity_network(judging)
     size = images.shape[1]
-    face, wanted = (FaceParameters.from_flat(jnp.asarray(part[n])) for n in ("face", "wanted"))
-    started = dataclasses.replace(wanted, rotation=face.rotation)
+    wanted = FaceParameters.from_flat(jnp.asarray(part["wanted"]))
     source = _embeddings(person, images)
     inverted = identity.similarity(_embeddings(person, drawn["inverted"]), source)
     found: dict[str, Any] = {
@@ -250,12 +248,11 @@ def _judged(judging: Suite, part: Mapping[str, Any], drawn: Mapping[str, Any]) -
         name = "normal" if wish == "own" else "taken"
         result = drawn[name]
         seen = _face(judging.reconstruction, result)
-        fit = judged_pose(started, wanted, seen, perfect, result)
         embeddings = _embeddings(person, result)
         goal = jnp.asarray(goals[wish])
         found |= {
             f"landmarks_{wish}": 100 * nme(read[name], goal, normaliser="box"),
-            f"rotation_{wish}": rotation_angle(fit.rotation, wanted.rotation),
+            f"rotation_{wish}": rotation_angle(seen.rotation, wanted.rotation),
             f"csim_{wish}": identity.similarity(embeddings, _embeddings(person, perfect)),
             f"kept_{wish}": identity.similarity(embeddings, source),
             f"perceptual_{wish}": perceptual_distance(judging, result, perfect),

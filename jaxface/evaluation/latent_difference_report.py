@@ -52,7 +52,7 @@ _COLUMNS = {
 
 _TRUE = {
     "landmarks": ("landmarks, % of the face ↓", ".2f"),
-    "rotation": ("rotation of the fitted face, rad ↓", ".3f"),
+    "rotation": ("rotation that is read, rad ↓", ".3f"),
     "identity": ("identity, share of the inversion's ↑", ".3f"),
     "csim": ("CSIM to the perfect edit ↑", ".3f"),
     "perceptual": ("perceptual distance to the perfect edit ↓", ".3f"),

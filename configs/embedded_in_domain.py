@@ -1,4 +1,12 @@
-"""The embedded suite's second encoder: in-domain inversion (Zhu et al. 2020)."""
+"""The embedded suite's second encoder: in-domain inversion (Zhu et al. 2020).
+
+    jaxface train encoder --config configs/embedded_in_domain.py
+
+It becomes the role ``in_domain_encoder``. 1,000 steps learn the codes of samples alone, which is
+not the paper's; then come pixels, features of the suite's perceptual trunk and a discriminator that
+trains beside the encoder, with the weights of the authors' code but for the features', whose trunk
+is not VGG-16. No network of it has been trained yet: what to expect is not measured.
+"""
 
 from jaxface.data.sources import RenderedPortraits
 from jaxface.methods.encoder_training import EncoderSettings

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxface.losses import identity
+from jaxface.methods.latent_difference.items import items_of
 from jaxface.methods.latent_difference.losses import Frozen, Items, drawn, image_of, manipulated
 from jaxface.methods.latent_difference.settings import LatentDifferenceSettings
 from jaxface.metrics import nme
@@ -48,8 +49,6 @@ def validation(
       judges: ``landmarks`` and ``recognition``, those that there are.
       held_out: the fields of `settings`, [N, ...].
     """
-    from jaxface.methods.latent_difference.training import items_of
-
     count = min(SCORED, len(held_out["image"])) // CHUNK * CHUNK or len(held_out["image"])
     chunk = min(CHUNK, count)
     batches = [

@@ -18,8 +18,6 @@ import optax
 from flax import nnx, struct
 
 from jaxface.errors import UsageError
-from jaxface.media.images import from_uint8
-from jaxface.methods import encoder
 from jaxface.methods.adversarial_training import (
     BETAS,
     discriminator_step,
@@ -27,7 +25,8 @@ from jaxface.methods.adversarial_training import (
     new_discriminator,
     penalised,
 )
-from jaxface.methods.latent_difference.landmarks import normalised, other_of
+from jaxface.methods.latent_difference.items import items_of, points_of, portraits_of
+from jaxface.methods.latent_difference.landmarks import other_of
 from jaxface.methods.latent_difference.losses import (
     Frozen,
     Items,
@@ -40,7 +39,6 @@ from jaxface.methods.latent_difference.losses import (
 )
 from jaxface.methods.latent_difference.scores import merit, validation
 from jaxface.methods.latent_difference.settings import LatentDifferenceSettings
-from jaxface.morphable import FaceParameters
 from jaxface.morphable.annotation import landmark_model
 from jaxface.nets import (
     KeypointConfig,
@@ -178,55 +176,6 @@ def initial_state(
     )
 
 
-def items_of(
-    settings: LatentDifferenceSettings, frozen: Frozen, batch: Mapping[str, jax.Array]
-) -> Items:
-    """Portraits of a batch with codes, landmarks and wishes; nothing of it has a gradient.
-
-    Args:
-      settings: where landmarks come from, and what is wished.
-      frozen: reads and inverts.
-      batch: ``image``, uint8 or in [-1, 1], and the other fields of `settings`.
-    """
-    images = _portraits(batch)
-    side, size = settings.network.resolution, images.shape[1]
-    w_plus = None if settings.naive else codes(settings, frozen, images)
-    points = _points(settings, frozen, batch, images)
-    wished = other_of(points)
-    if settings.wish == "normalised":
-        flat = batch["face"] if settings.points == "data" else frozen.reconstruction(images)
-        face = FaceParameters.from_flat(flat)
-        wished = normalised(frozen.landmark_model, points, face, other_of(face), size)
-    small = read_portraits("latent_difference", images, side)
-    embeddings = None if frozen.recognition is None else frozen.recognition(images)
-    items = Items(small, w_plus, points * (side / size), wished * (side / size), embeddings)
-    return jax.lax.stop_gradient(items)
-
-
-def _portraits(batch: Mapping[str, jax.Array]) -> jax.Array:
-    images = batch["image"]
-    return from_uint8(images) if images.dtype == jnp.uint8 else images
-
-
-def _points(
-    settings: LatentDifferenceSettings, frozen: Frozen, batch: Mapping[str, Any], images: jax.Array
-) -> jax.Array:
-    """The portraits' own landmarks, [N, 68, 2] in their pixels."""
-    if settings.points == "data":
-        return batch["landmarks"].astype(jnp.float32)
-    return frozen.landmarks(images)
-
-
-def codes(settings: LatentDifferenceSettings, frozen: Frozen, images: jax.Array) -> jax.Array:
-    """w0, by the stored statistics of the inversion's norms or by those of the batch."""
-    network = frozen.inversion
-    if settings.inversion_statistics == "batch":
-        graphdef, state = nnx.split(network)
-        network = nnx.merge(graphdef, state, copy=True)
-        network.train()
-    return encoder.encode(settings.inversion, encoder.Networks(frozen.generator, network), images)
-
-
 def encoder_phase(settings: LatentDifferenceSettings) -> Phase:
     """The encoder's step; its constants are `Frozen`.
 
@@ -311,8 +260,8 @@ def penalty_phase(settings: LatentDifferenceSettings) -> Phase:
 
     def step(state: LatentDifferenceState, frozen: Frozen, batch: Any, key: jax.Array):
         del key
-        images, side = _portraits(batch), settings.network.resolution
-        points = _points(settings, frozen, batch, images) * (side / images.shape[1])
+        images, side = portraits_of(batch), settings.network.resolution
+        points = points_of(settings, frozen, batch, images) * (side / images.shape[1])
         landmarks = drawn(settings, jax.lax.stop_gradient(points), side)
 
         def loss_fn(discriminator, part):

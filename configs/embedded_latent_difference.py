@@ -14,10 +14,10 @@ proportions by the true faces of the renders; the inversion is the suite's e4e-t
 
 The paper's rows at this size: `jaxface.methods.latent_difference.sized(ROWS[name], settings)`.
 
-Expect, after 600 steps of 8 portraits of the first line, on 64 held-out renders: landmarks within
-5.3% of the face's box of the wished ones (22.4% without an edit), a cosine of identity of 0.562
-(the inversion's 0.563). The shipped weights (float16) are of step 791, after half an hour of a
-share of one CPU core that other work kept busy; the error was still falling.
+Expect, of the shipped weights (float16, of step 600 of the first line, 8 portraits each), on 64
+held-out renders: landmarks within 5.3% of the face's box of the wished ones (22.4% without an
+edit), a cosine of identity of 0.562 (the inversion's 0.563). They took half an hour of a share of
+one CPU core that other work kept busy; the error was still falling.
 """
 
 from jaxface.data.sources import RenderedPortraits

@@ -47,7 +47,7 @@ from jaxface.nets import (
     NaiveEncoder,
 )
 from jaxface.nets.encoders.styles import read_portraits
-from jaxface.training.ema import ema_decay, update_average
+from jaxface.training.ema import ema_decay, update_ema
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
 from jaxface.training.recipe import Recipe, Stage
@@ -214,7 +214,9 @@ def encoder_phase(settings: LatentDifferenceSettings) -> Phase:
                 seen=(state.step + 1) * count,
                 ramp=RAMP,
             )
-            average = update_average(average, network, decay)
+            # Statistics too: those of other weights would not fit the averaged ones.
+            states = (nnx.state(each) for each in (average, network))
+            average = nnx.merge(nnx.graphdef(network), update_ema(*states, decay))
         state = state.replace(  # type: ignore
             network=network, average=average, optimizer=optimizer_state, step=state.step + 1
         )

@@ -208,6 +208,7 @@ def test_landmarks_are_learnt(suite, batch):
         cycle_weight=0.0,
         landmark_weight=1.0,
         steps=400,
+        ema_half_life=16.0,
     )
     state, frozen = begun(settings, suite)
     step = jax.jit(training.encoder_phase(settings).fn)
@@ -216,6 +217,9 @@ def test_landmarks_are_learnt(suite, batch):
         state, metrics = step(state, frozen, batch, jax.random.key(1))
         errors.append(float(metrics["landmark"]))
     assert errors[-1] < errors[0] - 2e-4
+    averaged, last = (nnx.state(each) for each in (state.used, state.network))
+    pairs = zip(jax.tree.leaves(averaged), jax.tree.leaves(last), strict=True)
+    assert 0 < max(float(jnp.abs(a - b).max()) for a, b in pairs) < np.inf
 
 
 @pytest.mark.slow

@@ -40,11 +40,15 @@ from jaxface.nets import (
     Generator,
     HopeNet,
     InceptionV3,
+    InDomainEncoder,
+    KeypointEncoder,
     LandmarkNet,
+    LatentDifferenceEncoder,
     LatentDirections,
     LatentMapper,
     MobileGenerator,
     MobileGeneratorConfig,
+    NaiveEncoder,
     PSPEncoder,
     ResNetReconstruction,
     RestyleE4EEncoder,
@@ -52,6 +56,7 @@ from jaxface.nets import (
     RigNet,
     RigNetConfig,
     StyleDirections,
+    StyleGAN1Discriminator,
     StyleMapper,
     TransferNetwork,
     VGGFace,
@@ -178,6 +183,12 @@ class Suite:
     """Edits of style space, each trained for one text."""
     transfer = Role(TransferNetwork)
     """An identity's code and a driving frame to W+."""
+    in_domain_encoder = Role(InDomainEncoder)
+    """Portraits to W+, by in-domain inversion; a second encoder beside ``encoder``."""
+    latent_difference = Role(LatentDifferenceEncoder, KeypointEncoder, NaiveEncoder)
+    """A code of W+, or a portrait, and landmarks to the code of the portrait with them."""
+    landmark_discriminator = Role(Discriminator, StyleGAN1Discriminator)
+    """Realness of portraits beside their landmark images."""
 
     def __contains__(self, role: str) -> bool:
         return bool(self._stems(role))
@@ -348,12 +359,13 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
             f"the direction_matrix moves {matrix.rows} rows of {matrix.w_dim}, the generator takes "
             f"W+ of {rows} x {width}; take one made for this generator"
         )
-    transfer = configs.get("transfer")
-    if transfer and (transfer.num_ws, transfer.w_dim) != (rows, width):
-        raise SuiteError(
-            f"transfer gives W+ of {transfer.num_ws} x {transfer.w_dim}, the generator takes "
-            f"{rows} x {width}; take one trained on this generator"
-        )
+    for role in ("transfer", "in_domain_encoder", "latent_difference"):
+        config = configs.get(role)
+        if config and (config.num_ws, config.w_dim) != (rows, width):
+            raise SuiteError(
+                f"{role} gives W+ of {config.num_ws} x {config.w_dim}, the generator takes "
+                f"{rows} x {width}; take one trained on this generator"
+            )
     discriminator = configs.get("discriminator")
     for name in ("resolution", "image_channels", "c_dim"):
         wanted = getattr(generator, name)
@@ -412,6 +424,17 @@ def drawn_by(suite: Suite, generator: Any) -> Suite:
 
 HUB = "hf:"
 """What names of suites on the Hugging Face Hub begin with."""
+
+
+def overlaid(suite: Suite, folder: str | os.PathLike[str]) -> Suite:
+    """A suite in which the networks of a folder take the place of its own.
+
+    Raises:
+        SuiteError: no such folder, or one without networks.
+    """
+    other = load_suite(folder)
+    files = {**suite.files, **other.files}
+    return dataclasses.replace(suite, files=files, _loaded={}, _digests={})
 
 
 def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:

@@ -110,6 +110,23 @@ WORKLOADS: Mapping[str, Row] = MappingProxyType(
                 },
             },
         ),
+        "latent_difference": Row(
+            "the Latent Difference Encoder: a step of encoder and discriminator (step), and "
+            "portraits redrawn by landmarks (frames)",
+            "jaxface.benchmark.latent_difference",
+            {
+                "form": {
+                    "choices": ("default", "code"),
+                    "default": "default",
+                    "help": "of the networks; code: with the authors' accidents (default)",
+                },
+                "widths": {
+                    "choices": ("published", "small"),
+                    "default": "published",
+                    "help": "of encoders and discriminator (published)",
+                },
+            },
+        ),
         "transfer": Row(
             "Transfer: a whole training step (step), and frames that drive an identity (frames)",
             "jaxface.benchmark.transfer",

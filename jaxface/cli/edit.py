@@ -27,6 +27,9 @@ from jaxface.vocabulary import (
     UNIT_LIMIT,
 )
 
+LANDMARKS = "landmarks"
+"""Beside the semantic groups of --group."""
+
 NAME = "edit"
 HELP = "change pose, expression, light or other attributes of embedded portraits"
 
@@ -40,7 +43,7 @@ Angles are what the head's pose becomes: positive pitch looks down, positive yaw
 image's right, positive roll turns anticlockwise. Expressions are in standard deviations from the
 neutral face, or in ARKit's units, 0 to 1, with a suite whose direction_motion edits them. With
 --relative both are added to what the portrait has. Left and right are the image's. Several edits
-are made in the order pose, expression, light, directions.
+are made in the order landmarks, pose, expression, light, directions.
 
 Embeddings of a clip's frames, by the folder, give the clip back: in DIR/clips/, with its times and
 its sound, and only the faces changed. See docs/video.md.
@@ -90,10 +93,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     like.add_argument(
         "--group",
         action="append",
-        choices=EDITABLE_GROUPS,
+        choices=(*EDITABLE_GROUPS, LANDMARKS),
         default=[],
         dest="groups",
-        help="with --like: what to take; may be repeated",
+        help="with --like: what to take; may be repeated; landmarks by the suite's "
+        "latent_difference",
+    )
+    like.add_argument(
+        "--landmarks",
+        metavar="FILE",
+        help="redraw by these landmarks: 66, 68, 98 or 478 points, text, JSON, .pts or .npy",
+    )
+    like.add_argument(
+        "--landmarks-size",
+        type=_number,
+        metavar="N",
+        help="with --landmarks: pixels per side of the aligned portrait that they are of (shares "
+        "of the side, or the generator's)",
+    )
+    like.add_argument(
+        "--proportions",
+        choices=("own", "taken"),
+        help="of landmarks: the edited face's own, or taken with them (own with --like, which "
+        "reads the other face; taken with --landmarks)",
     )
     like.add_argument(
         "--neutral",
@@ -197,6 +219,11 @@ def run(arguments: argparse.Namespace) -> int:
         items, driven, writing = _driven(
             arguments, suite, latents.items, targets.groups, asked, writing
         )
+    landmarks = _landmarks(arguments, suite, reference)
+    if landmarks is not None:
+        asked |= {"proportions": landmarks.proportions}
+        if arguments.landmarks is not None:
+            asked |= {"landmarks": landmarks.like.points.ravel().tolist()}
     moves = _moves(arguments, suite)
     if moves:
         asked |= {"moves": [dataclasses.asdict(move) for move in moves]}
@@ -226,6 +253,7 @@ def run(arguments: argparse.Namespace) -> int:
         keep_unedited=writing is not None,
         driven=driven,
         together=arguments.together,
+        landmarks=landmarks,
     )
     if (hint := _hint(survey.presets_for_fit, suite)) is not None:
         note(f"note: {hint}")
@@ -321,6 +349,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--strength requires --light")
     if arguments.strength is not None and not 0 <= arguments.strength <= 1:
         raise UsageError(f"--strength: expected 0 to 1, got {arguments.strength:g}")
+    _check_landmarks(arguments)
     if (arguments.like is None) != (not arguments.groups):
         raise UsageError("--like and --group go together: what to take, and from which portrait")
     driven = arguments.like is not None and Path(arguments.like).is_dir()
@@ -336,7 +365,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--relative requires angles and expressions")
     if arguments.rows is not None and not arguments.directions:
         raise UsageError("--rows requires --direction")
-    if not (any(named.values()) or arguments.light or arguments.like or arguments.directions):
+    asked = (arguments.light, arguments.like, arguments.directions, arguments.landmarks)
+    if not any((*named.values(), *asked)):
         raise UsageError("no edit given; name one, such as --yaw 20 (see jaxface edit --help)")
     taken = {group: names[0] for group, names in named.items() if names}
     taken |= {"illumination": "light"} if arguments.light is not None else {}
@@ -353,6 +383,31 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--{name} requires --frames")
     if arguments.seconds is not None and arguments.seconds <= 0:
         raise UsageError(f"--seconds: expected more than 0, got {arguments.seconds}")
+
+
+def _check_landmarks(arguments: argparse.Namespace) -> None:
+    own = LANDMARKS in arguments.groups
+    if own and arguments.landmarks is not None:
+        raise UsageError("--landmarks and --group landmarks both say which; give one of them")
+    if own and arguments.like is not None and Path(arguments.like).is_dir():
+        raise UsageError(
+            "--group landmarks is taken from a portrait; jaxface reenact --method "
+            "latent_difference drives by a clip's"
+        )
+    if arguments.landmarks_size is not None:
+        if arguments.landmarks is None:
+            raise UsageError("--landmarks-size requires --landmarks")
+        if arguments.landmarks_size <= 0:
+            raise UsageError(
+                f"--landmarks-size: expected more than 0, got {arguments.landmarks_size:g}"
+            )
+    if arguments.proportions is not None and not (own or arguments.landmarks is not None):
+        raise UsageError("--proportions requires --landmarks, or --like with --group landmarks")
+    if arguments.proportions == "own" and arguments.landmarks is not None:
+        raise UsageError(
+            "--proportions own: of a file of points the other face is not known; give the portrait "
+            "itself, --like IMAGE --group landmarks"
+        )
 
 
 def _check_reach(arguments: argparse.Namespace, expressions: float) -> None:
@@ -398,9 +453,35 @@ def _targets(arguments: argparse.Namespace, suite: Any) -> tuple[Any, Any, dict[
         light=arguments.light,
         strength=strength,
         like=None if reference is None else reference.pixels,
-        groups=arguments.groups,
+        groups=[group for group in arguments.groups if group != LANDMARKS],
     )
     return targets, reference, asked
+
+
+def _landmarks(arguments: argparse.Namespace, suite: Any, reference: Any) -> Any:
+    """The `LandmarkWish` of --landmarks, or of --like with --group landmarks; None without."""
+    if arguments.landmarks is None and LANDMARKS not in arguments.groups:
+        return None
+    import jax
+    import jax.numpy as jnp
+
+    from jaxface.jobs.editing import LandmarkWish
+    from jaxface.media.landmark_files import read_landmarks
+    from jaxface.methods.latent_difference.redrawing import Seen, redrawing_of, see
+    from jaxface.morphable import FaceParameters
+
+    size = suite.generator.resolution
+    points: Any = None
+    if arguments.landmarks is not None:
+        points = read_landmarks(arguments.landmarks, arguments.landmarks_size, size)
+    networks = redrawing_of(suite)
+    if points is None:
+        like = jax.device_get(jax.jit(see)(networks, jnp.asarray(reference.pixels)[None]))
+        return LandmarkWish(reference.name, like, arguments.proportions or "own")
+    # Of points alone the face is not known, and "taken" does not ask for it.
+    face = FaceParameters.from_flat(jnp.zeros((1, 257)))
+    like = jax.device_get(Seen(jnp.asarray(points)[None], face))
+    return LandmarkWish(Path(str(arguments.landmarks)).name, like, "taken")
 
 
 def _moves(arguments: argparse.Namespace, suite: Any) -> list[Any]:

@@ -153,8 +153,24 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                 Option("frames", "of each clip", 16, least=3),
                 Option(
                     "rows",
-                    "folders whose networks take the suite's place in a row: base_psp, base_e4e, "
-                    "gen, cos or ours",
+                    "folders whose networks take the suite's place in a row of the table",
+                    type=str,
+                    metavar="ROW=DIR,...",
+                ),
+            ),
+        ),
+        "latent_difference": Evaluation(
+            "jaxface.evaluation.latent_difference",
+            "the Latent Difference Encoder's table, and the same with the ground truth as judge: "
+            "renders of the embedded world are redrawn with the landmarks of others, by the "
+            "inversion alone, by the trainings of the paper's ablation and by the suite's network. "
+            "DIR receives latent_difference.json, latent_difference.md, two sheets (PNG) and "
+            "parts/, what is finished.",
+            (
+                Option("portraits", "held-out renders to invert", 256, least=2),
+                Option(
+                    "rows",
+                    "folders whose networks take the suite's place in a row of the table",
                     type=str,
                     metavar="ROW=DIR,...",
                 ),

@@ -99,7 +99,7 @@ def look(suite: Suite, clip: Judged) -> dict[str, Seen]:
         pie.read_parameters(suite, images),
         _landmarks(suite.landmarks, images) * (metrics.SIDE / images.shape[1]),
         _embedded(identity_network(suite), images),
-        _features(suite, images),
+        frechet_features(suite, images),
     )
     found, first = {}, 0
     for name, part in zip(names, parts, strict=True):
@@ -216,7 +216,9 @@ def perceptual_distance(suite: Suite, images: Any, others: Any) -> jax.Array:
     return _perceptual(suite.perceptual, images, others)
 
 
-def _features(suite: Suite, images: Any) -> jax.Array:
+def frechet_features(suite: Suite, images: Any) -> jax.Array:
+    """What Fréchet distances compare of images [N, R, R, 3]: Inception's features where the suite
+    has it, else means of the perceptual network's, [N, F]."""
     if "inception" in suite:
         return _inception(suite.inception, images)
     return _pooled(suite.perceptual, images)

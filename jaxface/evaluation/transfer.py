@@ -12,7 +12,6 @@ images: against the render of the target's person with the driver's rotation and
 Version 2 of the world has no gaze of its own; the paper's claim of eye movement is not measured.
 """
 
-import dataclasses
 import json
 import time
 from collections.abc import Mapping
@@ -48,7 +47,7 @@ from jaxface.methods.transfer import LatentArithmetic, TransferReenactment
 from jaxface.methods.transfer.scores import Judges, clip_scores, mean_scores
 from jaxface.morphable import render
 from jaxface.runtime.progress import Pace
-from jaxface.suite import Suite, load_suite
+from jaxface.suite import Suite, overlaid
 
 TRUE = ("rotation", "turn", "pose", "expression", "perceptual", "psnr", "mouth_psnr", "eyes_psnr")
 """Of `reenactment_protocol.TRUE_MEASURES`; and ``csim``, to the perfect result."""
@@ -80,10 +79,7 @@ def row_suites(suite: Suite, named: str | None) -> dict[str, Suite]:
         if row not in known or not folder:
             hint = did_you_mean(row, known) if row not in known else "name its folder."
             raise UsageError(f"--rows: expected ROW=DIR, got {text!r}; {hint}")
-        other = load_suite(folder)
-        found[row] = dataclasses.replace(
-            suite, files={**suite.files, **other.files}, _loaded={}, _digests={}
-        )
+        found[row] = overlaid(suite, folder)
     return {row: found[row] for row in ROWS if row in found}
 
 

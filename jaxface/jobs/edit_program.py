@@ -10,6 +10,14 @@ import jax.numpy as jnp
 from jaxface.losses import identity
 from jaxface.media.images import to_uint8
 from jaxface.methods import pie
+from jaxface.methods.latent_difference.redrawing import (
+    Proportions,
+    Redrawing,
+    Seen,
+    redraw,
+    see,
+    wished,
+)
 from jaxface.methods.linear_directions import Move
 from jaxface.methods.motion_directions import DIRECTIONS as MOTION
 from jaxface.methods.motion_editing import apply_motion
@@ -20,6 +28,8 @@ from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.solving.one_pass import Step
 
 MOMENTS = ("wanted", "before", "after")
+LANDMARKS = "landmarks"
+"""Beside the semantic groups, in a row's edits: 68 points in shares of the side."""
 _EDIT = "edit_"  # before a group's name, in what the steps know
 
 
@@ -33,6 +43,7 @@ class EditNetworks(NamedTuple):
       directions: by their names in the suite.
       motion: what an edit of the motion needs, and its target; None without one.
       recognition: judges the identity; None where the suite has nothing that does.
+      landmarks: what redraws by landmarks, and whose they are (`Seen` of one); None without.
     """
 
     generator: Generator
@@ -41,6 +52,7 @@ class EditNetworks(NamedTuple):
     directions: dict[str, Any]
     motion: Any
     recognition: Any
+    landmarks: tuple[Redrawing, Seen] | None = None
 
 
 def edit_program(
@@ -50,6 +62,7 @@ def edit_program(
     feedback: int,
     unedited: bool,
     together: bool,
+    proportions: Proportions | None,
     variant: Hashable,
 ) -> list[Step]:
     """The steps of an edit; the value between two of them is a dictionary of what is known.
@@ -66,10 +79,13 @@ def edit_program(
       feedback: rounds.
       unedited: whether the image that was edited is among the results.
       together: whether the groups are edited in one step.
+      proportions: of the landmarks that portraits are redrawn by, first of all; None: they are not.
       variant: the generator's noise, "const" or "none".
     """
     noise: Any = variant
     steps: list[Step] = [_begin]
+    if proportions is not None:
+        steps.append(functools.partial(_edit_landmarks, proportions, noise))
     if motion:
         steps.append(functools.partial(_edit_motion, feedback, noise))
     ordered = [group for group in EDITABLE_GROUPS if group in groups]
@@ -77,7 +93,7 @@ def edit_program(
     steps += [functools.partial(_edit_groups, part, feedback, noise) for part in parts]
     if moves:
         steps.append(functools.partial(_move, tuple(moves)))
-    if moves or not (groups or motion):
+    if moves or not (groups or motion or proportions):
         steps.append(functools.partial(_synthesize, noise, "edited", "images"))
     steps.append(functools.partial(_judge, noise, unedited))
     return steps
@@ -118,6 +134,24 @@ def _edit_motion(
     edit = apply_motion(own, known["edited"], target, feedback=feedback, noise=noise)
     moments = {name: getattr(edit, name) for name in MOMENTS}
     return _edited(known, edit, {MOTION: moments})
+
+
+def _edit_landmarks(
+    proportions: Proportions, noise: Any, networks: EditNetworks, known: dict, keys: jax.Array
+) -> dict[str, Any]:
+    assert networks.landmarks is not None
+    redrawing, like = networks.landmarks
+    generator, w_plus = networks.generator, known["edited"]
+    size, count = generator.resolution, len(w_plus)
+    before = generator.synthesis(w_plus, noise=noise)
+    own = see(redrawing, before)
+    other = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape[1:])), like)
+    points = wished(redrawing, own, other, size, proportions=proportions)
+    moved, images = redraw(redrawing, generator, w_plus, points, noise=noise)
+    found = dict(zip(MOMENTS, (points, own.points, redrawing.landmarks(images)), strict=True))
+    moments = {name: (each / size).reshape(count, -1) for name, each in found.items()}
+    new = {"edited": moved, "images": images, f"{_EDIT}{LANDMARKS}": moments}
+    return {"unedited": before} | known | new
 
 
 def _edited(known: dict, edit: Any, moments: dict[str, dict[str, jax.Array]]) -> dict[str, Any]:

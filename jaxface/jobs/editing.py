@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxface.jobs.edit_outcomes import IDENTITY, MISSED, described, identity_told, missed
-from jaxface.jobs.edit_program import MOMENTS, EditNetworks, edit_program
+from jaxface.jobs.edit_program import LANDMARKS, MOMENTS, EditNetworks, edit_program
 from jaxface.jobs.inputs.clips import FrameReader
 from jaxface.jobs.inputs.frames import frame_portrait
 from jaxface.jobs.inputs.items import Item
@@ -43,6 +43,8 @@ from jaxface.media.images import (
 from jaxface.media.video import encode_gif, encode_mp4, enlarged, ping_pong
 from jaxface.methods import pie
 from jaxface.methods.direction_matrix import direction_sets
+from jaxface.methods.latent_difference.redrawing import ROLES as LANDMARK_ROLES
+from jaxface.methods.latent_difference.redrawing import Proportions, Seen, redrawing_of
 from jaxface.methods.linear_directions import Move
 from jaxface.methods.motion_directions import DIRECTIONS
 from jaxface.methods.motion_editing import motion_networks
@@ -108,6 +110,20 @@ class Reference(NamedTuple):
     pixels: np.ndarray
 
 
+class LandmarkWish(NamedTuple):
+    """Landmarks that portraits are redrawn by.
+
+    Attributes:
+      name: of the file or portrait that they are of.
+      like: the landmarks in the generator's pixels, and the face that has them.
+      proportions: see `jaxface.methods.latent_difference.redrawing`.
+    """
+
+    name: str
+    like: Seen
+    proportions: Proportions
+
+
 @dataclasses.dataclass(frozen=True)
 class Editing(LatentTask):
     """What is done to each latent code; a `jaxface.jobs.task.Task`.
@@ -130,6 +146,7 @@ class Editing(LatentTask):
       driven: by id, then by group, what a latent code's target is: [P], in place of that of
         `targets`, which says whether it is added to what the portrait has.
       together: whether the groups are edited in one step, see `pie.edit_together`.
+      landmarks: what portraits are redrawn by, before all other edits; None: nothing.
     """
 
     targets: Mapping[str, pie.Target]
@@ -146,6 +163,7 @@ class Editing(LatentTask):
     keep_unedited: bool = False
     driven: Mapping[str, Mapping[str, np.ndarray]] | None = None
     together: bool = False
+    landmarks: LandmarkWish | None = None
 
     expected = frozenset([OK])
 
@@ -176,7 +194,9 @@ class Editing(LatentTask):
         rigs = [f"rignet_{group}" for group in self.targets]
         directions = [self._direction_role(move.directions) for move in self.moves]
         motion = [] if self.motion is None else [*MOTION_ROLES, f"direction_{DIRECTIONS}"]
+        drawing = [] if self.landmarks is None else list(LANDMARK_ROLES)
         found = ("generator", *(["reconstruction", *rigs] if rigs else []), *directions, *motion)
+        found += tuple(drawing)
         return tuple(dict.fromkeys(found))
 
     def _direction_role(self, name: str) -> str:
@@ -215,6 +235,9 @@ class Editing(LatentTask):
             directions={name: direction_sets(suite)[name] for name in named},
             motion=None if self.motion is None else (motion_networks(suite), self.motion),
             recognition=identity_network(suite),
+            landmarks=(
+                None if self.landmarks is None else (redrawing_of(suite), self.landmarks.like)
+            ),
         )
 
     def signature(self) -> dict[str, Any]:
@@ -237,7 +260,8 @@ class Editing(LatentTask):
             _synthesis("const").prepare(self.suite.generator, shape)
         moves = self.motion is not None
         edit = (tuple(self.moves), tuple(self.targets), moves, self.feedback, self.keep_unedited)
-        program = functools.partial(edit_program, *edit, self.together)
+        edit += (self.together, None if self.landmarks is None else self.landmarks.proportions)
+        program = functools.partial(edit_program, *edit)
         return OnePassBatcher(program, size, mesh=mesh, variants=("const",))
 
     def problem(self, case: LatentCase, saved: Snapshot) -> Problem:
@@ -270,7 +294,7 @@ class Editing(LatentTask):
             return Result(row | {"status": NOT_FINITE, "reason": reason, "edits": {}})
         row["edits"] = {
             group: {name: numbers(edited["edits"][group][name]) for name in MOMENTS}
-            for group in (MOTION, *EDITABLE_GROUPS)
+            for group in (LANDMARKS, MOTION, *EDITABLE_GROUPS)
             if group in edited["edits"]
         }
         row["notes"] += missed(row["edits"], self.attributes)
@@ -315,6 +339,8 @@ class Editing(LatentTask):
         """What the user named, by group: a light, or the portrait that groups are like."""
         like = "the reference" if self.reference is None else self.reference.name
         names = {group: f"{group} like {like}" for group in self.asked.get("groups", ())}
+        if self.landmarks is not None:
+            names[LANDMARKS] = f"landmarks of {self.landmarks.name}"
         if "light" in self.asked:
             names["illumination"] = f"light {self.asked['light']} {self.asked['strength']:g}"
         return names

@@ -20,6 +20,7 @@ from jaxface.nets import (
     E4EEncoder,
     Generator,
     GeneratorConfig,
+    InDomainEncoder,
     PSPEncoder,
     RestyleE4EEncoder,
     RestylePSPEncoder,
@@ -32,7 +33,7 @@ from jaxface.settings import check_words
 from jaxface.solving.procedure import Procedure
 from jaxface.suite import Suite
 
-Kind = Literal["any", "psp", "e4e", "w", "restyle"]
+Kind = Literal["any", "psp", "e4e", "w", "restyle", "in_domain"]
 
 CLASSES: dict[Kind, tuple[type, ...]] = {
     "any": (PSPEncoder, E4EEncoder, WEncoder, RestylePSPEncoder, RestyleE4EEncoder),
@@ -40,6 +41,7 @@ CLASSES: dict[Kind, tuple[type, ...]] = {
     "e4e": (E4EEncoder,),
     "w": (WEncoder,),
     "restyle": (RestylePSPEncoder, RestyleE4EEncoder),
+    "in_domain": (InDomainEncoder,),
 }
 
 
@@ -61,7 +63,8 @@ class Settings(ComputesIn):
     """How an encoder inverts; an `jaxface.methods.inversion.Inverter`.
 
     Attributes:
-      encoder: what the suite's encoder must be; "any": whatever it is.
+      encoder: what the suite's encoder must be; "any": whatever it is; "in_domain": the suite's
+        second encoder, of the role ``in_domain_encoder``.
       iterations: of ReStyle's refinement, >= 1; of no effect on other encoders.
       truncation: psi of the codes, for encoders that were trained before a truncated generator, as
         Finding Directions' are; 1: they are what the encoder gives.
@@ -83,7 +86,12 @@ class Settings(ComputesIn):
 
     def roles(self) -> Mapping[str, str]:
         """See `Inverter`."""
-        return dict.fromkeys(("generator", "encoder"), "Inversion by an encoder needs it")
+        return dict.fromkeys(("generator", self.role), "Inversion by an encoder needs it")
+
+    @property
+    def role(self) -> str:
+        """Whose network encodes."""
+        return role_of_kind(self.encoder)
 
     def networks(self, suite: Suite, key: jax.Array) -> Networks:
         """See `Inverter`; nothing is sampled."""
@@ -101,13 +109,18 @@ class Settings(ComputesIn):
         )
 
 
+def role_of_kind(kind: Kind) -> str:
+    """The role of a suite that an encoder of this kind plays."""
+    return "in_domain_encoder" if kind == "in_domain" else "encoder"
+
+
 def encoder_of(suite: Suite, kind: Kind) -> Any:
     """The suite's encoder.
 
     Raises:
       SuiteError: it has none, or one of another kind.
     """
-    encoder = suite.encoder
+    encoder = suite.network(role_of_kind(kind))
     if not isinstance(encoder, CLASSES[kind]):
         wanted = " or ".join(each.__name__ for each in CLASSES[kind])
         raise SuiteError(
@@ -145,5 +158,6 @@ def _finish(networks: Networks, targets: Any, w_plus: jax.Array, keys: jax.Array
 E4E = Settings("e4e")
 PSP = Settings("psp")
 W = Settings("w")
+IN_DOMAIN = Settings("in_domain")
 RESTYLE = Settings("restyle")
 """ReStyle over pSp or e4e, with the authors' five iterations."""

@@ -21,6 +21,7 @@ PRESETS: dict[str, Inverter] = {
     "e4e": encoder.E4E,
     "w_encoder": encoder.W,
     "restyle": encoder.RESTYLE,
+    "in_domain": encoder.IN_DOMAIN,
     "pti": pti.PTI_REPO,
     "pti_e4e": pti.PTI_E4E,
     "pti_embedded": pti.PTI_EMBEDDED,

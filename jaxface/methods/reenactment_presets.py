@@ -9,6 +9,7 @@ from jaxface.methods.direction_matrix.reenactment import (
     EMBEDDED_ENCODER,
     PAPER,
 )
+from jaxface.methods.latent_difference.reenactment import DriverLandmarks, LandmarkReenactment
 from jaxface.methods.pie.reenactment import EMBEDDED_ENCODER as RIGNET_ENCODER
 from jaxface.methods.pie.reenactment import RigNetReenactment
 from jaxface.methods.reenactment import BatchReenactor, ImageReenactor
@@ -23,13 +24,18 @@ REENACTMENT_PRESETS: dict[str, BatchReenactor] = {
     "direction_matrix_encoder": EMBEDDED_ENCODER,
     "direction_matrix_paper": PAPER,
     "direction_matrix_code": CODE,
+    "latent_difference": LandmarkReenactment(),
 }
 """PIE's RigNets, with the driver's own motion or its change since the first driving frame. Finding
-Directions' matrix likewise for the embedded suite, as its paper says, and as its code does."""
+Directions' matrix likewise for the embedded suite, as its paper says, and as its code does. The
+Latent Difference Encoder, whose landmarks are the subject's own, moved as the driver is."""
 
-IMAGE_DRIVEN: dict[str, ImageReenactor] = {"transfer": TransferReenactment()}
+IMAGE_DRIVEN: dict[str, ImageReenactor] = {
+    "transfer": TransferReenactment(),
+    "latent_difference_raw": DriverLandmarks(),
+}
 """Methods that take a driver's images and read no motion: Transfer, with the suite's encoder of
-identity."""
+identity, and the Latent Difference Encoder with the driver's landmarks as they are."""
 
 
 def reenactment_preset(name: str) -> BatchReenactor | ImageReenactor:

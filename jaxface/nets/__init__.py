@@ -2,6 +2,14 @@
 
 from jaxface.nets.edits.avatar import AvatarConfig, AvatarMappers
 from jaxface.nets.edits.direction_matrix import DirectionMatrix, DirectionMatrixConfig
+from jaxface.nets.edits.latent_difference import (
+    KeypointConfig,
+    KeypointEncoder,
+    LatentDifferenceConfig,
+    LatentDifferenceEncoder,
+    NaiveConfig,
+    NaiveEncoder,
+)
 from jaxface.nets.edits.latent_mapper import LatentMapper, LatentMapperConfig
 from jaxface.nets.edits.linear_directions import DirectionsConfig, LatentDirections
 from jaxface.nets.edits.rignet import RigNet, RigNetConfig
@@ -16,6 +24,7 @@ from jaxface.nets.encoders import (
     RestylePSPEncoder,
     WEncoder,
 )
+from jaxface.nets.encoders.in_domain import InDomainConfig, InDomainEncoder
 from jaxface.nets.features.alexnet import AlexNet, AlexNetConfig
 from jaxface.nets.features.inception import InceptionConfig, InceptionV3
 from jaxface.nets.features.lpips import LPIPS, LPIPSConfig
@@ -50,6 +59,8 @@ from jaxface.nets.stylegan2 import (
     DiscriminatorConfig,
     Generator,
     GeneratorConfig,
+    StyleGAN1Discriminator,
+    StyleGAN1DiscriminatorConfig,
 )
 
 __all__ = [
@@ -95,16 +106,24 @@ __all__ = [
     "HopeNet",
     "HopeNetConfig",
     "IRSEConfig",
+    "InDomainConfig",
+    "InDomainEncoder",
     "InceptionConfig",
     "InceptionV3",
+    "KeypointConfig",
+    "KeypointEncoder",
     "LPIPSConfig",
     "LandmarkConfig",
     "LandmarkNet",
+    "LatentDifferenceConfig",
+    "LatentDifferenceEncoder",
     "LatentDirections",
     "LatentMapper",
     "LatentMapperConfig",
     "MobileGenerator",
     "MobileGeneratorConfig",
+    "NaiveConfig",
+    "NaiveEncoder",
     "PSPEncoder",
     "ReconstructionConfig",
     "ResNetConfig",
@@ -117,6 +136,8 @@ __all__ = [
     "RigNetConfig",
     "StyleDirections",
     "StyleDirectionsConfig",
+    "StyleGAN1Discriminator",
+    "StyleGAN1DiscriminatorConfig",
     "StyleMapper",
     "StyleMapperConfig",
     "TransferConfig",

@@ -90,17 +90,27 @@ class BatchNorm(nnx.Module):
 
     Args:
         affine: False has neither weight nor bias.
+        gain: False has no weight, as TensorFlow's layer by default.
+        unbiased: whether the stored variance follows the batch's unbiased estimate, as here and in
+            TensorFlow's fused form, or its mean square, as in TensorFlow's other form.
     """
 
     MOMENTUM = 0.1  # share of the batch in the new running statistics, PyTorch's default
 
     def __init__(
-        self, channels: int, *, epsilon: float = 1e-5, affine: bool = True, rngs: nnx.Rngs
+        self,
+        channels: int,
+        *,
+        epsilon: float = 1e-5,
+        affine: bool = True,
+        gain: bool = True,
+        unbiased: bool = True,
+        rngs: nnx.Rngs,
     ):
         del rngs  # nothing is drawn
         self.use_running_average = True  # what nnx.Module.train() and eval() set
-        self.epsilon = epsilon
-        self.weight = nnx.Param(jnp.ones((channels,))) if affine else None
+        self.epsilon, self.unbiased = epsilon, unbiased
+        self.weight = nnx.Param(jnp.ones((channels,))) if affine and gain else None
         self.bias = nnx.Param(jnp.zeros((channels,))) if affine else None
         self.mean = Buffer(jnp.zeros((channels,)))
         self.variance = Buffer(jnp.ones((channels,)))
@@ -124,8 +134,8 @@ class BatchNorm(nnx.Module):
         axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
         x = x.astype(jnp.float32)
         mean, variance = jnp.mean(x, axis=axes), jnp.var(x, axis=axes)
-        unbiased = variance * (count / max(count - 1, 1))
-        for stored, new in ((self.mean, mean), (self.variance, unbiased)):
+        followed = variance * (count / max(count - 1, 1)) if self.unbiased else variance
+        for stored, new in ((self.mean, mean), (self.variance, followed)):
             stored[...] += self.MOMENTUM * (lax.stop_gradient(new) - stored[...])
         return mean, variance
 

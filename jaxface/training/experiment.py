@@ -93,13 +93,14 @@ def split_role(role: str) -> tuple[str, str | None]:
 
 
 def check_name(name: str, method: Trainable) -> None:
-    """Insist that `name` is what the settings train: the role, or its family.
+    """Insist that `name` is what the settings train: the role, its family, or what kind of network
+    it is (``encoder`` of ``in_domain_encoder``).
 
     Raises:
       UsageError: they train something else.
     """
     family, _ = split_role(method.trains)
-    if name not in (method.trains, family):
+    if name not in (method.trains, family) and not method.trains.endswith(f"_{name}"):
         raise UsageError(
             f"train {name}: the configuration trains {method.trains} ({type(method).__name__}); "
             f"expected {family}, or no name"

@@ -16,7 +16,14 @@ from jaxface.methods import encoder_training as method
 from jaxface.methods import restyle
 from jaxface.methods.encoder_training import objective
 from jaxface.metrics import psnr
-from jaxface.nets import LPIPS, EncoderConfig, IRSEConfig
+from jaxface.nets import (
+    LPIPS,
+    DiscriminatorConfig,
+    EncoderConfig,
+    InDomainConfig,
+    InDomainEncoder,
+    IRSEConfig,
+)
 from jaxface.suite import load_suite
 from jaxface.weights import load_network, read_header, save_network
 from tests.methods.microbatches import assert_parts_agree
@@ -365,3 +372,67 @@ def test_trains_by_the_verb_and_resumes(tmp_path, suite_folder, networks):
     distance = LPIPS.of_trunk(networks["perceptual"])
     wanted = jax.jit(lambda network, a, b: jnp.mean(network(a, b)))(distance, made, given)
     assert scores["lpips"] == pytest.approx(float(wanted), rel=1e-3)
+
+
+IN_DOMAIN = method.EncoderSettings(
+    "in_domain",
+    InDomainConfig(resolution=16, width=4, max_width=6, num_ws=6, w_dim=32),
+    steps=2,
+    batch_size=4,
+    samples=0,
+    learning_rate=1e-3,
+    warmup_steps=1,
+    lpips_weight=0.0,
+    identity_weight=0.0,
+    features_weight=5e-5,
+    features_size=None,
+    adversarial_weight=0.05,
+    discriminator=DiscriminatorConfig(16, channel_base=64, channel_max=4),
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": NETWORK}, "'in_domain' cannot have a network of EncoderConfig"),
+        ({"discriminator": None}, "adversarial_weight needs a discriminator"),
+        ({"resolution": 8}, "must read images of 8 px"),
+        ({"r1_interval": 0}, "r1_interval must be >= 1"),
+    ],
+)
+def test_wrong_in_domain_settings_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(IN_DOMAIN, **change)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("interval", [1, 2])
+def test_in_domain_inversion_trains_both_networks(networks, interval):
+    """Encoder and discriminator move by turns; codes begin at the mean of W."""
+    settings = dataclasses.replace(IN_DOMAIN, r1_interval=interval)
+    recipe = recipe_of(settings, networks)
+    (stage,) = recipe.stages
+    names = [phase.name for phase in stage.phases]
+    assert names == ["encoder", "discriminator", *(["r1"] if interval > 1 else [])]
+    batch = {"image": portraits(4, size=16)}
+    state = recipe.state
+    assert isinstance(state.network, InDomainEncoder)
+    begun = jax.jit(lambda network, x: network(x))(state.network, batch["image"])
+    np.testing.assert_array_equal(
+        begun, jnp.broadcast_to(networks["generator"].w_mean, begun.shape)
+    )
+    for phase, moves in zip(
+        stage.phases, ("network", "discriminator", "discriminator"), strict=False
+    ):
+        before = state
+        state, metrics = jax.jit(phase.fn)(before, recipe.constants, batch, jax.random.key(0))
+        assert all(np.isfinite(float(value)) for value in metrics.values())
+        for name in ("network", "discriminator"):
+            pairs = zip(
+                jax.tree.leaves(nnx.state(getattr(before, name), nnx.Param)),
+                jax.tree.leaves(nnx.state(getattr(state, name), nnx.Param)),
+                strict=True,
+            )
+            moved = max(float(jnp.abs(a - b).max()) for a, b in pairs)
+            assert (moved > 0) == (name == moves)
+    assert set(recipe.networks(state)) == {"in_domain_encoder"}

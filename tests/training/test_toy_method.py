@@ -15,10 +15,11 @@ import jaxface.cli
 from jaxface.data.pipelines import ArraySource, batches
 from jaxface.data.sources import RenderedPortraits
 from jaxface.errors import UsageError
+from jaxface.methods.encoder_training import EncoderSettings
 from jaxface.methods.mofa import MoFASettings
 from jaxface.methods.rignet import RigNetSettings
 from jaxface.methods.scene_regression import RegressionSettings, Stage
-from jaxface.nets import GeneratorConfig, ReconstructionConfig, RigNet, RigNetConfig
+from jaxface.nets import GeneratorConfig, InDomainConfig, ReconstructionConfig, RigNet, RigNetConfig
 from jaxface.training import averaged, experiment
 from jaxface.training.checkpoints import CheckpointError
 from jaxface.training.experiment import Experiment, run_experiment, split_role
@@ -164,6 +165,9 @@ def test_a_role_of_a_family_has_two_names():
     method = RigNetSettings(group="pose", steps=1)
     for name in ("rignet", "rignet_pose"):
         experiment.check_name(name, method)
+    second = EncoderSettings("in_domain", InDomainConfig(), steps=1)
+    for name in ("encoder", "in_domain_encoder"):  # a second encoder is an encoder
+        experiment.check_name(name, second)
     with pytest.raises(UsageError, match="trains rignet_pose"):
         experiment.check_name("rignet_expression", method)
 

@@ -167,7 +167,7 @@ def plan(root: Any, network: str) -> Plan:
             "5, and "
             "older ones are other networks"
         )
-    arrays = _variables(record, "")
+    arrays = variables(record, "")
     old = [key for key in arrays if re.search(r"_lod\d+/", key)]
     if old:
         raise Refusal(f"{old[0]}: a progressively grown network (configurations A to D)")
@@ -186,7 +186,12 @@ def other_parts(root: Any, network: str) -> dict[str, str]:
     return {name: ANOTHER_NETWORK for name in NETWORKS if name != network}
 
 
-def _variables(record: Record, prefix: str) -> dict[str, np.ndarray]:
+def variables(record: Record, prefix: str) -> dict[str, np.ndarray]:
+    """A network's variables by name, those of its components with their name before.
+
+    Raises:
+        Refusal: the network is not of this form.
+    """
     arrays = {}
     for item in _state(record, "variables", list):
         if not isinstance(item, tuple | list) or len(item) != 2 or not isinstance(item[0], str):
@@ -200,7 +205,7 @@ def _variables(record: Record, prefix: str) -> dict[str, np.ndarray]:
     for name, component in record.state.get("components", {}).items():
         if not isinstance(component, Record):
             raise Refusal(f"the component {one_line(name)} is not a network")
-        arrays |= _variables(component, f"{name}/")
+        arrays |= variables(component, f"{name}/")
     return arrays
 
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxface.latents import broadcast_w
-from jaxface.losses import identity, latents, photometric
+from jaxface.losses import adversarial, identity, latents, photometric
 from jaxface.losses.perceptual import downsample
+from jaxface.methods.adversarial_training import feature_difference
 from jaxface.methods.encoder_training.settings import PROGRESSIVE, EncoderSettings
 from jaxface.nets import IRSE, LPIPS, Generator
 from jaxface.nets.encoders.restyle import RestyleEncoder
@@ -21,7 +22,9 @@ class Judges(struct.PyTreeNode):
     generator: Generator
     lpips: LPIPS | None
     recognition: IRSE | None
+    perceptual: Any = None
     lpips_resolution: int | None = struct.field(pytree_node=False, default=None)
+    features_size: int | None = struct.field(pytree_node=False, default=None)
 
     def features(self, images: jax.Array) -> Any:
         """LPIPS's of images [N, S, S, 3]; None without it."""
@@ -129,6 +132,7 @@ def terms(
     *,
     mean: jax.Array,
     stage: jax.Array | int,
+    discriminator: Any = None,
 ) -> dict[str, jax.Array]:
     """The loss's terms without their weights, [N] each; those of networks that are None are absent.
 
@@ -138,15 +142,22 @@ def terms(
       targets: what they should be.
       mean: of W+, [L, D] or [D].
       stage: see `progressive_stage`.
+      discriminator: of the adversarial term, or None.
 
     Returns:
-      ``pixel``, ``lpips``, ``identity``, ``w_norm``, ``delta`` and ``latent``; the last is zero for
-      images whose codes are not known, and scaled so that its mean over all items is the mean over
-      those whose codes are.
+      ``pixel``, ``lpips``, ``features``, ``identity``, ``w_norm``, ``delta``, ``latent`` and
+      ``adversarial``; ``latent`` is zero for images whose codes are not known, and scaled so that
+      its mean over all items is the mean over those whose codes are.
     """
     found = {"pixel": photometric.l2(generated, targets.images)}
     if judges.lpips is not None:
         found["lpips"] = judges.lpips.distance(judges.features(generated), targets.features)
+    if judges.perceptual is not None:
+        found["features"] = feature_difference(
+            judges.perceptual, generated, targets.images, size=judges.features_size
+        )
+    if discriminator is not None:
+        found["adversarial"] = adversarial.nonsaturating_real(discriminator(generated))
     if judges.recognition is not None:
         found["identity"] = identity.distance(judges.recognition(generated), targets.embeddings)
     known = targets.known / jnp.maximum(jnp.mean(targets.known), 1e-8)

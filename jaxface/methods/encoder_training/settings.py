@@ -8,11 +8,15 @@ import jax
 
 from jaxface.methods import restyle
 from jaxface.nets import (
+    DiscriminatorConfig,
     E4EEncoder,
     EncoderConfig,
+    InDomainConfig,
+    InDomainEncoder,
     PSPEncoder,
     RestyleE4EEncoder,
     RestylePSPEncoder,
+    StyleGAN1DiscriminatorConfig,
     WEncoder,
 )
 from jaxface.settings import check_words
@@ -24,9 +28,10 @@ ENCODERS: Mapping[str, type] = {
     "w": WEncoder,
     "restyle_psp": RestylePSPEncoder,
     "restyle_e4e": RestyleE4EEncoder,
+    "in_domain": InDomainEncoder,
 }
 
-TERMS = ("pixel", "lpips", "identity", "w_norm", "delta", "latent")
+TERMS = ("pixel", "lpips", "features", "identity", "w_norm", "delta", "latent", "adversarial")
 """Of the loss; each has a weight in the settings."""
 
 PROGRESSIVE = ("e4e", "restyle_e4e")
@@ -39,11 +44,12 @@ class EncoderSettings:
 
     Raises:
       ValueError: an unknown encoder or distance, no iteration, samples that do not divide into the
-        microbatches, or progressive training of an encoder without deviations.
+        microbatches, progressive training of an encoder without deviations, a network of another
+        encoder, or an adversarial term without its discriminator.
     """
 
-    encoder: Literal["psp", "e4e", "w", "restyle_psp", "restyle_e4e"]
-    network: EncoderConfig
+    encoder: Literal["psp", "e4e", "w", "restyle_psp", "restyle_e4e", "in_domain"]
+    network: EncoderConfig | InDomainConfig
     steps: int
     """With the whole loss."""
     latent_steps: int = 0
@@ -86,6 +92,21 @@ class EncoderSettings:
     """The role whose network LPIPS is: ``lpips``; or ``perceptual``, whose VGG-16 then compares as
     LPIPS does, with heads that were not learned."""
 
+    features_weight: float = 0.0
+    """In-domain inversion's perceptual term, of the mean squared difference of VGG-16's features
+    (`jaxface.methods.adversarial_training`), of the role ``perceptual``; 5e-5 in the code."""
+    features_size: int | None = 256
+    """Side at which these are taken; None: as images are compared."""
+    adversarial_weight: float = 0.0
+    """Of -log D of what is drawn of the codes, D a discriminator that trains beside the encoder, by
+    turns; 0.05 in the code (``D_scale``)."""
+    discriminator: DiscriminatorConfig | StyleGAN1DiscriminatorConfig | None = None
+    """Its sizes. It begins with the suite's ``discriminator`` where that is such a network."""
+    r1_gamma: float = 10.0
+    """Of its gradient penalty."""
+    r1_interval: int = 1
+    """Steps between penalties, each of which counts so many times; 1 in the code."""
+
     @property
     def side(self) -> int:
         """Of the images that are compared."""
@@ -93,8 +114,8 @@ class EncoderSettings:
 
     @property
     def trains(self) -> str:
-        """The role ``encoder``."""
-        return "encoder"
+        """The role ``encoder``; of an in-domain encoder ``in_domain_encoder``."""
+        return "in_domain_encoder" if self.encoder == "in_domain" else "encoder"
 
     def __post_init__(self):
         check_words(self)
@@ -105,6 +126,21 @@ class EncoderSettings:
                 f"EncoderSettings: samples must be a multiple of the {self.microbatches} "
                 f"microbatches, got {self.samples}."
             )
+        if isinstance(self.network, InDomainConfig) != (self.encoder == "in_domain"):
+            raise ValueError(
+                f"EncoderSettings: {self.encoder!r} cannot have a network of "
+                f"{type(self.network).__name__}."
+            )
+        if self.adversarial_weight and self.discriminator is None:
+            raise ValueError("EncoderSettings: adversarial_weight needs a discriminator.")
+        judge = self.discriminator
+        if judge is not None and (judge.image_channels, judge.resolution) != (3, self.side):
+            raise ValueError(
+                f"EncoderSettings: the discriminator must read images of {self.side} px and 3 "
+                f"channels, got {judge.resolution} and {judge.image_channels}."
+            )
+        if self.r1_interval < 1:
+            raise ValueError(f"EncoderSettings: r1_interval must be >= 1, got {self.r1_interval}.")
         if self.latent_weight and not self.samples:
             raise ValueError("EncoderSettings: latent_weight needs samples, got 0.")
         if self.latent_steps and not self.latent_weight:
@@ -125,9 +161,10 @@ class EncoderSettings:
     ) -> Recipe:
         """The whole training, see `jaxface.training.recipe.Trainable`.
 
-        Reads ``generator``, the role of `distance` and ``recognition``, those with a weight;
-        begins with the role ``encoder`` where it is given. Scores are `inversion_scores` of the
-        held-out portraits; the sample grid has rows of them, each followed by its inversions.
+        Reads ``generator``, the role of `distance`, ``perceptual`` and ``recognition``, those with
+        a weight; begins with the role that it trains where it is given. Scores are
+        `inversion_scores` of the held-out portraits; the sample grid has rows of them, each
+        followed by its inversions.
 
         Raises:
           UsageError: a network is missing or does not fit.

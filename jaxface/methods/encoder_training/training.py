@@ -13,6 +13,14 @@ from jaxface.errors import UsageError
 from jaxface.losses import identity
 from jaxface.media.images import from_uint8
 from jaxface.methods import encoder as encoders
+from jaxface.methods.adversarial_training import (
+    BETAS,
+    discriminator_step,
+    group_size,
+    judged,
+    new_discriminator,
+    penalised,
+)
 from jaxface.methods.encoder_training.objective import (
     Items,
     Judges,
@@ -25,7 +33,7 @@ from jaxface.methods.encoder_training.objective import (
 )
 from jaxface.methods.encoder_training.settings import ENCODERS, TERMS, EncoderSettings
 from jaxface.metrics import psnr
-from jaxface.nets import LPIPS, Generator, WEncoder
+from jaxface.nets import LPIPS, Generator, InDomainEncoder, WEncoder
 from jaxface.nets.encoders.styles import read_portraits
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
@@ -49,18 +57,31 @@ def training_recipe(
     judges = _judges(settings, networks)
     # One program, not many.
     init = jax.jit(
-        lambda key, generator, given: initial_state(settings, key, generator, network=given)
+        lambda key, generator, given, judge: initial_state(
+            settings, key, generator, network=given, discriminator=judge
+        )
     )
-    state = init(key, judges.generator, networks.get("encoder"))
-    phases = [
-        (latent_phase(settings), settings.latent_steps),
-        (encoder_phase(settings), settings.steps),
-    ]
+    judge = networks.get("discriminator") if settings.adversarial_weight else None
+    if judge is not None and judge.config != settings.discriminator:
+        judge = None
+    state = init(key, judges.generator, networks.get(settings.trains), judge)
+    whole = [encoder_phase(settings)]
+    if settings.adversarial_weight:
+        whole.append(discriminator_phase(settings))
+        if settings.r1_gamma and settings.r1_interval > 1:
+            whole.append(penalty_phase(settings))
+    phases = [([latent_phase(settings)], settings.latent_steps), (whole, settings.steps)]
     return Recipe(
         state=state,
         stages=[
-            Stage([phase], steps, settings.batch_size, microbatches=settings.microbatches)
-            for phase, steps in phases
+            Stage(
+                group,
+                steps,
+                settings.batch_size,
+                microbatches=settings.microbatches,
+                group_size=_group_size(settings),
+            )
+            for group, steps in phases
             if steps
         ],
         fields=("image",),
@@ -80,12 +101,22 @@ class EncoderState:
     optimizer: Any
     step: jax.Array
     """Steps done, int32; the progressive stage goes by it."""
+    discriminator: Any = None
+    """Of the adversarial term; None without it."""
+    discriminator_optimizer: Any = None
 
 
 def initial_state(
-    settings: EncoderSettings, key: jax.Array, generator: Generator, *, network: Any = None
+    settings: EncoderSettings,
+    key: jax.Array,
+    generator: Generator,
+    *,
+    network: Any = None,
+    discriminator: Any = None,
 ) -> EncoderState:
     """A fresh encoder, whose codes are the generator's mean of W, or the one given.
+
+    An in-domain encoder whose codes are normalised has no mean to begin at.
 
     The last layer of each style begins at zero, so that no style begins with a deviation.
 
@@ -101,18 +132,109 @@ def initial_state(
         )
     if network is None:
         network = wanted(settings.network, rngs=nnx.Rngs(key))
-        start = network.w_start
-        start[...] = jnp.broadcast_to(generator.w_mean, start.shape)
-        ends = [network] if isinstance(network, WEncoder) else network.styles
-        for end in ends:
-            end.dense.weight[...] = jnp.zeros_like(end.dense.weight[...])
+        _start_at_mean(network, generator)
     elif type(network) is not wanted or network.config != settings.network:
         raise UsageError(
             f"encoder: the network to begin with is a {type(network).__name__} of "
             f"{network.config}, the settings say {wanted.__name__} of {settings.network}"
         )
     optimizer = _optimizer(settings).init(nnx.state(network, nnx.Param))
-    return EncoderState(network=network, optimizer=optimizer, step=jnp.zeros((), jnp.int32))
+    state = EncoderState(network=network, optimizer=optimizer, step=jnp.zeros((), jnp.int32))
+    if not settings.adversarial_weight or settings.discriminator is None:
+        return state
+    if discriminator is None:
+        discriminator = new_discriminator(settings.discriminator, jax.random.fold_in(key, 1))
+    optimizer = _discriminator_optimizer(settings).init(nnx.state(discriminator, nnx.Param))
+    return state.replace(  # type: ignore
+        discriminator=discriminator, discriminator_optimizer=optimizer
+    )
+
+
+def _start_at_mean(network: Any, generator: Generator) -> None:
+    """A fresh network's codes become the generator's mean of W."""
+    if isinstance(network, InDomainEncoder):
+        if network.head.w_start is not None:  # its last layer is zero already
+            network.head.w_start[...] = generator.w_mean
+        return
+    network.w_start[...] = jnp.broadcast_to(generator.w_mean, network.w_start.shape)
+    ends = [network] if isinstance(network, WEncoder) else network.styles
+    for end in ends:
+        end.dense.weight[...] = jnp.zeros_like(end.dense.weight[...])
+
+
+def _mean_of(network: Any) -> jax.Array:
+    """What a network's codes are added to."""
+    start = network.head.w_start if isinstance(network, InDomainEncoder) else network.w_start
+    return jnp.zeros(()) if start is None else start[...]
+
+
+def discriminator_phase(settings: EncoderSettings) -> Phase:
+    """The discriminator's step, on the data's images alone.
+
+    Metrics: ``loss``, ``fake``, ``real`` and, where it is of every step, ``penalty``.
+    """
+    optimizer = _discriminator_optimizer(settings)
+    penalty = settings.r1_gamma / 2 if settings.r1_interval == 1 else 0.0
+
+    def step(state: EncoderState, constants: Judges, batch: Batch, key: jax.Array):
+        del key
+        images = _compared(settings, batch)
+        network = nnx.merge(*nnx.split(state.network), copy=True)
+        network.train()
+        stage = progressive_stage(settings, state.step)
+        _, fake = passes(settings, network, constants.generator, images, stage)[-1]
+
+        def loss_fn(discriminator, part):
+            fake, images = part
+            return judged(discriminator(fake), discriminator, images, penalty=penalty)
+
+        return discriminator_step(
+            state,
+            loss_fn,
+            (jax.lax.stop_gradient(fake), images),
+            optimizer=optimizer,
+            microbatches=settings.microbatches,
+        )
+
+    return Phase("discriminator", step)
+
+
+def penalty_phase(settings: EncoderSettings) -> Phase:
+    """The discriminator's penalty by itself, every so many steps.
+
+    Metrics: ``loss`` and ``penalty``.
+    """
+    optimizer = _discriminator_optimizer(settings)
+    factor = settings.r1_gamma / 2 * settings.r1_interval
+
+    def step(state: EncoderState, constants: Judges, batch: Batch, key: jax.Array):
+        del constants, key
+        return discriminator_step(
+            state,
+            lambda discriminator, images: penalised(discriminator, images, factor=factor),
+            _compared(settings, batch),
+            optimizer=optimizer,
+            microbatches=settings.microbatches,
+        )
+
+    return Phase("r1", step, settings.r1_interval)
+
+
+def _compared(settings: EncoderSettings, batch: Batch) -> jax.Array:
+    """A batch's portraits at the side where images are compared."""
+    images = batch["image"]
+    images = from_uint8(images) if images.dtype == jnp.uint8 else images
+    return read_portraits("encoder", images, settings.side)
+
+
+def _group_size(settings: EncoderSettings) -> int:
+    if not settings.adversarial_weight or settings.discriminator is None:
+        return 1
+    return group_size(settings.discriminator, settings.batch_size)
+
+
+def _discriminator_optimizer(settings: EncoderSettings) -> optax.GradientTransformation:
+    return optax.adam(settings.learning_rate, *BETAS)
 
 
 def encoder_phase(settings: EncoderSettings) -> Phase:
@@ -148,7 +270,7 @@ def _phase(
     weights = {term: getattr(settings, f"{term}_weight") for term in counted}
     weights = {term: weight for term, weight in weights.items() if weight}
 
-    def loss_fn(params, part, graphdef, rest, judges, stage):
+    def loss_fn(params, part, graphdef, rest, judges, stage, discriminator):
         # A copy, which may change: its running statistics move.
         network = nnx.merge(graphdef, params, rest, copy=True)
         targets = targets_of(judges, part)
@@ -158,7 +280,13 @@ def _phase(
         total, means = jnp.zeros(()), {}
         for w_plus, generated in made:
             found = terms(
-                judges, w_plus, generated, targets, mean=network.w_start[...], stage=stage
+                judges,
+                w_plus,
+                generated,
+                targets,
+                mean=_mean_of(network),
+                stage=stage,
+                discriminator=discriminator if "adversarial" in weights else None,
             )
             # The compiler leaves out what has no weight.
             means = {term: jnp.mean(found[term]) for term in weights}
@@ -175,14 +303,18 @@ def _phase(
         stage = progressive_stage(settings, state.step)
         graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
         (loss, (rest, means)), grads = mean_gradients(
-            lambda params, part, _: loss_fn(params, part, graphdef, rest, constants, stage),
+            lambda params, part, _: loss_fn(
+                params, part, graphdef, rest, constants, stage, state.discriminator
+            ),
             params,
             items,
             parts=settings.microbatches,
         )
         updates, optimizer_state = optimizer.update(grads, state.optimizer, params)
         network = nnx.merge(graphdef, optax.apply_updates(params, updates), rest)
-        state = EncoderState(network=network, optimizer=optimizer_state, step=state.step + 1)
+        state = state.replace(  # type: ignore
+            network=network, optimizer=optimizer_state, step=state.step + 1
+        )
         return state, {"loss": loss, "stage": stage, **means}
 
     return Phase(name, step)
@@ -219,7 +351,15 @@ def _judges(settings: EncoderSettings, networks: Mapping[str, Any]) -> Judges:
         lpips = LPIPS.of_trunk(lpips) if settings.distance == "perceptual" else lpips
     if settings.identity_weight:
         recognition = get("recognition", "identity_weight")
-    return Judges(get("generator", "the loss"), lpips, recognition, settings.lpips_resolution)
+    perceptual = get("perceptual", "features_weight") if settings.features_weight else None
+    return Judges(
+        get("generator", "the loss"),
+        lpips,
+        recognition,
+        perceptual,
+        settings.lpips_resolution,
+        settings.features_size,
+    )
 
 
 def _optimizer(settings: EncoderSettings) -> optax.GradientTransformation:

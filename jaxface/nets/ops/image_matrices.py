@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 from jaxface.nets.ops.formulation import platform_of_formulation
 
@@ -23,12 +24,12 @@ def by_matrices(images: Any) -> bool:
     return images.shape[-1] <= CHANNELS and platform_of_formulation() == "tpu"
 
 
-def along_rows(images: jax.Array, matrix: np.ndarray) -> jax.Array:
+def along_rows(images: Float[Array, "n h w c"], matrix: np.ndarray) -> Float[Array, "n r w c"]:
     """[N, H, W, C] by [R, H] to [N, R, W, C], in the images' dtype."""
     return _product("nhwc,rh->nrwc", images, matrix)
 
 
-def along_columns(images: jax.Array, matrix: np.ndarray) -> jax.Array:
+def along_columns(images: Float[Array, "n h w c"], matrix: np.ndarray) -> Float[Array, "n h s c"]:
     """[N, H, W, C] by [S, W] to [N, H, S, C], in the images' dtype."""
     return _product("nhwc,sw->nhsc", images, matrix)
 

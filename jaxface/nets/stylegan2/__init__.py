@@ -5,6 +5,10 @@ from jaxface.nets.stylegan2.discriminator import Discriminator
 from jaxface.nets.stylegan2.generator import Generator
 from jaxface.nets.stylegan2.growing import grown
 from jaxface.nets.stylegan2.mapping import MappingNetwork
+from jaxface.nets.stylegan2.stylegan1_discriminator import (
+    StyleGAN1Discriminator,
+    StyleGAN1DiscriminatorConfig,
+)
 from jaxface.nets.stylegan2.synthesis import SynthesisNetwork
 
 __all__ = [
@@ -13,6 +17,8 @@ __all__ = [
     "Generator",
     "GeneratorConfig",
     "MappingNetwork",
+    "StyleGAN1Discriminator",
+    "StyleGAN1DiscriminatorConfig",
     "SynthesisNetwork",
     "grown",
 ]

@@ -36,7 +36,7 @@ def folds(channels: int, resolution: int, dtype: Any) -> bool:
     return channels < LANES and resolution >= LANES and dtype != jnp.float16
 
 
-def fold(x: Float[Array, "n h w c"], columns: int) -> jax.Array:
+def fold(x: Float[Array, "n h w c"], columns: int) -> Float[Array, "n h g d"]:
     """[N, H, W, C] as [N, H, W / f, f C], f = `columns`."""
     n, h, w, c = x.shape
     return x.reshape(n, h, w // columns, columns * c)
@@ -119,7 +119,7 @@ def modulated(
 
 
 def activated(
-    x: jax.Array,
+    x: Float[Array, "n h g c"],
     bias: Float[Array, " o"],
     noise: Float[Array, "#n p h w"] | None,
     *,

@@ -34,6 +34,13 @@ from jaxface.methods import inversion, pie, pvp
 from jaxface.methods.direction_matrix.columns import direction_sets
 from jaxface.methods.edit_targets import edit_targets
 from jaxface.methods.inversion import Inverter
+from jaxface.methods.latent_difference.redrawing import (
+    Proportions,
+    redraw,
+    redrawing_of,
+    see,
+    wished,
+)
 from jaxface.methods.motion_directions import DIRECTIONS
 from jaxface.methods.motion_editing import edit_motion
 from jaxface.methods.presets import preset as named_preset
@@ -46,6 +53,7 @@ from jaxface.runtime.devices import compute_dtype, divisor_mesh
 from jaxface.runtime.files import atomic_writer
 from jaxface.settings import apply_overrides
 from jaxface.suite import Suite, drawn_by, load_suite
+from jaxface.vocabulary import ANGLES, LANDMARKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +216,8 @@ def edit(
     strength: float = 0.8,
     like: Any = None,
     groups: Sequence[str] = ("pose",),
+    landmarks: Any = None,
+    proportions: Proportions = "own",
     direction: str | None = None,
     amount: float = 1.0,
     relative: bool = False,
@@ -220,7 +230,10 @@ def edit(
       portraits: of `generate`, `invert` or an edit.
       light: where the lamp is, such as "left"; with `strength` from 0, ambient, to 1.
       like: a reference portrait, an image or its file, whose `groups` are taken over: "pose",
-        "expression", "illumination".
+        "expression", "illumination", or "landmarks", by which the portraits are redrawn (Latent
+        Difference Encoder) before anything else.
+      landmarks: 68 points to redraw by, [68, 2] or [N, 68, 2] in pixels of the suite's images.
+      proportions: of the landmarks of `like`: "own", moved to each portrait's own face, or "taken".
       direction: of a linear edit of the suite, such as "age.boundary"; by `amount`.
       relative: `values` are added to what the portraits have.
       feedback: rounds of PIE's feedback.
@@ -228,7 +241,7 @@ def edit(
 
     Raises:
       UsageError: nothing is asked for, or the suite has no edit of that name.
-      ValueError: no parameter of a face has that name.
+      ValueError: no parameter of a face has that name, or landmarks that are none.
       SuiteError: the suite lacks a network.
 
     Example:
@@ -236,7 +249,7 @@ def edit(
       >>> turned.images.shape
       (2, 64, 64, 3)
     """
-    if not values and light is None and like is None and direction is None:
+    if not values and all(each is None for each in (light, like, landmarks, direction)):
         raise UsageError("edit: say what to change, such as yaw=20, light='left' or like=image")
     change = functools.partial(
         _edited,
@@ -245,19 +258,36 @@ def edit(
         strength=strength,
         like=like,
         groups=groups,
+        proportions=proportions,
         direction=direction,
         amount=amount,
         relative=relative,
         feedback=feedback,
     )
+    points = None if landmarks is None else _points(landmarks, len(portraits))
     if portraits.weights is None:
-        return change(portraits.suite, portraits)
+        return change(portraits.suite, portraits, points)
     return _joined(
         [
-            change(drawn_by(portraits.suite, _generator_of(portraits, row)), portraits[row])
+            change(
+                drawn_by(portraits.suite, _generator_of(portraits, row)),
+                portraits[row],
+                None if points is None else points[row : row + 1],
+            )
             for row in range(len(portraits))
         ]
     )
+
+
+def _points(landmarks: Any, count: int) -> np.ndarray:
+    """[count, 68, 2] of one portrait's points or of all portraits'."""
+    points = np.asarray(landmarks, np.float32)
+    if points.shape not in ((68, 2), (count, 68, 2)) or not np.isfinite(points).all():
+        raise ValueError(
+            f"edit: expected finite landmarks [68, 2] or [{count}, 68, 2], got shape "
+            f"{list(points.shape)}."
+        )
+    return np.broadcast_to(points, (count, 68, 2))
 
 
 def reenact(
@@ -336,7 +366,6 @@ def reenact(
     return _joined([_driven(by, networks, portraits[row], read, target) for row in rows])
 
 
-_ANGLES = ("pitch", "yaw", "roll")
 _CHUNK = 8  # frames that one program reads or draws, however many there are
 
 
@@ -378,7 +407,7 @@ def _driven(by: Any, networks: Any, portrait: Portraits, read: Any, target: Any)
         wanted = target(own)
         rows = (jax.tree.map(lambda leaf: jnp.repeat(leaf, count, 0), own), wanted)
         degrees = np.asarray(wanted.degrees)
-        measures = {f"{name}_wanted": degrees[:, place] for place, name in enumerate(_ANGLES)}
+        measures = {f"{name}_wanted": degrees[:, place] for place, name in enumerate(ANGLES)}
     move = functools.partial(_moved, networks, generator, method=by)
     moved = _by_chunks(move, count, np.repeat(portrait.w_plus, count, 0), *rows)
     return Portraits(
@@ -453,12 +482,14 @@ def personalise(
 def _edited(
     suite: Suite,
     portraits: Portraits,
+    landmarks: np.ndarray | None,
     *,
     values: Mapping[str, float],
     light: str | None,
     strength: float,
     like: Any,
     groups: Sequence[str],
+    proportions: Proportions,
     direction: str | None,
     amount: float,
     relative: bool,
@@ -472,13 +503,18 @@ def _edited(
     if like is not None:
         pixels, _ = _read(like if _is_path(like) else np.asarray(like)[None], config.resolution)
         reference = pixels[0]
+    by_landmarks = reference is not None and LANDMARKS in groups
+    if landmarks is not None or by_landmarks:
+        w_plus, images, points = _redrawn(suite, w_plus, landmarks, reference, proportions)
+        measures[LANDMARKS] = points
+    groups = [group for group in groups if group != LANDMARKS]
     targets = edit_targets(
         suite,
         values,
         relative=relative,
         light=light,
         strength=strength,
-        like=reference,
+        like=reference if groups else None,
         groups=groups,
     )
     if targets.motion is not None:
@@ -503,6 +539,28 @@ def _edited(
     return dataclasses.replace(
         portraits, images=drawn, w_plus=np.asarray(w_plus), measures=measures
     )
+
+
+def _redrawn(
+    suite: Suite, w_plus: Any, landmarks: Any, like: Any, proportions: Proportions
+) -> tuple[Any, Any, np.ndarray]:
+    """Codes and images with the landmarks that are given, or those of a portrait; and these."""
+    networks, generator = redrawing_of(suite), suite.generator
+    points = landmarks
+    if points is None:
+        own = see(networks, generator.synthesis(w_plus))
+        other = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf, (len(w_plus), *leaf.shape[1:])),
+            see(networks, like[None]),
+        )
+        points = wished(networks, own, other, generator.resolution, proportions=proportions)
+    moved, images = _redraw(networks, generator, w_plus, points)
+    return moved, images, np.asarray(points)
+
+
+@jax.jit
+def _redraw(networks: Any, generator: Any, w_plus: jax.Array, points: Any) -> Any:
+    return redraw(networks, generator, w_plus, points, noise="const")
 
 
 def _measures(named: Sequence[Any], *parameters: Any) -> dict[str, np.ndarray]:

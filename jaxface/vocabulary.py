@@ -12,6 +12,9 @@ numbers in each, `jaxface.morphable.group_width`."""
 EDITABLE_GROUPS = tuple(GROUP_WIDTHS)
 """Their names."""
 
+LANDMARKS = "landmarks"
+"""What portraits are redrawn by, beside the groups (`jaxface.methods.latent_difference`)."""
+
 REDUCED_PRECISIONS = ("none", "float16", "bfloat16")
 """What a converted network may compute in where its source computes in float16; none is float32."""
 

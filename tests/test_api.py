@@ -72,6 +72,21 @@ def test_a_tuned_generator_stays_with_its_portrait(samples, tmp_path):
 
 
 @pytest.mark.slow
+def test_portraits_are_redrawn_by_landmarks(samples):
+    like = jaxface.edit(samples[2:], yaw=20).images[0]
+    redrawn = jaxface.edit(samples[:2], like=like, groups=["landmarks"])
+    points = redrawn.measures["landmarks"]
+    assert points.shape == (2, 68, 2)
+    assert np.abs(redrawn.images - samples.images[:2]).mean() > 0.01
+    again = jaxface.edit(samples[:2], landmarks=points)
+    np.testing.assert_allclose(again.images, redrawn.images, atol=1e-4)
+    taken = jaxface.edit(samples[:2], like=like, groups=["landmarks"], proportions="taken")
+    np.testing.assert_allclose(*taken.measures["landmarks"], atol=1e-4)
+    with pytest.raises(ValueError, match="expected finite landmarks"):
+        jaxface.edit(samples[:2], landmarks=points[:, :66])
+
+
+@pytest.mark.slow
 def test_reenacted_as_the_method_itself_does(samples):
     driving = jaxface.edit(samples[2:], direction="pose.yaw", amount=20).images
     driving = np.concatenate([driving, samples.images[1:2]])

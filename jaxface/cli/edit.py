@@ -24,11 +24,9 @@ from jaxface.vocabulary import (
     EDITABLE_GROUPS,
     EXPRESSION_LIMIT,
     EXPRESSION_NAMES,
+    LANDMARKS,
     UNIT_LIMIT,
 )
-
-LANDMARKS = "landmarks"
-"""Beside the semantic groups of --group."""
 
 NAME = "edit"
 HELP = "change pose, expression, light or other attributes of embedded portraits"

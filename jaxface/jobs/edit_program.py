@@ -26,10 +26,9 @@ from jaxface.morphable import EDITABLE_GROUPS
 from jaxface.nets import Generator
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.solving.one_pass import Step
+from jaxface.vocabulary import LANDMARKS
 
 MOMENTS = ("wanted", "before", "after")
-LANDMARKS = "landmarks"
-"""Beside the semantic groups, in a row's edits: 68 points in shares of the side."""
 _EDIT = "edit_"  # before a group's name, in what the steps know
 
 

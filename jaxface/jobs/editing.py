@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxface.jobs.edit_outcomes import IDENTITY, MISSED, described, identity_told, missed
-from jaxface.jobs.edit_program import LANDMARKS, MOMENTS, EditNetworks, edit_program
+from jaxface.jobs.edit_program import MOMENTS, EditNetworks, edit_program
 from jaxface.jobs.inputs.clips import FrameReader
 from jaxface.jobs.inputs.frames import frame_portrait
 from jaxface.jobs.inputs.items import Item
@@ -58,6 +58,7 @@ from jaxface.runtime.iteration import Program
 from jaxface.solving.continuous_batching import Outcome, Problem, Snapshot
 from jaxface.solving.one_pass import OnePassBatcher
 from jaxface.suite import identity_network
+from jaxface.vocabulary import LANDMARKS
 
 BATCH, CPU_BATCH = 16, 4  # latent codes edited together on each device, where there are that many
 GIF_SIDE = 256  # pixels, the least: viewers show GIFs as they are

@@ -200,10 +200,12 @@ def test_suites_share_networks(tmp_path, generator):
 
 
 def test_every_network_has_a_role():
-    """But for trunks, whose features nothing asks for alone."""
+    """But for trunks, whose features nothing asks for alone, and an avatar's mappers, which are of
+    one person and not of a suite."""
     roles = [*suites.ROLES.values(), *suites.NAMED_ROLES.values()]
     assert {each.__name__ for role in roles for each in role.classes} == {*network_classes()} - {
         "AlexNet",
+        "AvatarMappers",
         "ResNetFeatures",
     }
 

@@ -114,7 +114,7 @@ def test_within_is_two_deviations_of_float32(loss, ratio, passed):
         (["precision", "--edits", "2"], "--edits is of use only with pie"),
         (
             ["generator", "--iterations", "2"],
-            "--iterations is of use only with pie and reenactment and precision",
+            "--iterations is of use only with pie and reenactment and pvp and precision",
         ),
         (["precision", "--preset", "pie_papr"], "did you mean 'pie_paper'"),
     ],

@@ -229,11 +229,11 @@ def test_nothing_compiles_for_another_clip(subject):
     method = RigNetReenactment()
     motion = motion_of_pie(FaceParameters.from_flat(jnp.asarray(parameters(5, 9))))
     first = driven(method, subject, motion[:6])
-    programs = editing._edit._cache_size()
+    programs = editing.apply_together._cache_size()
     whole = driven(method, subject, motion)
     np.testing.assert_array_equal(driven(method, subject, motion[6:]), whole[6:])
     np.testing.assert_array_equal(whole[:6], first)
-    assert editing._edit._cache_size() == programs
+    assert editing.apply_together._cache_size() == programs
 
 
 @pytest.mark.parametrize(

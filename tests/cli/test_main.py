@@ -122,8 +122,8 @@ def test_freed_memory_is_kept_where_the_cpu_computes():
         ("edit x --out y --smiel 1", "did you mean '--smile'?"),
         (
             "evaluate Pie --out x",
-            "'Pie', expected one of generator, pie, reenactment, transfer, latent_difference, pvp, precision; did you "
-            "mean 'pie'?",
+            "'Pie', expected one of generator, pie, reenactment, transfer, latent_difference, pvp, "
+            "precision; did you mean 'pie'?",
         ),
         ("benchmark synthesis --batch-size x", "expected a whole number from 1 on, got 'x'"),
         ("demo --suite Embeded", "embedded-128; did you mean 'embedded'?"),

@@ -178,9 +178,14 @@ def invert(
       >>> found.w_plus.shape
       (2, 10, 512)
     """
-    changes = [f"{name.replace('__', '.')}={value}" for name, value in settings.items()]
-    method = apply_overrides(named_preset(preset), changes)
+    method = _changed(named_preset(preset), settings)
     return _embedded(method, _opened(suite), images, names, seed)
+
+
+def _changed(method: Any, settings: Mapping[str, Any]) -> Any:
+    """A preset with some of its settings changed; dots of nested ones are two underscores."""
+    changes = [f"{name.replace('__', '.')}={value}" for name, value in settings.items()]
+    return apply_overrides(method, changes)
 
 
 def _embedded(
@@ -467,8 +472,7 @@ def personalise(
     """
     suite = _opened(suite)
     images, _ = _read(frames, suite.generator.config.resolution)
-    changes = [f"{name.replace('__', '.')}={value}" for name, value in settings.items()]
-    method = apply_overrides(pvp_preset(preset), changes).computing_in(compute_dtype())
+    method = _changed(pvp_preset(preset), settings).computing_in(compute_dtype())
     found = pvp.personalise(
         method,
         suite,

@@ -132,8 +132,8 @@ def nearest_hull_weights(
 ) -> jax.Array:
     """Weights of the points of the dilated hull that are nearest to latents, [N, K].
 
-    The quadratic program of MyStyle's editing: min |alpha A - w|^2 where alpha adds up to 1 and is
-    at least -beta, by accelerated projected gradients (Beck and Teboulle 2009).
+    The quadratic program of MyStyle's editing: the least distance of alpha A from w, where alpha
+    adds up to 1 and is at least -beta, by accelerated projected gradients (Beck and Teboulle 2009).
 
     Args:
         w_plus: [N, L, w_dim].

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from jaxface.cli.argument_types import seed
-from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
+from jaxface.cli.suite_options import add_suite_arguments, fit_for_use
 from jaxface.errors import UsageError
 
 
@@ -42,13 +42,7 @@ def add_alignment_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_method_arguments(parser: argparse.ArgumentParser) -> None:
     """How inputs are embedded; shared with `jaxface demo`, `compile` and `benchmark input`."""
-    parser.add_argument(
-        "--suite",
-        default="embedded",
-        metavar="NAME|DIR",
-        help="the networks: a shipped suite's name or a folder of converted ones (embedded)",
-    )
-    add_commercial_argument(parser)
+    add_suite_arguments(parser)
     parser.add_argument(
         "--preset",
         default="pie_embedded",

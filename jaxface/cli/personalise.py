@@ -12,7 +12,7 @@ from jaxface.cli.clip_options import (
     clip_reading_of,
 )
 from jaxface.cli.inversion_options import add_alignment_arguments, alignment_of
-from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
+from jaxface.cli.suite_options import add_suite_arguments, fit_for_use
 from jaxface.errors import UsageError
 
 NAME = "personalise"
@@ -38,13 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG
     parser.add_argument("clip", metavar="CLIP", help="a clip, or a folder of numbered images")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the avatar")
-    parser.add_argument(
-        "--suite",
-        default="embedded",
-        metavar="NAME|DIR",
-        help="the networks: a shipped suite's name or a folder of converted ones (embedded)",
-    )
-    add_commercial_argument(parser)
+    add_suite_arguments(parser)
     parser.add_argument(
         "--preset",
         metavar="NAME",

@@ -1,4 +1,4 @@
-"""`--commercial`: a suite is refused for what its licences forbid."""
+"""`--suite`, and `--commercial`: a suite is refused for what its licences forbid."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -7,6 +7,17 @@ from jaxface.runtime.progress import note
 
 if TYPE_CHECKING:
     from jaxface.suite import Suite
+
+
+def add_suite_arguments(parser: argparse.ArgumentParser) -> None:
+    """The suite that is embedded into, and `add_commercial_argument`."""
+    parser.add_argument(
+        "--suite",
+        default="embedded",
+        metavar="NAME|DIR",
+        help="the networks: a shipped suite's name or a folder of converted ones (embedded)",
+    )
+    add_commercial_argument(parser)
 
 
 def add_commercial_argument(parser: argparse.ArgumentParser) -> None:

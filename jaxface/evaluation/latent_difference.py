@@ -27,7 +27,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxface.data.scene_items import item_keys, scene_items
-from jaxface.errors import UsageError, did_you_mean
 from jaxface.evaluation.ground_truth import rotation_angle
 from jaxface.evaluation.latent_difference_report import (
     OPEN,
@@ -37,6 +36,7 @@ from jaxface.evaluation.latent_difference_report import (
     write_latent_difference_sheet,
     write_redrawn_sheet,
 )
+from jaxface.evaluation.named_rows import named_suites
 from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.parts import Parts
 from jaxface.evaluation.reenactment_judges import (
@@ -70,7 +70,7 @@ from jaxface.morphable import (
 )
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.runtime.progress import Pace
-from jaxface.suite import Suite, identity_network, overlaid
+from jaxface.suite import Suite, identity_network
 
 SEED = 50_000_017
 """Of the renders; no training and no other evaluation uses it."""
@@ -98,16 +98,10 @@ def row_suites(suite: Suite, named: str | None) -> dict[str, Suite]:
     found: dict[str, Suite] = dict.fromkeys(OPEN, suite)
     if "latent_difference" in suite:
         found["suite"] = suite
-    for text in (named or "").split(","):
-        if not text.strip():
-            continue
-        row, _, folder = (part.strip() for part in text.partition("="))
-        known = [each for each in ROWS if each not in OPEN]
-        if row not in known or not folder:
-            hint = did_you_mean(row, known) if row not in known else "name its folder."
-            raise UsageError(f"--rows: expected ROW=DIR, got {text!r}; {hint}")
-        found[row] = overlaid(suite, folder)
-        found[row].require(ROLES)
+    own = named_suites(suite, named, [row for row in ROWS if row not in OPEN])
+    for each in own.values():
+        each.require(ROLES)
+    found |= own
     return {row: found[row] for row in ROWS if row in found}
 
 

@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.errors import SuiteError, UsageError, did_you_mean
+from jaxface.errors import SuiteError
+from jaxface.evaluation.named_rows import named_suites
 from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.parts import Parts
 from jaxface.evaluation.reenactment_judges import (
@@ -47,7 +48,7 @@ from jaxface.methods.transfer import LatentArithmetic, TransferReenactment
 from jaxface.methods.transfer.scores import Judges, clip_scores, mean_scores
 from jaxface.morphable import render
 from jaxface.runtime.progress import Pace
-from jaxface.suite import Suite, overlaid
+from jaxface.suite import Suite
 
 TRUE = ("rotation", "turn", "pose", "expression", "perceptual", "psnr", "mouth_psnr", "eyes_psnr")
 """Of `reenactment_protocol.TRUE_MEASURES`; and ``csim``, to the perfect result."""
@@ -71,15 +72,7 @@ def row_suites(suite: Suite, named: str | None) -> dict[str, Suite]:
         found["ours"] = suite
     if "encoder" in suite:
         found |= {row: suite for row, kind in BASES.items() if _encodes(suite, kind)}
-    for text in (named or "").split(","):
-        if not text.strip():
-            continue
-        row, _, folder = (part.strip() for part in text.partition("="))
-        known = [each for each in ROWS if each not in OPEN]
-        if row not in known or not folder:
-            hint = did_you_mean(row, known) if row not in known else "name its folder."
-            raise UsageError(f"--rows: expected ROW=DIR, got {text!r}; {hint}")
-        found[row] = overlaid(suite, folder)
+    found |= named_suites(suite, named, [row for row in ROWS if row not in OPEN])
     return {row: found[row] for row in ROWS if row in found}
 
 

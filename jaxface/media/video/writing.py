@@ -39,6 +39,10 @@ SEGMENT = 250
 """Frames of a segment: what an interruption can cost, and the distance of key frames."""
 
 THREADS = 4  # x264's result depends on their number, and is to be the same on every machine
+NARROW = 256
+"""Pixels of a frame's width below which x264 plans no macroblock tree: with AVX-512 that reads
+memory which nobody wrote where a row has few macroblocks (seen up to 144 px, not from 160), and the
+same frames gave other bytes from one run to the next."""
 _MANIFEST = "manifest.json"
 
 
@@ -224,7 +228,8 @@ class VideoWriter:
             return "libvpx-vp9", chroma, options
         if encoding.lossless:
             return "libx264rgb", "rgb24", {"qp": "0", "preset": "veryfast"}
-        return "libx264", "yuv444p" if full else "yuv420p", {"crf": crf}
+        options = {"crf": crf} | ({"mbtree": "0"} if width < NARROW else {})
+        return "libx264", "yuv444p" if full else "yuv420p", options
 
     def _described(self, resume: Mapping[str, Any]) -> dict[str, Any]:
         """What must be the same for a run to go on."""

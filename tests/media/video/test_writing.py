@@ -13,6 +13,7 @@ from jaxface.media.video.folder_writing import FolderWriter
 from jaxface.media.video.reading import Span, open_clip
 from jaxface.media.video.sound import Sound
 from jaxface.media.video.writing import Encoding, VideoWriter
+from tests.photographs import painted
 
 av = pytest.importorskip("av", reason="PyAV, the extra video, is not installed")
 
@@ -197,6 +198,23 @@ def test_14_a_file_appears_whole_or_not_at_all(tmp_path):
         write([])
     written(tmp_path / "a.mp4", moving(2))
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("size", [(80, 60), (144, 60), (96, 400)])
+def test_15_narrow_frames_give_the_same_bytes_from_one_run_to_the_next(size, tmp_path):
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 20, (size[1], size[0], 3), np.uint8)
+    frames = [painted(*size, face1=(6 + 2 * i, 16, 28)) // 2 + noise for i in range(8)]
+    for place, frame in enumerate(frames):  # nothing that a frame before or behind foretells
+        frame[16:44, 6 + 2 * place :][:, :28] = random.integers(0, 255, (28, 28, 3), np.uint8)
+    written_bytes = set()
+    for place in range(8):
+        sizes = random.integers(1000, 600000, 30)
+        held = [random.integers(0, 255, each, np.uint8) for each in sizes]
+        del held[::2]  # what the encoder is given next was used before
+        written(tmp_path / f"{place}.mp4", frames)
+        written_bytes.add((tmp_path / f"{place}.mp4").read_bytes())
+    assert len(written_bytes) == 1
 
 
 @pytest.mark.parametrize("stop", [5, 8, 19])

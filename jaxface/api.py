@@ -49,6 +49,7 @@ from jaxface.methods.pvp import Avatar, pvp_preset
 from jaxface.methods.reenactment import Moved
 from jaxface.methods.reenactment_presets import is_image_driven, reenactment_preset
 from jaxface.morphable.retargeting import Retargeting
+from jaxface.runtime.chunks import by_chunks
 from jaxface.runtime.devices import compute_dtype, divisor_mesh
 from jaxface.runtime.files import atomic_writer
 from jaxface.settings import apply_overrides
@@ -359,7 +360,7 @@ def reenact(
     if relative and len(frames) < 2:
         raise UsageError("reenact: one frame has no motion relative to itself")
     networks = by.networks(using)
-    read = _by_chunks(functools.partial(_read_frames, networks, method=by), len(frames), frames)
+    read = by_chunks(functools.partial(_read_frames, networks, method=by), frames, size=_CHUNK)
     if not by_images:
         try:
             retargeting.check(read.basis, read.basis)
@@ -372,17 +373,6 @@ def reenact(
 
 
 _CHUNK = 8  # frames that one program reads or draws, however many there are
-
-
-def _by_chunks(function: Any, count: int, *rows: Any) -> Any:
-    """What a function of a chunk's rows gives for `count` of them, as NumPy arrays."""
-    done = []
-    for start in range(0, count, _CHUNK):
-        chosen = np.minimum(np.arange(start, start + _CHUNK), count - 1)
-        given = function(*jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], rows))
-        kept = min(_CHUNK, count - start)
-        done.append(jax.tree.map(lambda leaf, kept=kept: np.asarray(leaf)[:kept], given))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *done)
 
 
 @functools.partial(jax.jit, static_argnames="method")
@@ -414,7 +404,7 @@ def _driven(by: Any, networks: Any, portrait: Portraits, read: Any, target: Any)
         degrees = np.asarray(wanted.degrees)
         measures = {f"{name}_wanted": degrees[:, place] for place, name in enumerate(ANGLES)}
     move = functools.partial(_moved, networks, generator, method=by)
-    moved = _by_chunks(move, count, np.repeat(portrait.w_plus, count, 0), *rows)
+    moved = by_chunks(move, np.repeat(portrait.w_plus, count, 0), *rows, size=_CHUNK)
     return Portraits(
         portrait.suite,
         np.clip(moved.images, -1, 1),

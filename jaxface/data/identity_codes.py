@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from jaxface.data.pipelines import DataError, Source
 from jaxface.errors import UsageError
 from jaxface.media.images import from_uint8
+from jaxface.runtime.chunks import by_chunks
 from jaxface.runtime.files import atomic_path
 from jaxface.runtime.progress import working
 
@@ -125,13 +126,11 @@ def _shard(
     encode: Callable[[np.ndarray], Mapping[str, Any]],
     chunk: int,
 ) -> dict[str, np.ndarray]:
-    parts = []
-    for start in range(0, len(rows), chunk):
-        places = np.minimum(np.arange(start, start + chunk), len(rows) - 1)
-        images = from_uint8(np.stack([source[int(row)]["image"] for row in rows[places]]))
-        arrays = {name: np.asarray(array) for name, array in encode(images).items()}
-        parts.append({name: array[: len(rows) - start] for name, array in arrays.items()})
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    def encoded(part: np.ndarray) -> dict[str, Any]:
+        images = from_uint8(np.stack([source[int(row)]["image"] for row in part]))
+        return dict(encode(images))
+
+    joined = by_chunks(encoded, rows, size=chunk)
     return {name: np.ascontiguousarray(array) for name, array in joined.items()} | {"row": rows}
 
 

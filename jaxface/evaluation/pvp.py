@@ -11,6 +11,7 @@ avatar again with one setting changed.
 """
 
 import dataclasses
+import functools
 import json
 import shutil
 from collections.abc import Mapping
@@ -58,6 +59,7 @@ from jaxface.morphable import FaceParameters, Scene
 from jaxface.morphable.annotation import landmarks as true_landmarks
 from jaxface.morphable.motion import Motion
 from jaxface.nets.recognition.crops import portrait_embeddings
+from jaxface.runtime.chunks import by_chunks
 from jaxface.runtime.progress import Pace
 from jaxface.settings import apply_overrides
 from jaxface.suite import Suite, identity_network
@@ -188,20 +190,11 @@ def truth(
     face, size = scenes.face, images.shape[1]
     drawn = np.clip(np.asarray(drawn), -1, 1)
     targets = np.asarray(from_uint8(images))
-    found: dict[str, list[np.ndarray]] = {}
-    for begin in range(0, len(drawn), _CHUNK):
-        rows = np.minimum(np.arange(begin, begin + _CHUNK), len(drawn) - 1)
-        part = _truth(
-            suite.reconstruction,
-            suite.landmarks,
-            jax.tree.map(lambda leaf, rows=rows: leaf[rows], face),
-            jnp.asarray(targets[rows]),
-            jnp.asarray(drawn[rows]),
-            size,
-        )
-        for name, value in part.items():
-            found.setdefault(name, []).append(np.asarray(value)[: len(drawn) - begin])
-    return {name: np.concatenate(values) for name, values in found.items()}
+
+    def judged(*rows: Any) -> dict[str, jax.Array]:
+        return _truth(suite.reconstruction, suite.landmarks, *rows, size)
+
+    return by_chunks(judged, face, targets, drawn, size=_CHUNK)
 
 
 _CHUNK = 25
@@ -281,12 +274,7 @@ def likeness(
 
 
 def _embeddings(network: Any, images: np.ndarray) -> np.ndarray:
-    parts = []
-    for begin in range(0, len(images), _CHUNK):
-        rows = np.minimum(np.arange(begin, begin + _CHUNK), len(images) - 1)
-        part = _unit(network, jnp.asarray(images[rows]))
-        parts.append(np.asarray(part)[: len(images) - begin])
-    return np.concatenate(parts)
+    return by_chunks(functools.partial(_unit, network), images, size=_CHUNK)
 
 
 @jax.jit

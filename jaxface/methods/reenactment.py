@@ -24,6 +24,7 @@ from jaxface.morphable.bases import basis_of
 from jaxface.morphable.flame import NUM_LANDMARKS
 from jaxface.morphable.motion import Motion, motion_of_pie
 from jaxface.nets import Generator
+from jaxface.runtime.chunks import chunks
 from jaxface.suite import Suite
 
 INPUTS = ("image", "motion", "landmarks")
@@ -100,9 +101,7 @@ class Driving:
         Yields:
           How many frames count, and the chunk, which knows the whole clip.
         """
-        for start in range(0, len(self), size):
-            count = min(size, len(self) - start)
-            rows = np.minimum(np.arange(start, start + size), len(self) - 1)
+        for rows, count in chunks(len(self), size):
             yield (
                 count,
                 Driving(

@@ -6,7 +6,6 @@ in, ready for `jaxface.media.images.grid`.
 
 from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -17,19 +16,14 @@ from jaxface.morphable.modes import EXPRESSION_MODES
 from jaxface.morphable.parameters import Scene
 from jaxface.morphable.people import NUM_FACTORS, portrait_from_gaussian, sample_portraits
 from jaxface.morphable.portraits import render_portraits
+from jaxface.runtime.chunks import by_chunks
 
 _AT_ONCE = 16
 
 
 def _render(scenes: Scene, resolution: int) -> Array:
     """Images in batches of one size, so that only one program is compiled."""
-    count = scenes.face.rotation.shape[0]
-    images = []
-    for first in range(0, count, _AT_ONCE):
-        index = np.minimum(np.arange(first, first + _AT_ONCE), count - 1)
-        batch = jax.tree.map(lambda leaf, index=index: leaf[index], scenes)
-        images.append(render_portraits(batch, resolution))
-    return jnp.concatenate(images)[:count]
+    return by_chunks(lambda batch: render_portraits(batch, resolution), scenes, size=_AT_ONCE)
 
 
 def neutral_scenes(expression: Array) -> Scene:

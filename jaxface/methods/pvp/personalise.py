@@ -33,6 +33,7 @@ from jaxface.methods.pvp.training import Training, fresh_mappers, with_noise
 from jaxface.methods.pvp.tuning import Tuned, Tuning, drawn_with
 from jaxface.morphable.motion import Motion
 from jaxface.nets import LPIPS, AvatarMappers
+from jaxface.runtime.chunks import by_chunks, chunks
 from jaxface.suite import Suite
 
 LEAST = 8
@@ -109,18 +110,11 @@ def see(suite: Suite, images: Any, *, progress: Callable[[int, int], None] | Non
     """
     faces = suite_faces(suite)
     network = suite.landmarks if "landmarks" in suite else None
-    motions, points = [], []
-    for first in range(0, len(images), CHUNK):
-        rows = np.minimum(np.arange(first, first + CHUNK), len(images) - 1)
-        count = min(CHUNK, len(images) - first)
-        part = from_uint8(np.asarray(images[rows]))
-        motion, landmarks = jax.device_get(_see(faces, network, part))
-        motions.append(jax.tree.map(lambda leaf, count=count: leaf[:count], motion))
-        points.append(landmarks[:count])
-        if progress is not None:
-            progress(first + count, len(images))
-    motion = jax.tree.map(lambda *parts: np.concatenate(parts), *motions)
-    return Seen(motion, np.concatenate(points))
+
+    def seen(part: Any) -> tuple[Motion, jax.Array]:
+        return _see(faces, network, from_uint8(np.asarray(part)))
+
+    return Seen(*by_chunks(seen, images, size=CHUNK, progress=progress))
 
 
 @jax.jit
@@ -182,9 +176,8 @@ class Personalisation:
     ) -> np.ndarray:
         """The codes of key frames, [K, L, w_dim], by the settings' inverter."""
         found = []
-        for first in range(0, len(key_frames), CHUNK):
-            places = np.minimum(np.arange(first, first + CHUNK), len(key_frames) - 1)
-            rows, count = key_frames[places], min(CHUNK, len(key_frames) - first)
+        for places, count in chunks(len(key_frames), CHUNK):
+            rows = key_frames[places]
             result = inversion.invert(
                 self.settings.pivot,
                 self.suite,
@@ -195,7 +188,7 @@ class Personalisation:
             )
             found.append(result.w_plus[:count])
             if progress is not None:
-                progress(first + count, len(key_frames))
+                progress(int(places[count - 1]) + 1, len(key_frames))
         return np.concatenate(found)
 
     def tuning(self, key_frames: np.ndarray, pivots: np.ndarray) -> Tuning:
@@ -253,24 +246,19 @@ class Personalisation:
         side = min(size, settings.resolution)
         recognition = self.suite.recognition if settings.identity_weight else None
         smaller = jax.jit(functools.partial(_smaller, settings, side=side))
-        images, identities, moving = [], [], []
-        for first in range(0, len(rows), CHUNK):
-            places = np.minimum(np.arange(first, first + CHUNK), len(rows) - 1)
-            part = smaller(
-                recognition,
-                np.asarray(self.images[rows[places]]),
-                self.seen.landmarks[rows[places]] * (side / size),
-            )
-            count = min(CHUNK, len(rows) - first)
-            for kept, values in zip((images, identities, moving), part, strict=True):
-                kept.append(np.asarray(values)[:count])
+
+        def compared(rows: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
+            points = self.seen.landmarks[rows] * (side / size)
+            return smaller(recognition, np.asarray(self.images[rows]), points)
+
+        images, identities, moving = by_chunks(compared, rows, size=CHUNK)
         return Batch(
-            images=np.concatenate(images),
+            images=images,
             pose=np.asarray(features.pose),
             expression=np.asarray(features.expression),
             rotation=np.asarray(motion.rotation),
-            identity=np.concatenate(identities),
-            moving=np.concatenate(moving),
+            identity=identities,
+            moving=moving,
         )
 
     def avatar(

@@ -16,6 +16,7 @@ from jaxface.media.images import from_uint8
 from jaxface.methods import encoder
 from jaxface.metrics import psnr, ssim
 from jaxface.nets import LPIPS
+from jaxface.runtime.chunks import by_chunks
 from jaxface.suite import Suite
 
 SCORES = ("psnr", "ssim", "lpips")
@@ -40,14 +41,8 @@ def image_scores(
       matte: [T, R, R] in [0, 1]: all else is black in both; None: whole images.
       chunk: images that are compared together.
     """
-    lpips, found = comparer(suite), []
-    for first in range(0, len(drawn), chunk):
-        rows = np.minimum(np.arange(first, first + chunk), len(drawn) - 1)
-        mask = None if matte is None else jnp.asarray(matte[rows])[..., None]
-        part = _scores(lpips, jnp.asarray(drawn[rows]), jnp.asarray(targets[rows]), mask)
-        count = min(chunk, len(drawn) - first)
-        found.append({name: np.asarray(value)[:count] for name, value in part.items()})
-    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    mask = None if matte is None else np.asarray(matte)[..., None]
+    return by_chunks(functools.partial(_scores, comparer(suite)), drawn, targets, mask, size=chunk)
 
 
 @jax.jit
@@ -78,12 +73,8 @@ def per_frame(suite: Suite, generator: Any, images: Any, *, chunk: int = 16) -> 
     """
     settings = encoder.Settings()
     networks = settings.networks(suite, jax.random.key(0))
-    found = []
-    for first in range(0, len(images), chunk):
-        rows = np.minimum(np.arange(first, first + chunk), len(images) - 1)
-        part = _inverted(settings, networks, generator, jnp.asarray(images[rows]))
-        found.append(np.asarray(part)[: len(images) - first])
-    return np.concatenate(found)
+    inverted = functools.partial(_inverted, settings, networks, generator)
+    return by_chunks(inverted, images, size=chunk)
 
 
 @functools.partial(jax.jit, static_argnums=0)

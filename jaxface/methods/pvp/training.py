@@ -6,6 +6,7 @@ alone, so that a run that goes on from a stored state gives the same networks bi
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from jaxface.methods.pvp.settings import MapperSettings
 from jaxface.methods.pvp.tuning import batch_of
 from jaxface.metrics import psnr
 from jaxface.nets import AvatarConfig, AvatarMappers, Generator
+from jaxface.runtime.chunks import by_chunks
 from jaxface.runtime.iteration import Iteration, Phase
 
 CHECKS = 25
@@ -191,12 +193,8 @@ class Training:
         """Mean PSNR of frames as they are drawn, dB."""
         mappers = _merged(self._mappers, params)
         generator = with_noise(self._constants.frozen.generator, params)
-        values, size = [], 16
-        for first in range(0, len(frames.pose), size):
-            rows = np.minimum(np.arange(first, first + size), len(frames.pose) - 1)
-            part = [jnp.asarray(np.asarray(each)[rows]) for each in frames[:3]]
-            values.append(np.asarray(_psnr(mappers, generator, *part))[: len(frames.pose) - first])
-        return float(np.concatenate(values).mean())
+        seen = [np.asarray(each) for each in frames[:3]]
+        return float(by_chunks(partial(_psnr, mappers, generator), *seen, size=16).mean())
 
     def step(self, state: State, constants: Constants, index: jax.Array) -> Any:
         """One update: the state after it, and its losses by name; traceable."""

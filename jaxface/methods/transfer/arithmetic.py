@@ -11,13 +11,14 @@ kind of encoder will do here.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxface.methods import encoder
+from jaxface.runtime.chunks import by_chunks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,8 @@ class LatentArithmetic:
         Returns:
           [T, L, w_dim].
         """
-        return self._in_chunks(lambda part: _encode(self.inversion, networks, part), images)
+        encoded = functools.partial(_encode, self.inversion, networks)
+        return by_chunks(encoded, np.asarray(images), size=self.chunk)
 
     def neutral(self, networks: encoder.Networks, images: Any, *, codes: Any = None) -> np.ndarray:
         """The mean code of a clip's frames and of their mirror images, [L, w_dim].
@@ -90,15 +92,8 @@ class LatentArithmetic:
         codes = self.codes(networks, driving)
         neutral = self.neutral(networks, driving, codes=codes)
         w_plus = self.latents(self.neutral(networks, subject), codes, neutral)
-        return self._in_chunks(lambda part: _draw(networks.generator, part), w_plus)
-
-    def _in_chunks(self, fn: Any, rows: Any) -> np.ndarray:
-        parts = []
-        for start in range(0, len(rows), self.chunk):
-            places = np.minimum(np.arange(start, start + self.chunk), len(rows) - 1)
-            part = np.asarray(fn(jnp.asarray(np.asarray(rows)[places])))
-            parts.append(part[: len(rows) - start])
-        return np.concatenate(parts)
+        drawn = functools.partial(_draw, networks.generator)
+        return by_chunks(drawn, np.asarray(w_plus), size=self.chunk)
 
 
 _encode = jax.jit(encoder.encode, static_argnums=0)

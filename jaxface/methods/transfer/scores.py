@@ -7,6 +7,7 @@ network's embeddings of result and target. The paper chooses its model by expres
 without a formula; here by their sum.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from jaxface.methods.transfer.drawing import draw, head_angles
 from jaxface.metrics import aspect_ratios, ratio_correlations
 from jaxface.nets import Generator
 from jaxface.nets.recognition.crops import portrait_embeddings
+from jaxface.runtime.chunks import by_chunks
 
 CHUNK = 16
 """Frames drawn together; a clip's last chunk is filled up."""
@@ -70,16 +72,16 @@ def clip_scores(
     """
     scores = {}
     if judges.angles is not None:
-        ours, theirs = (_in_chunks(head_angles, judges.angles, x) for x in (drawn, driving))
+        ours, theirs = (_of_all(head_angles, judges.angles, x) for x in (drawn, driving))
         scores["pose_mae"] = float(np.abs(ours - theirs).mean())
     if judges.recognition is not None:
-        found = _in_chunks(_embeddings, judges.recognition, drawn)
+        found = _of_all(_embeddings, judges.recognition, drawn)
         wanted = np.asarray(_embeddings(judges.recognition, jnp.asarray(target)[None]))
         cosines = identity.similarity(jnp.asarray(found), jnp.asarray(wanted.repeat(len(found), 0)))
         scores["csim"] = float(cosines.mean())
     if judges.landmarks is not None:
         ours, theirs = (
-            aspect_ratios(_in_chunks(_points, judges.landmarks, x)) for x in (drawn, driving)
+            aspect_ratios(_of_all(_points, judges.landmarks, x)) for x in (drawn, driving)
         )
         found = ratio_correlations(theirs, ours)
         scores |= {f"fl_{name}": value for name, value in found.items()}
@@ -118,7 +120,7 @@ def validation(
         ours = generator if state.generator is None else state.generator
         code = jnp.asarray(codes[clip])[None]
         shown = from_uint8(np.asarray(driving[clip][:frames]))
-        return _in_chunks(lambda g, x: draw(state.network, g, code, x), ours, shown)
+        return _of_all(lambda g, x: draw(state.network, g, code, x), ours, shown)
 
     def score(state: Any) -> dict[str, float]:
         clips = []
@@ -148,14 +150,8 @@ def _points(network: Any, images: jax.Array) -> jax.Array:
     return network(images)
 
 
-def _in_chunks(fn: Callable[[Any, jax.Array], jax.Array], network: Any, images: Any) -> np.ndarray:
-    """fn of all images, `CHUNK` at a time, so that one program serves clips of any length."""
-    parts = []
-    for start in range(0, len(images), CHUNK):
-        rows = np.minimum(np.arange(start, start + CHUNK), len(images) - 1)
-        part = np.asarray(fn(network, jnp.asarray(images[rows])))
-        parts.append(part[: len(images) - start])
-    return np.concatenate(parts)
+def _of_all(fn: Callable[[Any, jax.Array], jax.Array], network: Any, images: Any) -> np.ndarray:
+    return by_chunks(functools.partial(fn, network), images, size=CHUNK)
 
 
 def _resized(image: np.ndarray, side: int) -> np.ndarray:

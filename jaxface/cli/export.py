@@ -2,6 +2,7 @@
 
 import argparse
 
+from jaxface.cli.settings_options import add_changes_argument
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError
 
@@ -56,14 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", metavar="NAME", help="with --what invert_step: the method (pie_embedded)"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="changes",
-        metavar="NAME=VALUE",
-        help="with --what invert_step: change a setting of the preset; may be repeated",
-    )
+    add_changes_argument(parser, "with --what invert_step: change a setting of the preset")
     parser.add_argument(
         "--group",
         action="append",

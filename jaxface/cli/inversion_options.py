@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from jaxface.cli.argument_types import seed
+from jaxface.cli.settings_options import add_changes_argument
 from jaxface.cli.suite_options import add_suite_arguments, fit_for_use
 from jaxface.errors import UsageError
 
@@ -53,14 +54,10 @@ def add_method_arguments(parser: argparse.ArgumentParser) -> None:
         "a tuned generator pti, pti_e4e, pti_embedded, and for the photo suite photo, photo_fast "
         "and PIE's for it photo_pie (pie_embedded)",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="changes",
-        metavar="NAME=VALUE",
-        help="change a setting of the preset, such as w_plus_steps=500, "
-        "terms=synthesis,identity or, of pti, tuning.steps=100; may be repeated",
+    add_changes_argument(
+        parser,
+        "change a setting of the preset, such as w_plus_steps=500, terms=synthesis,identity "
+        "or, of pti, tuning.steps=100",
     )
     parser.add_argument(
         "--dtype",

@@ -12,6 +12,7 @@ from jaxface.cli.clip_options import (
     clip_reading_of,
 )
 from jaxface.cli.inversion_options import add_alignment_arguments, alignment_of
+from jaxface.cli.settings_options import add_changes_argument
 from jaxface.cli.suite_options import add_suite_arguments, fit_for_use
 from jaxface.errors import UsageError
 
@@ -45,14 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="paper, repo (the authors' code), fast, or embedded, for suites without LPIPS "
         "(embedded for such a suite, else fast)",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="changes",
-        metavar="NAME=VALUE",
-        help="change a setting of the preset, such as key_frames.count=100, tuning.steps=30 or "
-        "mappers.consistency_weight=0; may be repeated",
+    add_changes_argument(
+        parser,
+        "change a setting of the preset, such as key_frames.count=100, tuning.steps=30 or "
+        "mappers.consistency_weight=0",
     )
     parser.add_argument(
         "--dtype",

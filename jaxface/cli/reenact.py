@@ -38,6 +38,7 @@ from jaxface.cli.reenact_drivers import (
     retargeting_of,
     write_random_portrait,
 )
+from jaxface.cli.settings_options import add_changes_argument
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError
 
@@ -129,14 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the networks (those that embeddings were made with, else embedded)",
     )
     embedding.add_argument("--preset", metavar="NAME", help="how they are embedded (the method's)")
-    embedding.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="changes",
-        metavar="NAME=VALUE",
-        help="change a setting of the preset; may be repeated",
-    )
+    add_changes_argument(embedding, "change a setting of the preset")
     embedding.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from jaxface.cli.distributed import add_distributed_arguments, join_processes
+from jaxface.cli.settings_options import add_changes_argument
 from jaxface.errors import UsageError
 from jaxface.runtime.files import atomic_writer
 
@@ -54,14 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="begin with the networks of this folder instead of the configuration's own",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="changes",
-        metavar="KEY=VALUE",
-        help="change a setting of the configuration; may be repeated",
-    )
+    add_changes_argument(parser, "change a setting of the configuration")
     parser.add_argument(
         "--batch-size",
         type=int,

@@ -39,16 +39,9 @@ PIE = dataclasses.replace(
     PIVOT,
     terms=("synthesis", "identity", "edit", "invariance", pie.SPREAD),
     groups=("pose",),
-    identity_weight=1.0,
-    photometric_weight=5.0,
-    occluded=0.1,
-    landmark_weight=100.0,
-    edit_weight=0.3,
-    invariance_weight=0.3,
-    recognition_weight=0.015,
-    edit_recognition_weight=0.015,
     psi="descriptor",
     bank=64,
+    **pie.FACE_WEIGHTS,
 )
 """PIE's energy, for portraits whose pose a RigNet is to edit: the weights of the embedded suite's
 preset, and the pull towards W. The wheels have no recognition network; with dlib's in the folder of

@@ -295,3 +295,16 @@ def frames_of(clips: Sequence[str], inversion: Any, *, folder: str) -> Sequence[
         size=inversion.suite.generator.resolution,
         folder=folder,
     )
+
+
+def write_clips_of(rows: Sequence[Any], results: Any, *, how: Any, stop: Any) -> list[str]:
+    """Writes the clips that the edits are of; a line for each."""
+    from jaxface.jobs.outputs.edited_clips import write_clips
+    from jaxface.runtime.progress import note
+
+    lines = []
+    for clip in write_clips(rows, results, how, stop=stop):
+        for remark in clip.notes:
+            note(f"note: {clip.path}: {remark}")
+        lines.append(f"clip:          {clip.path}, {clip.edited} frames edited of {clip.frames}")
+    return lines

@@ -8,21 +8,18 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxface.cli.clip_options import add_clip_writing_arguments, clip_writing_of
+from jaxface.cli.clip_options import add_clip_writing_arguments, clip_writing_of, write_clips_of
 from jaxface.cli.driver_options import (
-    DRIVER_OPTIONS,
     add_driver_arguments,
-    check_driver_arguments,
     with_driver_sound,
 )
+from jaxface.cli.edit_checks import check_arguments, check_reach
 from jaxface.cli.job_options import JobCall, add_job_arguments
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError, printable
 from jaxface.vocabulary import (
-    ANGLE_LIMITS,
     ANGLES,
     EDITABLE_GROUPS,
-    EXPRESSION_LIMIT,
     EXPRESSION_NAMES,
     LANDMARKS,
     UNIT_LIMIT,
@@ -181,7 +178,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     # Mistakes in the call are found before JAX is set up and networks are loaded.
-    _check(arguments)
+    check_arguments(arguments)
     call = JobCall(arguments)
     from jaxface.jobs.inputs.latent_survey import survey_latents
     from jaxface.jobs.inputs.latents import find_latents
@@ -301,19 +298,6 @@ def _driven(
     return found, wanted, with_driver_sound(writing, driver, arguments)
 
 
-def write_clips_of(rows: Sequence[Any], results: Any, *, how: Any, stop: Any) -> list[str]:
-    """Writes the clips that the edits are of; a line for each."""
-    from jaxface.jobs.outputs.edited_clips import write_clips
-    from jaxface.runtime.progress import note
-
-    lines = []
-    for clip in write_clips(rows, results, how, stop=stop):
-        for remark in clip.notes:
-            note(f"note: {clip.path}: {remark}")
-        lines.append(f"clip:          {clip.path}, {clip.edited} frames edited of {clip.frames}")
-    return lines
-
-
 def _hint(presets: Collection[str], suite: Any) -> str | None:
     """What to embed with in place of presets that fit the image alone, where there is a better one.
 
@@ -338,87 +322,6 @@ def _number(text: str) -> float:
     return value
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    named = {
-        group: [n for n in names if getattr(arguments, n) is not None]
-        for group, names in (("pose", ANGLES), ("expression", EXPRESSION_NAMES))
-    }
-    if arguments.light is None and arguments.strength is not None:
-        raise UsageError("--strength requires --light")
-    if arguments.strength is not None and not 0 <= arguments.strength <= 1:
-        raise UsageError(f"--strength: expected 0 to 1, got {arguments.strength:g}")
-    _check_landmarks(arguments)
-    if (arguments.like is None) != (not arguments.groups):
-        raise UsageError("--like and --group go together: what to take, and from which portrait")
-    driven = arguments.like is not None and Path(arguments.like).is_dir()
-    for name in ("neutral", *DRIVER_OPTIONS):
-        if getattr(arguments, name) is not None and not driven:
-            raise UsageError(f"--{name} requires --like with the folder of a clip's embeddings")
-    if arguments.neutral not in (None, "first", "mean") and not arguments.neutral.isdecimal():
-        raise UsageError(
-            f"--neutral: expected first, mean or a number from 0, got {arguments.neutral!r}"
-        )
-    check_driver_arguments(arguments)
-    if arguments.relative and not any(named.values()):
-        raise UsageError("--relative requires angles and expressions")
-    if arguments.rows is not None and not arguments.directions:
-        raise UsageError("--rows requires --direction")
-    asked = (arguments.light, arguments.like, arguments.directions, arguments.landmarks)
-    if not any((*named.values(), *asked)):
-        raise UsageError("no edit given; name one, such as --yaw 20 (see jaxface edit --help)")
-    taken = {group: names[0] for group, names in named.items() if names}
-    taken |= {"illumination": "light"} if arguments.light is not None else {}
-    for group in arguments.groups:
-        if group in taken:
-            raise UsageError(f"--group {group} and --{taken[group]} both edit the {group}")
-    for name, least in (("feedback", 0), ("frames", 2), ("batch_size", 1)):
-        value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
-    _check_reach(arguments, EXPRESSION_LIMIT)
-    for name in ("seconds", "mp4"):
-        if getattr(arguments, name) and arguments.frames is None:
-            raise UsageError(f"--{name} requires --frames")
-    if arguments.seconds is not None and arguments.seconds <= 0:
-        raise UsageError(f"--seconds: expected more than 0, got {arguments.seconds}")
-
-
-def _check_landmarks(arguments: argparse.Namespace) -> None:
-    own = LANDMARKS in arguments.groups
-    if own and arguments.landmarks is not None:
-        raise UsageError("--landmarks and --group landmarks both say which; give one of them")
-    if own and arguments.like is not None and Path(arguments.like).is_dir():
-        raise UsageError(
-            "--group landmarks is taken from a portrait; jaxface reenact --method "
-            "latent_difference drives by a clip's"
-        )
-    if arguments.landmarks_size is not None:
-        if arguments.landmarks is None:
-            raise UsageError("--landmarks-size requires --landmarks")
-        if arguments.landmarks_size <= 0:
-            raise UsageError(
-                f"--landmarks-size: expected more than 0, got {arguments.landmarks_size:g}"
-            )
-    if arguments.proportions is not None and not (own or arguments.landmarks is not None):
-        raise UsageError("--proportions requires --landmarks, or --like with --group landmarks")
-    if arguments.proportions == "own" and arguments.landmarks is not None:
-        raise UsageError(
-            "--proportions own: of a file of points the other face is not known; give the portrait "
-            "itself, --like IMAGE --group landmarks"
-        )
-
-
-def _check_reach(arguments: argparse.Namespace, expressions: float) -> None:
-    """Refuses targets beyond what there are portraits of: the result would be no face."""
-    for name, most in (ANGLE_LIMITS | dict.fromkeys(EXPRESSION_NAMES, expressions)).items():
-        value = getattr(arguments, name)
-        if value is not None and abs(value) > most and not arguments.force:
-            raise UsageError(
-                f"--{name.replace('_', '-')} {value:g}: generators learn from portraits within "
-                f"{-most:g} to {most:g}; name a target there, or try it all the same with --force"
-            )
-
-
 def _targets(arguments: argparse.Namespace, suite: Any) -> tuple[Any, Any, dict[str, Any]]:
     """The `EditTargets`, the `Reference` or None, and what was asked for, JSON-like."""
     from jaxface.jobs.editing import Reference
@@ -430,7 +333,7 @@ def _targets(arguments: argparse.Namespace, suite: Any) -> tuple[Any, Any, dict[
     given = {name: getattr(arguments, name) for name in (*ANGLES, *EXPRESSION_NAMES)}
     values = {name: value for name, value in given.items() if value is not None}
     if values and edits_motion(suite):
-        _check_reach(arguments, UNIT_LIMIT)
+        check_reach(arguments, UNIT_LIMIT)
     asked: dict[str, Any] = dict(values)
     asked |= {"relative": True} if arguments.relative else {}
     reference, strength = None, arguments.strength

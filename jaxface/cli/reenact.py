@@ -16,6 +16,7 @@ from jaxface.cli.clip_options import (
     clip_alignment_of,
     clip_reading_of,
     clip_writing_of,
+    write_clips_of,
 )
 from jaxface.cli.driver_options import (
     add_driver_arguments,
@@ -428,7 +429,6 @@ def _writing(arguments: argparse.Namespace, survey: Any, driving: Any) -> Any:
 
 def _write(rows: Sequence[Any], results: Any, *, how: Any, gif: bool, stop: Any) -> list[str]:
     """Writes the clips, and their GIFs; a line for each."""
-    from jaxface.cli.edit import write_clips_of
     from jaxface.jobs.outputs.gifs import write_gifs
 
     lines = write_clips_of(rows, results, how=how, stop=stop)

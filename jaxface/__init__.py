@@ -4,10 +4,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxface.api import Portraits, edit, generate, invert, personalise, reenact
+    from jaxface.api import edit, generate, invert, personalise, reenact
     from jaxface.errors import JaxfaceError, SuiteError, UsageError, WeightsError
     from jaxface.media.alignment import CropTransform
     from jaxface.media.pasting import paste_back
+    from jaxface.portraits import Person, Portraits
     from jaxface.sharing import save_suite
     from jaxface.suite import Suite, load_suite
     from jaxface.weights import load_network, save_network
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CropTransform",
     "JaxfaceError",
+    "Person",
     "Portraits",
     "Suite",
     "SuiteError",
@@ -40,7 +42,8 @@ __all__ = [
 _HOMES = {
     "CropTransform": "jaxface.media.alignment",
     "JaxfaceError": "jaxface.errors",
-    "Portraits": "jaxface.api",
+    "Person": "jaxface.portraits",
+    "Portraits": "jaxface.portraits",
     "Suite": "jaxface.suite",
     "SuiteError": "jaxface.errors",
     "UsageError": "jaxface.errors",

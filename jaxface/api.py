@@ -8,17 +8,15 @@ import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 
 from jaxface.errors import UsageError
-from jaxface.jobs.outputs.names import file_name
-from jaxface.jobs.outputs.tuned import tuned_weights
 from jaxface.jobs.reenactment import own_motion
 from jaxface.keys import item_keys, samples_key
 from jaxface.latents import check_w_plus
@@ -28,10 +26,10 @@ from jaxface.media.images import (
     resize,
     to_square,
     to_uint8,
-    write_png,
 )
 from jaxface.methods import inversion, pie, pvp
 from jaxface.methods.direction_matrix.columns import direction_sets
+from jaxface.methods.direction_matrix.faces import suite_faces
 from jaxface.methods.edit_targets import edit_targets
 from jaxface.methods.inversion import Inverter
 from jaxface.methods.latent_difference.redrawing import (
@@ -44,83 +42,16 @@ from jaxface.methods.latent_difference.redrawing import (
 from jaxface.methods.motion_directions import DIRECTIONS
 from jaxface.methods.motion_editing import edit_motion
 from jaxface.methods.presets import preset as named_preset
-from jaxface.methods.pti import changed_generator
-from jaxface.methods.pvp import Avatar, pvp_preset
+from jaxface.methods.pvp import pvp_preset
 from jaxface.methods.reenactment import Moved
 from jaxface.methods.reenactment_presets import is_image_driven, reenactment_preset
 from jaxface.morphable.retargeting import Retargeting
+from jaxface.portraits import Person, Portraits, joined
 from jaxface.runtime.chunks import by_chunks
 from jaxface.runtime.devices import compute_dtype, divisor_mesh
-from jaxface.runtime.files import atomic_writer
 from jaxface.settings import apply_overrides
 from jaxface.suite import Suite, drawn_by, load_suite
 from jaxface.vocabulary import ANGLES, LANDMARKS
-
-
-@dataclasses.dataclass(frozen=True)
-class Portraits:
-    """Portraits of a suite's generator and the latent codes that draw them.
-
-    Attributes:
-      suite: whose generator draws them.
-      images: [N, R, R, 3] in [-1, 1].
-      w_plus: [N, L, w_dim].
-      names: of the portraits; files are named after them.
-      measures: {name: [N]}: an inversion's losses, or what an edit wanted, had and reached, in the
-        caller's units.
-      weights: where each portrait has a generator of its own (PTI), the difference of its synthesis
-        network's parameters to the suite's, leaves [N, ...].
-    """
-
-    suite: Suite
-    images: np.ndarray
-    w_plus: np.ndarray
-    names: tuple[str, ...]
-    measures: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    weights: Any = None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, rows: int | slice | Sequence[int]) -> "Portraits":
-        """Some of them; one stays a batch."""
-        chosen = np.atleast_1d(np.arange(len(self))[rows])  # type: ignore
-        return dataclasses.replace(
-            self,
-            images=self.images[chosen],
-            w_plus=self.w_plus[chosen],
-            names=tuple(self.names[row] for row in chosen),
-            measures={name: values[chosen] for name, values in self.measures.items()},
-            weights=jax.tree.map(lambda leaf: leaf[chosen], self.weights),
-        )
-
-    def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes images (PNG), latents and tuned generators (safetensors), a file for each.
-
-        `jaxface edit FOLDER/latents/*` takes them up.
-
-        Returns:
-          The folder.
-        """
-        folder = Path(folder)
-        header = {
-            "settings.suite": self.suite.name,
-            "settings.generator": self.suite.digest("generator"),
-        }
-        for row, name in enumerate(self.names):
-            write_png(folder / "images" / file_name(name, ".png"), self.images[row])
-            files = {}
-            told = {"id": name, **header}
-            if self.weights is not None:
-                difference = jax.tree.map(lambda leaf, row=row: leaf[row], self.weights)
-                files["generators"] = tuned_weights(difference, self.suite, name)
-                told["weights"] = f"generators/{file_name(name, '.safetensors')}"
-            code = {"w_plus": np.ascontiguousarray(self.w_plus[row], np.float32)}
-            files["latents"] = safetensors.numpy.save(code, told)
-            for kind, data in files.items():
-                with atomic_writer(folder / kind / file_name(name, ".safetensors")) as file:
-                    file.write(data)
-        return folder
 
 
 def generate(
@@ -273,10 +204,10 @@ def edit(
     points = None if landmarks is None else _points(landmarks, len(portraits))
     if portraits.weights is None:
         return change(portraits.suite, portraits, points)
-    return _joined(
+    return joined(
         [
             change(
-                drawn_by(portraits.suite, _generator_of(portraits, row)),
+                drawn_by(portraits.suite, portraits.generator(row)),
                 portraits[row],
                 None if points is None else points[row : row + 1],
             )
@@ -312,7 +243,8 @@ def reenact(
     Args:
       portraits: who is to move: of `invert` or an edit; or N images or paths as `invert` takes
         them, which are embedded as the method wants them. "transfer" has seen no other latents
-        than those of the suite's encoder: with it give images.
+        than those of the suite's encoder: with it give images. A `Person` is drawn by networks of
+        their own, whatever the method, in their own proportions; other options do not apply.
       driving: T frames of the driver, aligned, as `invert` takes images; they are read as a clip.
       method: one of `jaxface.methods.reenactment_presets`: by motion, or "transfer" by images.
       suite: of images that are embedded; a shipped one's name, or a folder.
@@ -340,6 +272,8 @@ def reenact(
       >>> moved.names
       ('sample_0_0000', 'sample_0_0001')
     """
+    if isinstance(portraits, Person):
+        return _person_driven(portraits, driving)
     by: Any = reenactment_preset(method)
     by_images = is_image_driven(by)
     if by_images and (relative or gains or tuple(regions) != ("all",)):
@@ -369,7 +303,7 @@ def reenact(
     neutral = retargeting.neutral_of(read) if relative else None
     target = None if by_images else functools.partial(retargeting, driver=read, neutral=neutral)
     rows = range(len(portraits))
-    return _joined([_driven(by, networks, portraits[row], read, target) for row in rows])
+    return joined([_driven(by, networks, portraits[row], read, target) for row in rows])
 
 
 _CHUNK = 8  # frames that one program reads or draws, however many there are
@@ -393,8 +327,8 @@ def _driven(by: Any, networks: Any, portrait: Portraits, read: Any, target: Any)
       read: what it read of the driver's frames, T rows.
       target: of a method driven by motion, the motion that the portrait's own becomes.
     """
-    weights, count = portrait.weights, len(jax.tree.leaves(read)[0])
-    generator = portrait.suite.generator if weights is None else _generator_of(portrait, 0)
+    count = len(jax.tree.leaves(read)[0])
+    generator = portrait.generator(0)
     rows, measures = (read,), {}
     if target is not None:
         code = jnp.asarray(portrait.w_plus)
@@ -411,21 +345,22 @@ def _driven(by: Any, networks: Any, portrait: Portraits, read: Any, target: Any)
         moved.w_plus,
         tuple(f"{portrait.names[0]}_{frame:04d}" for frame in range(count)),
         measures,
-        jax.tree.map(lambda leaf: np.repeat(leaf, count, 0), weights),
+        jax.tree.map(lambda leaf: np.repeat(leaf, count, 0), portrait.weights),
     )
 
 
-def _joined(parts: Sequence[Portraits]) -> Portraits:
-    """Portraits one after the other."""
-    first, names = parts[0], parts[0].measures
-    return Portraits(
-        first.suite,
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.w_plus for part in parts]),
-        tuple(name for part in parts for name in part.names),
-        {name: np.concatenate([part.measures[name] for part in parts]) for name in names},
-        jax.tree.map(lambda *leaves: np.concatenate(leaves), *(part.weights for part in parts)),
-    )
+def _person_driven(person: Person, driving: Any) -> Portraits:
+    avatar = person.avatar
+    frames, _ = _read(driving, avatar.generator.resolution)
+    read = functools.partial(_motion_of, suite_faces(avatar.suite))
+    motion = by_chunks(read, frames, size=_CHUNK)
+    # One frame is in no proportion to itself: its numbers are taken as they are.
+    return person.moved(motion if len(motion) < 2 else avatar.own(motion, clip=motion))
+
+
+@jax.jit
+def _motion_of(faces: Any, images: jax.Array) -> Any:
+    return faces.motion(faces.read(images))
 
 
 def personalise(
@@ -436,7 +371,7 @@ def personalise(
     fps: float = 25.0,
     seed: int = 0,
     **settings: Any,
-) -> Avatar:
+) -> Person:
     """An avatar of the person in a clip (PVP).
 
     Args:
@@ -451,8 +386,8 @@ def personalise(
         ``mappers__steps=500``.
 
     Returns:
-      Who can be drawn: ``avatar.drawn(avatar.clip)`` replays the clip, ``avatar.drawn(avatar.posed(
-      pitch, yaw))`` turns the head, and `jaxface.jobs.avatars.write_avatar` keeps it.
+      Who can be drawn: ``person.images`` is the clip replayed, ``person.turned(yaw=20)`` turns the
+      head, `reenact` drives them, and ``person.save(DIR)`` keeps them for ``jaxface reenact DIR``.
 
     Raises:
       ImageError: a file is no usable image.
@@ -470,7 +405,8 @@ def personalise(
         seconds=np.arange(len(images)) / fps,
         key=jax.random.key(seed),
     )
-    return found.avatar
+    times = tuple(Fraction(row) / Fraction(fps) for row in range(len(images)))
+    return Person(found.avatar, times, tuple(int(row) for row in found.key_frames.frames))
 
 
 def _edited(
@@ -566,10 +502,6 @@ def _measures(named: Sequence[Any], *parameters: Any) -> dict[str, np.ndarray]:
             column = np.asarray(values)[:, each.place] / each.unit
             told[each.name + ending] = np.broadcast_to(column, (rows,))
     return told
-
-
-def _generator_of(portraits: Portraits, row: int) -> Any:
-    return changed_generator(portraits.suite.generator, portraits.weights, row)
 
 
 def _opened(suite: Suite | str | os.PathLike[str]) -> Suite:

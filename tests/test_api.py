@@ -1,16 +1,24 @@
 """One line a job from Python."""
 
 import doctest
+from fractions import Fraction
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 import jaxface
-from jaxface import api
+from jaxface import Person, api
 from jaxface.cli import main
 from jaxface.errors import UsageError
+from jaxface.jobs.avatars import read_avatar
 from jaxface.media.images import to_uint8
+from jaxface.methods.pvp import Avatar
+from jaxface.methods.pvp.features import features_of
+from jaxface.methods.pvp.personalise import see
+from jaxface.methods.pvp.settings import EMBEDDED
+from jaxface.methods.pvp.training import fresh_mappers
 from jaxface.methods.reenactment import Driving, drive_chunks, read_motion
 from jaxface.methods.reenactment_presets import REENACTMENT_PRESETS
 
@@ -105,6 +113,59 @@ def test_reenacted_as_the_method_itself_does(samples):
     encoded = jaxface.reenact(samples.images[:1], driving, method="transfer")
     assert encoded.names == ("image_0_0000", "image_0_0001")
     assert not encoded.measures
+
+
+@pytest.fixture(scope="module", name="person")
+def a_person(samples):
+    """Of a clip of twelve samples; its generator differs a little, its mappers have not learned."""
+    suite, clip = samples.suite, jaxface.generate(12, seed=3)
+    motion = see(suite, to_uint8(clip.images)).motion
+    mappers = fresh_mappers(
+        EMBEDDED.mappers, clip.w_plus[:4], features_of(motion), key=jax.random.key(0)
+    )
+    generator = jax.tree.map(lambda leaf: leaf, suite.generator)
+    generator.synthesis = jax.tree.map(lambda leaf: 1.01 * leaf, generator.synthesis)
+    avatar = Avatar(
+        suite=suite,
+        w_plus=mappers.anchors[...],
+        motion=motion[:4],
+        generator=generator,
+        mappers=mappers,
+        clip=motion,
+        training=np.arange(12),
+    )
+    times = tuple(Fraction(row, 25) for row in range(12))
+    return clip, Person(avatar, times, (0, 1, 2, 3))
+
+
+@pytest.mark.slow
+def test_a_person_replays_turns_and_is_driven(person):
+    clip, person = person
+    assert person.images.shape == (12, 64, 64, 3)
+    assert person.w_plus.shape == (12, 10, 512)
+    driven = jaxface.reenact(person, clip.images)  # in proportions of one's own, the replay
+    np.testing.assert_allclose(driven.w_plus, person.w_plus, atol=1e-3)
+    turned = person.turned(yaw=[-20.0, 20.0])
+    assert turned.names == ("frame_0000", "frame_0001")
+    found = np.clip(turned.generator(1).synthesis(turned.w_plus[1:]), -1, 1)
+    np.testing.assert_allclose(found, turned.images[1:], atol=1e-3)
+    wrong = np.clip(turned.suite.generator.synthesis(turned.w_plus[1:]), -1, 1)
+    assert np.abs(wrong - turned.images[1:]).max() > 0.01
+    assert len(person.turned(pitch=5.0)) == 1
+
+
+@pytest.mark.slow
+def test_a_person_is_edited_and_kept(person, tmp_path):
+    _, person = person
+    turned = person.turned(yaw=[0.0])
+    smiling = jaxface.edit(turned, direction="expression.smile", amount=2)
+    assert np.abs(smiling.images - turned.images).mean() > 1e-3
+    assert len(list((smiling.save(tmp_path / "frames") / "generators").iterdir())) == 1
+    known = read_avatar(person.save(tmp_path / "anna"))
+    assert known.times == person.times
+    np.testing.assert_array_equal(known.avatar.drawn(known.avatar.clip).clip(-1, 1), person.images)
+    with pytest.raises(UsageError, match="is there already"):
+        person.save(tmp_path / "anna")
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,13 @@ def write_avatar(
 
     Returns:
       The folder.
+
+    Raises:
+      UsageError: there is something of that name.
     """
     folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"{folder}: is there already; name another folder, or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     known = avatar.suite.metadata("generator")
     terms = {name: known[name] for name in _FROM_THE_GENERATOR if name in known}

@@ -488,6 +488,7 @@ def test_noise_maps_are_trained_where_the_code_does():
 @pytest.mark.parametrize(
     "change",
     [
+        {"steps": 3},
         {"sigma": 0.1},
         {"perturb_jaw": False},
         {"standardise": True},
@@ -510,6 +511,20 @@ def test_every_setting_changes_a_result(change):
     motion = motion_of(8)
     expected, found = (
         drawn_after(settings, motion) for settings in (short, dataclasses.replace(short, **change))
+    )
+    assert np.abs(expected - found).max() > 1e-7
+
+
+def test_the_floor_of_deviations_changes_a_result():
+    features = features_of(motion_of(8))
+    low, high = (standard(features, floor=floor) for floor in (1e-4, 5.0))
+    assert (high[3] > low[3]).all()
+    np.testing.assert_array_equal(high[1], low[1])
+    short = dataclasses.replace(SETTINGS, steps=2, standardise=True)
+    motion = motion_of(8)
+    expected, found = (
+        drawn_after(dataclasses.replace(short, deviation_floor=floor), motion)
+        for floor in (short.deviation_floor, 5.0)
     )
     assert np.abs(expected - found).max() > 1e-7
 

@@ -12,6 +12,7 @@ from jaxface.methods import arcface
 from jaxface.nets import IRSEConfig
 from jaxface.training.augmentation import blur_and_noise
 from tests.methods.microbatches import assert_parts_agree
+from tests.methods.splitting import assert_split
 
 # Unoptimised code compiles in half the time, and these networks run in no time at all.
 
@@ -157,3 +158,8 @@ def test_microbatches_normalise_by_their_own_statistics(trained):
     settings = dataclasses.replace(SETTINGS, noise=0.0, blur=0.0)
     twice = {name: np.repeat(value[:8], 2, axis=0) for name, value in batch.items()}
     assert_parts_agree(arcface.recognition_phase, settings, recipe.state, None, twice)
+
+
+def test_a_step_is_split_over_the_devices():
+    state = jax.eval_shape(lambda key: arcface.initial_state(SETTINGS, key), jax.random.key(0))
+    assert_split(arcface.recognition_phase(SETTINGS), state, None, pictures(0))

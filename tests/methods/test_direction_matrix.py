@@ -36,6 +36,7 @@ from jaxface.nets import (
 from jaxface.suite import load_suite
 from jaxface.weights import load_network, network_arrays, save_network, with_arrays
 from tests.methods.microbatches import assert_parts_agree
+from tests.methods.splitting import assert_split
 
 SIDE, W_DIM = 16, 8
 GENERATOR = GeneratorConfig(
@@ -475,3 +476,17 @@ def test_what_is_refused(suite, portrait, subject, random_network, tmp_path):
     for wrong in ({"stages": ()}, {"half": "none"}, {"samples": 1}):
         with pytest.raises(ValueError, match="MatrixSettings"):
             dataclasses.replace(SETTINGS, **wrong)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "synthetic",
+        pytest.param("mixed", marks=pytest.mark.slow),
+        pytest.param("paired", marks=pytest.mark.slow),
+    ],
+)
+def test_a_step_is_split_over_the_devices(kind, models, state):
+    phase = method.matrix_phase(SETTINGS, method.MatrixStage(kind, 2, 4))
+    batch = {"key": jnp.asarray(key_data(0, "train", np.arange(4)))}
+    assert_split(phase, state, models, batch)

@@ -27,6 +27,7 @@ from jaxface.nets import (
 from jaxface.suite import load_suite
 from jaxface.weights import load_network, read_header, save_network
 from tests.methods.microbatches import assert_parts_agree
+from tests.methods.splitting import assert_split
 
 NETWORK = EncoderConfig(
     channels=(4, 4, 6, 8),
@@ -436,3 +437,28 @@ def test_in_domain_inversion_trains_both_networks(networks, interval):
             moved = max(float(jnp.abs(a - b).max()) for a, b in pairs)
             assert (moved > 0) == (name == moves)
     assert set(recipe.networks(state)) == {"in_domain_encoder"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "latents",
+        pytest.param("encoder", marks=pytest.mark.slow),
+        pytest.param("discriminator", marks=pytest.mark.slow),
+        "r1",
+    ],
+)
+def test_every_phase_is_split_over_the_devices(networks, name):
+    """Samples are as many as portraits, and drawn from one key."""
+    settings = dataclasses.replace(SETTINGS, latent_steps=1)
+    if name in ("discriminator", "r1"):
+        settings = dataclasses.replace(IN_DOMAIN, r1_interval=2)
+    recipe = recipe_of(settings, networks)
+
+    def phase(count):
+        samples = count if settings.samples else 0
+        sized = dataclasses.replace(settings, batch_size=count, samples=samples)
+        phases = [each for stage in recipe_of(sized, networks).stages for each in stage.phases]
+        return next(each for each in phases if each.name == name)
+
+    assert_split(phase, recipe.state, recipe.constants, {"image": portraits(4)})

@@ -12,6 +12,7 @@ from jaxface.methods import landmark_regression as method
 from jaxface.morphable import NUM_FACTORS, landmarks, scene_from_gaussian
 from jaxface.nets import LandmarkConfig
 from tests.methods.microbatches import assert_parts_agree
+from tests.methods.splitting import assert_split
 
 SIZE = 16
 SETTINGS = method.LandmarkSettings(
@@ -91,3 +92,9 @@ def test_microbatches_change_nothing():
     recipe = SETTINGS.recipe(key=jax.random.key(0), networks={}, held_out=None)
     batch = pictures(np.random.default_rng(3), 16)
     assert_parts_agree(method.landmark_phase, SETTINGS, recipe.state, None, batch)
+
+
+def test_a_step_is_split_over_the_devices():
+    recipe = SETTINGS.recipe(key=jax.random.key(0), networks={}, held_out=None)
+    batch = pictures(np.random.default_rng(3), 1)
+    assert_split(method.landmark_phase(SETTINGS), recipe.state, None, batch)

@@ -32,6 +32,7 @@ from jaxface.nets import (
 from jaxface.nets.edits.latent_difference import CODE
 from jaxface.suite import load_suite
 from jaxface.weights import load_network, save_network
+from tests.methods.splitting import assert_split
 
 SIZES = {"resolution": 16, "width": 4, "max_width": 6, "num_ws": 6, "w_dim": 32}
 NETWORK = LatentDifferenceConfig(**SIZES, landmark_features=8, latent_features=4)
@@ -299,3 +300,17 @@ def test_a_clip_drives_by_motion_and_by_landmarks(suite, batch):
 def test_a_suite_without_the_network_is_refused(tiny_suite):
     with pytest.raises(SuiteError, match="no latent_difference"):
         LandmarkReenactment().networks(load_suite(tiny_suite))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("encoder_phase", marks=pytest.mark.slow),
+        pytest.param("discriminator_phase", marks=pytest.mark.slow),
+        "penalty_phase",
+    ],
+)
+def test_every_phase_is_split_over_the_devices(name, suite, batch):
+    settings = dataclasses.replace(SETTINGS, r1_interval=2)
+    state, frozen = begun(settings, suite)
+    assert_split(getattr(training, name)(settings), state, frozen, batch)

@@ -13,6 +13,7 @@ from jaxface.morphable import FaceParameters
 from jaxface.morphable.photometric import photometric_energy
 from jaxface.nets import ReconstructionConfig
 from tests.methods.microbatches import assert_parts_agree
+from tests.methods.splitting import assert_split
 
 SIZE = 32
 SETTINGS = mofa.MoFASettings(
@@ -137,3 +138,10 @@ def test_microbatches_change_nothing(items):
     state = mofa.initial_state(SETTINGS, models, jax.random.key(1))
     batch = {name: items[name] for name in ("image", "landmarks")}
     assert_parts_agree(mofa.reconstruction_phase, SETTINGS, state, models, batch)
+
+
+def test_a_step_is_split_over_the_devices(items):
+    models = mofa.models()
+    state = mofa.initial_state(SETTINGS, models, jax.random.key(1))
+    batch = {name: items[name] for name in ("image", "landmarks")}
+    assert_split(mofa.reconstruction_phase(SETTINGS), state, models, batch)

@@ -8,6 +8,7 @@ import pytest
 from jaxface.methods import perceptual_features as method
 from jaxface.nets import VGGConfig
 from tests.methods.microbatches import assert_parts_agree
+from tests.methods.splitting import assert_split
 
 SETTINGS = method.FeatureSettings(
     network=VGGConfig(channels=(4, 8, 8, 8, 8)),
@@ -84,3 +85,8 @@ def test_microbatches_change_nothing():
     # The head begins with zeros, and with it everything below has no gradient.
     state.reader.weight[...] = jax.random.normal(jax.random.key(1), state.reader.weight.shape)
     assert_parts_agree(method.feature_phase, SETTINGS, state, None, batch_of(jax.random.key(3)))
+
+
+def test_a_step_is_split_over_the_devices():
+    state = jax.eval_shape(lambda key: method.initial_state(SETTINGS, key), jax.random.key(0))
+    assert_split(method.feature_phase(SETTINGS), state, None, batch_of(jax.random.key(3)))

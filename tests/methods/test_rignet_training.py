@@ -30,6 +30,7 @@ from jaxface.training.experiment import Experiment, _Networks
 from jaxface.training.recipe import Stage
 from jaxface.weights import load_network, save_network
 from tests.methods.microbatches import assert_parts_agree
+from tests.methods.splitting import assert_split
 
 SETTINGS = rignet.RigNetSettings(
     group="pose",
@@ -408,3 +409,8 @@ def test_a_linear_start_moves_what_latents_tell(random_network):
     narrow = random_network("RigNet", RigNetConfig("pose", num_ws=3, w_dim=12, hidden=2))
     narrow = linear_start(narrow, jnp.asarray(w), jnp.asarray(parameters))
     assert bool(jnp.isfinite(narrow(jnp.repeat(latents[:, None], 3, axis=1), wanted)).all())
+
+
+def test_a_step_is_split_over_the_devices(models, state):
+    batch = {"key": key_data(0, "train", ITEMS[:8])}
+    assert_split(rignet.rig_phase(SETTINGS), state, models, batch)

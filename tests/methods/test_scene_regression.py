@@ -13,6 +13,7 @@ from jaxface.losses.pyramid import halve, pyramid_l1
 from jaxface.methods import scene_regression as route
 from jaxface.nets import VGG16, GeneratorConfig, VGGConfig
 from tests.methods.microbatches import assert_parts_agree
+from tests.methods.splitting import assert_split
 
 CONFIG = GeneratorConfig(16, channel_base=128, channel_max=16, mapping_layers=2, z_dim=12, w_dim=16)
 SETTINGS = route.RegressionSettings(
@@ -253,3 +254,9 @@ def test_microbatches_change_nothing():
         {"perceptual": None},
         batch,
     )
+
+
+def test_a_step_is_split_over_the_devices():
+    phase = route.regression_phase(SETTINGS, SETTINGS.stages[0])
+    batch = batch_of(jax.random.key(3))
+    assert_split(phase, fresh_state(), {"perceptual": None}, batch)

@@ -32,6 +32,7 @@ from jaxface.nets.variables import Buffer
 from jaxface.suite import load_suite
 from jaxface.weights import save_network
 from tests.methods.microbatches import assert_parts_agree
+from tests.methods.splitting import assert_split
 
 # A linear world: of a code's two rows the first is who, the second how, and pixels are a sum.
 SIZE, WHO = 16, 4
@@ -420,3 +421,9 @@ def test_scores_of_held_out_clips(suite):
     assert merit({"fl": 0.5, "csim": 0.25, "pose_mae": 9.0}) == 0.75
     assert not Judges().choose
     assert tuple(PAPER.weights) == transfer_settings.TERMS
+
+
+def test_a_step_is_split_over_the_devices():
+    settings = dataclasses.replace(SETTINGS, contrast_weight=0.1)
+    state, constants = fresh(settings)
+    assert_split(transfer_phase(settings), state, constants, _batch())

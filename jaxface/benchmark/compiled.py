@@ -48,24 +48,28 @@ class ProgramCost:
         return max((self.operations or 0.0) / flop_per_second, self.traffic / bytes_per_second)
 
 
-def program_cost(compiled: jax.stages.Compiled, *, clock: float | None = None) -> ProgramCost:
+def program_cost(
+    compiled: jax.stages.Compiled, *, clock: float | None = None, rounds: int = 1
+) -> ProgramCost:
     """What XLA says of a program.
 
     Args:
       compiled: it.
       clock: cycles a second of XLA's estimates, see `jaxface.runtime.topologies.Chip`.
+      rounds: of each loop in it. XLA's own counts take a loop's body once: with more rounds
+        traffic is counted here, and operations are not known.
     """
     computations = _computations(compiled.as_text() or "")
     cycles, counted, found = 0, 0, defaultdict[str, list[int]](list)
-    for shape, op, operands, rest in _walk(computations, "ENTRY"):
+    for shape, op, operands, rest, times in _walk(computations, "ENTRY", rounds):
         said = _CYCLES.search(rest)
-        cycles += int(said[1]) if said else 0
+        cycles += times * int(said[1]) if said else 0
         if op not in _FREE:
-            counted += _bytes_of(shape) + _bytes_of(operands)
+            counted += times * (_bytes_of(shape) + _bytes_of(operands))
         kind = op.removesuffix("-start")
         if kind in _COLLECTIVES:
-            found[kind].append(_bytes_of(shape))
-    cost = compiled.cost_analysis()
+            found[kind] += [_bytes_of(shape)] * times
+    cost = compiled.cost_analysis() if rounds == 1 else None
     memory: Any = compiled.memory_analysis()
     return ProgramCost(
         operations=None if not cost else cost.get("flops"),
@@ -101,22 +105,25 @@ def _computations(text: str) -> dict[str, _Computation]:
     return found
 
 
-def _walk(computations: dict[str, _Computation], name: str) -> Iterator[tuple[str, str, str, str]]:
+def _walk(
+    computations: dict[str, _Computation], name: str, rounds: int, times: int = 1
+) -> Iterator[tuple[str, str, str, str, int]]:
     """Every operation that runs, in loops and branches too: its shape, what it is, its operands'
-    shapes and the rest of its line."""
+    shapes, the rest of its line, and how often it runs."""
     within = computations[name]
     for line in within.lines:
         match = _INSTRUCTION.match(line)
         assert match is not None
         _, shape, op, rest = match.groups()
         named = re.findall(r"%([\w.\-]+)", rest.partition(")")[0])
-        yield shape, op, " ".join(within.shapes.get(each, "") for each in named), rest
+        yield shape, op, " ".join(within.shapes.get(each, "") for each in named), rest, times
         if op in ("while", "call", "conditional"):
             inner = _CALLED.findall(rest)
             for listed in _BRANCHES.findall(rest):
                 inner += re.findall(r"[\w.\-]+", listed)
             for each in inner:
-                yield from _walk(computations, each)
+                again = times * rounds if op == "while" else times
+                yield from _walk(computations, each, rounds, again)
 
 
 def _bytes_of(shape: str) -> int:

@@ -1,18 +1,31 @@
 """What a job costs on devices that are described only, by XLA's word on its compiled programs."""
 
 import dataclasses
+import functools
 import importlib.metadata
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 
 from jaxface.benchmark.compiled import ProgramCost, program_cost
 from jaxface.benchmark.hardware import DEVICES
 from jaxface.errors import UsageError
+from jaxface.jobs.driven_task import ReenactmentNetworks, driven_program
 from jaxface.jobs.inversion import Inversion
+from jaxface.jobs.reenactment import read_shapes
+from jaxface.methods.reenactment import BatchReenactor, ImageReenactor
+from jaxface.methods.reenactment_presets import is_image_driven
 from jaxface.runtime.devices import Dtype, data_mesh
 from jaxface.runtime.progress import working
 from jaxface.runtime.topologies import Topology
+from jaxface.solving.one_pass import OnePassBatcher
+from jaxface.suite import Suite
+
+FRAMES = 16
+"""That are drawn together on each device, see `jaxface.jobs.driven_task.BATCH`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,27 +34,30 @@ class JobCost:
 
     Attributes:
       topology: the devices.
-      batch: portraits that are computed together, on all devices.
+      unit: what a batch is made of, such as "portrait".
+      batch: how many of them are computed together, on all devices.
       memory: bytes of each device that a job takes.
       programs: by name; of a stage one step.
-      steps: how often each program runs for a batch; 1 where it is not there.
+      runs: how often a program runs for a batch; 1 where it is not there.
       dtype: what networks compute in.
     """
 
     topology: Topology
+    unit: str
     batch: int
     memory: int
     programs: dict[str, ProgramCost]
-    steps: dict[str, int]
+    runs: dict[str, float]
     dtype: Dtype
 
     @property
     def seconds(self) -> float | None:
-        """XLA's estimate of a batch, from inputs to results; None where a step has none."""
-        if any(self.programs[name].seconds is None for name in self.steps):
+        """XLA's estimate of a batch, from inputs to results; None where a program that is named in
+        `runs` has none."""
+        if any(self.programs[name].seconds is None for name in self.runs):
             return None
         return sum(
-            (cost.seconds or 0.0) * self.steps.get(name, 1) for name, cost in self.programs.items()
+            (cost.seconds or 0.0) * self.runs.get(name, 1) for name, cost in self.programs.items()
         )
 
     def floor(self, name: str) -> float | None:
@@ -61,18 +77,19 @@ class JobCost:
             "devices": len(self.topology.devices),
             "compiler": compilers(),
             "dtype": self.dtype,
+            "unit": self.unit,
             "batch": self.batch,
             "bytes_each_device": self.memory,
             "estimated_seconds_each_batch": self.seconds,
             "programs": {
                 name: dataclasses.asdict(cost)
-                | {"runs": self.steps.get(name, 1), "roofline_seconds": self.floor(name)}
+                | {"runs": self.runs.get(name, 1), "roofline_seconds": self.floor(name)}
                 for name, cost in self.programs.items()
             },
         }
 
 
-def job_cost(
+def inversion_cost(
     task: Inversion, topology: Topology, *, batch_size: int | None, dtype: Dtype
 ) -> JobCost:
     """Compiles an inversion's programs for a topology.
@@ -87,16 +104,95 @@ def job_cost(
       UsageError: `batch_size` does not fit or does not divide, or one portrait a device does not
         fit.
     """
-    devices = len(topology.devices)
     each = task.default_batch_size(2**31) // jax.local_device_count()
+    stages = task.settings.procedure(task.suite.generator.config).stages
+    return _fitted(
+        task.batcher,
+        task.networks(),
+        task.signature(),
+        topology,
+        unit="portrait",
+        each=each,
+        batch_size=batch_size,
+        runs={stage.name: float(stage.steps) for stage in stages},
+        dtype=dtype,
+    )
+
+
+def reenactment_cost(
+    suite: Suite,
+    method: BatchReenactor | ImageReenactor,
+    topology: Topology,
+    *,
+    batch_size: int | None,
+) -> JobCost:
+    """Compiles the program that draws a reenactment's frames for a topology.
+
+    Args:
+      suite: has a generator and what the method needs.
+      method: by a suite's networks.
+      topology: its devices, among which a batch is split.
+      batch_size: frames of all devices; None: `FRAMES` each, halved until they fit.
+
+    Raises:
+      UsageError: as `inversion_cost`; SuiteError: the suite lacks a network.
+    """
+    suite.require(method.driving_roles())
+    networks = ReenactmentNetworks(suite.generator, method.networks(suite))
+    config = suite.generator.config
+    row = {"w_plus": jax.ShapeDtypeStruct((config.num_ws, config.w_dim), np.float32)}
+    if is_image_driven(method):
+        codes = jax.eval_shape(method.read, networks.method, _portrait(suite))
+        row["codes"] = jax.ShapeDtypeStruct(codes.shape[1:], codes.dtype)
+    else:
+        motion = read_shapes(method, networks.method, suite.generator.resolution)
+        motion = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], np.float32), motion)
+        row |= {"own": motion, "wanted": motion}
+    program = functools.partial(driven_program, method.move, method.draw, False)
+
+    def batcher(size: int, mesh: Mesh) -> OnePassBatcher:
+        return OnePassBatcher(program, size, mesh=mesh, variants=("const",))
+
+    return _fitted(
+        batcher,
+        networks,
+        row,
+        topology,
+        unit="frame",
+        each=FRAMES,
+        batch_size=batch_size,
+        runs={},
+        dtype="float32",
+    )
+
+
+def _portrait(suite: Suite) -> jax.ShapeDtypeStruct:
+    side = suite.generator.resolution
+    return jax.ShapeDtypeStruct((1, side, side, 3), np.float32)
+
+
+def _fitted(
+    make_batcher: Callable[[int, Mesh], Any],
+    networks: Any,
+    row: Any,
+    topology: Topology,
+    *,
+    unit: str,
+    each: int,
+    batch_size: int | None,
+    runs: dict[str, float],
+    dtype: Dtype,
+) -> JobCost:
+    """The cost at the batch that was asked for, or at `each` a device, halved until it fits."""
+    devices = len(topology.devices)
     size = batch_size or devices * each
     if size % devices:
         raise UsageError(f"--batch-size {size}: {devices} devices do not divide it")
     mesh = data_mesh(topology.devices)
     while True:
-        batcher = task.batcher(size, mesh)
+        batcher = make_batcher(size, mesh)
         with working(f"compiling for batches of {size} on {topology.name}"):
-            need, reason = _needed(batcher, task)
+            need, reason = _needed(batcher, networks, row)
         if need is not None and need <= topology.chip.memory:
             break
         told = reason if need is None else f"{need / 1e9:.3g} GB on each device"
@@ -104,26 +200,26 @@ def job_cost(
             raise UsageError(f"a batch of {size} does not fit {topology.name}: {told}")
         size = max(size // 2 // devices, 1) * devices
     clock = topology.chip.clock
-    stages = task.settings.procedure(task.suite.generator.config).stages
-    programs = batcher.compiled(task.networks(), task.signature())
-    return JobCost(
-        topology,
-        size,
-        need,
-        {name: program_cost(program, clock=clock) for name, program in programs.items()},
-        {stage.name: stage.steps for stage in stages},
-        dtype,
-    )
+    programs = {
+        name: program_cost(program, clock=clock)
+        for name, program in batcher.compiled(networks, row).items()
+    }
+    return JobCost(topology, unit, size, need, programs, runs, dtype)
 
 
-def _needed(batcher: Any, task: Inversion) -> tuple[int | None, str]:
+def _needed(batcher: Any, networks: Any, row: Any) -> tuple[int | None, str]:
     """Bytes on each device; or None and what XLA says of a program that is too large."""
     try:
-        return batcher.device_bytes(task.networks(), task.signature()), ""
+        return batcher.device_bytes(networks, row), ""
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        return None, str(error).partition("\n")[0]
+        return None, too_large(error)
+
+
+def too_large(error: jax.errors.JaxRuntimeError) -> str:
+    """What XLA says of a program that the memory does not hold; other errors are raised on."""
+    if "RESOURCE_EXHAUSTED" not in str(error):
+        raise error
+    return str(error).partition("\n")[0]
 
 
 def compilers() -> dict[str, str]:
@@ -149,7 +245,7 @@ def table(cost: JobCost) -> str:
         f"batch of {cost.batch}, {cost.memory / 1e9:.3g} of {topology.chip.memory / 1e9:.3g} GB on "
         "each device",
         "",
-        "of a portrait           runs   GFLOP      GB  roofline ms  estimate ms  peak GB  "
+        f"of {_article(cost.unit):20} runs   GFLOP      GB  roofline ms  estimate ms  peak GB  "
         "collectives",
     ]
     for name, program in cost.programs.items():
@@ -159,19 +255,25 @@ def table(cost: JobCost) -> str:
             for kind, (count, size) in program.collectives.items()
         )
         lines.append(
-            f"{name[:22]:22} {cost.steps.get(name, 1):5} "
+            f"{name[:22]:22} {cost.runs.get(name, 1):5.4g} "
             f"{_number(program.operations, rows * 1e9):>7} "
             f"{_number(program.traffic, rows * 1e9):>7}"
             f" {_number(floor, rows / 1e3):>12} {_number(program.seconds, rows / 1e3):>12}"
             f" {program.peak / 1e9:8.3g}  {said or 'none'}"
         )
-    if cost.seconds is not None:
-        hourly = 3600 * cost.batch / cost.seconds
+    if cost.seconds:
+        rate, per = 3600 * cost.batch / cost.seconds, "h"
+        if rate > 1e5:
+            rate, per = rate / 3600, "s"
         lines += [
             "",
-            f"{hourly:.0f} portraits/h by these estimates ({hourly / devices:.0f} a device)",
+            f"{rate:.0f} {cost.unit}s/{per} by these estimates ({rate / devices:.3g} a device)",
         ]
     return "\n".join(lines)
+
+
+def _article(unit: str) -> str:
+    return f"an {unit}" if unit[0] in "aeiou" else f"a {unit}"
 
 
 def _number(value: float | None, unit: float) -> str:

@@ -1,5 +1,5 @@
 """`jaxface compile`: the programs of `jaxface invert`, compiled ahead of time, for the devices that
-are here or for those that are described.
+are here; for those that are described, also those of `reenact` and `train`.
 """
 
 import argparse
@@ -7,8 +7,10 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from jaxface.cli.inversion_options import add_method_arguments, inversion_of
+from jaxface.cli.suite_options import fit_for_use
 from jaxface.errors import UsageError
 
 NAME = "compile"
@@ -25,6 +27,9 @@ With --topology the devices are described, not here: v5e (one TPU), v5e:2x4, v5p
 Nothing goes to the cache. What XLA says of each program is printed: operations, traffic, the
 estimated time, memory, collectives, and the largest batch that fits. These are a compiler's
 estimates, no measurements. It needs pip install "jaxface[tpu]" or "jaxface[cuda]", and no device.
+With --method these are the frames of `jaxface reenact`, with --config the steps of `jaxface train`,
+whose networks are made or read here and whose data is not. `jaxface benchmark NAME --topology` does
+it with random weights of the published sizes.
 
 The batch is chosen as invert chooses it: --batch-size, or else by the devices, the inputs that a
 process has to do (--inputs) and the memory. Processes that may end up with few inputs, as restarted
@@ -63,6 +68,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="devices that are described, such as v5e:2x4 or h100x8: tell what a job costs there",
     )
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        help="with --topology: frames of a reenactment by this method, see jaxface reenact",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="with --topology: steps of a training, see jaxface train; --set changes its settings",
+    )
     parser.add_argument("--json", action="store_true", help="with --topology: as JSON")
 
 
@@ -73,8 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
     if arguments.reconstructions and arguments.shard_size is None:
         raise UsageError("--reconstructions requires --shard-size")
-    if arguments.json and arguments.topology is None:
-        raise UsageError("--json requires --topology")
+    for name in ("method", "config", "json"):
+        if getattr(arguments, name) and arguments.topology is None:
+            raise UsageError(f"--{name} requires --topology")
+    if arguments.method and arguments.config:
+        raise UsageError("--method is of a reenactment and --config of a training; give one")
     if arguments.topology is not None:
         return _tell(arguments)
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
@@ -121,17 +139,50 @@ def _tell(arguments: argparse.Namespace) -> int:
 
     import jax
 
-    from jaxface.benchmark.job_cost import job_cost, table
+    from jaxface.benchmark.job_cost import table
     from jaxface.runtime.topologies import described
 
     jax.config.update("jax_enable_compilation_cache", False)
     topology = described(arguments.topology)
+    if arguments.config is not None:
+        costs = _training_costs(arguments, topology)
+    elif arguments.method is not None:
+        costs = [_reenactment_cost(arguments, topology)]
+    else:
+        costs = [_inversion_cost(arguments, topology)]
+    for cost in costs:
+        print(json.dumps(cost.to_json()) if arguments.json else table(cost))
+    return 0
+
+
+def _inversion_cost(arguments: argparse.Namespace, topology: Any) -> Any:
+    from jaxface.benchmark.job_cost import inversion_cost
+
     keep_images = arguments.shard_size is None or arguments.reconstructions
     arguments.dtype = arguments.dtype or "bfloat16"  # as on an accelerator that is here
     task = inversion_of(arguments, keep_images=keep_images)
-    cost = job_cost(task, topology, batch_size=arguments.batch_size, dtype=arguments.dtype)
-    print(json.dumps(cost.to_json()) if arguments.json else table(cost))
-    return 0
+    return inversion_cost(task, topology, batch_size=arguments.batch_size, dtype=arguments.dtype)
+
+
+def _reenactment_cost(arguments: argparse.Namespace, topology: Any) -> Any:
+    from jaxface import load_suite
+    from jaxface.benchmark.job_cost import reenactment_cost
+    from jaxface.methods.reenactment_presets import reenactment_preset
+
+    method = reenactment_preset(arguments.method)
+    suite = fit_for_use(load_suite(arguments.suite), arguments)
+    return reenactment_cost(suite, method, topology, batch_size=arguments.batch_size)
+
+
+def _training_costs(arguments: argparse.Namespace, topology: Any) -> list[Any]:
+    from jaxface.benchmark.training_cost import training_costs
+    from jaxface.cli.train import batch_changes
+    from jaxface.settings import apply_overrides
+    from jaxface.training.experiment import load_experiment
+
+    experiment = load_experiment(arguments.config)
+    changes = [*batch_changes(experiment.method, arguments.batch_size), *arguments.changes]
+    return training_costs(apply_overrides(experiment, changes), topology)
 
 
 def _take_devices(count: int | None) -> None:

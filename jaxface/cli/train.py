@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     tell_devices()
     experiment = load_experiment(arguments.config)
-    changes = [*_batch_changes(experiment.method, arguments.batch_size), *arguments.changes]
+    changes = [*batch_changes(experiment.method, arguments.batch_size), *arguments.changes]
     experiment = apply_overrides(experiment, changes)
     if arguments.target is not None:
         check_name(arguments.target, experiment.method)
@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _batch_changes(method: Any, size: int | None) -> list[str]:
+def batch_changes(method: Any, size: int | None) -> list[str]:
     """Changes of a configuration that give every stage of a method this batch size.
 
     Raises:

@@ -16,7 +16,7 @@ are imported then.
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +85,15 @@ class DataSource(Protocol):
         ...
 
 
+@runtime_checkable
+class DescribesItems(Protocol):
+    """Data whose items are known without reading any; asked where a training is only compiled."""
+
+    def item_shapes(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """An item by field, without the batch's axis."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class RenderedPortraits:
     """The embedded world's data set, rendered into `directory` unless it is there already.
@@ -112,6 +121,10 @@ class RenderedPortraits:
         """The first `NUM_HELD_OUT` items of the test split."""
         folder = self._folder()
         return _first(_stored(folder, "test"), NUM_HELD_OUT) if self.num_test else None
+
+    def item_shapes(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """See `DescribesItems`."""
+        return _scene_shapes(self.resolution, self.version)
 
     def _folder(self) -> pathlib.Path:
         return _render(
@@ -154,6 +167,11 @@ class IdentityPortraits:
         """Every image of the persons of the test split."""
         folder = self._folder()
         return _first(_stored(folder, "test")) if self.num_test_identities else None
+
+    def item_shapes(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """See `DescribesItems`."""
+        person = jax.ShapeDtypeStruct((), np.int64)
+        return {**_scene_shapes(self.resolution, self.version), "person": person}
 
     def _folder(self) -> pathlib.Path:
         return _render(
@@ -202,6 +220,10 @@ class LiveRenders:
         keys = item_keys(self.seed, "test", jnp.arange(self.num_test))
         return jax.device_get(scene_items(keys, self.resolution, version=self.version))
 
+    def item_shapes(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """See `DescribesItems`."""
+        return _scene_shapes(self.resolution, self.version)
+
 
 @dataclasses.dataclass(frozen=True)
 class EndlessRenders:
@@ -247,6 +269,10 @@ class EndlessRenders:
         return numbered_items(
             self.seed, "test", 0, self.num_test, self.resolution, version=self.version
         )
+
+    def item_shapes(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """See `DescribesItems`."""
+        return _scene_shapes(self.resolution, self.version)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -340,6 +366,11 @@ class ImageFolder:
         """None; a folder without images is told here."""
         self._items()
 
+    def item_shapes(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """See `DescribesItems`; without ``id``, which is text."""
+        side = self.resolution
+        return {"image": jax.ShapeDtypeStruct((side, side, 3), np.uint8)}
+
     def _items(self) -> Any:
         from jaxface.data.pipelines import FolderSource
 
@@ -380,6 +411,19 @@ class Latents:
 
         test = np.arange(self.num_test)
         return {"key": key_data(self.seed, "test", test)} if self.num_test else None
+
+    def item_shapes(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """See `DescribesItems`."""
+        return {"key": jax.ShapeDtypeStruct((2,), np.uint32)}
+
+
+def _scene_shapes(resolution: int, version: str) -> Mapping[str, jax.ShapeDtypeStruct]:
+    """An item of the embedded world, which is not rendered."""
+    from jaxface.data.scene_items import item_keys, scene_items
+
+    keys = item_keys(0, "train", jnp.arange(1))
+    items = jax.eval_shape(lambda keys: scene_items(keys, resolution, version=version), keys)
+    return {name: jax.ShapeDtypeStruct(item.shape[1:], item.dtype) for name, item in items.items()}
 
 
 def _render(directory: str, **sizes: Any) -> pathlib.Path:

@@ -215,18 +215,22 @@ class Iteration:
         for program in self.programs.values():
             program.prepare(*self._arguments(carry, constants, count))
 
-    def compiled(self, carry: Any, constants: Any, count: int) -> list[jax.stages.Compiled]:
-        """The programs that `advance` would run without inputs, for arguments like these.
+    def compiled(
+        self, carry: Any, constants: Any, count: int, inputs: Any = None
+    ) -> list[jax.stages.Compiled]:
+        """The programs that `advance` would run, for arguments like these.
 
-        Leaves may be `jax.ShapeDtypeStruct`.
+        Leaves may be `jax.ShapeDtypeStruct`; `inputs` are those of one step.
         """
-        arguments = self._arguments(carry, constants, count)
+        arguments = self._arguments(carry, constants, count, inputs)
+        for program in self.programs.values():
+            program.prepare(*arguments)
         return [program.compiled(*arguments) for program in self.programs.values()]
 
-    def _arguments(self, carry: Any, constants: Any, count: int) -> tuple:
-        """A program's, without inputs."""
-        inputs = [None] * count if self.strategy == "scan" else None
-        return carry, _Flat(*jax.tree.flatten(constants)), inputs, np.int32(0)
+    def _arguments(self, carry: Any, constants: Any, count: int, inputs: Any = None) -> tuple:
+        """A program's, whose steps all have inputs like these."""
+        steps = [inputs] * count if self.strategy == "scan" else inputs
+        return carry, _Flat(*jax.tree.flatten(constants)), steps, np.int32(0)
 
     def advance(
         self,

@@ -107,6 +107,20 @@ def check_name(name: str, method: Trainable) -> None:
         )
 
 
+def recipe_of(experiment: Experiment) -> Recipe:
+    """The method made ready without reading any data, so without scores; see `run_experiment`.
+
+    Raises:
+      UsageError: the data cannot train the method, or a network is missing or does not fit.
+    """
+    method = experiment.method
+    if isinstance(method, ChecksData):
+        method.check_data(experiment.data)
+    with working("preparing the networks"):
+        key, _ = jax.random.split(jax.random.key(experiment.seed))
+        return method.recipe(key=key, networks=_Networks(experiment), held_out=None)
+
+
 def run_experiment(
     experiment: Experiment, directory: pathlib.Path, *, profile: pathlib.Path | None = None
 ) -> dict[str, Any]:

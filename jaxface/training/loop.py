@@ -59,6 +59,7 @@ __all__ = [
     "fit",
     "local_copy",
     "parameter_table",
+    "phase_programs",
     "replicate",
     "restore_state",
     "sample_grid",
@@ -225,6 +226,36 @@ def fit(
         reporter.close()
         checkpoints.close()
     return state
+
+
+def phase_programs(
+    state: Any, phases: Sequence[Phase], batch: Any, *, constants: Any, mesh: Mesh
+) -> dict[str, jax.stages.Compiled]:
+    """Each phase of `fit`'s steps as a program of its own, by name; nothing is computed.
+
+    Args:
+      state, phases, constants: see `fit`; arrays or shapes.
+      batch: arrays or shapes [B, ...].
+      mesh: of devices that may be described only.
+    """
+
+    def placed(tree: Any, spec: PartitionSpec) -> Any:
+        sharding = NamedSharding(mesh, spec)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                jnp.shape(leaf), jnp.result_type(leaf), sharding=sharding
+            ),
+            tree,
+        )
+
+    iteration = Iteration([_keyed(i, phase) for i, phase in enumerate(phases)], strategy="host")
+    compiled = iteration.compiled(
+        placed(state, PartitionSpec()),
+        placed((jax.random.key(0), constants), PartitionSpec()),
+        1,
+        placed(batch, PartitionSpec("data")),
+    )
+    return dict(zip(iteration.programs, compiled, strict=True))
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

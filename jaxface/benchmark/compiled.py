@@ -8,6 +8,7 @@ them.
 """
 
 import dataclasses
+import importlib.metadata
 import math
 import re
 from collections import defaultdict
@@ -133,3 +134,15 @@ def _bytes_of(shape: str) -> int:
         count = math.prod(int(side) for side in sides.split(",") if side)
         total += count * (1 if kind == "pred" else max(int(bits), 8) // 8)
     return total
+
+
+def compilers() -> dict[str, str]:
+    """The versions of what compiles."""
+    names = ("jax", "jaxlib", "libtpu", "jax-cuda13-plugin")
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

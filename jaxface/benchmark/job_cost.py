@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxface.benchmark.compiled import ProgramCost, program_cost
+from jaxface.benchmark.compiled import ProgramCost, compilers, program_cost
 from jaxface.benchmark.hardware import DEVICES
 from jaxface.errors import UsageError
 from jaxface.jobs.driven_task import ReenactmentNetworks, driven_program
@@ -52,12 +51,14 @@ class JobCost:
 
     @property
     def seconds(self) -> float | None:
-        """XLA's estimate of a batch, from inputs to results; None where a program that is named in
-        `runs` has none."""
+        """Of a batch, from inputs to results: of each program XLA's estimate or, where that is
+        less, what the chip cannot go below; None where a program that is named in `runs` has no
+        estimate."""
         if any(self.programs[name].seconds is None for name in self.runs):
             return None
         return sum(
-            (cost.seconds or 0.0) * self.runs.get(name, 1) for name, cost in self.programs.items()
+            max(cost.seconds or 0.0, self.floor(name) or 0.0) * self.runs.get(name, 1)
+            for name, cost in self.programs.items()
         )
 
     def floor(self, name: str) -> float | None:
@@ -220,18 +221,6 @@ def too_large(error: jax.errors.JaxRuntimeError) -> str:
     if "RESOURCE_EXHAUSTED" not in str(error):
         raise error
     return str(error).partition("\n")[0]
-
-
-def compilers() -> dict[str, str]:
-    """The versions of what compiles."""
-    names = ("jax", "jaxlib", "libtpu", "jax-cuda13-plugin")
-    found = {}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def table(cost: JobCost) -> str:

@@ -6,24 +6,27 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jaxface
 from jaxface.benchmark import hardware
 from jaxface.benchmark.catalogue import BENCHMARKS
+from jaxface.benchmark.compiled import compilers
 from jaxface.benchmark.peers import Contender
 from jaxface.benchmark.problem import AnyProblem
-from jaxface.benchmark.runner import OURS, Measurement
+from jaxface.benchmark.runner import OURS, Estimate, Measurement
 from jaxface.errors import UsageError
 from jaxface.runtime.files import atomic_writer
+from jaxface.runtime.topologies import Topology
 
 FORMAT = "jaxface-benchmark/2"
 
 VERSIONED = ("jax", "jaxlib", "flax", "numpy")
 
 Run = dict[str, Any]
-"""One benchmark of one problem: its name, settings and measurements."""
+"""One benchmark of one problem: its name, settings, and its measurements or, of a described device,
+its ``compiled`` rows, which are estimates. The two are never in one list."""
 
 
 def run_entry(
@@ -49,6 +52,58 @@ def run_entry(
             _row(measurement, problem.sizes["dtype"], peak, iterations)
             for measurement in measurements
         ],
+    }
+
+
+def compiled_entry(
+    name: str, problem: AnyProblem, estimates: Iterable[Estimate], *, topology: Topology, seed: int
+) -> Run:
+    """A benchmark's part of the document where it was compiled for a described device, not run."""
+    iterations = BENCHMARKS[name].load().iterations
+    peak = hardware.DEVICES.get(topology.chip.kind)
+    return {
+        "benchmark": name,
+        "settings": problem.sizes | {"seed": seed},
+        "iterations_per_image": iterations,
+        "measurements": [],
+        "compiled": [
+            _estimated(estimate, problem.sizes["dtype"], topology, peak, iterations)
+            for estimate in estimates
+        ],
+    }
+
+
+def _estimated(
+    estimate: Estimate,
+    dtype: Any,
+    topology: Topology,
+    peak: hardware.Peak | None,
+    iterations: int,
+) -> dict[str, Any]:
+    cost = estimate.cost
+    seconds = floor = None
+    if cost is not None:
+        seconds = cost.seconds
+        if peak is not None:
+            floor = cost.roofline(peak.flop_per_second[dtype], peak.bytes_per_second)
+    known = [each for each in (seconds, floor) if each is not None]
+    at_least = max(known) if seconds is not None else None
+    return {
+        "kind": "compiled, not measured",
+        "topology": topology.name,
+        "device": topology.chip.kind,
+        "compiler": compilers(),
+        "method": estimate.method,
+        "batch": estimate.batch,
+        "fits": cost is not None,
+        "flop": None if cost is None else cost.operations,
+        "bytes": None if cost is None else cost.traffic,
+        "memory_bytes": None if cost is None else cost.peak,
+        "roofline_seconds": floor,
+        "estimated_seconds": seconds,
+        "estimated_images_per_hour": None
+        if at_least is None
+        else 3600 * estimate.batch / at_least / iterations,
     }
 
 
@@ -132,6 +187,51 @@ def rows(report: Mapping[str, Any]) -> Iterator[tuple[Run, dict[str, Any]]]:
             yield run, row
 
 
+def compiled_rows(report: Mapping[str, Any]) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """Every estimate with its run; results of earlier versions have none."""
+    for run in report["runs"]:
+        for row in run.get("compiled", ()):
+            yield run, row
+
+
+COMPILED_TITLE = "Compiled for devices that are described: XLA's estimates, not measurements"
+
+COMPILED_COLUMNS = (
+    "what", "method", "dtype", "batch", "compiled for", "estimate ms/image", "roofline ms/image",
+    "estimated images/h", "GFLOP/image", "GB/image", "peak GB",
+)  # fmt: skip
+
+
+def compiled_cells(run: Run, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row of `compiled_rows` as text."""
+    batch = row["batch"]
+
+    def each(name: str, unit: float) -> str:
+        return "-" if row[name] is None else number(row[name] / batch / unit)
+
+    return (
+        label(run),
+        row["method"],
+        run["settings"]["dtype"],
+        str(batch),
+        row["topology"] if row["fits"] else f"{row['topology']} (too large)",
+        each("estimated_seconds", 1e-3),
+        each("roofline_seconds", 1e-3),
+        number(row["estimated_images_per_hour"]),
+        each("flop", 1e9),
+        each("bytes", 1e9),
+        "-" if row["memory_bytes"] is None else number(row["memory_bytes"] / 1e9),
+    )
+
+
+def compiler_text(report: Mapping[str, Any]) -> str:
+    """What compiled the estimates, and when."""
+    found: dict[str, str] = {}
+    for _, row in compiled_rows(report):
+        found |= row["compiler"]
+    return f"{', '.join(f'{name} {version}' for name, version in found.items())}; {report['date']}"
+
+
 COLUMNS = (
     "what", "method", "dtype", "batch", "contender", "compile s", "first s", "median s", "min s",
     "ms/image", "GFLOP", "GFLOP/s", "of peak", "MiB", "jaxface is", "difference",
@@ -139,18 +239,33 @@ COLUMNS = (
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The document's measurements as text, one line each."""
-    device = report["device"]
-    sizes = {_generator(run["settings"]) for run in report["runs"]} - {""}
-    repeats = sorted({run["settings"]["repeats"] for run in report["runs"]})
+    """The document's measurements as text, one line each, and below them its estimates."""
+    measured, estimates = list(rows(report)), list(compiled_rows(report))
+    parts = []
+    if measured or not estimates:
+        cells = [COLUMNS, *(_cells(run, row) for run, row in measured)]
+        parts.append(f"{_title(report)}\n\n{_aligned(cells, left=(0, 1, 2, 4))}")
+    if estimates:
+        cells = [COMPILED_COLUMNS, *(compiled_cells(run, row) for run, row in estimates)]
+        title = f"{COMPILED_TITLE} ({compiler_text(report)})"
+        parts.append(f"{title}\n\n{_aligned(cells, left=(0, 1, 2, 4))}")
+    return "\n\n".join(parts)
+
+
+def _title(report: Mapping[str, Any]) -> str:
+    device, measured = report["device"], [run for run in report["runs"] if run["measurements"]]
+    sizes = {_generator(run["settings"]) for run in measured} - {""}
+    repeats = sorted({run["settings"]["repeats"] for run in measured})
     parts = [*sorted(sizes), f"{', '.join(map(str, repeats))} rounds"]
-    title = f"{', '.join(parts)}, on {device['count']} x {device['kind']}"
-    cells = [COLUMNS, *(_cells(run, row) for run, row in rows(report))]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
-    lines = [title, ""]
+    return f"{', '.join(parts)}, on {device['count']} x {device['kind']}"
+
+
+def _aligned(cells: Sequence[Sequence[str]], *, left: Sequence[int]) -> str:
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = []
     for line in cells:
         text = [
-            cell.ljust(width) if i in (0, 1, 2, 4) else cell.rjust(width)
+            cell.ljust(width) if i in left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         lines.append("  ".join(text).rstrip())

@@ -3,13 +3,16 @@
 x: floating-point operations per byte of memory traffic, as the compiled program has them. y:
 operations a second. The sloping roof is the memory's bandwidth, the level one the peak of the
 dtype. A point far below both roofs is held up by something else.
+
+Estimates of programs that were compiled for a described device are hollow, under that device's own
+roof, which is dashed.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from jaxface.benchmark import report
+from jaxface.benchmark import hardware, report
 from jaxface.benchmark.runner import OURS
 from jaxface.media.plots import add_axes, new_figure, png_of
 
@@ -33,18 +36,18 @@ def draw_roofline(document: Mapping[str, Any]) -> bytes:
         UsageError: if matplotlib is not installed.
     """
     points, device = _points(document), document["device"]
-    peak = device["peak"]
-    speeds, bandwidth = {}, 1.0
-    if peak is not None:
-        speeds, bandwidth = peak["flop_per_second"], peak["bytes_per_second"]
-    ridges = [speed / bandwidth for speed in speeds.values()]
+    roofs = _roofs(document, any(point.measured for point in points) or not points)
+    ridges = [speed / roof.bandwidth for roof in roofs for speed in roof.speeds.values()]
     figure = new_figure(WIDTH, HEIGHT)
     axes = add_axes(figure, LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM)
     axes.set(
         xscale="log",
         yscale="log",
-        xlim=_decades([*(x for _, x, _ in points), *ridges] or [1.0]),
-        ylim=_decades([*(y for _, _, y in points), *speeds.values()] or [1e9]),
+        xlim=_decades([*(point.x for point in points), *ridges] or [1.0]),
+        ylim=_decades(
+            [*(point.y for point in points), *(y for roof in roofs for y in roof.speeds.values())]
+            or [1e9]
+        ),
         xlabel="FLOP per byte of memory traffic",
     )
     axes.set_title(f"{device['count']} x {device['kind']}", loc="left")
@@ -55,22 +58,27 @@ def draw_roofline(document: Mapping[str, Any]) -> bytes:
     for axis, form in ((axes.xaxis, "{x:g}"), (axes.yaxis, _rate)):
         axis.set_major_formatter(form)
         axis.set_minor_formatter("")
-    last = axes.get_xlim()[1]
-    for (dtype, speed), ridge in zip(speeds.items(), ridges, strict=True):
-        axes.plot((ridge, last), (speed, speed), color=ROOF)
-        axes.annotate(
-            dtype, (last, speed), (-4, 3), textcoords="offset points", ha="right", color=ROOF
-        )
-    if ridges:
-        slope = (axes.get_xlim()[0], max(ridges))
-        axes.plot(slope, [x * bandwidth for x in slope], color=ROOF)
-    for number, (name, x, y) in enumerate(points):
+    first, last = axes.get_xlim()
+    for roof in roofs:
+        line = {"color": ROOF, "linestyle": roof.line}
+        for dtype, speed in roof.speeds.items():
+            axes.plot((speed / roof.bandwidth, last), (speed, speed), **line)
+            name = f"{roof.name} {dtype}".strip()
+            axes.annotate(
+                name, (last, speed), (-4, 3), textcoords="offset points", ha="right", color=ROOF
+            )
+        slope = (first, max(roof.speeds.values()) / roof.bandwidth)
+        axes.plot(slope, [x * roof.bandwidth for x in slope], **line)
+    for number, point in enumerate(points):
         colour = COLOURS[number % len(COLOURS)]
-        point = {"color": colour, "markersize": 7, "markeredgewidth": 0, "clip_on": False}
-        label = f"{number + 1}  {name}" if number < LEGEND_ROWS else None
-        axes.plot(x, y, "o", label=label, **point)
+        style = {"color": colour, "markersize": 7, "markeredgewidth": 0, "clip_on": False}
+        if not point.measured:
+            style |= {"markerfacecolor": "none", "markeredgewidth": 1.2}
+        label = f"{number + 1}  {point.name}" if number < LEGEND_ROWS else None
+        axes.plot(point.x, point.y, "o", label=label, **style)
+        where = (point.x, point.y)
         axes.annotate(
-            str(number + 1), (x, y), (4, 3), textcoords="offset points", color=colour, size=9
+            str(number + 1), where, (4, 3), textcoords="offset points", color=colour, size=9
         )
     if len(points) > LEGEND_ROWS:
         more = f"and {len(points) - LEGEND_ROWS} more, in benchmark.json's order"
@@ -81,15 +89,50 @@ def draw_roofline(document: Mapping[str, Any]) -> bytes:
     return png_of(figure)
 
 
-def _points(document: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """Name, operations per byte, operations per second."""
+class _Point(NamedTuple):
+    name: str
+    x: float  # operations per byte
+    y: float  # operations per second
+    measured: bool
+
+
+class _Roof(NamedTuple):
+    name: str
+    speeds: Mapping[str, float]
+    bandwidth: float
+    line: str
+
+
+def _points(document: Mapping[str, Any]) -> list[_Point]:
+    """What was measured, then what is estimated."""
     points = []
     for run, row in report.rows(document):
         if row["contender"] == OURS and row["flop"] and row["bytes"]:
             name = f"{report.label(run)} {row['method']} {run['settings']['dtype']}"
-            intensity = row["flop"] / row["bytes"]
-            points.append((f"{name} batch {row['batch']}", intensity, row["flop_per_second"]))
+            intensity, speed = row["flop"] / row["bytes"], row["flop_per_second"]
+            points.append(_Point(f"{name} batch {row['batch']}", intensity, speed, True))
+    for run, row in report.compiled_rows(document):
+        if row["flop"] and row["bytes"] and row["estimated_seconds"]:
+            name = f"{row['topology']}, compiled: {report.label(run)} {row['method']}"
+            name = f"{name} {run['settings']['dtype']} batch {row['batch']}"
+            speed = row["flop"] / row["estimated_seconds"]
+            points.append(_Point(name, row["flop"] / row["bytes"], speed, False))
     return points
+
+
+def _roofs(document: Mapping[str, Any], measured: bool) -> list[_Roof]:
+    """Of the device that is here, if it measured something, and of those compiled for."""
+    roofs, peak = [], document["device"]["peak"]
+    if peak is not None and measured:
+        roofs.append(_Roof("", peak["flop_per_second"], peak["bytes_per_second"], "-"))
+    kinds = {row["device"]: row["topology"] for _, row in report.compiled_rows(document)}
+    for kind, topology in kinds.items():
+        if (known := hardware.DEVICES.get(kind)) is not None:
+            # TPUs have one peak for both dtypes.
+            speeds = {speed: dtype for dtype, speed in known.flop_per_second.items()}
+            by_dtype = {dtype: speed for speed, dtype in speeds.items()}
+            roofs.append(_Roof(topology, by_dtype, known.bytes_per_second, "--"))
+    return roofs
 
 
 def _rate(speed: float, _: Any) -> str:

@@ -11,10 +11,12 @@ import jax
 import numpy as np
 
 from jaxface.benchmark.catalogue import BENCHMARKS
+from jaxface.benchmark.compiled import ProgramCost
 from jaxface.benchmark.peers import Contender, Difference, compare, without_methods
 from jaxface.benchmark.problem import AnyProblem
 from jaxface.benchmark.workload import Call, Program, Workload
 from jaxface.runtime.profiling import trace
+from jaxface.runtime.topologies import Topology
 
 OURS = "jaxface"
 
@@ -103,6 +105,58 @@ def run_benchmark(
         able = [peer for peer, reason in zip(peers, reasons, strict=True) if reason is None]
         measurements += _measure(workload, [ours, *able], repeats=repeats, profile=profile)
     return measurements
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What XLA says of jaxface's program for one call at one batch size; nothing was run.
+
+    Attributes:
+        method, batch: of the call.
+        cost: of the compiled program on one device; None where it needs more memory than there is.
+    """
+
+    method: str
+    batch: int
+    cost: ProgramCost | None
+
+
+def compile_benchmark(
+    name: str, problem: AnyProblem, *, batches: Iterable[int], seed: int, topology: Topology
+) -> list[Estimate]:
+    """Compile jaxface's programs for one device of a topology.
+
+    What comes before the calls, such as features of targets, is computed by this process.
+
+    Args:
+        name, problem, batches, seed: see :func:`run_benchmark`.
+        topology: its first device is compiled for.
+
+    Returns:
+        By batch, then call.
+    """
+    benchmark = BENCHMARKS[name].load()
+    ours = benchmark.ours(problem)
+    rng = np.random.default_rng(seed)
+    estimates = []
+    for batch in batches:
+        workload = benchmark.workload(problem, batch=batch, rng=rng)
+        if workload.targets is not None:
+            ours.set_targets(jax.numpy.asarray(workload.targets))
+        for call in workload.calls:
+            cost = _cost(getattr(ours, call.method), topology, call)
+            estimates.append(Estimate(call.method, batch, cost))
+    return estimates
+
+
+def _cost(program: Program, topology: Topology, call: Call) -> ProgramCost | None:
+    try:
+        cost = program.cost_on(topology, *call.inputs)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return None
+    return cost if cost.peak <= topology.chip.memory else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,6 +44,7 @@ def markdown(document: Mapping[str, Any]) -> str:
         "",
         *_table(COLUMNS, (_cells(run, row) for run, row in report.rows(document))),
         "",
+        *_compiled_section(document),
         f"![Roofline]({ROOFLINE})",
         "",
         "## Published times",
@@ -58,6 +59,22 @@ def markdown(document: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _compiled_section(document: Mapping[str, Any]) -> list[str]:
+    """The estimates, apart from what was measured; nothing where there are none."""
+    estimates = list(report.compiled_rows(document))
+    if not estimates:
+        return []
+    cells = (report.compiled_cells(run, row) for run, row in estimates)
+    return [
+        f"## {report.COMPILED_TITLE}",
+        "",
+        f"{report.compiler_text(document)}. In the plot these are hollow.",
+        "",
+        *_table(report.COMPILED_COLUMNS, cells),
+        "",
+    ]
 
 
 def _peak_text(device: Mapping[str, Any]) -> str:

@@ -11,11 +11,13 @@ from jaxface.benchmark import hardware, networks, report
 from jaxface.benchmark.catalogue import WORKLOADS
 from jaxface.benchmark.peers import Contender, load_peers
 from jaxface.benchmark.problem import AnyProblem, Problem, random_problem
-from jaxface.benchmark.runner import run_benchmark
+from jaxface.benchmark.runner import compile_benchmark, run_benchmark
 from jaxface.errors import UsageError
 from jaxface.nets import LPIPSConfig
 from jaxface.runtime.devices import Dtype
 from jaxface.runtime.profiling import writable
+from jaxface.runtime.progress import working
+from jaxface.runtime.topologies import Topology
 
 # From this resolution on StyleGAN2's generators have twice the channels: stylegan2-ada-pytorch's
 # train.py, "auto" (fmaps 1 and 0.5 of 32768).
@@ -44,6 +46,7 @@ class Sweep:
         batches, repeats, seed: see :func:`~jaxface.benchmark.runner.run_benchmark`.
         partial: whether a peer may lack some of the benchmarks; `note` is told.
         profile: folder for traces, each problem's in a folder of its own; None for none.
+        topology: described devices to compile for instead: nothing is run then, no peer takes part.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Sweep:
         seed: int,
         partial: bool = False,
         profile: str | None = None,
+        topology: Topology | None = None,
         note: Callable[[str], Any] = print,
     ):
         self._peers, self._batches = peers, batches
@@ -66,14 +70,26 @@ class Sweep:
             writable(profile)
         self._runs: list[report.Run] = []
         self._contenders: dict[str, Contender] = {}
-        self._peak = hardware.peak(dtypes)
+        self._topology = topology
+        self._peak = hardware.peak(dtypes) if topology is None else None
 
     def measure(self, name: str, problem: AnyProblem) -> None:
-        """Run a benchmark of ``BENCHMARKS`` on a problem.
+        """Run a benchmark of ``BENCHMARKS`` on a problem, or compile it for the topology.
 
         Raises:
             UsageError: see `load_peers` and `run_benchmark`.
         """
+        if self._topology is not None:
+            with working(f"compiling for {self._topology.name}"):
+                estimates = compile_benchmark(
+                    name, problem, batches=self._batches, seed=self._seed, topology=self._topology
+                )
+            self._runs.append(
+                report.compiled_entry(
+                    name, problem, estimates, topology=self._topology, seed=self._seed
+                )
+            )
+            return
         peers = load_peers(self._peers, problem)
         absent = set(self._peers) - {peer.name for peer in peers}
         if absent and not self._partial:

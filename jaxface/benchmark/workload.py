@@ -7,10 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxface.benchmark import flops
+from jaxface.benchmark.compiled import ProgramCost, program_cost
 from jaxface.nets import LPIPSConfig
-from jaxface.runtime.devices import program_bytes
+from jaxface.runtime.devices import data_mesh, program_bytes
+from jaxface.runtime.topologies import Topology
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +109,20 @@ class Program:
         costs = None if flops.has_loop(traced) else compiled.cost_analysis()
         self.bytes = None if not costs else costs.get("bytes accessed")
         self.memory = program_bytes(compiled)
+
+    def cost_on(self, topology: Topology, *inputs: np.ndarray) -> ProgramCost:
+        """What XLA says of the program compiled for one device of a topology, described or not."""
+        mesh = data_mesh(topology.devices[:1])
+        sharding = NamedSharding(mesh, PartitionSpec())
+        arguments = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                np.shape(leaf), jax.numpy.result_type(leaf), sharding=sharding
+            ),
+            (*self._networks, *inputs),
+        )
+        with jax.set_mesh(mesh):
+            lowered = self._jitted.trace(*arguments).lower()
+        return program_cost(lowered.compile(), clock=topology.chip.clock)
 
     def __call__(self, *inputs: jax.Array) -> Any:
         """Run and wait for the outputs."""

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -75,6 +76,12 @@ def run(args: argparse.Namespace) -> int:
         return _compare(args)
     if args.name == benchmark_input.NAME:
         return benchmark_input.run(args)
+    if args.topology is not None and (args.peer or args.profile):
+        option = "--peer" if args.peer else "--profile"
+        raise UsageError(f"{option} is of what runs; with --topology programs are only compiled")
+    if args.topology is not None:
+        # JAX is to find no accelerator of this process: described ones have the same compiler.
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     with _without_compilation_cache():
         if args.name == "networks":
             report = _networks(args)
@@ -87,7 +94,12 @@ def run(args: argparse.Namespace) -> int:
     from jaxface.benchmark import table, write_report
 
     print(table(report))
-    if args.name in WORKLOADS and (summary := WORKLOADS[args.name].load().summary) is not None:
+    measured = args.topology is None
+    if (
+        measured
+        and args.name in WORKLOADS
+        and (summary := WORKLOADS[args.name].load().summary) is not None
+    ):
         print(f"\n{summary(report)}")
     if args.name != "all" and args.out is not None:
         write_report(args.out, report)
@@ -181,6 +193,7 @@ def _sizes(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def _sweep(args: argparse.Namespace, *, partial: bool) -> Any:
     from jaxface.benchmark import Sweep
+    from jaxface.runtime.topologies import described
 
     return Sweep(
         peers=args.peer,
@@ -190,6 +203,7 @@ def _sweep(args: argparse.Namespace, *, partial: bool) -> Any:
         seed=SEED,
         partial=partial,
         profile=args.profile,
+        topology=None if args.topology is None else described(args.topology),
         note=note,
     )
 
@@ -260,6 +274,12 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:FACTORY",
         help="another implementation to time in the same rounds (repeatable); see "
         "benchmarks/README.md",
+    )
+    parser.add_argument(
+        "--topology",
+        metavar="NAME",
+        help="compile for one described device, such as v5e or h100, instead of running: the rows "
+        "are XLA's estimates and say so; see jaxface compile",
     )
     parser.add_argument(
         "--profile",

@@ -23,6 +23,7 @@ _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _CALLED = re.compile(r"(?:body|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+_DTYPES = {"bf16": "bfloat16", "f32": "float32", "f16": "float16"}
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call"}
 
 
@@ -36,6 +37,7 @@ class ProgramCost:
       peak: bytes of memory at the fullest, arguments included.
       seconds: XLA's estimate; None where it makes none.
       collectives: by kind, how many there are and the bytes of their results.
+      convolutions: of images, by the dtype of what they read, how many there are.
     """
 
     operations: float | None
@@ -43,6 +45,7 @@ class ProgramCost:
     peak: int
     seconds: float | None
     collectives: dict[str, tuple[int, int]]
+    convolutions: dict[str, int]
 
     def roofline(self, flop_per_second: float, bytes_per_second: float) -> float:
         """Seconds that the device cannot go below: operations or traffic at its peak."""
@@ -61,6 +64,7 @@ def program_cost(
         traffic is counted here, and operations are not known.
     """
     computations = _computations(compiled.as_text() or "")
+    convolutions = _convolutions(computations)
     cycles, counted, found = 0, 0, defaultdict[str, list[int]](list)
     for shape, op, operands, rest, times in _walk(computations, "ENTRY", rounds):
         said = _CYCLES.search(rest)
@@ -78,6 +82,7 @@ def program_cost(
         peak=int(memory.peak_memory_in_bytes),
         seconds=cycles / clock if clock and cycles else None,
         collectives={kind: (len(sizes), sum(sizes)) for kind, sizes in found.items()},
+        convolutions=convolutions,
     )
 
 
@@ -125,6 +130,24 @@ def _walk(
             for each in inner:
                 again = times * rounds if op == "while" else times
                 yield from _walk(computations, each, rounds, again)
+
+
+def _convolutions(computations: dict[str, _Computation]) -> dict[str, int]:
+    """Convolutions of arrays of four axes, in fusions too; a GPU's are calls of cuDNN."""
+    found: dict[str, int] = defaultdict(int)
+    for name, within in computations.items():
+        for line in within.lines if name != "ENTRY" else ():
+            match = _INSTRUCTION.match(line)
+            assert match is not None
+            _, _, op, rest = match.groups()
+            if op != "convolution" and '"__cudnn$conv' not in rest:
+                continue
+            read = re.findall(r"%([\w.\-]+)", rest.partition(")")[0])
+            arrays = _ARRAY.findall(within.shapes.get(read[0], "")) if read else ()
+            for kind, _, sides in arrays:
+                if sides.count(",") >= 3:
+                    found[_DTYPES.get(kind, kind)] += 1
+    return dict(found)
 
 
 def _bytes_of(shape: str) -> int:

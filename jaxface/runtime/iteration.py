@@ -216,7 +216,7 @@ class Iteration:
             program.prepare(*self._arguments(carry, constants, count))
 
     def compiled(
-        self, carry: Any, constants: Any, count: int, inputs: Any = None
+        self, carry: Any, constants: Any, count: int, *, inputs: Any = None
     ) -> list[jax.stages.Compiled]:
         """The programs that `advance` would run, for arguments like these.
 

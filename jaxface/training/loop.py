@@ -253,7 +253,7 @@ def phase_programs(
         placed(state, PartitionSpec()),
         placed((jax.random.key(0), constants), PartitionSpec()),
         1,
-        placed(batch, PartitionSpec("data")),
+        inputs=placed(batch, PartitionSpec("data")),
     )
     return dict(zip(iteration.programs, compiled, strict=True))
 

@@ -6,11 +6,24 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxface.benchmark import random_problem
 from jaxface.benchmark.compiled import program_cost
+from jaxface.benchmark.job_cost import JobCost, table
+from jaxface.benchmark.report import compiled_entry, compiled_rows, document
+from jaxface.benchmark.report import table as report_table
+from jaxface.benchmark.runner import compile_benchmark
+from jaxface.benchmark.training_cost import batch_shapes, training_costs
 from jaxface.cli import main
+from jaxface.data.scene_items import item_keys as scene_keys
+from jaxface.data.scene_items import scene_items
+from jaxface.data.sources import ImageFolder, Latents, RenderedPortraits
 from jaxface.errors import UsageError
+from jaxface.methods.direction_fitting import GANSpaceSettings
+from jaxface.methods.perceptual_features import FeatureSettings
+from jaxface.nets import VGGConfig
 from jaxface.runtime.devices import data_mesh
-from jaxface.runtime.topologies import described, is_described
+from jaxface.runtime.topologies import Chip, Topology, described, is_described
+from jaxface.training.experiment import Experiment
 
 
 class Program:
@@ -73,6 +86,95 @@ def test_a_program_of_this_machine():
     assert not is_described(jax.devices()[0])
 
 
+def test_loops_count_as_often_as_they_are_said_to_run():
+    cost = program_cost(Program(TEXT, {"flops": 7.0}), clock=1e6, rounds=3)
+    assert cost.seconds == pytest.approx(375e-6)
+    assert cost.collectives == {"all-reduce": (3, 3 * 4096)}
+    assert cost.traffic == 4 * 1024 + 3 * 5 * 4096
+    assert cost.operations is None  # XLA's count takes the loop once
+
+
+HERE = Chip("cpu", 1e12, 0, None)
+FEATURES = FeatureSettings(VGGConfig(channels=(4, 4, 4, 4, 4)), num_factors=4, steps=2)
+
+
+class Described:
+    """Data whose items nobody ever made."""
+
+    def item_shapes(self):
+        image = jax.ShapeDtypeStruct((16, 16, 3), np.uint8)
+        return {"image": image, "factors": jax.ShapeDtypeStruct((6,), np.float32)}
+
+
+def test_a_step_of_a_training_on_described_items():
+    """Devices of this process stand for described ones."""
+    topology, data = Topology("here", HERE, tuple(jax.devices()[:2])), Described()
+    (cost,) = training_costs(Experiment(FEATURES, data), topology)
+    assert (cost.unit, cost.batch, cost.runs) == ("item", FEATURES.batch_size, {"features": 1.0})
+    program = cost.programs["features"]
+    assert "all-reduce" in program.collectives
+    assert program.convolutions["float32"] > 10
+    assert "of an item" in table(cost)
+    told = cost.to_json()
+    assert (told["kind"], told["unit"]) == ("compiled, not measured", "item")
+    odd = Experiment(FEATURES, data)
+    with pytest.raises(UsageError, match="does not divide over 7 devices"):
+        training_costs(odd, Topology("here", HERE, tuple(jax.devices()[:7])))
+    with pytest.raises(UsageError, match="has no training steps"):
+        training_costs(Experiment(GANSpaceSettings(), Latents(), suite="embedded"), topology)
+
+
+@pytest.mark.slow
+def test_portraits_are_described_as_they_are_rendered():
+    shapes = RenderedPortraits(resolution=16).item_shapes()
+    items = jax.device_get(scene_items(scene_keys(0, "train", jnp.arange(1)), 16))
+    assert {name: (shape.shape, shape.dtype) for name, shape in shapes.items()} == {
+        name: (item.shape[1:], item.dtype) for name, item in items.items()
+    }
+
+
+def test_items_are_described_or_read():
+    class Read:
+        def batches(self, size, fields, *, seed):
+            return iter([{"w": np.zeros((size, 3), np.float32)}])
+
+    shapes = batch_shapes(Read(), 4, ("w",))
+    assert (shapes["w"].shape, shapes["w"].dtype) == ((4, 3), np.float32)
+    image = batch_shapes(ImageFolder("nowhere", 32), 2, ("image",))["image"]
+    assert (image.shape, image.dtype) == ((2, 32, 32, 3), np.uint8)
+    with pytest.raises(UsageError, match="ImageFolder has no field 'factors'"):
+        batch_shapes(ImageFolder("nowhere", 32), 2, ("factors",))
+
+
+def test_seconds_are_never_below_what_the_chip_can():
+    cost = program_cost(Program(TEXT, {"flops": 197e12, "bytes accessed": 1.0}), clock=1e6)
+    tpu = Topology("v5e", Chip("TPU v5 lite", 1e12, 2, 1e6), (None,))
+    job = JobCost(tpu, "item", 1, 1, {"a": cost}, {"a": 2.0}, "bfloat16")
+    assert job.seconds == pytest.approx(2.0)  # the estimate says 175 us
+
+
+def test_estimates_are_never_among_measurements():
+    problem = random_problem(
+        resolution=8, channel_base=32, channel_max=4, dtype="float32", perceptual=False, seed=0
+    )
+    here = Topology("here", HERE, tuple(jax.devices()[:1]))
+    rows = compile_benchmark("synthesis", problem, batches=[2], seed=0, topology=here)
+    assert [row.method for row in rows] == ["forward", "forward_backward"]
+    assert rows[1].cost.operations > 1.5 * rows[0].cost.operations
+    run = compiled_entry("synthesis", problem, rows, topology=here, seed=0)
+    assert run["measurements"] == []
+    assert [row["kind"] for row in run["compiled"]] == ["compiled, not measured"] * 2
+    report = document([run], peers=[], peak=None)
+    assert len(list(compiled_rows(report))) == 2
+    told = report_table(report)
+    assert told.startswith("Compiled for devices that are described: XLA's estimates")
+    small = Topology("here", Chip("cpu", 1.0, 0, None), here.devices)
+    too_large = compile_benchmark("synthesis", problem, batches=[2], seed=0, topology=small)
+    run = compiled_entry("synthesis", problem, too_large, topology=small, seed=0)
+    assert not run["compiled"][0]["fits"]
+    assert "here (too large)" in report_table(document([run], peers=[], peak=None))
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -94,26 +196,10 @@ def test_there_is_no_such_topology(name, told):
         (["--topology", "v9"], "topology 'v9': expected such as"),
         (["--topology", "v5e", "--devices", "2"], "--devices is of devices that are here"),
         (["--json"], "--json requires --topology"),
+        (["--config", "c.py"], "--config requires --topology"),
+        (["--topology", "v5e", "--config", "c.py", "--method", "transfer"], "give one"),
     ],
 )
 def test_mistakes_are_one_line(options, told, capsys):
     assert main(["compile", *options]) == 2
     assert told in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_job_on_described_tpus(tiny_suite, capsys):
-    """The steps of an inversion compile for TPUs: no collective, within the memory."""
-    pytest.importorskip("libtpu", reason='compiling for TPUs needs libtpu: pip install ".[tpu]"')
-    assert all(map(is_described, described("v5e:2x2").devices))
-    options = ["--suite", str(tiny_suite), "--preset", "image2stylegan", "--batch-size", "8"]
-    assert main(["compile", "--topology", "v5e:2x2", *options]) == 0
-    told = capsys.readouterr().out
-    assert "4 x TPU v5 lite, described; XLA's estimates, not measurements" in told
-    assert "portraits/h by these estimates" in told
-    steps = [line for line in told.splitlines() if line.startswith("w_plus ")]
-    assert len(steps) == 1
-    assert steps[0].endswith("none")
-    assert np.isfinite([float(number) for number in steps[0].split()[1:7]]).all()
-    assert main(["compile", "--topology", "v5e:2x2", *options[:-1], "6"]) == 2
-    assert "4 devices do not divide it" in capsys.readouterr().err

@@ -77,6 +77,37 @@ def test_page_has_every_row_and_the_published_times():
     )
 
 
+def compiled_report():
+    """The same, with a row that was compiled for a v5e."""
+    document = report()
+    estimate = {
+        "kind": "compiled, not measured", "topology": "v5e", "device": "TPU v5 lite",
+        "compiler": {"libtpu": "0.0.42.1"}, "method": "forward", "batch": 8, "fits": True,
+        "flop": 8e11, "bytes": 1.6e10, "memory_bytes": 2e9, "roofline_seconds": 0.02,
+        "estimated_seconds": 0.04, "estimated_images_per_hour": 720000.0,
+    }  # fmt: skip
+    synthesis = document["runs"][0]
+    document["runs"].append(synthesis | {"measurements": [], "compiled": [estimate]})
+    return document
+
+
+def test_estimates_have_a_table_and_roofs_of_their_own():
+    document = compiled_report()
+    page = markdown(document)
+    before, _, after = page.partition("## Compiled for devices that are described: XLA's estimates")
+    assert "v5e" not in before
+    (row,) = (line for line in after.splitlines() if "| v5e |" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[4:] == ["v5e", "5", "2.5", "720000", "100", "2", "2"]
+    assert "libtpu 0.0.42.1; 2026-01-01" in after
+    assert compare_reports(document, document, 1.1).regressions == []
+    plain, both = (
+        np.asarray(Image.open(io.BytesIO(draw_roofline(each))).convert("RGB"), int)
+        for each in (report(), document)
+    )
+    assert np.abs(plain - both).max() > 100
+
+
 def test_published_times_are_those_of_their_figures():
     seconds = {time.figure: time.seconds for time in PUBLISHED}
     assert seconds["about 10 min for 3000 iterations"] == pytest.approx(0.2)

@@ -1,0 +1,152 @@
+"""Programs compiled for TPUs that are not there: what would be wrong on a pod is seen here.
+
+A tier of its own, `pytest -m libtpu`. Networks are narrow: what is looked at is which operations
+there are, not how long they take.
+"""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxface.benchmark import random_network
+from jaxface.benchmark.job_cost import inversion_cost, reenactment_cost
+from jaxface.benchmark.runner import compile_benchmark
+from jaxface.benchmark.training_cost import training_costs
+from jaxface.cli import main
+from jaxface.data.sources import Latents, LiveRenders
+from jaxface.jobs.inversion import Inversion
+from jaxface.methods.pie.reenactment import RigNetReenactment
+from jaxface.methods.presets import preset
+from jaxface.methods.rignet import RigNetSettings
+from jaxface.methods.stylegan2 import StyleGAN2Settings
+from jaxface.nets import DiscriminatorConfig, GeneratorConfig, ReconstructionConfig, RigNetConfig
+from jaxface.runtime.topologies import described, is_described
+from jaxface.settings import apply_overrides
+from jaxface.suite import load_suite
+from jaxface.training.experiment import Experiment
+from jaxface.weights import save_network
+
+pytestmark = pytest.mark.libtpu
+
+POD = "v5e:16x16"
+BESIDE_THE_BATCH = 1.05
+"""A device of many has so many times the operations of one alone with as many items."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libtpu():
+    pytest.importorskip("libtpu", reason='compiling for TPUs needs libtpu: pip install ".[tpu]"')
+
+
+@pytest.fixture(scope="module")
+def suite(tiny_suite, tmp_path_factory, random_network):
+    """A suite that reads portraits and moves their pose and expression."""
+    folder = tmp_path_factory.mktemp("described") / "suite"
+    shutil.copytree(tiny_suite, folder)
+    reader = ReconstructionConfig(resolution=16, channels=(4, 4), hidden=8)
+    save_network(
+        folder / "reconstruction.safetensors", random_network("FaceReconstruction", reader)
+    )
+    for group in ("pose", "expression"):
+        rignet = random_network("RigNet", RigNetConfig(group, num_ws=6, w_dim=32, hidden=2))
+        save_network(folder / f"rignet_{group}.safetensors", rignet)
+    return load_suite(folder)
+
+
+def inversion(suite, name, topology, *changes):
+    settings = apply_overrides(preset(name), changes).computing_in("bfloat16")
+    task = Inversion(suite, name, settings, 0)
+    where = described(topology)
+    batch = 2 * len(where.devices)
+    return inversion_cost(task, where, batch_size=batch, dtype="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("name", "topology"),
+    [("image2stylegan", "v5e:2x2"), ("image2stylegan", POD), ("pti", "v5e:2x2")],
+)
+def test_an_inversion_needs_no_word_between_devices(suite, name, topology):
+    changes = {"pti": ("tuning.distance=perceptual", "projection.distance=perceptual")}
+    cost = inversion(suite, name, topology, *changes.get(name, ()))
+    stages = [cost.programs[stage] for stage in cost.runs]
+    assert stages
+    for step in stages:
+        assert step.collectives == {}
+        assert step.seconds is not None
+        assert step.convolutions["bfloat16"] > 10
+        assert "float32" not in step.convolutions
+    # Two portraits of 16 px and networks of 4 to 8 channels, padded to a TPU's tiles.
+    assert cost.memory < 60e6
+
+
+def test_frames_need_no_word_between_devices(suite):
+    cost = reenactment_cost(suite, RigNetReenactment(), described("v5e:2x2"), batch_size=8)
+    (program,) = cost.programs.values()
+    assert program.collectives == {}
+    assert cost.unit == "frame"
+    assert cost.memory < 60e6
+
+
+STYLEGAN2 = StyleGAN2Settings(
+    GeneratorConfig(16, z_dim=32, w_dim=32, mapping_layers=2, channel_base=128, channel_max=8),
+    DiscriminatorConfig(16, channel_base=128, channel_max=8),
+    num_images=10_000,
+    augment=None,  # whose warp takes minutes to compile
+)
+
+
+def step_of(method, data, topology, *, each, suite=None):
+    """The cost of a step with `each` items a device."""
+    where = described(topology)
+    method = dataclasses.replace(method, batch_size=each * len(where.devices))
+    folder = None if suite is None else str(suite.files["generator"].parent)
+    (cost,) = training_costs(Experiment(method, data, suite=folder), where)
+    return cost
+
+
+@pytest.mark.parametrize("topology", ["v5e:2x4", POD])
+def test_every_phase_of_an_adversarial_training_is_split(topology):
+    alone = step_of(STYLEGAN2, LiveRenders(16), "v5e", each=4)
+    split = step_of(STYLEGAN2, LiveRenders(16), topology, each=4)
+    assert set(split.programs) >= {"generator", "path_length", "discriminator", "r1"}
+    for name, program in split.programs.items():
+        limit = BESIDE_THE_BATCH * alone.programs[name].operations
+        assert program.operations < limit, name
+        assert alone.programs[name].collectives == {}
+        if name != "average":
+            assert "all-reduce" in program.collectives, name
+    assert split.memory < 100e6
+
+
+def test_a_training_on_a_frozen_generator_is_split(suite):
+    settings = RigNetSettings("pose", steps=4, hidden=2)
+    alone = step_of(settings, Latents(), "v5e", each=4, suite=suite)
+    split = step_of(settings, Latents(), POD, each=4, suite=suite)
+    (one,), (many,) = alone.programs.values(), split.programs.values()
+    assert many.operations < BESIDE_THE_BATCH * one.operations
+
+
+@pytest.mark.parametrize("name", ["vgg16", "ir-se50", "deca", "e4e"])
+def test_published_networks_compile_in_bfloat16(name):
+    problem = random_network(name, dtype="bfloat16", tiny=True, seed=0)
+    topology = described("v6e")
+    for row in compile_benchmark("networks", problem, batches=[2], seed=0, topology=topology):
+        assert row.cost.convolutions.get("float32", 0) <= row.cost.convolutions["bfloat16"]
+        assert row.cost.peak < 2e9
+
+
+def test_the_command_tells_of_a_job(tiny_suite, capsys):
+    assert all(map(is_described, described("v5e:2x2").devices))
+    options = ["--suite", str(tiny_suite), "--preset", "image2stylegan", "--batch-size", "8"]
+    assert main(["compile", "--topology", "v5e:2x2", *options]) == 0
+    told = capsys.readouterr().out
+    assert "4 x TPU v5 lite, described; XLA's estimates, not measurements" in told
+    assert "by these estimates" in told
+    steps = [line for line in told.splitlines() if line.startswith("w_plus ")]
+    assert len(steps) == 1
+    assert steps[0].endswith("none")
+    assert np.isfinite([float(number) for number in steps[0].split()[1:7]]).all()
+    assert main(["compile", "--topology", "v5e:2x2", *options[:-1], "6"]) == 2
+    assert "4 devices do not divide it" in capsys.readouterr().err

@@ -23,6 +23,9 @@ from jaxface.runtime.topologies import Topology
 from jaxface.solving.one_pass import OnePassBatcher
 from jaxface.suite import Suite
 
+ROUNDS = {"all-reduce": 2}
+"""Times that a ring sends what a collective gives: a sum is scattered, then gathered."""
+
 FRAMES = 16
 """That are drawn together on each device, see `jaxface.jobs.driven_task.BATCH`."""
 
@@ -61,6 +64,23 @@ class JobCost:
             for name, cost in self.programs.items()
         )
 
+    @property
+    def exchanged(self) -> float:
+        """Bytes that a device sends to others for a batch: rings of all devices."""
+        devices = len(self.topology.devices)
+        return sum(
+            self.runs.get(name, 1) * ROUNDS.get(kind, 1) * size * (devices - 1) / devices
+            for name, cost in self.programs.items()
+            for kind, (_, size) in cost.collectives.items()
+        )
+
+    @property
+    def exchange_seconds(self) -> float | None:
+        """Of that on the chip's links alone, if nothing is computed meanwhile; None where the links
+        are not known."""
+        links = self.topology.chip.links
+        return None if links is None else self.exchanged / links
+
     def floor(self, name: str) -> float | None:
         """Seconds that a program cannot go below on this chip; None for an unknown chip."""
         peak = DEVICES.get(self.topology.chip.kind)
@@ -82,6 +102,8 @@ class JobCost:
             "batch": self.batch,
             "bytes_each_device": self.memory,
             "estimated_seconds_each_batch": self.seconds,
+            "exchanged_bytes_each_batch": self.exchanged,
+            "exchange_seconds_each_batch": self.exchange_seconds,
             "programs": {
                 name: dataclasses.asdict(cost)
                 | {"runs": self.runs.get(name, 1), "roofline_seconds": self.floor(name)}
@@ -250,6 +272,14 @@ def table(cost: JobCost) -> str:
             f" {_number(floor, rows / 1e3):>12} {_number(program.seconds, rows / 1e3):>12}"
             f" {program.peak / 1e9:8.3g}  {said or 'none'}"
         )
+    if cost.exchanged:
+        line = f"exchanged for a batch: {cost.exchanged / 1e6:.3g} MB of each device"
+        if cost.exchange_seconds is not None:
+            line += f", {1e3 * cost.exchange_seconds:.3g} ms on its links beside nothing else"
+        if cost.exchange_seconds is not None and cost.seconds:
+            share = cost.seconds / (cost.seconds + cost.exchange_seconds)
+            line += f": at worst {100 * share:.3g}% of the time is left to compute"
+        lines += ["", line]
     if cost.seconds:
         rate, per = 3600 * cost.batch / cost.seconds, "h"
         if rate > 1e5:

@@ -24,22 +24,27 @@ class Chip:
       memory: bytes that a program may use.
       axes: of its topologies, 2 or 3; 0 for GPUs.
       clock: cycles a second that XLA's estimates count; None where it makes none.
+      links: bytes a second that it sends to other chips, of a TPU along one axis of its grid; None
+        where that is not known here.
     """
 
     kind: str
     memory: float
     axes: int
     clock: float | None
+    links: float | None = None
 
 
 # Memory by XLA's own message where a program is too large for v5e (15.75 GiB), else the sizes of
 # cloud.google.com/tpu/docs/{v4,v5p,v6e} and of NVIDIA's datasheets, less what the runtime keeps.
+# Links by the same pages, whose figures for a chip (v5e 400 GB/s, v5p 1200, both directions of all
+# axes; v6e twice v5e's) are divided by two directions and the axes; NVLink's 900 GB/s by two.
 CHIPS = {
     "v4": Chip("TPU v4", 31.75 * 2**30, 3, None),
-    "v5e": Chip("TPU v5 lite", 15.75 * 2**30, 2, 1.5e9),
-    "v5p": Chip("TPU v5", 94.75 * 2**30, 3, 1.75e9),
-    "v6e": Chip("TPU v6 lite", 31.25 * 2**30, 2, 1.75e9),
-    "h100": Chip("NVIDIA H100 80GB HBM3", 0.75 * 80 * 2**30, 0, None),
+    "v5e": Chip("TPU v5 lite", 15.75 * 2**30, 2, 1.5e9, 100e9),
+    "v5p": Chip("TPU v5", 94.75 * 2**30, 3, 1.75e9, 200e9),
+    "v6e": Chip("TPU v6 lite", 31.25 * 2**30, 2, 1.75e9, 200e9),
+    "h100": Chip("NVIDIA H100 80GB HBM3", 0.75 * 80 * 2**30, 0, None, 450e9),
 }
 
 # What XLA asks of a GPU, as a GpuTargetConfigProto in text: the limits of compute capability 9.0

@@ -153,6 +153,17 @@ def test_seconds_are_never_below_what_the_chip_can():
     assert job.seconds == pytest.approx(2.0)  # the estimate says 175 us
 
 
+def test_what_is_exchanged_takes_the_links():
+    cost = program_cost(Program(TEXT, {"flops": 1.0, "bytes accessed": 1.0}), clock=1e6)
+    tpu = Topology("v5e:2x2", Chip("TPU v5 lite", 1e12, 2, 1e6, 4096.0), (None,) * 4)
+    job = JobCost(tpu, "item", 4, 1, {"a": cost, "b": cost}, {"a": 1.0, "b": 0.5}, "bfloat16")
+    # 4 KiB of a sum: three quarters of it twice, in one step and in half of another.
+    assert job.exchanged == pytest.approx(1.5 * 2 * 0.75 * 4096)
+    assert job.exchange_seconds == pytest.approx(2.25)
+    assert "at worst" in table(job)
+    assert job.to_json()["exchange_seconds_each_batch"] == job.exchange_seconds
+
+
 def test_estimates_are_never_among_measurements():
     problem = random_problem(
         resolution=8, channel_base=32, channel_max=4, dtype="float32", perceptual=False, seed=0

@@ -133,14 +133,17 @@ def _walk(
 
 
 def _convolutions(computations: dict[str, _Computation]) -> dict[str, int]:
-    """Convolutions of arrays of four axes, in fusions too; a GPU's are calls of cuDNN."""
+    """Convolutions of arrays of four axes, in fusions too; a GPU's are calls of cuDNN.
+
+    A TPU has matrix products as convolutions as well, which are not meant: by their origin.
+    """
     found: dict[str, int] = defaultdict(int)
     for name, within in computations.items():
         for line in within.lines if name != "ENTRY" else ():
             match = _INSTRUCTION.match(line)
             assert match is not None
             _, _, op, rest = match.groups()
-            if op != "convolution" and '"__cudnn$conv' not in rest:
+            if "dot_general" in rest or (op != "convolution" and '"__cudnn$conv' not in rest):
                 continue
             read = re.findall(r"%([\w.\-]+)", rest.partition(")")[0])
             arrays = _ARRAY.findall(within.shapes.get(read[0], "")) if read else ()

@@ -40,6 +40,23 @@ def over_devices(tree: Any) -> Any:
     return jax.tree.map(split, tree)
 
 
+def beside(*batches: Any) -> Any:
+    """Batches of one form, [N, ...], as one, [N * batches, ...]: rows i of all lie side by side, so
+    that on a mesh they stay on their device, where one batch after the other would be moved."""
+
+    def rows(*leaves: jax.Array) -> jax.Array:
+        stacked = jax.numpy.stack(leaves, axis=1)
+        return stacked.reshape(-1, *stacked.shape[2:])
+
+    return jax.tree.map(rows, *batches)
+
+
+def apart(joined: Any, count: int) -> list[Any]:
+    """What became of the `count` batches that `beside` joined."""
+    parted = jax.tree.map(lambda rows: rows.reshape(-1, count, *rows.shape[1:]), joined)
+    return [jax.tree.map(lambda rows, i=i: rows[:, i], parted) for i in range(count)]
+
+
 def traced_platform() -> str:
     """The platform, "cpu", "gpu" or "tpu", that the program being traced is compiled for, whose
     devices need not be in this process; outside of one on a mesh JAX's default backend."""

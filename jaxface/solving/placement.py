@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxface.runtime.topologies import is_described
@@ -43,6 +44,10 @@ class Placement:
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
             )
         return jax.device_put(tree, sharding)
+
+    def unplaced(self, tree: Any) -> Any:
+        """The values of what `replicate` placed, free to go with arrays that lie elsewhere."""
+        return jax.tree.map(lambda leaf: jax.numpy.asarray(np.asarray(leaf)), tree)
 
     def abstract_rows(self, tree: Any) -> Any:
         """Shapes [N, ...] with the placement that `place` would give them."""

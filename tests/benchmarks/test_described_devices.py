@@ -23,7 +23,6 @@ from jaxface.methods.rignet import RigNetSettings
 from jaxface.methods.stylegan2 import StyleGAN2Settings
 from jaxface.nets import DiscriminatorConfig, GeneratorConfig, ReconstructionConfig, RigNetConfig
 from jaxface.runtime.topologies import described, is_described
-from jaxface.settings import apply_overrides
 from jaxface.suite import load_suite
 from jaxface.training.experiment import Experiment
 from jaxface.weights import save_network
@@ -55,9 +54,8 @@ def suite(tiny_suite, tmp_path_factory, random_network):
     return load_suite(folder)
 
 
-def inversion(suite, name, topology, *changes):
-    settings = apply_overrides(preset(name), changes).computing_in("bfloat16")
-    task = Inversion(suite, name, settings, 0)
+def inversion(suite, name, topology):
+    task = Inversion(suite, name, preset(name).computing_in("bfloat16"), 0)
     where = described(topology)
     batch = 2 * len(where.devices)
     return inversion_cost(task, where, batch_size=batch, dtype="bfloat16")
@@ -65,11 +63,10 @@ def inversion(suite, name, topology, *changes):
 
 @pytest.mark.parametrize(
     ("name", "topology"),
-    [("image2stylegan", "v5e:2x2"), ("image2stylegan", POD), ("pti", "v5e:2x2")],
+    [("image2stylegan", "v5e:2x2"), ("image2stylegan", POD), ("pti_embedded", "v5e:2x2")],
 )
 def test_an_inversion_needs_no_word_between_devices(suite, name, topology):
-    changes = {"pti": ("tuning.distance=perceptual", "projection.distance=perceptual")}
-    cost = inversion(suite, name, topology, *changes.get(name, ()))
+    cost = inversion(suite, name, topology)
     stages = [cost.programs[stage] for stage in cost.runs]
     assert stages
     for step in stages:

@@ -34,11 +34,14 @@ from jaxface.methods.pvp.key_frames import choose_key_frames
 from jaxface.methods.pvp.losses import Batch, Frozen, draw, mapper_losses
 from jaxface.methods.pvp.regions import eyes_and_mouth
 from jaxface.methods.pvp.settings import TERMS
-from jaxface.methods.pvp.training import Training, fresh_mappers, with_noise
+from jaxface.methods.pvp.training import Constants, Training, fresh_mappers, with_noise
+from jaxface.methods.pvp.tuning import Constants as TuningConstants
 from jaxface.methods.pvp.tuning import Tuning, batch_of
 from jaxface.morphable.motion import Motion
 from jaxface.nets import GeneratorConfig
 from jaxface.nets.variables import Buffer
+from jaxface.runtime.iteration import Phase
+from tests.methods.splitting import assert_split
 
 SIZE, ROWS, WIDTH, ANCHORS = 16, 10, 6, 12
 RNG = np.random.default_rng(0)
@@ -686,3 +689,32 @@ def test_edits_are_read_from_text():
     for wrong in ("age", "=3", "age=x", "age=nan"):
         with pytest.raises(UsageError, match=r"expected SET\.NAME=AMOUNT"):
             Edit.parse(wrong)
+
+
+def test_a_step_of_the_mappers_is_split_over_the_devices():
+    training, frames = training_of(SETTINGS)
+    features = Features(frames.pose, frames.expression)
+    mappers = fresh_mappers(SETTINGS, POINTS, features, key=jax.random.key(0))
+    constants = Constants(mappers, Frozen(World(), Reader()), frames, jax.random.key(1))
+
+    def phase(count):
+        sized, _ = training_of(dataclasses.replace(SETTINGS, batch_size=count))
+        return Phase("map", lambda state, given, batch, key: sized.step(state, given, jnp.int32(0)))
+
+    assert_split(phase, training.start(), constants, {})
+
+
+def test_an_update_of_the_generator_is_split_over_the_devices(monkeypatch):
+    monkeypatch.setattr(pti.tuning, "_tuned", lambda settings, synthesis: nnx.Param)
+    networks, key = pti.Networks(World(), Distance()), jax.random.key(0)
+    images, pivots = np.zeros((32, SIZE, SIZE, 3), np.uint8), np.zeros((32, ROWS, WIDTH))
+    given = TuningConstants(networks, jnp.asarray(images), jnp.asarray(pivots, jnp.float32), key)
+
+    def tuning(count):
+        return Tuning(pti.REPO, networks, images, given.w_plus, batch=count, key=key)
+
+    def phase(count):
+        step = tuning(count).step
+        return Phase("tune", lambda state, constants, _, key: step(state, constants, jnp.int32(0)))
+
+    assert_split(phase, tuning(4).start(), given, {})

@@ -3,11 +3,13 @@
 import os
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxface.jobs.inversion import default_batch_size
 from jaxface.runtime import devices
-from jaxface.runtime.devices import data_mesh, divisor_mesh, memory_bytes
+from jaxface.runtime.devices import apart, beside, data_mesh, divisor_mesh, memory_bytes
 
 
 def test_all_devices_or_those_named():
@@ -42,3 +44,11 @@ def test_reading_keeps_its_share_of_the_memory_up_to_half(monkeypatch):
     assert memory_bytes() == 8000 // count
     assert memory_bytes(1000) == 7000 // count
     assert memory_bytes(7000) == 4000 // count
+
+
+def test_batches_lie_beside_each_other_and_apart_again():
+    one, other = {"x": jnp.arange(6.0).reshape(3, 2)}, {"x": -jnp.arange(6.0).reshape(3, 2)}
+    joined = beside(one, other)
+    assert joined["x"][:, 0].tolist() == [0, 0, 2, -2, 4, -4]
+    for found, given in zip(apart(joined, 2), (one, other), strict=True):
+        np.testing.assert_array_equal(found["x"], given["x"])

@@ -13,6 +13,7 @@ from jaxface.methods.direction_matrix.faces import Faces, Shape
 from jaxface.methods.direction_matrix.settings import Losses, MatrixSettings, Perceptual
 from jaxface.nets import LPIPS, VGG16, DirectionMatrix, Generator
 from jaxface.nets.recognition.crops import portrait_embeddings
+from jaxface.runtime.devices import apart, beside
 
 JOHNSON_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 """Of the feature loss of Johnson et al. 2016, section 4."""
@@ -213,8 +214,7 @@ def matrix_losses(
 
     sources = seen(cases.w_plus, cases.images, cases.real)
     targets = seen(cases.target_w_plus, cases.target_images, cases.real_target)
-    both = faces.read(jnp.concatenate([sources, targets]))
-    source, target = (jax.tree.map(lambda x, i=i: jnp.split(x, 2)[i], both) for i in (0, 1))
+    source, target = apart(faces.read(beside(sources, targets)), 2)
     frozen = nnx.merge(*nnx.split(jax.lax.stop_gradient(matrix)))
     change, wanted = wanted_faces(settings, faces, frozen, source, target, cases)
     if paired and losses.paired_identity == "target":

@@ -23,6 +23,7 @@ from jaxface.methods.pvp.settings import CODE_CROP, MapperSettings
 from jaxface.nets import IRSE, LPIPS, AvatarMappers, Generator
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.nets.torch_layers import adaptive_average_pool
+from jaxface.runtime.devices import apart, beside
 
 
 @struct.dataclass
@@ -109,10 +110,8 @@ def draw(
         return Drawn(generator.synthesis(latents), None, None, (offsets,))
     wanted = batch.expression + noise
     other = mappers.offsets(wanted)
-    both = jnp.concatenate([latents, mappers.moved(turned, other)])
-    images = generator.synthesis(both)
-    count = len(latents)
-    return Drawn(images[:count], images[count:], wanted, (offsets, other))
+    images = generator.synthesis(beside(latents, mappers.moved(turned, other)))
+    return Drawn(*apart(images, 2), wanted, (offsets, other))
 
 
 def mapper_losses(

@@ -25,7 +25,9 @@ from jaxface.methods.pvp.tuning import batch_of
 from jaxface.metrics import psnr
 from jaxface.nets import AvatarConfig, AvatarMappers, Generator
 from jaxface.runtime.chunks import by_chunks
+from jaxface.runtime.devices import divisor_mesh, over_devices
 from jaxface.runtime.iteration import Iteration, Phase
+from jaxface.solving.placement import Placement
 
 CHECKS = 25
 """Times that the selection's frames are drawn in a training."""
@@ -90,6 +92,8 @@ def fresh_mappers(
 class Training:
     """The training as a loop of chunks, which can be left and gone on with.
 
+    The frames of a step are split over as many of this process's devices as divide them.
+
     Args:
       settings: see `MapperSettings`.
       mappers: to begin with.
@@ -120,6 +124,7 @@ class Training:
         if settings.last_learning_rate < 1:
             rate = optax.cosine_decay_schedule(rate, settings.steps, settings.last_learning_rate)
         self._optimizer = optax.adam(rate)
+        self._placement = Placement(divisor_mesh(self._batch))
         self._iteration = Iteration([Phase("map", lambda s, c, _, i: self.step(s, c, i))])
         self.chunk = max(1, -(-settings.steps // CHECKS))
         """Steps between two calls of `after`."""
@@ -134,7 +139,8 @@ class Training:
 
     def programs(self, state: State) -> list[Any]:
         """The compiled programs of a chunk, for their memory and cost."""
-        return self._iteration.compiled(state, self._constants, self.chunk)
+        state, constants = self._placement.replicate((state, self._constants))
+        return self._iteration.compiled(state, constants, self.chunk)
 
     def run(
         self,
@@ -161,10 +167,11 @@ class Training:
           JaxfaceError: the losses are no numbers any more, or the manifold has none.
         """
         rows = [dict(each) for each in trace]
+        state, constants = self._placement.replicate((state, self._constants))
         done = int(rows[-1]["step"]) if rows else 0
         while done < self._settings.steps:
             count = min(self.chunk, self._settings.steps - done)
-            state, outputs = self._iteration.advance(state, self._constants, done, count)
+            state, outputs = self._iteration.advance(state, constants, done, count)
             done += count
             row = {name: float(np.mean(each)) for name, each in outputs["map"].items()}
             lowest = float(np.min(outputs["map"].get("weight_sum", np.ones(1))))
@@ -186,7 +193,7 @@ class Training:
             rows.append(row)
             if after is not None:
                 after(state, rows, best)
-        params = state.params if best is None else best
+        params = self._placement.unplaced(state.params if best is None else best)
         return _merged(self._mappers, params), params, rows
 
     def quality(self, params: Any, frames: Batch) -> float:
@@ -201,11 +208,12 @@ class Training:
         settings = self._settings
         count = len(constants.frames.pose)
         rows = batch_of(constants.key, index, count=count, batch=self._batch)
-        batch = jax.tree.map(lambda leaf: leaf[rows], constants.frames)
+        batch = over_devices(jax.tree.map(lambda leaf: leaf[rows], constants.frames))
         key = jax.random.fold_in(jax.random.fold_in(constants.key, _NOISE), index)
         scale = constants.mappers.expression_scale[...]
         shape = batch.expression.shape
         noise = noise_of(settings, constants.mappers, shape, jaw=self._jaw, key=key)
+        noise = over_devices(noise)
 
         def total(params: Any) -> Any:
             mappers = _merged(constants.mappers, params)

@@ -22,7 +22,9 @@ from jaxface.errors import JaxfaceError
 from jaxface.media.images import from_uint8
 from jaxface.methods import pti
 from jaxface.nets import Generator
+from jaxface.runtime.devices import divisor_mesh, over_devices
 from jaxface.runtime.iteration import Iteration, Phase
+from jaxface.solving.placement import Placement
 
 
 class Constants(NamedTuple):
@@ -95,6 +97,9 @@ def energy(
 class Tuning:
     """The tuning as a loop of rounds, which can be left and gone on with.
 
+    The key frames of an update are split over as many of this process's devices as divide them;
+    the samples of L_R, which are fewer, as far as they divide.
+
     Args:
       settings: see `PVPSettings.tuning`.
       networks: G_0 and the distance.
@@ -123,6 +128,7 @@ class Tuning:
         self.rounds, self.updates = settings.steps, -(-count // self._batch)
         self._constants = Constants(networks, jnp.asarray(images), jnp.asarray(w_plus), key)
         self._optimizer = optax.adam(settings.learning_rate)
+        self._placement = Placement(divisor_mesh(self._batch))
         self._iteration = Iteration([Phase("tune", lambda s, c, _, i: self.step(s, c, i))])
 
     def start(self) -> State:
@@ -133,7 +139,8 @@ class Tuning:
 
     def programs(self, state: State) -> list[Any]:
         """The compiled programs of a round, for their memory and cost."""
-        return self._iteration.compiled(state, self._constants, self.updates)
+        state, constants = self._placement.replicate((state, self._constants))
+        return self._iteration.compiled(state, constants, self.updates)
 
     def run(
         self,
@@ -153,9 +160,10 @@ class Tuning:
           JaxfaceError: the energy is no number any more.
         """
         done, limit = [dict(each) for each in rounds], self._settings.stop_below
+        state, constants = self._placement.replicate((state, self._constants))
         while len(done) < self.rounds and not self._enough(done):
             first = len(done) * self.updates
-            state, outputs = self._iteration.advance(state, self._constants, first, self.updates)
+            state, outputs = self._iteration.advance(state, constants, first, self.updates)
             means = {name: float(np.mean(each)) for name, each in outputs["tune"].items()}
             if not all(map(np.isfinite, means.values())):
                 raise JaxfaceError(
@@ -165,6 +173,7 @@ class Tuning:
             done.append(means)
             if after is not None:
                 after(state, done)
+        state = self._placement.unplaced(state)
         names = done[0] if done else {}
         trace = {name: np.array([each[name] for each in done]) for name in names}
         return Tuned(state.weights, trace, limit is not None and self._enough(done)), state
@@ -178,20 +187,19 @@ class Tuning:
         settings, count = self._settings, len(constants.images)
         rows = batch_of(constants.key, index, count=count, batch=self._batch)
         networks = constants.networks
-        images = from_uint8(constants.images[rows])
-        pivots = constants.w_plus[rows]
+        images, pivots = over_devices((constants.images[rows], constants.w_plus[rows]))
+        images = from_uint8(images)
         targets = pti.read_targets(settings, networks, images, pivots)
         near = None
         if settings.locality:
             key = jax.random.fold_in(jax.random.fold_in(constants.key, _SAMPLES), index)
             chosen = pivots[: settings.samples]
             one = dataclasses.replace(settings, samples=1)
-            near = jnp.concatenate(
-                [
-                    pti.project_to_sphere(one, networks, pivot, jax.random.fold_in(key, place))
-                    for place, pivot in enumerate(chosen)
-                ]
-            )
+            near = [
+                pti.project_to_sphere(one, networks, pivot, jax.random.fold_in(key, place))
+                for place, pivot in enumerate(chosen)
+            ]
+            near = over_devices(jnp.concatenate(near))
 
         def total(weights: Any) -> Any:
             synthesis = pti.with_weights(networks.generator, weights)

@@ -27,6 +27,7 @@ from jaxface.morphable import NUM_FACTORS, SEMANTIC_GROUPS, FaceParameters
 from jaxface.morphable.annotation import project_landmarks
 from jaxface.morphable.parameters import WIDTHS
 from jaxface.nets import RigNet, RigNetConfig
+from jaxface.runtime.devices import apart, beside
 from jaxface.training import averaged
 from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
@@ -190,16 +191,16 @@ def rig_losses(
     # Both renderings at once: half of the program to compile.
     distances = mofa.render_terms(
         models.face,
-        jax.tree.map(lambda *parts: jnp.concatenate(parts), *rendered_faces),
-        jnp.concatenate([wanted_images, images]),
-        jnp.concatenate([wanted_landmarks, landmarks]),
+        beside(*rendered_faces),
+        beside(wanted_images, images),
+        beside(wanted_landmarks, landmarks),
         occluded,
     )
     rendered = (
         settings.photometric_weight * distances["photometric"]
         + settings.landmark_weight * distances["landmark"]
     )
-    edit, consistency = jnp.split(rendered, 2)
+    edit, consistency = apart(rendered, 2)
     terms = {
         "reconstruction": jnp.mean(jnp.square(unchanged), axis=(1, 2)) / models.w_variance,
         "edit": edit,

@@ -149,7 +149,7 @@ def _convolutions(computations: dict[str, _Computation]) -> dict[str, int]:
             arrays = _ARRAY.findall(within.shapes.get(read[0], "")) if read else ()
             for kind, _, sides in arrays:
                 if sides.count(",") >= 3:
-                    found[_DTYPES.get(kind, kind)] += 1
+                    found[_DTYPES.get(str(kind)) or str(kind)] += 1
     return dict(found)
 
 

@@ -15,7 +15,6 @@ from jaxface.errors import UsageError
 from jaxface.jobs.driven_task import ReenactmentNetworks, driven_program
 from jaxface.jobs.inversion import Inversion
 from jaxface.jobs.reenactment import read_shapes
-from jaxface.methods.reenactment import BatchReenactor, ImageReenactor
 from jaxface.methods.reenactment_presets import is_image_driven
 from jaxface.runtime.devices import Dtype, data_mesh
 from jaxface.runtime.progress import working
@@ -144,7 +143,7 @@ def inversion_cost(
 
 def reenactment_cost(
     suite: Suite,
-    method: BatchReenactor | ImageReenactor,
+    method: Any,
     topology: Topology,
     *,
     batch_size: int | None,
@@ -153,7 +152,7 @@ def reenactment_cost(
 
     Args:
       suite: has a generator and what the method needs.
-      method: by a suite's networks.
+      method: a `BatchReenactor` or `ImageReenactor` of `jaxface.methods.reenactment_presets`.
       topology: its devices, among which a batch is split.
       batch_size: frames of all devices; None: `FRAMES` each, halved until they fit.
 
@@ -238,7 +237,7 @@ def _needed(batcher: Any, networks: Any, row: Any) -> tuple[int | None, str]:
         return None, too_large(error)
 
 
-def too_large(error: jax.errors.JaxRuntimeError) -> str:
+def too_large(error: Exception) -> str:
     """What XLA says of a program that the memory does not hold; other errors are raised on."""
     if "RESOURCE_EXHAUSTED" not in str(error):
         raise error

@@ -110,8 +110,9 @@ def draw(
         return Drawn(generator.synthesis(latents), None, None, (offsets,))
     wanted = batch.expression + noise
     other = mappers.offsets(wanted)
-    images = generator.synthesis(beside(latents, mappers.moved(turned, other)))
-    return Drawn(*apart(images, 2), wanted, (offsets, other))
+    joined = generator.synthesis(beside(latents, mappers.moved(turned, other)))
+    images, perturbed = apart(joined, 2)
+    return Drawn(images, perturbed, wanted, (offsets, other))
 
 
 def mapper_losses(

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -38,6 +38,25 @@ def over_devices(tree: Any) -> Any:
         return jax.lax.with_sharding_constraint(leaf, PartitionSpec("data"))
 
     return jax.tree.map(split, tree)
+
+
+def on_each_device(fn: Callable[[Any], Any], rows: Any) -> Any:
+    """`fn` of rows [N, ...], which each device of the program being traced does for its own.
+
+    For what takes rows one after the other: a loop over rows that are split over devices would
+    have every device do all of them. Where there is one device, or they do not divide N, just
+    ``fn(rows)``.
+
+    Args:
+      fn: rows [n, ...] to a pytree [n, ...]; a row's result depends on that row alone.
+      rows: a pytree.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    devices = mesh.shape.get("data", 1)
+    if devices == 1 or any(leaf.shape[0] % devices for leaf in jax.tree.leaves(rows)):
+        return fn(rows)
+    split = PartitionSpec("data")
+    return jax.shard_map(fn, in_specs=(split,), out_specs=split, check_vma=False)(rows)
 
 
 def beside(*batches: Any) -> Any:

@@ -12,9 +12,11 @@ from jaxface.keys import item_keys
 from jaxface.methods import pti
 from jaxface.metrics import psnr
 from jaxface.nets import GeneratorConfig, LPIPSConfig, MobileGeneratorConfig
+from jaxface.runtime.iteration import Phase
 from jaxface.solving.solver import Status
 from jaxface.suite import load_suite
 from jaxface.weights import abstract_network, save_network
+from tests.methods.splitting import assert_split
 
 # A gain at each step with few of them; the published rate is for a trained generator.
 QUICK = dataclasses.replace(pti.REPO, steps=4, learning_rate=0.01, stop_below=None)
@@ -248,3 +250,27 @@ def test_wrong_shapes_are_refused(suite, portraits):
         pti.tune(suite, images, w_plus[:, :5], keys=keys, settings=QUICK)
     with pytest.raises(ValueError, match="images must be"):
         pti.tune(suite, images[:, :8], w_plus, keys=keys, settings=QUICK)
+
+
+@pytest.mark.parametrize("rows", ["unrolled", pytest.param("map", marks=pytest.mark.slow)])
+def test_rows_are_done_by_the_device_that_has_them(suite, rows):
+    """Rows come one after the other, for all devices if nothing says whose they are."""
+    settings = dataclasses.replace(pti.REPO, rows=rows, locality=True, samples=1)
+    networks = pti.Networks(suite.generator, suite.lpips)
+    images = jnp.zeros((2, 16, 16, 3))
+    w_plus = jnp.zeros((2, suite.generator.num_ws, 8))
+    batch = {
+        "weights": pti.start(networks, 2, settings=settings),
+        "targets": pti.read_targets(settings, networks, images, w_plus),
+        "key": jax.random.key_data(jax.random.split(jax.random.key(0), 2)),
+    }
+
+    def step(state, networks, batch, key):
+        keys = jax.random.wrap_key_data(batch["key"])
+
+        def total(weights):
+            return pti.evaluate(settings, weights, networks, batch["targets"], keys)[0].sum()
+
+        return state, jax.grad(total)(batch["weights"])
+
+    assert_split(Phase("tune", step), jnp.zeros(()), networks, batch, each=1)

@@ -17,6 +17,7 @@ from jaxface.losses.perceptual import downsample
 from jaxface.methods.inversion import generator_in
 from jaxface.methods.pti.settings import REPO, Settings
 from jaxface.nets import LPIPS, Generator
+from jaxface.runtime.devices import on_each_device
 from jaxface.runtime.iteration import platform_strategy
 from jaxface.solving.procedure import Compiled, Procedure
 from jaxface.solving.solver import Progress, Stage
@@ -355,7 +356,11 @@ def _over_rows(settings: Settings, one: Callable, rows: Any) -> Any:
     if form == "vmap":
         return jax.vmap(one)(rows)
     if form == "map":
-        return jax.lax.map(one, rows)
+        return on_each_device(functools.partial(jax.lax.map, one), rows)
+    return on_each_device(functools.partial(_one_by_one, one), rows)
+
+
+def _one_by_one(one: Callable, rows: Any) -> Any:
     count = len(jax.tree.leaves(rows)[0])
     found = [one(jax.tree.map(lambda leaf, i=i: leaf[i], rows)) for i in range(count)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxface.benchmark.lines import summary_lines
 from jaxface.benchmark.problem import Problem, fields_of, random_weights
 from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.methods import latent_difference
@@ -165,24 +166,17 @@ def workload(problem: LatentDifferenceProblem, *, batch: int, rng: Any) -> Workl
 
 def summary(report: Mapping[str, Any]) -> str:
     """Steps and frames a second of each batch size."""
-    lines = ["Latent Difference Encoder:"]
-    for run in report["runs"]:
-        settings = run["settings"]
-        for row in run["measurements"]:
-            seconds, batch = row["seconds"]["median"], row["batch"]
-            what = (
-                f"{seconds:.3g} s a training step, {batch / seconds:.3g} portraits/s"
-                if row["method"] == "step"
-                else f"{batch / seconds:.3g} frames/s"
-            )
-            lines.append(
-                f"  {row['contender']}, {settings['resolution']} px, {settings['dtype']}, batch "
-                f"{batch}: {what}"
-            )
-    lines.append(
-        f"  published: {PAPER_RESOLUTION} px, batches of {PAPER_BATCH}, 750,000 steps; no times"
+    published = (
+        f"published: {PAPER_RESOLUTION} px, batches of {PAPER_BATCH}, 750,000 steps; no times"
     )
-    return "\n".join(lines)
+    return summary_lines(report, "Latent Difference Encoder", _told, published)
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    seconds, batch = row["seconds"]["median"], row["batch"]
+    if row["method"] == "step":
+        return f"{seconds:.3g} s a training step, {batch / seconds:.3g} portraits/s"
+    return f"{batch / seconds:.3g} frames/s"
 
 
 BENCHMARK = Benchmark(

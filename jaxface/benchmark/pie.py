@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxface.benchmark.lines import summary_lines
 from jaxface.benchmark.problem import Problem, fields_of, random_weights
 from jaxface.benchmark.synthesis import random_w_plus
 from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
@@ -133,21 +134,19 @@ def workload(problem: PIEProblem, *, batch: int, rng: np.random.Generator) -> Wo
 
 def summary(report: Mapping[str, Any]) -> str:
     """Iterations a second and portraits an hour of each batch size, beside the paper's."""
-    lines = [f"PIE, {ITERATIONS} iterations a portrait:"]
-    for run in report["runs"]:
-        settings = run["settings"]
-        for row in run["measurements"]:
-            seconds, batch = row["seconds"]["median"], row["batch"]
-            lines.append(
-                f"  {row['contender']}, {settings['resolution']} px, {settings['dtype']}, batch "
-                f"{batch}: {1 / seconds:.3g} iterations/s of the batch, {seconds / batch:.3g} s "
-                f"per portrait and iteration, {row['images_per_hour']:.3g} images/hour"
-            )
-    lines.append(
-        f"  paper, 1024 px, V100, with the optimiser's update: {PAPER_SECONDS} s per portrait and "
+    published = (
+        f"paper, 1024 px, V100, with the optimiser's update: {PAPER_SECONDS} s per portrait and "
         f"iteration, {3600 / (ITERATIONS * PAPER_SECONDS):.3g} images/hour"
     )
-    return "\n".join(lines)
+    return summary_lines(report, f"PIE, {ITERATIONS} iterations a portrait", _told, published)
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    seconds, batch = row["seconds"]["median"], row["batch"]
+    return (
+        f"{1 / seconds:.3g} iterations/s of the batch, {seconds / batch:.3g} s per portrait and "
+        f"iteration, {row['images_per_hour']:.3g} images/hour"
+    )
 
 
 def _energy_gradient(settings: pie.Settings) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxface.benchmark.lines import summary_lines
 from jaxface.benchmark.problem import Problem, fields_of, random_weights
 from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.methods import pti
@@ -214,27 +215,23 @@ def _moved(after: Any, before: Any) -> jax.Array:
 
 def summary(report: Mapping[str, Any]) -> str:
     """Frames a second, and what the paper's and the fast preset's numbers of steps would take."""
-    lines = ["PVP:"]
-    for run in report["runs"]:
-        settings = run["settings"]
-        for row in run["measurements"]:
-            seconds, batch = row["seconds"]["median"], row["batch"]
-            told = f"{batch / seconds:.3g} frames/s"
-            if row["method"] == "tune":
-                updates = FAST.tuning.steps * -(-200 // batch)
-                told += f", {updates * seconds / 60:.3g} minutes of {FAST.tuning.steps} rounds"
-            elif row["method"] == "map":
-                steps = FAST.mappers.steps * FAST.mappers.batch_size / batch
-                told += f", {steps * seconds / 60:.3g} minutes of the preset fast's frames"
-            lines.append(
-                f"  {row['contender']}, {settings['resolution']} px, {settings['dtype']}, batch "
-                f"{batch}, {row['method']}: {told}"
-            )
-    lines.append(
-        f"  paper, 1024 px: {PAPER_TUNING_HOURS} h of tuning to 200 pivots (RTX 3080), "
+    published = (
+        f"paper, 1024 px: {PAPER_TUNING_HOURS} h of tuning to 200 pivots (RTX 3080), "
         f"{PAPER_MAPPER_HOURS} h of {PAPER_STEPS} mapper steps (A10), {PAPER_FRAMES} frames/s"
     )
-    return "\n".join(lines)
+    return summary_lines(report, "PVP", _told, published)
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    seconds, batch = row["seconds"]["median"], row["batch"]
+    told = f"{row['method']}, {batch / seconds:.3g} frames/s"
+    if row["method"] == "tune":
+        updates = FAST.tuning.steps * -(-200 // batch)
+        told += f", {updates * seconds / 60:.3g} minutes of {FAST.tuning.steps} rounds"
+    elif row["method"] == "map":
+        steps = FAST.mappers.steps * FAST.mappers.batch_size / batch
+        told += f", {steps * seconds / 60:.3g} minutes of the preset fast's frames"
+    return told
 
 
 BENCHMARK = Benchmark(

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxface.benchmark.lines import summary_lines
 from jaxface.benchmark.problem import Problem, fields_of, random_weights
 from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.methods import transfer
@@ -135,25 +136,18 @@ def workload(problem: TransferProblem, *, batch: int, rng: np.random.Generator) 
 
 def summary(report: Mapping[str, Any]) -> str:
     """Steps and frames a second of each batch size, beside the paper's."""
-    lines = ["Transfer:"]
-    for run in report["runs"]:
-        settings = run["settings"]
-        for row in run["measurements"]:
-            seconds, batch = row["seconds"]["median"], row["batch"]
-            what = (
-                f"{1 / seconds:.3g} training steps/s"
-                if row["method"] == "step"
-                else f"{batch / seconds:.3g} frames/s"
-            )
-            lines.append(
-                f"  {row['contender']}, {settings['resolution']} px, {settings['dtype']}, batch "
-                f"{batch}: {what}"
-            )
-    lines.append(
-        f'  paper, 1024 px, "a modern GPU": {PAPER_IDENTITY} s for an identity, then '
+    published = (
+        f'paper, 1024 px, "a modern GPU": {PAPER_IDENTITY} s for an identity, then '
         f"{PAPER_FRAMES} frames/s; baseline {PAPER_BASELINE} frames/s without its inversions"
     )
-    return "\n".join(lines)
+    return summary_lines(report, "Transfer", _told, published)
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    seconds = row["seconds"]["median"]
+    if row["method"] == "step":
+        return f"{1 / seconds:.3g} training steps/s"
+    return f"{row['batch'] / seconds:.3g} frames/s"
 
 
 BENCHMARK = Benchmark(

@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from jaxface.errors import SuiteError
-from jaxface.methods.direction_matrix import direction_sets
 from jaxface.methods.motion_directions import DIRECTIONS
 from jaxface.methods.motion_editing import edits_motion
 from jaxface.morphable.attributes import attribute
 from jaxface.morphable.bases import basis_of
 from jaxface.nets import FaceReconstruction
+from jaxface.nets.edits.linear_directions import LatentDirections
 from jaxface.suite import Suite
 from jaxface.vocabulary import (
     ANGLE_LIMITS,
@@ -115,8 +114,12 @@ class Controls:
     motion: bool
 
     @classmethod
-    def of_suite(cls, suite: Suite) -> "Controls":
+    def of_suite(cls, suite: Suite, sets: Mapping[str, LatentDirections]) -> "Controls":
         """Those of a suite.
+
+        Args:
+          suite: it.
+          sets: its directions.
 
         Raises:
           SuiteError: it has no generator.
@@ -138,7 +141,7 @@ class Controls:
                 values |= {name: _value(name, 0.0) for name in ANGLES}
             if "expression" in groups and _names_expressions(suite):
                 values |= {name: _value(name, EXPRESSION_LIMIT) for name in EXPRESSION_NAMES}
-        return cls(values, _moves(suite), "illumination" in groups, groups, motion)
+        return cls(values, _moves(sets), "illumination" in groups, groups, motion)
 
     def groups_of(self, values: Collection[str], light: bool) -> list[str]:
         """The semantic groups that an edit of these names, and of the light, goes through."""
@@ -210,11 +213,7 @@ def _value(name: str, limit: float, *, one_way: bool = False) -> Control:
     return Control(label, low, limit, 0.01, "", region, KEYS[name])
 
 
-def _moves(suite: Suite) -> dict[str, Control]:
-    try:
-        sets = direction_sets(suite)
-    except SuiteError:  # none, which is no mistake here
-        return {}
+def _moves(sets: Mapping[str, LatentDirections]) -> dict[str, Control]:
     found = {}
     for own, directions in sets.items():
         if directions.config.space == "z":  # which embeddings are not in

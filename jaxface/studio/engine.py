@@ -5,8 +5,9 @@ step (`jaxface.methods.pie.edit_together`), then linear directions. Which of the
 an argument of one program, not a program each, so that nothing compiles while a hand moves.
 
 An image at rest has the feedback and the resolution of the command. While the hand moves there may
-be less of both: `Engine.prepare` tries plans, the best one first, and keeps the first that is drawn
-in `BUDGET`.
+be less of both: `Engine.prepare` compiles the quickest plan first, with which all is drawn until
+the others are there, then tries them, the best one first, and keeps the first that is drawn in
+`BUDGET`.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxface.errors import SuiteError
 from jaxface.jobs.inputs.latents import Latent
 from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.media.images import to_uint8
@@ -32,6 +34,7 @@ from jaxface.morphable import FaceParameters, group_width
 from jaxface.morphable.attributes import attribute
 from jaxface.morphable.bases import basis_of
 from jaxface.morphable.motion import Motion, measured, motion_of_pie
+from jaxface.nets.edits.linear_directions import LatentDirections
 from jaxface.runtime.iteration import Program
 from jaxface.studio.controls import Controls
 from jaxface.studio.edits import AskedEdit, Lamp
@@ -147,21 +150,22 @@ class Engine:
 
     Attributes:
       controls: what can.
-      moving: the plan while the hand moves; `prepare` chooses it.
+      rest: the plan of the command, and of whatever is kept.
+      resting: the plan at rest, `rest` as soon as it is compiled.
+      moving: the plan while the hand moves.
     """
 
     def __init__(self, suite: Suite):
-        self.suite, self.controls = suite, Controls.of_suite(suite)
-        size = suite.generator.resolution
-        self.rest = Plan(True, size)
-        self.moving = self.rest
-        self._compiling = threading.Lock()
+        self._sets = _direction_sets(suite)
+        self.suite, self.controls = suite, Controls.of_suite(suite, self._sets)
+        self.rest = Plan(True, suite.generator.resolution)
+        self.moving = self.resting = self.rest
+        self._compiling, self._known = threading.Lock(), set[tuple[Plan, Any]]()
         self._networks = Networks(
             suite.generator,
             {group: editing_networks(suite, group) for group in self.controls.groups},
             motion_networks(suite) if self.controls.motion else None,
         )
-        self._sets = direction_sets(suite) if self.controls.moves else {}
         self._nothing = {
             group: Target(
                 np.zeros((1, group_width(group)), np.float32),  # type: ignore
@@ -199,7 +203,7 @@ class Engine:
         subject: Subject,
         edit: AskedEdit,
         *,
-        moving: bool = False,
+        plan: Plan | None = None,
         driven: Mapping[str, Target] | None = None,
     ) -> Drawn:
         """An image of an edit.
@@ -207,21 +211,20 @@ class Engine:
         Args:
           subject: who.
           edit: what.
-          moving: whether the hand moves.
+          plan: how; None: as the command does.
           driven: targets of a driver's frame, by group, in place of those of the edit.
         """
         start = time.perf_counter()
         if edit.empty and not driven:
             seconds = time.perf_counter() - start
             return Drawn(subject.pixels, seconds, subject.before, subject.w_plus[0])
-        with self._compiling:
-            plan = self.moving if moving else self.rest
+        plan = plan or self.rest
         networks = self._networks._replace(generator=subject.generator)
         program = _picture(plan, subject.noise)
         asked = self.asked(edit, driven or {})
-        pixels, after, w_plus = jax.device_get(
-            program(networks, subject.w_plus, subject.before, asked)
-        )
+        arguments = (networks, subject.w_plus, subject.before, asked)
+        self._compiled(plan, subject.noise, program, arguments)
+        pixels, after, w_plus = jax.device_get(program(*arguments))
         read = after if plan.feedback and self.reads else None
         return Drawn(pixels[0], time.perf_counter() - start, read, w_plus[0])
 
@@ -269,28 +272,26 @@ class Engine:
     def prepare(self, subject: Subject, *, tell: Any = lambda text: None) -> None:
         """Compiles everything, and finds the plan for a moving hand.
 
-        Edits that are asked for meanwhile, by other threads, wait; portraits as they are do not.
-
         Args:
           subject: any portrait; its noise is what most embeddings have.
           tell: receives a line before each part.
         """
-        with self._compiling:
-            self._prepare(subject, tell)
-
-    def _prepare(self, subject: Subject, tell: Any) -> None:
-        controls = self.controls
+        controls, plans = self.controls, self.plans()
         edit = AskedEdit(
             dict.fromkeys(controls.values, 0.0),
             Lamp(0.0, 0.0, 0.5) if controls.light else None,
             dict.fromkeys(list(controls.moves)[:1], 0.0),
         )
+        tell("compiling the quickest images")
+        self.moving = self.resting = plans[-1]
+        self._seconds(subject, edit, plans[-1])
         tell("compiling images at rest")
         self._seconds(subject, edit, self.rest)
+        self.resting = self.rest
         tell("compiling images while the hand moves")
-        for plan in self.plans():
-            self.moving = plan
+        for plan in plans[:-1]:
             if self._seconds(subject, edit, plan) <= BUDGET:
+                self.moving = plan
                 break
 
     def plans(self) -> list[Plan]:
@@ -307,11 +308,19 @@ class Engine:
         networks = self._networks._replace(generator=subject.generator)
         arguments = (networks, subject.w_plus, subject.before, self.asked(edit, {}))
         program, taken = _picture(plan, subject.noise), []
+        self._compiled(plan, subject.noise, program, arguments)
         for _ in range(4):
             start = time.perf_counter()
             jax.block_until_ready(program(*arguments))
             taken.append(time.perf_counter() - start)
         return min(taken[1:])
+
+    def _compiled(self, plan: Plan, noise: Any, program: Program, arguments: tuple) -> None:
+        """Begins to compile a program, by one thread alone; what is known waits for no other."""
+        if (plan, noise) not in self._known:
+            with self._compiling:
+                program.prepare(*arguments)
+                self._known.add((plan, noise))
 
     def told(self, reading: Reading) -> dict[str, float]:
         """What a portrait shows, by the names of the controls and in their units."""
@@ -354,6 +363,13 @@ class Engine:
         if reading.face is None:
             return None
         return motion_of_pie(reading.face, basis=self.basis)
+
+
+def _direction_sets(suite: Suite) -> Mapping[str, LatentDirections]:
+    try:
+        return direction_sets(suite)
+    except SuiteError:  # none, which is no mistake here
+        return {}
 
 
 def _on_host(target: Target) -> Target:

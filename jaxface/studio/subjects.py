@@ -172,6 +172,11 @@ class Gallery:
             self._add([self._embedding(item)])
         return remarks
 
+    def files(self) -> list[str]:
+        """The files that portraits and images come of."""
+        own = [each.item.path for each in self.portraits()]
+        return [*map(str, self.engine.suite.files.values()), *own]
+
     def portraits(self) -> list[Portrait]:
         """All of them."""
         with self._lock:

@@ -84,6 +84,13 @@ class Studio:
         self.address, self.port = found[0], int(found[1])
         return time.monotonic() - start
 
+    def until_kept(self) -> None:
+        """Waits until the next start has something to begin with."""
+        end = time.monotonic() + 100
+        while not (self.folder / "beginning" / "hello.json").is_file():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
     def stop(self) -> int:
         """Ends it as Ctrl-C does; returns the exit status."""
         if self._process is None:
@@ -92,6 +99,53 @@ class Studio:
         status = self._process.wait(30)
         self._process = None
         return status
+
+
+class Others:
+    """The share of the cores that other processes have, from the beginning of a `with` to its end.
+
+    This process and what it started, the server and the browser among them, are no others.
+    """
+
+    def __enter__(self) -> "Others":
+        self.share = 0.0
+        self._begin = self._ticks()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._begin is not None:
+            (own, busy, total), (o, b, t) = self._ticks() or (0, 0, 0), self._begin
+            self.share = max(0.0, (busy - b) - (own - o)) / max(total - t, 1)
+
+    @staticmethod
+    def _ticks() -> tuple[int, int, int] | None:
+        """Of this process's tree, of all processes, and of all cores, since the machine's start."""
+        if not Path("/proc/stat").is_file():
+            return None
+        cores = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        parents, spent = {}, {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has just ended
+                # Behind the name, which may hold anything: state, parent, ..., four times.
+                fields = path.read_text().rpartition(")")[2].split()
+                parents[int(path.parent.name)] = int(fields[1])
+                spent[int(path.parent.name)] = sum(map(int, fields[11:15]))
+        own, more = {os.getpid()}, True
+        while more:
+            more = {each for each, parent in parents.items() if parent in own} - own
+            own |= more
+        return sum(spent.get(each, 0) for each in own), sum(cores) - sum(cores[3:5]), sum(cores)
+
+    def skip_if_busy(self, reached: object) -> None:
+        """Skips a measurement that missed its goal while others had more than a tenth."""
+        if self.share > 0.1:
+            pytest.skip(f"{reached}, while other processes had {self.share:.0%} of the cores")
+
+
+@pytest.fixture
+def others():
+    """Measures what other processes take of the cores."""
+    return Others()
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def test_controls_are_what_the_suite_has(engine, tiny_suite):
     keys = [each["key"] for each in told["values"].values() if each["key"]]
     assert len(keys) == len(set(keys)) == 14
     assert not {*keys} & {"n", "r", "v"}  # neutral, record, compare
-    bare = Controls.of_suite(load_suite(tiny_suite))
+    bare = Engine(load_suite(tiny_suite)).controls
     assert not bare.values
     assert not bare.moves
     assert not bare.light
@@ -89,7 +89,7 @@ def test_controls_are_what_the_suite_has(engine, tiny_suite):
 def test_a_matrix_turns_the_head_where_no_rignet_does():
     suite = load_suite("embedded")
     without = {k: v for k, v in suite.files.items() if k != "rignet_pose"}
-    controls = Controls.of_suite(type(suite)(name="less", files=without))
+    controls = Engine(type(suite)(name="less", files=without)).controls
     assert controls.head["yaw"] == "moves.pose.yaw"
     assert "yaw" not in controls.values
     assert controls.groups_of(["smile"], True) == ["expression", "illumination"]
@@ -98,7 +98,7 @@ def test_a_matrix_turns_the_head_where_no_rignet_does():
 def test_eyes_are_dragged_where_all_eight_units_of_looking_are(studio_suite):
     units = [name for name in motion_names() if name.startswith("eyeLook")]
     assert len(units) == 8
-    control = next(iter(Controls.of_suite(load_suite(studio_suite)).moves.values()))
+    control = next(iter(Engine(load_suite(studio_suite)).controls.moves.values()))
     looking = Controls({}, {f"arkit.{unit}": control for unit in units}, False, (), False)
     assert looking.gaze == "arkit"
     assert Controls({}, dict([*looking.moves.items()][1:]), False, (), False).gaze is None

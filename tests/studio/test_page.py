@@ -67,7 +67,12 @@ class Page:
 
     def open(self):
         self.page.goto(self.studio.address)
-        self.until(lambda: self.frames > 0)  # what it draws with may have to be compiled
+        return self.ready()
+
+    def ready(self):
+        """Waits until everything is compiled and a picture is shown."""
+        self.until(lambda: self.page.locator("#status").get_attribute("class") == "on")
+        self.until(lambda: self.frames > 0)
         return self
 
     def until(self, found, seconds=300.0):
@@ -253,7 +258,7 @@ def test_a_restarted_server_is_found_again_with_the_edit_kept(page):
     assert page.edit["values"]["yaw"] == pytest.approx(yaw)
     assert f"--yaw={yaw:g}" in command
     page.page.reload()
-    page.until(lambda: page.frames > 0)
+    page.ready()
     assert page.rest() == command
     page.page.evaluate("sessionStorage.clear()")
 
@@ -343,47 +348,48 @@ def test_a_phone_has_it_all_without_overlap(browser, studio):
     page.close()
 
 
-def needs_free_cores():
-    """Skips a measurement of time where other processes have the cores."""
-
-    def told():
-        ticks = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-        return ticks[3] + ticks[4], sum(ticks)
-
-    if not Path("/proc/stat").is_file():
-        return
-    (idle, total), _, (later, end) = told(), time.sleep(1.0), told()
-    share = (later - idle) / (end - total)
-    if share < 0.75:
-        pytest.skip(f"other processes take {1 - share:.0%} of the cores")
-
-
-def test_it_keeps_up_with_the_hand(page):
+def test_it_keeps_up_with_the_hand(page, others):
     """At least 15 pictures a second on the canvas, and 95 of 100 within 120 ms of the hand."""
     page.rest()
-    needs_free_cores()
-    best = {"rate": 0.0, "p95": float("inf")}
-    for _ in range(3):  # the first drag warms the browser up
-        found = page.page.evaluate(DRAG, 3.0)
-        print(found)
-        if found["rate"] > best["rate"]:
-            best = found
-        if best["rate"] >= 15 and best["p95"] <= 120:
+    page.page.evaluate(DRAG, 1.0)  # warms the browser up
+    for _ in range(4):
+        with others:
+            found = page.page.evaluate(DRAG, 3.0)
+        print(found, f"others had {others.share:.0%}")
+        if (found["rate"] >= 15 and found["p95"] < 120) or others.share < 0.02:
             break
-    assert best["rate"] >= 15, best
-    assert best["p95"] <= 120, best
+    else:
+        others.skip_if_busy(found)
+    assert found["rate"] >= 15, found
+    assert found["p95"] < 120, found
 
 
-def test_a_warm_start_shows_a_picture_at_once(browser, page):
-    """Of the page on a server that is ready: two seconds."""
-    page.rest()
-    needs_free_cores()
-    start = time.monotonic()
-    other = Page(browser, page.studio).open()
-    took = time.monotonic() - start
-    print(f"first picture {took:.2f} s after the page was opened")
+def test_a_warm_start_shows_a_picture_at_once(browser, studio, others):
+    """The same command again, in a new process and a new window: two seconds from its start."""
+    Page(browser, studio).open().close()
+    studio.until_kept()
+    for _ in range(3):
+        assert studio.stop() == 0
+        page = Page(browser, studio)
+        with others:
+            start = time.monotonic()
+            said = studio.start()
+            page.page.goto(studio.address)
+            page.until(lambda: page.frames > 0)  # noqa: B023
+            took = time.monotonic() - start
+        page.ready()
+        page.rest()
+        whole = time.monotonic() - start
+        print(
+            f"address {said:.2f} s, picture {took:.2f} s, all edits {whole:.2f} s after the start; "
+            f"others had {others.share:.0%}"
+        )
+        page.close()
+        if took < 2.0 or others.share < 0.02:
+            break
+    else:
+        others.skip_if_busy(f"the first picture came after {took:.2f} s")
     assert took < 2.0
-    other.close()
 
 
 def test_a_photograph_is_opened_turned_and_lit(browser, studio):

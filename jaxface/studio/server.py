@@ -27,13 +27,15 @@ from jaxface.studio.drivers import LoadedDriver, drives, load_driver
 from jaxface.studio.edits import AskedEdit
 from jaxface.studio.exports import Gesture, record, save, saved_image
 from jaxface.studio.session import FAILURES, Session, Wanted, draw_frame, link_of
-from jaxface.studio.subjects import Gallery, Portrait, free_name
+from jaxface.studio.subjects import Gallery, LatentGallery, Portrait, free_name
 
 LARGEST = 50 * 2**20
 """Bytes of an upload."""
 
 STRIP = 32
 """Thumbnails that are kept for the next start: a page shows about twenty."""
+
+ALONE = "an avatar is alone on its page; without it the studio opens photographs and saves edits"
 
 PATIENCE = 0.4
 """Seconds for which work in the background rests after a hand has moved."""
@@ -67,6 +69,17 @@ class Server:
     def busy(self) -> bool:
         """Whether something is being computed in the background."""
         return not self._ready.is_set() or self._warming or self._running_tasks > 0
+
+    @property
+    def _latents(self) -> LatentGallery:
+        """The gallery, for what can be done with latents alone.
+
+        Raises:
+          UsageError: it is an avatar's.
+        """
+        if not isinstance(self.gallery, LatentGallery):
+            raise UsageError(ALONE)
+        return self.gallery
 
     def begin(self, beginning: Beginning) -> None:
         """Compiles what draws; of the running loop.
@@ -111,7 +124,7 @@ class Server:
         for path in self._brought:
             self._take(path)
         with contextlib.suppress(JaxfaceError):  # which a photograph will tell
-            await loop.run_in_executor(self._embedding, self.gallery.warm)
+            await loop.run_in_executor(self._embedding, self._latents.warm)
         self._warming = False
 
     async def _remember(self, beginning: Beginning) -> None:
@@ -153,6 +166,8 @@ class Server:
 
     async def photograph(self, request: web.Request) -> web.StreamResponse:
         """Takes a photograph: it is checked, and embedded by the encoder, then better."""
+        if not isinstance(self.gallery, LatentGallery):
+            return _refused(ALONE, 415)
         path = await self._uploaded(request, "photographs")
         loop = asyncio.get_running_loop()
         try:
@@ -181,7 +196,7 @@ class Server:
 
     def _take(self, path: Path) -> None:
         """Embeds a photograph of the studio's folder: at once, and better behind that."""
-        first, then = self.gallery.first_preset, self.gallery.refinement
+        first, then = self._latents.first_preset, self._latents.refinement
         at_once = functools.partial(self._embed, path, first or then)
         self._begin(f"embedding {path.name}", at_once, pool=self._embedding)
         if first is not None:
@@ -191,7 +206,7 @@ class Server:
     async def driver(self, request: web.Request) -> web.StreamResponse:
         """Takes a clip or a file of motion, and reads it."""
         if not drives(self.gallery.engine):
-            return _refused("this suite has no RigNets that could follow a driver", 415)
+            return _refused("there are no RigNets here that could follow a driver", 415)
         name = request.query.get("name", "")
         known = {*CLIP_SUFFIXES, ".gif", SUFFIX, RECORDING}
         if Path(name).suffix.lower() not in known:
@@ -309,7 +324,7 @@ class Server:
             work = functools.partial(self._save, portrait, edit, paste)
             self._begin(f"saving {portrait.name}", work, session)
         elif do == "tune":
-            portrait, tuning = self.gallery.portrait(message.get("portrait")), self.gallery.tuning
+            portrait, tuning = self.gallery.portrait(message.get("portrait")), self._latents.tuning
             if tuning is None or portrait.photograph is None:
                 raise UsageError("a generator is tuned to a photograph, and by a suite that can")
             path = Path(portrait.photograph)
@@ -341,15 +356,15 @@ class Server:
         self, portrait: Portrait, edit: AskedEdit, paste: bool, tell: Callable[[float], None]
     ) -> dict[str, Any]:
         del tell
-        folder = save(self.gallery, portrait, edit, paste_back=paste)
+        folder = save(self._latents, portrait, edit, paste_back=paste)
         return {"links": [link_of(self.gallery, saved_image(folder))], "folder": str(folder)}
 
     def _embed(self, path: Path, how: str, tell: Callable[[float], None]) -> dict[str, Any]:
-        found, remarks = self.gallery.embed(path, how, tell=tell, stop=lambda: self._closing)
+        found, remarks = self._latents.embed(path, how, tell=tell, stop=lambda: self._closing)
         return {
             "portraits": [each.to_json() for each in found],
             "remarks": remarks,
-            "show": self.gallery.first_preset in (None, how),
+            "show": self._latents.first_preset in (None, how),
         }
 
     def _begin(
@@ -404,14 +419,15 @@ class Server:
             "is": "hello",
             "version": __version__,
             "suite": engine.suite.name,
-            "size": engine.suite.generator.resolution,
+            "size": engine.size,
             "controls": engine.controls.to_json(),
             "portraits": [each.to_json() for each in gallery.portraits()],
             "drivers": [
                 {"name": each.name, "seconds": each.seconds} for each in self._drivers.values()
             ],
             "drives": drives(engine),
-            "tunes": gallery.tuning is not None,
+            "opens": isinstance(gallery, LatentGallery),
+            "tunes": isinstance(gallery, LatentGallery) and gallery.tuning is not None,
             "largest": LARGEST,
             "folder": str(gallery.folder),
             "preparing": self._said,

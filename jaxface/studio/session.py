@@ -24,8 +24,7 @@ from jaxface.methods.pie import Target
 from jaxface.studio.beginning import packed
 from jaxface.studio.drivers import DrivenPath, LoadedDriver
 from jaxface.studio.edits import AskedEdit
-from jaxface.studio.engine import Engine, Subject
-from jaxface.studio.exports import Gesture, command_lines
+from jaxface.studio.exports import Gesture
 from jaxface.studio.subjects import Gallery, Portrait
 
 IN_FLIGHT = 2
@@ -72,7 +71,7 @@ class Playing:
         self._paths: dict[str, DrivenPath] = {}
         self._begun: float | None = None
 
-    def targets(self, engine: Engine, key: str, subject: Subject) -> dict[str, Target]:
+    def targets(self, engine: Any, key: str, subject: Any) -> dict[str, Target]:
         """What a portrait is to become now."""
         if key not in self._paths:
             self._paths[key] = self.driver.path_of(engine, subject, relative=self.relative)
@@ -205,8 +204,7 @@ def draw_frame(gallery: Gallery, wanted: Wanted, playing: Playing | None) -> byt
     else:
         data, kind = encode_png(image.pixels), "image/png"
         header["before"] = engine.told(subject.before)
-        header["command"] = command_lines(
-            gallery,
+        header["command"] = gallery.command_lines(
             portrait,
             wanted.edit,
             driver=None if driver is None else driver.path,

@@ -21,7 +21,7 @@ from jaxface.studio.engine import Engine
 from jaxface.studio.front import LOADING, Front, token_of
 from jaxface.studio.server import LARGEST, Server
 from jaxface.studio.session import IN_FLIGHT
-from jaxface.studio.subjects import Gallery
+from jaxface.studio.subjects import LatentGallery
 from jaxface.suite import load_suite
 
 TOKEN = "a-token-of-the-tests"
@@ -38,7 +38,7 @@ def serving(engine, tmp_path):
 
     def run(test):
         async def main():
-            gallery = Gallery(engine, tmp_path / "out", refinement="image2stylegan")
+            gallery = LatentGallery(engine, tmp_path / "out", refinement="image2stylegan")
             gallery.open([])
             front = Front(TOKEN, lambda: Server(gallery), Beginning(gallery.folder, []))
             await front.open()
@@ -327,7 +327,7 @@ def test_a_page_begins_as_before_while_networks_are_loaded(engine, tmp_path):
     """Another start of the same command: strip, first portrait, and the edit that waits."""
 
     async def test():
-        gallery = Gallery(engine, tmp_path / "out")
+        gallery = LatentGallery(engine, tmp_path / "out")
         gallery.open([])
         first = Beginning(gallery.folder, ["a call"])
         front = Front(TOKEN, lambda: Server(gallery), first)

@@ -40,6 +40,7 @@ link.addEventListener("hello", ({ detail }) => {
   hello = detail;
   ({ controls, portraits, drivers } = detail);
   files.largest = detail.largest;
+  $("open").hidden = !detail.opens;
   if (detail.preparing) status("", detail.preparing);
   else status("on", `${detail.suite}, ${detail.size} px`);
   waited = Boolean(detail.preparing);
@@ -227,6 +228,7 @@ function keepSection() {
 }
 function updateKeep() {
   const tune = document.getElementById("tune");
+  if (tune) document.getElementById("save").hidden = !hello.opens;
   if (tune) tune.hidden = !(hello.tunes && state.portrait.photograph);
 }
 function actionPng() {

@@ -1,6 +1,7 @@
 """The studio's tests: a suite of random weights, and a server on this machine with a browser."""
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -60,8 +61,8 @@ def browser():
 class Studio:
     """`jaxface studio` in a process of its own, as a person starts it."""
 
-    def __init__(self, folder: Path, *options: str, port: int = 0):
-        self.folder, self._options, self.port = folder, options, port
+    def __init__(self, folder: Path, *options: object, port: int = 0):
+        self.folder, self._options, self.port = folder, [*map(str, options)], port
         self.address = ""
         self._process: subprocess.Popen | None = None
 
@@ -99,6 +100,89 @@ class Studio:
         status = self._process.wait(30)
         self._process = None
         return status
+
+
+class Page:
+    """A page of the studio, and what a person does with it."""
+
+    def __init__(self, browser, studio, **options):
+        self.studio = studio
+        self.context = browser.new_context(
+            **{"viewport": {"width": 1280, "height": 800}, **options}
+        )
+        self.page = self.context.new_page()
+        self.errors: list[str] = []
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _said(self, message):
+        # A socket that finds no server is told to the console, by the browser.
+        if message.type in ("error", "warning") and "WebSocket connection" not in message.text:
+            self.errors.append(message.text)
+
+    def open(self):
+        self.page.goto(self.studio.address)
+        return self.ready()
+
+    def ready(self):
+        """Waits until everything is compiled and a picture is shown."""
+        self.until(lambda: self.page.locator("#status").get_attribute("class") == "on")
+        self.until(lambda: self.frames > 0)
+        return self
+
+    def until(self, found, seconds=300.0):
+        end = time.monotonic() + seconds
+        while not (value := found()):
+            assert time.monotonic() < end, self.page.locator("body").inner_text()
+            time.sleep(0.02)
+        return value
+
+    @property
+    def frames(self):
+        return int(self.page.locator("#canvas").get_attribute("data-frames"))
+
+    @property
+    def edit(self):
+        return self.page.evaluate("studio.state.edit")
+
+    @property
+    def shown(self):
+        """What is read of the picture at rest."""
+        return self.page.evaluate("studio.stage.shown")
+
+    def rest(self):
+        """Waits until the newest edit is drawn at rest."""
+        time.sleep(0.35)
+        at_rest = """studio.stage.last?.moving === false
+          && studio.stage.last.number === studio.link.number"""
+        self.until(lambda: self.page.evaluate(at_rest))
+        return self.page.locator("#command").input_value()
+
+    def drag(self, right, down=0.0, *, shift=False, start=(0.5, 0.5), wait=True):
+        """Drags the head, in sides of the portrait, and waits for its picture at rest."""
+        box = self.page.locator("#canvas").bounding_box()
+        x, y = box["x"] + start[0] * box["width"], box["y"] + start[1] * box["height"]
+        mouse = self.page.mouse
+        mouse.move(x, y)
+        if shift:
+            self.page.keyboard.down("Shift")
+        mouse.down()
+        for share in (0.25, 0.5, 0.75, 1.0):
+            mouse.move(x + share * right * box["width"], y + share * down * box["height"])
+        mouse.up()
+        if shift:
+            self.page.keyboard.up("Shift")
+        return self.rest() if wait else ""
+
+    def close(self):
+        self.context.close()
+        assert self.errors == []
+
+
+@pytest.fixture(scope="session")
+def new_page(browser):
+    """Makes a page of a studio's."""
+    return functools.partial(Page, browser)
 
 
 class Others:
@@ -148,12 +232,30 @@ def others():
     return Others()
 
 
+@contextlib.contextmanager
+def serving(*arguments: object):
+    """A studio that has been started."""
+    server = Studio(*arguments)
+    server.start()
+    try:
+        yield server
+    finally:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.stop()
+
+
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory):
     """The embedded suite's studio, with its samples; photographs are refined by the preset of
     seconds, where the studio's own choice takes minutes."""
-    server = Studio(tmp_path_factory.mktemp("studio") / "out", "--preset", "pie_embedded_fast")
-    server.start()
-    yield server
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        server.stop()
+    folder = tmp_path_factory.mktemp("studio") / "out"
+    with serving(folder, "--preset", "pie_embedded_fast") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def small_studio(browser, studio_suite, tmp_path_factory):
+    """That of the suite of random weights."""
+    del browser  # or the tests skip before a server is started
+    with serving(tmp_path_factory.mktemp("small") / "out", "--suite", studio_suite) as server:
+        yield server

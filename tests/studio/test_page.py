@@ -47,86 +47,9 @@ DRAG = """async (seconds) => {
 """A hand that does not rest, in the page itself: a driver's own steps take longer than pictures."""
 
 
-class Page:
-    """A page of the studio, and what a person does with it."""
-
-    def __init__(self, browser, studio, **options):
-        self.studio = studio
-        self.context = browser.new_context(
-            **{"viewport": {"width": 1280, "height": 800}, **options}
-        )
-        self.page = self.context.new_page()
-        self.errors: list[str] = []
-        self.page.on("console", self._said)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-
-    def _said(self, message):
-        # A socket that finds no server is told to the console, by the browser.
-        if message.type in ("error", "warning") and "WebSocket connection" not in message.text:
-            self.errors.append(message.text)
-
-    def open(self):
-        self.page.goto(self.studio.address)
-        return self.ready()
-
-    def ready(self):
-        """Waits until everything is compiled and a picture is shown."""
-        self.until(lambda: self.page.locator("#status").get_attribute("class") == "on")
-        self.until(lambda: self.frames > 0)
-        return self
-
-    def until(self, found, seconds=300.0):
-        end = time.monotonic() + seconds
-        while not (value := found()):
-            assert time.monotonic() < end, self.page.locator("body").inner_text()
-            time.sleep(0.02)
-        return value
-
-    @property
-    def frames(self):
-        return int(self.page.locator("#canvas").get_attribute("data-frames"))
-
-    @property
-    def edit(self):
-        return self.page.evaluate("studio.state.edit")
-
-    @property
-    def shown(self):
-        """What is read of the picture at rest."""
-        return self.page.evaluate("studio.stage.shown")
-
-    def rest(self):
-        """Waits until the newest edit is drawn at rest."""
-        time.sleep(0.35)
-        at_rest = """studio.stage.last?.moving === false
-          && studio.stage.last.number === studio.link.number"""
-        self.until(lambda: self.page.evaluate(at_rest))
-        return self.page.locator("#command").input_value()
-
-    def drag(self, right, down=0.0, *, shift=False, start=(0.5, 0.5)):
-        """Drags the head, in sides of the portrait."""
-        box = self.page.locator("#canvas").bounding_box()
-        x, y = box["x"] + start[0] * box["width"], box["y"] + start[1] * box["height"]
-        mouse = self.page.mouse
-        mouse.move(x, y)
-        if shift:
-            self.page.keyboard.down("Shift")
-        mouse.down()
-        for share in (0.25, 0.5, 0.75, 1.0):
-            mouse.move(x + share * right * box["width"], y + share * down * box["height"])
-        mouse.up()
-        if shift:
-            self.page.keyboard.up("Shift")
-        return self.rest()
-
-    def close(self):
-        self.context.close()
-        assert self.errors == []
-
-
 @pytest.fixture
-def page(browser, studio):
-    page = Page(browser, studio).open()
+def page(new_page, studio):
+    page = new_page(studio).open()
     yield page
     page.close()
 
@@ -235,8 +158,8 @@ def test_the_command_line_reproduces_the_picture(page, tmp_path, monkeypatch):
     assert json.loads(row_file.read_text())["settings"]["together"] is True
 
 
-def test_two_pages_have_a_state_each(page, browser):
-    other = Page(browser, page.studio).open()
+def test_two_pages_have_a_state_each(page, new_page):
+    other = new_page(page.studio).open()
     page.drag(0.1)
     other.drag(-0.1)
     assert page.edit["values"]["yaw"] > 10 > -10 > other.edit["values"]["yaw"]
@@ -324,8 +247,8 @@ def test_the_keyboard_alone_and_words_for_readers(page):
     assert page.page.locator("dialog[open]").count() == 0
 
 
-def test_a_phone_has_it_all_without_overlap(browser, studio):
-    page = Page(browser, studio, viewport={"width": 390, "height": 844}, has_touch=True).open()
+def test_a_phone_has_it_all_without_overlap(new_page, studio):
+    page = new_page(studio, viewport={"width": 390, "height": 844}, has_touch=True).open()
     wide = page.page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 390
     for name in ("#canvas", "#undo", "#open", "#values-yaw", "#save"):
@@ -364,13 +287,13 @@ def test_it_keeps_up_with_the_hand(page, others):
     assert found["p95"] < 120, found
 
 
-def test_a_warm_start_shows_a_picture_at_once(browser, studio, others):
+def test_a_warm_start_shows_a_picture_at_once(new_page, studio, others):
     """The same command again, in a new process and a new window: two seconds from its start."""
-    Page(browser, studio).open().close()
+    new_page(studio).open().close()
     studio.until_kept()
     for _ in range(3):
         assert studio.stop() == 0
-        page = Page(browser, studio)
+        page = new_page(studio)
         with others:
             start = time.monotonic()
             said = studio.start()
@@ -392,7 +315,7 @@ def test_a_warm_start_shows_a_picture_at_once(browser, studio, others):
     assert took < 2.0
 
 
-def test_a_photograph_is_opened_turned_and_lit(browser, studio):
+def test_a_photograph_is_opened_turned_and_lit(new_page, studio):
     """From the dropped file to the saved photograph, and the documentation's pictures."""
     folder = os.environ.get("JAXFACE_STUDIO_PICTURES")
 
@@ -401,7 +324,7 @@ def test_a_photograph_is_opened_turned_and_lit(browser, studio):
             Path(folder).mkdir(parents=True, exist_ok=True)
             page.page.screenshot(path=Path(folder) / f"{name}.jpg", type="jpeg", quality=90)
 
-    page = Page(browser, studio).open()
+    page = new_page(studio).open()
     loaded = "[...document.images].every((each) => each.complete)"
     page.until(lambda: page.page.evaluate(loaded))
     time.sleep(0.5)  # the cover fades
@@ -445,7 +368,7 @@ def test_a_photograph_is_opened_turned_and_lit(browser, studio):
     page.page.locator("#play").click()
     page.until(lambda: page.frames > frames + 5)
     page.close()
-    phone = Page(browser, studio, viewport={"width": 390, "height": 844}).open()
+    phone = new_page(studio, viewport={"width": 390, "height": 844}).open()
     phone.page.locator("#film button").last.click()
     phone.drag(0.1)
     picture(phone, "phone")

@@ -30,7 +30,7 @@ from jaxface.morphable.arkit import ARKIT_UNITS
 from jaxface.morphable.attributes import attribute
 from jaxface.morphable.motion import Motion, motion_of_pie, pie_group
 from jaxface.morphable.parameters import NUM_PARAMETERS
-from jaxface.runtime.iteration import Program
+from jaxface.runtime.iteration import Flat, Program
 from jaxface.studio.controls import KEYS, Control, Controls, moves_of, region_of
 from jaxface.studio.drawing import Drawer, Plan, Subject, size_of
 from jaxface.studio.edits import AskedEdit
@@ -53,7 +53,7 @@ class AvatarDrawer(Drawer):
     """
 
     def __init__(self, avatar: Avatar):
-        self.avatar = avatar
+        self.avatar, self._networks = avatar, Flat.of((avatar.generator, avatar.mappers))
         learned = avatar.clip[avatar.training]
         expression = _expression(learned)
         self._mean, self._deviation = expression.mean(axis=0), expression.std(axis=0)
@@ -76,7 +76,7 @@ class AvatarDrawer(Drawer):
     def subject(self) -> Subject:
         """The avatar as it is: its clip's mean, to a tenth of a degree."""
         before = self.asked({})
-        arguments = (self.avatar.generator, self.avatar.mappers, before, self._shift({}))
+        arguments = (self._networks, before, self._shift({}))
         pixels, before = jax.device_get(_drawn(self.rest)(*arguments))
         return Subject(before, pixels[0])
 
@@ -86,8 +86,7 @@ class AvatarDrawer(Drawer):
 
     def arguments(self, subject: Subject, edit: AskedEdit, driven: Mapping[str, Any]) -> tuple:
         del subject, driven
-        avatar = self.avatar
-        return avatar.generator, avatar.mappers, self.asked(edit.values), self._shift(edit.moves)
+        return self._networks, self.asked(edit.values), self._shift(edit.moves)
 
     def asked(self, values: Mapping[str, float]) -> Motion:
         """The motion of one frame that is asked for."""
@@ -229,7 +228,8 @@ def _with_expression(motion: Motion, rotation: np.ndarray, expression: np.ndarra
 def _drawn(plan: Plan) -> Program:
     """An avatar in a motion, with directions added to w_rot, as `Avatar.latents` does."""
 
-    def image(generator: Any, mappers: Any, motion: Motion, shift: Any) -> Any:
+    def image(flat: Flat, motion: Motion, shift: Any) -> Any:
+        generator, mappers = flat.tree()
         pose, expression = features_of(motion)
         w_plus = mappers.moved(mappers.turned(pose) + shift, mappers.offsets(expression))
         images = generator.synthesis(w_plus, **size_of(plan, generator))

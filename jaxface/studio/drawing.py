@@ -91,7 +91,8 @@ class Drawer(abc.ABC):
         self.suite, self.controls = suite, controls
         self.plans = plans_of(generator, feedback=feedback)
         self.rest = self.resting = self.moving = self.plans[0]
-        self._compiling, self._known = threading.Lock(), set[Any]()
+        self._compiling = threading.Lock()
+        self._known: dict[Program, jax.stages.Compiled] = {}
 
     @property
     def size(self) -> int:
@@ -135,8 +136,7 @@ class Drawer(abc.ABC):
             return Drawn(subject.pixels, time.perf_counter() - start, subject.before)
         program = self.program(plan or self.rest, subject)
         arguments = self.arguments(subject, edit, driven or {})
-        self._begin_compiling(program, arguments)
-        pixels, after = jax.device_get(program(*arguments))
+        pixels, after = jax.device_get(self._compiled(program, arguments)(*arguments))
         return Drawn(pixels[0], time.perf_counter() - start, after)
 
     def prepare(self, subject: Any, *, tell: Any = lambda text: None) -> None:
@@ -167,20 +167,24 @@ class Drawer(abc.ABC):
     def _seconds(self, subject: Any, edit: AskedEdit, plan: Plan) -> float:
         """What an image takes by a plan, once it is compiled: the least of three."""
         program, arguments = self.program(plan, subject), self.arguments(subject, edit, {})
-        self._begin_compiling(program, arguments)
-        taken = []
+        compiled, taken = self._compiled(program, arguments), []
         for _ in range(4):
             start = time.perf_counter()
-            jax.block_until_ready(program(*arguments))
+            jax.block_until_ready(compiled(*arguments))
             taken.append(time.perf_counter() - start)
         return min(taken[1:])
 
-    def _begin_compiling(self, program: Program, arguments: tuple) -> None:
-        """By one thread alone; what is known waits for no other."""
+    def _compiled(self, program: Program, arguments: tuple) -> jax.stages.Compiled:
+        """A program that is compiled by one thread alone; one that is known waits for no other.
+
+        Its arguments' signature is always the same, and to make sure of it at every image takes
+        longer than some images.
+        """
         if program not in self._known:
             with self._compiling:
                 program.prepare(*arguments)
-                self._known.add(program)
+            self._known[program] = program.compiled(*arguments)
+        return self._known[program]
 
 
 def plans_of(generator: Any, *, feedback: bool) -> tuple[Plan, ...]:

@@ -28,7 +28,7 @@ from jaxface.morphable.attributes import attribute
 from jaxface.morphable.bases import basis_of
 from jaxface.morphable.motion import Motion, measured, motion_of_pie
 from jaxface.nets.edits.linear_directions import LatentDirections
-from jaxface.runtime.iteration import Program
+from jaxface.runtime.iteration import Flat, Program
 from jaxface.studio.controls import Controls
 from jaxface.studio.drawing import Drawer, Plan, Subject, size_of
 from jaxface.studio.edits import AskedEdit
@@ -89,12 +89,12 @@ class LatentSubject(Subject):
     Attributes:
       w_plus: [1, L, w_dim].
       noise: of its generator.
-      generator: the suite's, or its own (PTI).
+      networks: `Networks`, whose generator is the suite's, or its own (PTI).
     """
 
     w_plus: np.ndarray
     noise: str
-    generator: Any
+    networks: Flat
 
 
 class Engine(Drawer):
@@ -137,9 +137,9 @@ class Engine(Drawer):
         if latent.weights is not None:
             generator = tuned_generator(latent.weights, self.suite)
         w_plus = np.asarray(latent.w_plus, np.float32)[None]
-        networks = self._networks._replace(generator=generator)
+        networks = Flat.of(self._networks._replace(generator=generator))
         pixels, before = jax.device_get(_look(latent.noise)(networks, w_plus))
-        return LatentSubject(before, pixels[0], w_plus, latent.noise, generator)
+        return LatentSubject(before, pixels[0], w_plus, latent.noise, networks)
 
     def program(self, plan: Plan, subject: LatentSubject) -> Program:
         return _picture(plan, subject.noise)
@@ -147,8 +147,7 @@ class Engine(Drawer):
     def arguments(
         self, subject: LatentSubject, edit: AskedEdit, driven: Mapping[str, Target]
     ) -> tuple:
-        networks = self._networks._replace(generator=subject.generator)
-        return networks, subject.w_plus, subject.before, self.asked(edit, driven)
+        return subject.networks, subject.w_plus, subject.before, self.asked(edit, driven)
 
     def asked(self, edit: AskedEdit, driven: Mapping[str, Target]) -> Asked:
         """An edit as the programs take it.
@@ -268,7 +267,8 @@ def _lit(name: str, strength: float) -> Target:
 def _look(noise: Any) -> Program:
     """Portraits as they are, and what they are read to show."""
 
-    def look(networks: Networks, w_plus: jax.Array) -> Any:
+    def look(flat: Flat, w_plus: jax.Array) -> Any:
+        networks: Networks = flat.tree()
         images = networks.generator.synthesis(w_plus, noise=noise)
         return to_uint8(images), _read(networks, images)
 
@@ -281,7 +281,8 @@ def _picture(plan: Plan, noise: Any) -> Program:
     rounds = FEEDBACK if plan.feedback else 0
     motion_rounds = MOTION_FEEDBACK if plan.feedback else 0
 
-    def image(networks: Networks, w_plus: jax.Array, before: Reading, asked: Asked) -> Any:
+    def image(flat: Flat, w_plus: jax.Array, before: Reading, asked: Asked) -> Any:
+        networks: Networks = flat.tree()
         edited, after = w_plus, before
         if networks.motion is not None:
             own = networks.motion._replace(generator=networks.generator)

@@ -254,6 +254,24 @@ def studio(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def looking_studio(browser, studio_suite, tmp_path_factory):
+    """That of a suite with directions of ARKit's units of looking, and one more."""
+    from jaxface.morphable.motion import motion_names
+    from jaxface.nets.edits.linear_directions import directions_of
+    from jaxface.weights import save_network
+
+    del browser
+    folder = tmp_path_factory.mktemp("looking") / "suite"
+    shutil.copytree(studio_suite, folder)
+    names = [*(name for name in motion_names() if name.startswith("eyeLook")), "jawOpen"]
+    units = ["ARKit unit"] * len(names)
+    directions = directions_of(names, jnp.eye(len(names), 32), unit_names=units)
+    save_network(folder / "direction_arkit.safetensors", directions)
+    with serving(tmp_path_factory.mktemp("looking") / "out", "--suite", folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def small_studio(browser, studio_suite, tmp_path_factory):
     """That of the suite of random weights."""
     del browser  # or the tests skip before a server is started

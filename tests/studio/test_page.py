@@ -271,6 +271,27 @@ def test_a_phone_has_it_all_without_overlap(new_page, studio):
     page.close()
 
 
+def test_eyes_that_are_dragged_look_there(new_page, looking_studio):
+    page = new_page(looking_studio).open()
+    sliders = page.page.get_by_label("Set of directions").locator("option")
+    assert set(sliders.all_inner_texts()) == {"age", "arkit: mouth"}  # the eight are one group
+    page.drag(0.06, 0.024, start=(0.61, 0.47))
+    across = {"InRight": 0.25, "OutLeft": 0.25, "OutRight": -0.25, "InLeft": -0.25}
+    down = {"DownRight": 0.1, "DownLeft": 0.1, "UpRight": -0.1, "UpLeft": -0.1}
+    wanted = {f"arkit.eyeLook{name}": value for name, value in (across | down).items()}
+    assert page.edit["moves"] == pytest.approx(wanted, abs=0.011)
+    assert page.edit["values"] == {}
+    page.page.locator("#gaze-0").fill("-0.2")
+    page.rest()
+    assert page.edit["moves"]["arkit.eyeLookInLeft"] == 0.1
+    page.drag(-0.3, start=(0.39, 0.47))
+    assert page.edit["moves"]["arkit.eyeLookInLeft"] == 0.25  # and no further
+    page.page.get_by_role("button", name="Reset Gaze").click()
+    page.rest()
+    assert page.edit["moves"] == {}
+    page.close()
+
+
 def test_it_keeps_up_with_the_hand(page, others):
     """At least 15 pictures a second on the canvas, and 95 of 100 within 120 ms of the hand."""
     page.rest()

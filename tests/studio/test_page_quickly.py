@@ -17,4 +17,5 @@ def test_a_drag_is_drawn_and_taken_back(small_studio, new_page, tmp_path):
     page.page.locator("#photograph").set_input_files(tmp_path / "notes.txt")
     page.until(page.page.locator(".task.failed", has_text="notes").count)
     page.errors = [error for error in page.errors if "415" not in error]
+    assert page.page.locator("#gaze-0").count() == 0  # of which the suite knows nothing
     page.close()

@@ -3,7 +3,7 @@
 It is kept in the studio's folder, and holds as long as the files that it came of are the same::
 
     DIR/beginning/hello.json      what the page was told, and of which files
-    DIR/beginning/first.picture   the first portrait, as it went to the page
+    DIR/beginning/first.frame   the first portrait, as it went to the page
     DIR/beginning/<key>.png       thumbnails
 
 Nothing here imports JAX: that takes longer than to show the page.
@@ -43,14 +43,14 @@ class Beginning:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             told = json.loads((self._folder / "hello.json").read_text(encoding="utf-8"))
             if told["call"] == self._call and told["files"] == self._stamps(told["files"]):
-                self._first = (self._folder / "first.picture").read_bytes()
+                self._first = (self._folder / "first.frame").read_bytes()
                 self._thumbnails = {
                     path.stem: path.read_bytes() for path in self._folder.glob("*.png")
                 }
                 self.hello = told["hello"]
 
     def answer(self, message: Mapping[str, Any]) -> bytes | None:
-        """The picture that a page asks for, if it is the first portrait as it was."""
+        """The image that a page asks for, if it is the first portrait as it was."""
         if self.hello is None or message.get("edit") != PLAIN:
             return None
         header, image = unpacked(self._first)
@@ -77,10 +77,10 @@ class Beginning:
           thumbnails: PNGs by portraits' keys.
           files: that all of it came of.
         """
-        told = {"call": self._call, "files": self._stamps(files), "hello": hello}
-        written = {f"{key}.png": data for key, data in thumbnails.items()}
-        written |= {"first.picture": first, "hello.json": json.dumps(told).encode()}
         with contextlib.suppress(OSError):  # a full disk: the next start is a slow one
+            told = {"call": self._call, "files": self._stamps(files), "hello": hello}
+            written = {f"{key}.png": data for key, data in thumbnails.items()}
+            written |= {"first.frame": first, "hello.json": json.dumps(told).encode()}
             shutil.rmtree(self._folder, ignore_errors=True)
             for name, data in written.items():
                 with atomic_writer(self._folder / name) as file:
@@ -97,12 +97,12 @@ class Beginning:
 
 
 def packed(header: Mapping[str, Any], image: bytes) -> bytes:
-    """A picture as it goes to a page: the length of a header, the header as JSON, the image."""
+    """An image as it goes to a page: the length of a header, the header as JSON, the image."""
     told = json.dumps(header).encode()
     return struct.pack("<I", len(told)) + told + image
 
 
-def unpacked(picture: bytes) -> tuple[dict[str, Any], bytes]:
+def unpacked(frame: bytes) -> tuple[dict[str, Any], bytes]:
     """Header and image of `packed`."""
-    (length,) = struct.unpack_from("<I", picture)
-    return json.loads(picture[4 : 4 + length]), picture[4 + length :]
+    (length,) = struct.unpack_from("<I", frame)
+    return json.loads(frame[4 : 4 + length]), frame[4 + length :]

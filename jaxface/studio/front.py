@@ -222,8 +222,8 @@ class Front:
         """
         do = message.get("do") if isinstance(message, dict) else None
         if do == "edit":
-            if picture := self._beginning.answer(message):
-                await socket.send_bytes(picture)
+            if frame := self._beginning.answer(message):
+                await socket.send_bytes(frame)
             return [message]
         if do != "drawn":
             await _tell(socket, {"is": "refused", "text": "the networks are still being loaded"})

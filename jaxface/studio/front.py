@@ -186,7 +186,10 @@ class Front:
 
         async def attend() -> None:
             nonlocal server, session
-            server = await self._server()
+            try:
+                server = await self._server()
+            except Exception:  # which the command tells, as it ends
+                return
             session = await server.attend(socket)
             for message in newest:
                 await server.heard(session, message)

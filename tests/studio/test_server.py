@@ -13,6 +13,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 from PIL import Image
 
+from jaxface.errors import UsageError
 from jaxface.media.images import read_image
 from jaxface.studio import server as module
 from jaxface.studio.beginning import PLAIN, Beginning
@@ -20,6 +21,7 @@ from jaxface.studio.edits import AskedEdit
 from jaxface.studio.engine import Engine
 from jaxface.studio.front import LOADING, Front, token_of
 from jaxface.studio.server import LARGEST, Server
+from jaxface.studio.serving import serve
 from jaxface.studio.session import IN_FLIGHT
 from jaxface.studio.subjects import LatentGallery
 from jaxface.suite import load_suite
@@ -373,6 +375,24 @@ def test_a_page_begins_as_before_while_networks_are_loaded(engine, tmp_path):
         assert Beginning(gallery.folder, ["a call"]).hello is None
 
     asyncio.run(asyncio.wait_for(test(), 200))
+
+
+def test_a_start_that_fails_behind_its_page_is_told_once(engine, tmp_path, capsys):
+    gallery = LatentGallery(engine, tmp_path / "out")
+    gallery.open([])
+    beginning = Beginning(gallery.folder, [])
+    beginning.keep({"portraits": []}, b"", {}, gallery.files())
+
+    def opening():
+        raise UsageError("the suite is damaged")
+
+    beginning = Beginning(gallery.folder, [])
+    assert beginning.hello is not None
+    with pytest.raises(UsageError, match="is damaged"):
+        serve(opening, gallery.folder, beginning, host="127.0.0.1", port=0)
+    printed = capsys.readouterr()
+    assert printed.out.startswith("studio: ")
+    assert printed.err == ""
 
 
 def test_a_token_lasts_and_is_its_owners(tmp_path):

@@ -186,10 +186,11 @@ class Front:
 
         async def attend() -> None:
             nonlocal server, session
-            try:
-                server = await self._server()
-            except Exception:  # which the command tells, as it ends
+            opened = self.open()
+            await asyncio.wait([opened])
+            if opened.exception() is not None:  # which the command tells, as it ends
                 return
+            server = opened.result()
             session = await server.attend(socket)
             for message in newest:
                 await server.heard(session, message)

@@ -233,9 +233,9 @@ def others():
 
 
 @contextlib.contextmanager
-def serving(*arguments: object):
+def serving(folder: Path, *options: object):
     """A studio that has been started."""
-    server = Studio(*arguments)
+    server = Studio(folder, *options)
     server.start()
     try:
         yield server

@@ -5,6 +5,7 @@ import json
 import shlex
 from fractions import Fraction
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,8 +29,7 @@ EDIT = {"values": {"yaw": 9.0, "smile": 1.25, "jaw_open": 0.5}, "moves": {"age.o
 def avatar_folder(studio_suite, random_network, tmp_path_factory):
     """Of a clip of 12 frames, whose head and expressions move."""
     suite, random = load_suite(studio_suite), np.random.default_rng(0)
-    faces = np.zeros((12, 257), np.float32)
-    face = FaceParameters.from_flat(faces)
+    face = FaceParameters.from_flat(jnp.zeros((12, 257)))
     face = dataclasses.replace(
         face,
         rotation=np.deg2rad(random.uniform(-20, 20, (12, 3))).astype(np.float32),

@@ -221,7 +221,7 @@ def test_an_earlier_studio_is_taken_up(gallery, engine):
     assert [each.item.path for each in named.portraits()] == files
     portrait = named.portraits()[0]
     found = read_latent(find_latents([named.embedding_file(portrait)]).items[0], (6, 32))
-    np.testing.assert_array_equal(found.w_plus, named.subject(portrait.key).w_plus[0])
+    np.testing.assert_array_equal(found.w_plus, named.load(portrait).w_plus[0])
     with pytest.raises(UsageError, match="not here any more"):
         named.subject("gone")
     bad = gallery.folder / "bad.safetensors"

@@ -45,9 +45,12 @@ def studio_suite(tiny_suite, random_network, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium of the machine; nothing is downloaded."""
+    """A headless Chromium of the machine; nothing is downloaded.
+
+    Playwright has an event loop running until it ends, beside which other modules could run none.
+    """
     sync_api = pytest.importorskip("playwright.sync_api")
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
@@ -179,7 +182,7 @@ class Page:
         assert self.errors == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def new_page(browser):
     """Makes a page of a studio's."""
     return functools.partial(Page, browser)

@@ -2,10 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from jaxface.cli.reenact_avatar import is_avatar
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError
+
+if TYPE_CHECKING:
+    from jaxface.studio.server import Server
 
 NAME = "studio"
 HELP = "turn, animate and light portraits by hand, in the browser"
@@ -13,9 +17,9 @@ HELP = "turn, animate and light portraits by hand, in the browser"
 PORT = 8765
 
 _EPILOG = """\
-INPUT is what `jaxface invert` or `jaxface edit` wrote (its output folder, or a file of latents), or
-a photograph, which is embedded first. Without one the page begins with portraits of nobody;
-photographs are dropped on it.
+INPUT is what `jaxface invert` or `jaxface edit` wrote (its output folder, or a file of latents), a
+photograph, which is embedded first, or one avatar of `jaxface personalise`. Without one the page
+begins with portraits of nobody; photographs are dropped on it.
 
 The page is for this machine alone, unless --host says otherwise, and its address holds a token.
 Whatever is dropped on it stays here, in DIR, beside what is saved and recorded. The same command
@@ -28,7 +32,9 @@ exit status: 0, stopped by Ctrl-C or SIGTERM; 2, the call was wrong
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="embeddings and photographs")
+    parser.add_argument(
+        "inputs", nargs="*", metavar="INPUT", help="embeddings, photographs, an avatar"
+    )
     parser.add_argument(
         "--out",
         default="jaxface-studio",
@@ -74,52 +80,83 @@ def run(arguments: argparse.Namespace) -> int:
             "the studio needs aiohttp, which is not installed: python -m pip install "
             "'jaxface[studio]'"
         ) from error
-    embeddings, photographs = _kinds(arguments.inputs)
+    for each in arguments.inputs:
+        if not Path(each).exists():
+            raise UsageError(f"{each!r}: no such file or folder")
 
+    from jaxface.studio.beginning import Beginning
+    from jaxface.studio.serving import serve
+
+    folder = Path(arguments.out)
+    inputs = [str(Path(each).absolute()) for each in arguments.inputs]
+    call = [*inputs, f"--suite={arguments.suite}", f"--commercial={arguments.commercial}"]
+    return serve(
+        lambda: _opened(arguments, folder),
+        folder,
+        Beginning(folder, call),
+        host=arguments.host,
+        port=arguments.port,
+        show=arguments.open,
+    )
+
+
+def _opened(arguments: argparse.Namespace, folder: Path) -> "Server":
+    """Loads what draws, and takes up who is to be on the page.
+
+    Raises:
+      JaxfaceError: the call was wrong, or a file is damaged.
+    """
     from jaxface.jobs.inputs.latent_survey import survey_latents
     from jaxface.jobs.inputs.latents import find_latents
     from jaxface.methods.presets import preset
     from jaxface.runtime.progress import note
     from jaxface.studio.engine import Engine
-    from jaxface.studio.serving import serve
-    from jaxface.studio.subjects import Gallery
+    from jaxface.studio.server import Server
+    from jaxface.studio.subjects import LatentGallery
     from jaxface.suite import load_suite
 
+    embeddings, photographs = _kinds(arguments.inputs)
     if arguments.preset is not None:
         preset(arguments.preset)  # or it is unknown
     name = arguments.suite
+    if any(map(is_avatar, arguments.inputs)):
+        return _avatar(arguments, folder)
     if embeddings:
         survey = survey_latents(find_latents(embeddings).items)
         suite = survey.suite() if name is None else load_suite(name)
         survey.check_shapes(suite)
     else:
         suite = load_suite(name or "embedded")
-    engine = Engine(fit_for_use(suite, arguments))
-    gallery = Gallery(engine, Path(arguments.out), refinement=arguments.preset)
+    gallery = LatentGallery(
+        Engine(fit_for_use(suite, arguments)), folder, refinement=arguments.preset
+    )
     for remark in gallery.open(embeddings):
         note(f"note: {remark}")
-    return serve(
-        gallery,
-        host=arguments.host,
-        port=arguments.port,
-        photographs=photographs,
-        show=arguments.open,
-    )
+    server = Server(gallery)
+    for path in photographs:
+        server.bring(path)
+    return server
+
+
+def _avatar(arguments: argparse.Namespace, folder: Path) -> "Server":
+    from jaxface.studio.avatars import AvatarGallery
+    from jaxface.studio.server import Server
+
+    if len(arguments.inputs) > 1:
+        raise UsageError("an avatar is alone on its page; name it and nothing else")
+    gallery = AvatarGallery.read(arguments.inputs[0], folder, suite=arguments.suite)
+    fit_for_use(gallery.engine.suite, arguments)
+    gallery.open([])
+    return Server(gallery)
 
 
 def _kinds(inputs: list[str]) -> tuple[list[str], list[Any]]:
-    """Embeddings, and photographs.
-
-    Raises:
-      UsageError: there is no such file.
-    """
+    """Embeddings, and photographs."""
     from jaxface.jobs.inputs.foreign_latents import SUFFIXES
 
     embeddings, photographs = [], []
     for each in inputs:
         path = Path(each)
-        if not path.exists():
-            raise UsageError(f"{each!r}: no such file or folder")
         if path.is_dir() or path.suffix.lower() in {*SUFFIXES, ".safetensors"}:
             embeddings.append(each)
         else:

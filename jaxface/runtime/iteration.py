@@ -230,7 +230,7 @@ class Iteration:
     def _arguments(self, carry: Any, constants: Any, count: int, inputs: Any = None) -> tuple:
         """A program's, whose steps all have inputs like these."""
         steps = [inputs] * count if self.strategy == "scan" else inputs
-        return carry, _Flat(*jax.tree.flatten(constants)), steps, np.int32(0)
+        return carry, Flat.of(constants), steps, np.int32(0)
 
     def advance(
         self,
@@ -267,7 +267,7 @@ class Iteration:
         if inputs is not None and len(inputs) != count:
             raise ValueError(f"advance: got {len(inputs)} inputs for {count} steps.")
         inputs = [None] * count if inputs is None else list(inputs)
-        constants = _Flat(*jax.tree.flatten(constants))
+        constants = Flat.of(constants)
         run = self._advance_scan if self.strategy == "scan" else self._advance_host
         return run(carry, constants, first, count, inputs, outputs)
 
@@ -362,11 +362,21 @@ def _signature(tree) -> tuple:
 
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True)
-class _Flat:
-    """A pytree flattened once: a network of modules takes milliseconds at every call otherwise."""
+class Flat:
+    """A pytree flattened once: a network of modules takes milliseconds at every call otherwise.
+
+    Attributes:
+      leaves: the pytree's.
+      structure: what makes the pytree of them.
+    """
 
     leaves: Sequence[Any]
     structure: Any
+
+    @classmethod
+    def of(cls, tree: Any) -> "Flat":
+        """A pytree's."""
+        return cls(*jax.tree.flatten(tree))
 
     def tree_flatten(self):
         return tuple(self.leaves), self.structure
@@ -376,10 +386,11 @@ class _Flat:
         return cls(leaves, structure)
 
     def tree(self) -> Any:
+        """The pytree."""
         return jax.tree.unflatten(self.structure, self.leaves)
 
 
-def _run(phase: Phase, carry, constants: _Flat, inputs, index):
+def _run(phase: Phase, carry, constants: Flat, inputs, index):
     """Calls the phase; refuses a carry that changed its type, which would recompile every step."""
     after, outputs = phase.fn(carry, constants.tree(), inputs, index)
     if jax.tree.structure(carry) != jax.tree.structure(after):

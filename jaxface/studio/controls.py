@@ -4,13 +4,12 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from jaxface.errors import SuiteError
-from jaxface.methods.direction_matrix import direction_sets
 from jaxface.methods.motion_directions import DIRECTIONS
 from jaxface.methods.motion_editing import edits_motion
 from jaxface.morphable.attributes import attribute
 from jaxface.morphable.bases import basis_of
 from jaxface.nets import FaceReconstruction
+from jaxface.nets.edits.linear_directions import LatentDirections
 from jaxface.suite import Suite
 from jaxface.vocabulary import (
     ANGLE_LIMITS,
@@ -64,9 +63,16 @@ KEYS: Mapping[str, str] = {
 """A key raises an expression, with Shift it lowers it (PIE, section 5.3, has blendshapes on keys
 too, and does not say which)."""
 
-_REACH = {"degree": 60.0}
+_REACH = {"degree": (-60.0, 60.0), "ARKit unit": (-UNIT_LIMIT, UNIT_LIMIT)}
 """How far a direction is moved, in its unit; others by `_FAR`."""
-_FAR = 6.0
+_FAR = (-6.0, 6.0)
+
+_UNITS = {
+    ("eye", "brow"): "Eyes and brows",
+    ("jaw", "mouth", "tongue"): "Mouth",
+    ("cheek", "nose"): "Cheeks and nose",
+}
+"""Regions of ARKit's units, by how they are called."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +121,12 @@ class Controls:
     motion: bool
 
     @classmethod
-    def of_suite(cls, suite: Suite) -> "Controls":
+    def of_suite(cls, suite: Suite, sets: Mapping[str, LatentDirections]) -> "Controls":
         """Those of a suite.
+
+        Args:
+          suite: it.
+          sets: its directions.
 
         Raises:
           SuiteError: it has no generator.
@@ -138,7 +148,10 @@ class Controls:
                 values |= {name: _value(name, 0.0) for name in ANGLES}
             if "expression" in groups and _names_expressions(suite):
                 values |= {name: _value(name, EXPRESSION_LIMIT) for name in EXPRESSION_NAMES}
-        return cls(values, _moves(suite), "illumination" in groups, groups, motion)
+        moves = moves_of(sets)
+        if motion:  # what is asked for as it is to be, is not moved as well
+            moves = {k: each for k, each in moves.items() if k not in _own(values)}
+        return cls(values, moves, "illumination" in groups, groups, motion)
 
     def groups_of(self, values: Collection[str], light: bool) -> list[str]:
         """The semantic groups that an edit of these names, and of the light, goes through."""
@@ -204,25 +217,34 @@ def _value(name: str, limit: float, *, one_way: bool = False) -> Control:
     if name in ANGLES:
         most = ANGLE_LIMITS[name]
         return Control(name.capitalize(), -most, most, 0.1, "°", "Head")
-    region = next(region for region, names in REGIONS.items() if name in names)
     low = -limit if name in BOTH_WAYS and not one_way else 0.0
     label = name.replace("_", " ").capitalize()
-    return Control(label, low, limit, 0.01, "", region, KEYS[name])
+    return Control(label, low, limit, 0.01, "", region_of(name), KEYS[name])
 
 
-def _moves(suite: Suite) -> dict[str, Control]:
-    try:
-        sets = direction_sets(suite)
-    except SuiteError:  # none, which is no mistake here
-        return {}
+def _own(values: Collection[str]) -> set[str]:
+    return {f"{DIRECTIONS}.{name}" for name in values}
+
+
+def region_of(name: str) -> str:
+    """Of an expression, or of one of ARKit's units."""
+    for region, names in REGIONS.items():
+        if name in names:
+            return region
+    return next((it for starts, it in _UNITS.items() if name.startswith(starts)), "Expression")
+
+
+def moves_of(sets: Mapping[str, LatentDirections]) -> dict[str, Control]:
+    """Linear directions by ``SET.NAME``; those in ARKit's units by region."""
     found = {}
     for own, directions in sets.items():
         if directions.config.space == "z":  # which embeddings are not in
             continue
         units = directions.config.unit_names or ("",) * len(directions.names)
         for name, unit in zip(directions.names, units, strict=True):
-            far = _REACH.get(unit, _FAR)
+            low, high = _REACH.get(unit, _FAR)
+            region = f"{own}: {region_of(name).lower()}" if unit == "ARKit unit" else own
             label = name.replace("_", " ")
             shown = "°" if unit == "degree" else ""
-            found[f"{own}.{name}"] = Control(label, -far, far, 0.01, shown, own)
+            found[f"{own}.{name}"] = Control(label, low, high, 0.01, shown, region)
     return found

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import numpy as np
@@ -15,7 +15,8 @@ from jaxface.methods.pie import Target
 from jaxface.methods.reenactment_presets import REENACTMENT_PRESETS
 from jaxface.morphable.motion import pie_group
 from jaxface.morphable.retargeting import Retargeting
-from jaxface.studio.engine import Engine, Subject
+from jaxface.studio.drawing import Drawer
+from jaxface.studio.engine import Engine, LatentSubject
 
 METHOD = "pie_rignet"
 """Of `jaxface reenact`: what moves the portraits here too."""
@@ -44,7 +45,7 @@ class LoadedDriver:
         """How long it lasts; 0 of a single image."""
         return float(self.driving.driver.times[-1])
 
-    def path_of(self, engine: Engine, subject: Subject, *, relative: bool) -> "DrivenPath":
+    def path_of(self, engine: Engine, subject: LatentSubject, *, relative: bool) -> "DrivenPath":
         """What a portrait is to become through the driver's frames.
 
         Args:
@@ -90,19 +91,23 @@ class DrivenPath(NamedTuple):
         return targets
 
 
-def drives(engine: Engine) -> bool:
-    """Whether the suite's portraits can follow a driver here: by RigNets of pose or expression."""
-    return not engine.controls.motion and bool({"pose", "expression"} & set(engine.controls.groups))
+def drives(engine: Drawer) -> TypeGuard[Engine]:
+    """Whether portraits can follow a driver here: by RigNets of pose or expression."""
+    return (
+        isinstance(engine, Engine)
+        and not engine.controls.motion
+        and bool({"pose", "expression"} & set(engine.controls.groups))
+    )
 
 
-def load_driver(engine: Engine, path: Path) -> LoadedDriver:
+def load_driver(engine: Drawer, path: Path) -> LoadedDriver:
     """Reads a driver, whose images count as aligned portraits unless faces can be found in them.
 
     Raises:
       UsageError: it is none, shows no face, or says nothing of what the suite's RigNets edit.
     """
     if not drives(engine):
-        raise UsageError("this suite has no RigNets that could follow a driver")
+        raise UsageError("there are no RigNets here that could follow a driver")
     groups = tuple(group for group in ("pose", "expression") if group in engine.controls.groups)
     method = REENACTMENT_PRESETS[METHOD].following(groups)
     driving = read_driving(

@@ -1,18 +1,12 @@
-"""From what is asked to an image; nothing here knows of the web.
+"""Portraits as latents of a suite: RigNets, directions of motion, linear directions.
 
 The edit is `jaxface edit`'s: motion along directions first, then the groups of the RigNets in one
 step (`jaxface.methods.pie.edit_together`), then linear directions. Which of them are asked for is
 an argument of one program, not a program each, so that nothing compiles while a hand moves.
-
-An image at rest has the feedback and the resolution of the command. While the hand moves there may
-be less of both: `Engine.prepare` tries plans, the best one first, and keeps the first that is drawn
-in `BUDGET`.
 """
 
 import dataclasses
 import functools
-import threading
-import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxface.errors import SuiteError
 from jaxface.jobs.inputs.latents import Latent
 from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.media.images import to_uint8
@@ -32,32 +27,15 @@ from jaxface.morphable import FaceParameters, group_width
 from jaxface.morphable.attributes import attribute
 from jaxface.morphable.bases import basis_of
 from jaxface.morphable.motion import Motion, measured, motion_of_pie
-from jaxface.runtime.iteration import Program
+from jaxface.nets.edits.linear_directions import LatentDirections
+from jaxface.runtime.iteration import Flat, Program
 from jaxface.studio.controls import Controls
-from jaxface.studio.edits import AskedEdit, Lamp
+from jaxface.studio.drawing import Drawer, Plan, Subject, size_of
+from jaxface.studio.edits import AskedEdit
 from jaxface.suite import Suite
-
-BUDGET = 0.010
-"""Seconds for an image while the hand moves. An edit waits for the image before it and is seen with
-the page's next frame, so what is computed counts twice, and the browser needs the cores too."""
-
-LEAST = 256
-"""Pixels below which images are not made smaller for speed: nothing is gained there."""
 
 FEEDBACK, MOTION_FEEDBACK = 1, 2
 """Rounds of `jaxface edit`: of RigNets, and along directions of motion."""
-
-
-class Plan(NamedTuple):
-    """How an image is drawn.
-
-    Attributes:
-      feedback: whether there are rounds of it.
-      resolution: pixels a side.
-    """
-
-    feedback: bool
-    resolution: int
 
 
 class Networks(NamedTuple):
@@ -105,78 +83,47 @@ class Reading(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
-    """A portrait that can be edited.
+class LatentSubject(Subject):
+    """A portrait as a latent; `before` is a `Reading`.
 
     Attributes:
       w_plus: [1, L, w_dim].
       noise: of its generator.
-      generator: the suite's, or its own (PTI).
-      before: what it is read to show, unedited.
-      pixels: uint8 [R, R, 3], unedited.
+      networks: `Networks`, whose generator is the suite's, or its own (PTI).
     """
 
     w_plus: np.ndarray
     noise: str
-    generator: Any
-    before: Reading
-    pixels: np.ndarray
+    networks: Flat
 
 
-class Drawn(NamedTuple):
-    """What was drawn.
-
-    Attributes:
-      pixels: uint8 [R, R, 3].
-      seconds: that it took.
-      after: what the edited portrait is read to show; None where nothing was read.
-      w_plus: [L, w_dim].
-    """
-
-    pixels: np.ndarray
-    seconds: float
-    after: Reading | None
-    w_plus: np.ndarray
-
-
-class Engine:
+class Engine(Drawer):
     """Draws edits of a suite's portraits.
 
     Args:
       suite: has a generator; see `Controls` for what can be asked for.
-
-    Attributes:
-      controls: what can.
-      moving: the plan while the hand moves; `prepare` chooses it.
     """
 
     def __init__(self, suite: Suite):
-        self.suite, self.controls = suite, Controls.of_suite(suite)
-        size = suite.generator.resolution
-        self.rest = Plan(True, size)
-        self.moving = self.rest
-        self._compiling = threading.Lock()
+        self._sets = sets_of(suite)
+        controls = Controls.of_suite(suite, self._sets)
         self._networks = Networks(
             suite.generator,
-            {group: editing_networks(suite, group) for group in self.controls.groups},
-            motion_networks(suite) if self.controls.motion else None,
+            {group: editing_networks(suite, group) for group in controls.groups},
+            motion_networks(suite) if controls.motion else None,
         )
-        self._sets = direction_sets(suite) if self.controls.moves else {}
+        reads = bool(controls.groups) or controls.motion
+        super().__init__(suite, controls, suite.generator, feedback=reads)
         self._nothing = {
             group: Target(
                 np.zeros((1, group_width(group)), np.float32),  # type: ignore
                 np.zeros(group_width(group), bool),  # type: ignore
                 np.zeros((), np.float32),  # type: ignore
             )
-            for group in self.controls.groups
+            for group in controls.groups
         }
 
-    @property
-    def reads(self) -> bool:
-        """Whether anything of an image is read back."""
-        return bool(self.controls.groups) or self.controls.motion
-
-    def subject(self, latent: Latent) -> Subject:
+    def subject(self, latent: Latent) -> LatentSubject:
         """A portrait of an embedding.
 
         Args:
@@ -190,43 +137,25 @@ class Engine:
         if latent.weights is not None:
             generator = tuned_generator(latent.weights, self.suite)
         w_plus = np.asarray(latent.w_plus, np.float32)[None]
-        networks = self._networks._replace(generator=generator)
+        networks = Flat.of(self._networks._replace(generator=generator))
         pixels, before = jax.device_get(_look(latent.noise)(networks, w_plus))
-        return Subject(w_plus, latent.noise, generator, before, pixels[0])
+        return LatentSubject(before, pixels[0], w_plus, latent.noise, networks)
 
-    def draw(
-        self,
-        subject: Subject,
-        edit: AskedEdit,
-        *,
-        moving: bool = False,
-        driven: Mapping[str, Target] | None = None,
-    ) -> Drawn:
-        """An image of an edit.
+    def program(self, plan: Plan, subject: LatentSubject) -> Program:
+        return _picture(plan, subject.noise)
 
-        Args:
-          subject: who.
-          edit: what.
-          moving: whether the hand moves.
-          driven: targets of a driver's frame, by group, in place of those of the edit.
-        """
-        start = time.perf_counter()
-        if edit.empty and not driven:
-            seconds = time.perf_counter() - start
-            return Drawn(subject.pixels, seconds, subject.before, subject.w_plus[0])
-        with self._compiling:
-            plan = self.moving if moving else self.rest
-        networks = self._networks._replace(generator=subject.generator)
-        program = _picture(plan, subject.noise)
-        asked = self.asked(edit, driven or {})
-        pixels, after, w_plus = jax.device_get(
-            program(networks, subject.w_plus, subject.before, asked)
-        )
-        read = after if plan.feedback and self.reads else None
-        return Drawn(pixels[0], time.perf_counter() - start, read, w_plus[0])
+    def arguments(
+        self, subject: LatentSubject, edit: AskedEdit, driven: Mapping[str, Target]
+    ) -> tuple:
+        return subject.networks, subject.w_plus, subject.before, self.asked(edit, driven)
 
     def asked(self, edit: AskedEdit, driven: Mapping[str, Target]) -> Asked:
-        """An edit as the programs take it."""
+        """An edit as the programs take it.
+
+        Args:
+          edit: it.
+          driven: targets by group, in place of the edit's.
+        """
         targets, motion = dict(self._nothing), None
         active = dict.fromkeys(self.controls.groups, False)
         if self.controls.motion:
@@ -245,85 +174,19 @@ class Engine:
             {group: np.array(value) for group, value in active.items()},
             motion,
             np.array(bool(edit.values) and self.controls.motion),
-            self._shift(edit.moves),
+            shift_of(self._sets, edit.moves, self.suite.generator.config),
         )
 
-    def _shift(self, moves: Mapping[str, float]) -> np.ndarray:
-        config = self.suite.generator.config
-        shift = np.zeros((1, config.num_ws, config.w_dim), np.float32)
-        for name, strength in moves.items():
-            own, _, direction = name.partition(".")
-            vectors, units = self._vectors[own]
-            place = self._sets[own].names.index(direction)
-            shift += np.float32(strength) * units[place] * vectors[place]
-        return shift
-
-    @functools.cached_property
-    def _vectors(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Of each set its vectors [K, 1 or L, w_dim], and how far their units lead, [K]."""
-        return {
-            own: (np.asarray(each.vectors[...]), np.asarray(each.units[...]))
-            for own, each in self._sets.items()
-        }
-
-    def prepare(self, subject: Subject, *, tell: Any = lambda text: None) -> None:
-        """Compiles everything, and finds the plan for a moving hand.
-
-        Edits that are asked for meanwhile, by other threads, wait; portraits as they are do not.
-
-        Args:
-          subject: any portrait; its noise is what most embeddings have.
-          tell: receives a line before each part.
-        """
-        with self._compiling:
-            self._prepare(subject, tell)
-
-    def _prepare(self, subject: Subject, tell: Any) -> None:
-        controls = self.controls
-        edit = AskedEdit(
-            dict.fromkeys(controls.values, 0.0),
-            Lamp(0.0, 0.0, 0.5) if controls.light else None,
-            dict.fromkeys(list(controls.moves)[:1], 0.0),
-        )
-        tell("compiling images at rest")
-        self._seconds(subject, edit, self.rest)
-        tell("compiling images while the hand moves")
-        for plan in self.plans():
-            self.moving = plan
-            if self._seconds(subject, edit, plan) <= BUDGET:
-                break
-
-    def plans(self) -> list[Plan]:
-        """How images may be drawn while the hand moves, the best first."""
-        size, config = self.suite.generator.resolution, self.suite.generator.config
-        sizes = [size]
-        while getattr(config, "architecture", None) == "skip" and sizes[-1] // 2 >= LEAST:
-            sizes.append(sizes[-1] // 2)
-        whole = [Plan(True, size)] if self.reads else []
-        return whole + [Plan(False, each) for each in sizes]
-
-    def _seconds(self, subject: Subject, edit: AskedEdit, plan: Plan) -> float:
-        """What an image takes by a plan, once it is compiled: the least of three."""
-        networks = self._networks._replace(generator=subject.generator)
-        arguments = (networks, subject.w_plus, subject.before, self.asked(edit, {}))
-        program, taken = _picture(plan, subject.noise), []
-        for _ in range(4):
-            start = time.perf_counter()
-            jax.block_until_ready(program(*arguments))
-            taken.append(time.perf_counter() - start)
-        return min(taken[1:])
-
-    def told(self, reading: Reading) -> dict[str, float]:
-        """What a portrait shows, by the names of the controls and in their units."""
-        if reading.motion is not None:
+    def told(self, shown: Reading) -> dict[str, float]:
+        if shown.motion is not None:
             names = self._networks.motion.directions.names
-            found = dict(zip(names, np.asarray(reading.motion)[0].tolist(), strict=True))
+            found = dict(zip(names, np.asarray(shown.motion)[0].tolist(), strict=True))
             return {name: round(found[name], 3) for name in self.controls.values}
-        if reading.face is None:
+        if shown.face is None:
             return {}
         told = {}
         for name, (group, place, unit) in self._units.items():
-            told[name] = round(float(np.asarray(reading.face.group(group))[0, place]) / unit, 3)
+            told[name] = round(float(np.asarray(shown.face.group(group))[0, place]) / unit, 3)
         return told
 
     @functools.cached_property
@@ -349,11 +212,41 @@ class Engine:
         own = self.suite.face_model if "face_model" in self.suite else None
         return basis_of(self.suite.reconstruction, own)
 
-    def motion(self, reading: Reading) -> Motion | None:
-        """The motion of a portrait that was read, one frame; None where nothing tells it."""
-        if reading.face is None:
-            return None
-        return motion_of_pie(reading.face, basis=self.basis)
+    def motion(self, shown: Reading) -> Motion | None:
+        return None if shown.face is None else motion_of_pie(shown.face, basis=self.basis)
+
+
+def sets_of(suite: Suite) -> Mapping[str, LatentDirections]:
+    """A suite's directions by set; none where it has none."""
+    try:
+        return direction_sets(suite)
+    except SuiteError:  # none, which is no mistake here
+        return {}
+
+
+def shift_of(
+    sets: Mapping[str, LatentDirections], moves: Mapping[str, float], config: Any
+) -> np.ndarray:
+    """What directions add to a latent, [1, L, w_dim].
+
+    Args:
+      sets: by name.
+      moves: strengths by ``SET.NAME``.
+      config: the generator's.
+    """
+    shift = np.zeros((1, config.num_ws, config.w_dim), np.float32)
+    for name, strength in moves.items():
+        own, _, direction = name.partition(".")
+        vectors, units = _vectors(sets[own])
+        place = sets[own].names.index(direction)
+        shift += np.float32(strength) * units[place] * vectors[place]
+    return shift
+
+
+@functools.lru_cache(maxsize=256)
+def _vectors(directions: LatentDirections) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors [K, 1 or L, w_dim], and how far their units lead, [K]."""
+    return np.asarray(directions.vectors[...]), np.asarray(directions.units[...])
 
 
 def _on_host(target: Target) -> Target:
@@ -374,7 +267,8 @@ def _lit(name: str, strength: float) -> Target:
 def _look(noise: Any) -> Program:
     """Portraits as they are, and what they are read to show."""
 
-    def look(networks: Networks, w_plus: jax.Array) -> Any:
+    def look(flat: Flat, w_plus: jax.Array) -> Any:
+        networks: Networks = flat.tree()
         images = networks.generator.synthesis(w_plus, noise=noise)
         return to_uint8(images), _read(networks, images)
 
@@ -383,11 +277,12 @@ def _look(noise: Any) -> Program:
 
 @functools.cache
 def _picture(plan: Plan, noise: Any) -> Program:
-    """Edits by a plan: pixels, what is read of them before linear directions, and their latents."""
+    """Edits by a plan: pixels, and what is read of them before linear directions."""
     rounds = FEEDBACK if plan.feedback else 0
     motion_rounds = MOTION_FEEDBACK if plan.feedback else 0
 
-    def image(networks: Networks, w_plus: jax.Array, before: Reading, asked: Asked) -> Any:
+    def image(flat: Flat, w_plus: jax.Array, before: Reading, asked: Asked) -> Any:
+        networks: Networks = flat.tree()
         edited, after = w_plus, before
         if networks.motion is not None:
             own = networks.motion._replace(generator=networks.generator)
@@ -415,11 +310,9 @@ def _picture(plan: Plan, noise: Any) -> Program:
             )
             edited, after = edit.w_plus, after._replace(face=edit.after)
         edited = edited + asked.shift
-        # A generator without an image at every resolution draws the whole one.
-        size = None if plan.resolution == networks.generator.resolution else plan.resolution
-        more = {} if size is None else {"resolution": size}
-        images = networks.generator.synthesis(edited, noise=noise, **more)
-        return to_uint8(images), after if plan.feedback else None, edited
+        size = size_of(plan, networks.generator)
+        images = networks.generator.synthesis(edited, noise=noise, **size)
+        return to_uint8(images), after if plan.feedback else None
 
     return Program(image)
 

@@ -2,7 +2,6 @@
 
 import bisect
 import dataclasses
-import shlex
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -21,9 +20,10 @@ from jaxface.media.video import encode_gif, encode_mp4, enlarged
 from jaxface.methods.edit_targets import edit_targets
 from jaxface.methods.linear_directions import Move
 from jaxface.runtime.files import atomic_writer
+from jaxface.studio.drawing import Drawer
 from jaxface.studio.edits import AskedEdit
-from jaxface.studio.engine import FEEDBACK, MOTION_FEEDBACK, Engine
-from jaxface.studio.subjects import Gallery, Portrait, free_name
+from jaxface.studio.engine import FEEDBACK, MOTION_FEEDBACK
+from jaxface.studio.subjects import Gallery, LatentGallery, Portrait, free_name
 
 RATE = 25
 """Frames a second of a recorded gesture."""
@@ -38,7 +38,7 @@ KINDS = ("mp4", "gif", "motion")
 """Of files of a gesture."""
 
 
-def save(gallery: Gallery, portrait: Portrait, edit: AskedEdit, *, paste_back: bool) -> Path:
+def save(gallery: LatentGallery, portrait: Portrait, edit: AskedEdit, *, paste_back: bool) -> Path:
     """Makes an edit as `jaxface edit` does, with its row and its files.
 
     Args:
@@ -187,7 +187,7 @@ def record(
     return paths
 
 
-def _write_motion(engine: Engine, images: Sequence[Any], path: Path) -> None:
+def _write_motion(engine: Drawer, images: Sequence[Any], path: Path) -> None:
     from jaxface.jobs.inputs.motion_files import write_motion
 
     motions = [engine.motion(each.after) for each in images if each.after is not None]
@@ -196,31 +196,3 @@ def _write_motion(engine: Engine, images: Sequence[Any], path: Path) -> None:
     whole = jax.tree.map(lambda *rows: np.concatenate(rows), *motions)
     times = [Fraction(number, RATE) for number in range(len(images))]
     write_motion(path, whole, times)
-
-
-def command_lines(
-    gallery: Gallery,
-    portrait: Portrait,
-    edit: AskedEdit,
-    *,
-    driver: str | None = None,
-    relative: bool = False,
-) -> str:
-    """The commands that make what is shown: the embedding, where it was made here, and the edit.
-
-    Args:
-      gallery, portrait, edit: as in `save`.
-      driver: the file that moves the portrait; None for none.
-      relative: whether its changes are added.
-    """
-    engine = gallery.engine
-    embedding = gallery.embedding_file(portrait)
-    lines = [portrait.made_by] if portrait.made_by else []
-    if driver is not None:
-        words = ["jaxface", "reenact", embedding, f"--suite={engine.suite.name}"]
-        words += [f"--driving={driver}", *(["--motion=relative"] if relative else [])]
-        lines.append(" ".join(map(shlex.quote, [*words, "--out=moved"])))
-    elif not edit.empty:
-        more = "--paste-back" if portrait.pastes else ""
-        lines.append(edit.command(engine.controls, embedding, suite=engine.suite.name, more=more))
-    return "\n".join(lines)

@@ -1,26 +1,19 @@
-"""The studio's server: one page, a websocket for each client, uploads and downloads.
-
-Everything is below an address that holds a token, and only for the host names that it was begun
-with: a page of another site can neither guess the one nor, by a name of its own that leads here, be
-the other. A websocket or an upload that names another page as its origin is refused.
-"""
+"""What the studio's pages ask for, once the networks are loaded: images, uploads, tasks."""
 
 import asyncio
 import contextlib
 import filecmp
 import functools
-import hmac
 import json
-import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from jaxface import __version__
 from jaxface.errors import JaxfaceError, UsageError, on_one_line
@@ -29,66 +22,35 @@ from jaxface.jobs.inputs.motion_files import RECORDING, SUFFIX
 from jaxface.media.images import ImageError, read_image
 from jaxface.runtime.progress import note
 from jaxface.runtime.stopping import Stopped
+from jaxface.studio.beginning import Beginning
 from jaxface.studio.drivers import LoadedDriver, drives, load_driver
 from jaxface.studio.edits import AskedEdit
 from jaxface.studio.exports import Gesture, record, save, saved_image
-from jaxface.studio.session import FAILURES, Session, link_of
-from jaxface.studio.subjects import Gallery, Portrait, free_name
-
-PAGE = Path(__file__).parent / "page"
+from jaxface.studio.session import FAILURES, Session, Wanted, draw_frame, link_of
+from jaxface.studio.subjects import Gallery, LatentGallery, Portrait, free_name
 
 LARGEST = 50 * 2**20
 """Bytes of an upload."""
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+STRIP = 32
+"""Thumbnails that are kept for the next start: a page shows about twenty."""
+
+ALONE = "an avatar is alone on its page; without it the studio opens photographs and saves edits"
 
 PATIENCE = 0.4
 """Seconds for which work in the background rests after a hand has moved."""
 
-_MESSAGE = 2**16  # bytes of a message of a page; an edit has some hundreds
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob:; connect-src 'self'; font-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-_TYPES |= {".svg": "image/svg+xml"}
-
-
-def token_of(folder: Path) -> str:
-    """The token of a studio's folder, made when it is first asked for.
-
-    It is kept there, readable for its owner alone, so that the same command has the same address
-    again and open pages find it.
-    """
-    path = folder / ".token"
-    with contextlib.suppress(OSError):
-        told = path.read_text().strip()
-        if len(told) >= 16 and told.isascii() and told.replace("-", "").replace("_", "").isalnum():
-            return told
-    token = secrets.token_urlsafe(16)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(token + "\n")
-    return token
-
 
 class Server:
-    """The application; `application` is what serves it.
+    """What the front of the studio hands on to; it draws for all pages.
 
     Args:
       gallery: who is on the page.
-      token: in the address.
-      hosts: names that it may be asked for by; those of the loopback always.
     """
 
-    def __init__(self, gallery: Gallery, token: str, *, hosts: tuple[str, ...] = ()):
-        self.gallery, self._token = gallery, token
-        self._hosts = {*LOOPBACK, *hosts}
-        self._sessions: set[Session] = set()
+    def __init__(self, gallery: Gallery):
+        self.gallery = gallery
+        self._sessions: dict[Session, asyncio.Task] = {}
         self._drivers: dict[str, LoadedDriver] = {}
         self._drawing = ThreadPoolExecutor(1, thread_name_prefix="draw")
         # Embedding takes minutes, and one after another; what else is asked for does not wait.
@@ -108,33 +70,34 @@ class Server:
         """Whether something is being computed in the background."""
         return not self._ready.is_set() or self._warming or self._running_tasks > 0
 
-    def application(self) -> web.Application:
-        """The routes, below the token."""
-        found = web.Application(middlewares=[self._guard])
-        base = f"/{self._token}"
-        found.router.add_get(base, self._to_the_page)
-        found.router.add_get(f"{base}/", self._page)
-        found.router.add_get(f"{base}/socket", self._socket)
-        found.router.add_get(f"{base}/thumbnails/{{key}}", self._thumbnail)
-        found.router.add_get(f"{base}/files/{{path:.+}}", self._file)
-        found.router.add_post(f"{base}/photographs", self._photograph)
-        found.router.add_post(f"{base}/drivers", self._driver)
-        found.router.add_get(f"{base}/{{name}}", self._asset)
-        found.cleanup_ctx.append(self._running)
-        return found
+    @property
+    def _latents(self) -> LatentGallery:
+        """The gallery, for what can be done with latents alone.
 
-    async def _running(self, application: web.Application) -> AsyncIterator[None]:
-        del application
-        preparing = asyncio.ensure_future(self._prepare())
-        yield
+        Raises:
+          UsageError: it is an avatar's.
+        """
+        if not isinstance(self.gallery, LatentGallery):
+            raise UsageError(ALONE)
+        return self.gallery
+
+    def begin(self, beginning: Beginning) -> None:
+        """Compiles what draws; of the running loop.
+
+        Args:
+          beginning: keeps what the next start begins with.
+        """
+        self._keep(self._prepare(beginning))
+
+    def close(self) -> None:
+        """Ends what is under way."""
         self._closing = True
-        preparing.cancel()
         for task in [*self._tasks]:
             task.cancel()
         for pool in (self._drawing, self._embedding, self._working):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, beginning: Beginning) -> None:
         """Compiles before an image is asked for, and tells the pages how far it is."""
         loop = asyncio.get_running_loop()
 
@@ -151,6 +114,8 @@ class Server:
             self._tell_all(self._hello())
             prepare = functools.partial(gallery.engine.prepare, subject, tell=say)
             await loop.run_in_executor(self._embedding, prepare)
+            self._said = ""
+            await self._remember(beginning)
         except FAILURES as error:  # which the first image will tell the page, too
             note(f"jaxface: {on_one_line(str(error))}")
         self._ready.set()
@@ -159,53 +124,37 @@ class Server:
         for path in self._brought:
             self._take(path)
         with contextlib.suppress(JaxfaceError):  # which a photograph will tell
-            await loop.run_in_executor(self._embedding, self.gallery.warm)
+            await loop.run_in_executor(self._embedding, self._latents.warm)
         self._warming = False
 
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """Refuses other hosts, other origins and other tokens; adds the headers."""
-        first = request.path.split("/")[1]
-        named = urlsplit(f"//{request.host}").hostname
-        if named not in self._hosts or not hmac.compare_digest(
-            first.encode(), self._token.encode()
-        ):
-            raise web.HTTPNotFound(text="Nothing is here. The address has a token: see jaxface.\n")
-        origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
-            raise web.HTTPForbidden(text="This page is not the studio's.\n")
-        response = await handler(request)
-        if not response.prepared:
-            response.headers.update(_HEADERS)
-        return response
+    async def _remember(self, beginning: Beginning) -> None:
+        """Keeps the page as it begins, for the next start."""
+        gallery, loop = self.gallery, asyncio.get_running_loop()
+        portraits = gallery.portraits()
+        plain = Wanted(0, portraits[0], AskedEdit(), False, 0.0)
+        first = await loop.run_in_executor(self._drawing, draw_frame, gallery, plain, None)
+        thumbnails = {
+            each.key: await loop.run_in_executor(self._drawing, gallery.thumbnail, each.key)
+            for each in portraits[:STRIP]
+        }
+        keep = functools.partial(beginning.keep, self._hello(), first, thumbnails)
+        await loop.run_in_executor(self._working, keep, gallery.files())
 
-    async def _to_the_page(self, request: web.Request) -> web.StreamResponse:
-        raise web.HTTPFound(f"{request.path}/")
+    async def thumbnail(self, key: str) -> bytes:
+        """A portrait's thumbnail, a PNG.
 
-    async def _page(self, request: web.Request) -> web.StreamResponse:
-        del request
-        return web.Response(text=(PAGE / "index.html").read_text(), content_type="text/html")
-
-    async def _asset(self, request: web.Request) -> web.StreamResponse:
-        name = request.match_info["name"]
-        path = PAGE / name
-        if path.suffix not in _TYPES or path.parent != PAGE or not path.is_file():
-            raise web.HTTPNotFound()
-        return web.Response(
-            body=path.read_bytes(), content_type=_TYPES[path.suffix], charset="utf-8"
-        )
-
-    async def _thumbnail(self, request: web.Request) -> web.StreamResponse:
+        Raises:
+          HTTPNotFound: there is no such portrait.
+        """
         await self._ready.wait()
         try:
-            data = await asyncio.get_running_loop().run_in_executor(
-                self._drawing, self.gallery.thumbnail, request.match_info["key"]
+            return await asyncio.get_running_loop().run_in_executor(
+                self._drawing, self.gallery.thumbnail, key
             )
         except JaxfaceError as error:
             raise web.HTTPNotFound(text=str(error)) from error
-        return web.Response(body=data, content_type="image/png")
 
-    async def _file(self, request: web.Request) -> web.StreamResponse:
+    async def file(self, request: web.Request) -> web.StreamResponse:
         """A file that was recorded or saved, as a download."""
         root = self.gallery.folder.resolve()
         path = (root / request.match_info["path"]).resolve()
@@ -213,10 +162,12 @@ class Server:
         if not within or not path.is_file():
             raise web.HTTPNotFound()
         told = f"attachment; filename*=UTF-8''{quote(path.name)}"
-        return web.FileResponse(path, headers={**_HEADERS, "Content-Disposition": told})
+        return web.FileResponse(path, headers={"Content-Disposition": told})
 
-    async def _photograph(self, request: web.Request) -> web.StreamResponse:
+    async def photograph(self, request: web.Request) -> web.StreamResponse:
         """Takes a photograph: it is checked, and embedded by the encoder, then better."""
+        if not isinstance(self.gallery, LatentGallery):
+            return _refused(ALONE, 415)
         path = await self._uploaded(request, "photographs")
         loop = asyncio.get_running_loop()
         try:
@@ -245,17 +196,17 @@ class Server:
 
     def _take(self, path: Path) -> None:
         """Embeds a photograph of the studio's folder: at once, and better behind that."""
-        first, then = self.gallery.first_preset, self.gallery.refinement
+        first, then = self._latents.first_preset, self._latents.refinement
         at_once = functools.partial(self._embed, path, first or then)
         self._begin(f"embedding {path.name}", at_once, pool=self._embedding)
         if first is not None:
             better = functools.partial(self._embed, path, then)
             self._begin(f"refining {path.name}", better, pool=self._embedding)
 
-    async def _driver(self, request: web.Request) -> web.StreamResponse:
+    async def driver(self, request: web.Request) -> web.StreamResponse:
         """Takes a clip or a file of motion, and reads it."""
         if not drives(self.gallery.engine):
-            return _refused("this suite has no RigNets that could follow a driver", 415)
+            return _refused("there are no RigNets here that could follow a driver", 415)
         name = request.query.get("name", "")
         known = {*CLIP_SUFFIXES, ".gif", SUFFIX, RECORDING}
         if Path(name).suffix.lower() not in known:
@@ -314,39 +265,33 @@ class Server:
             raise web.HTTPRequestEntityTooLarge(LARGEST, written, text=json.dumps({"error": told}))
         return path
 
-    async def _socket(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(max_msg_size=_MESSAGE, heartbeat=20.0, compress=False)
-        await socket.prepare(request)
+    async def attend(self, socket: web.WebSocketResponse) -> Session:
+        """Begins to draw for a page."""
         session = Session(socket, self.gallery, self._drawing)
-        self._sessions.add(session)
-        serving: asyncio.Task | None = None
+        self._sessions[session] = asyncio.ensure_future(self._serve(session))
+        if self._ready.is_set():
+            await session.tell(self._hello())
+        else:
+            await session.tell({"is": "preparing", "text": self._said})
+        return session
+
+    def leave(self, session: Session) -> None:
+        """The page is gone."""
+        self._sessions.pop(session).cancel()
+
+    async def heard(self, session: Session, message: Any) -> None:
+        """Does what a page asks for, or tells it why not."""
         try:
-            if self._ready.is_set():
-                await session.tell(self._hello())
-            else:
-                await session.tell({"is": "preparing", "text": self._said})
-            serving = asyncio.ensure_future(self._serve(session))
-            async for message in socket:
-                if message.type != WSMsgType.TEXT:
-                    break
-                try:
-                    self._heard(session, json.loads(message.data))
-                except JaxfaceError as error:
-                    await session.tell({"is": "refused", "text": str(error)})
-                except (ValueError, RecursionError):
-                    await session.tell({"is": "refused", "text": "a message is a JSON object"})
-        finally:
-            self._sessions.discard(session)
-            if serving is not None:
-                serving.cancel()
-        return socket
+            self._do(session, message)
+        except JaxfaceError as error:
+            await session.tell({"is": "refused", "text": str(error)})
 
     async def _serve(self, session: Session) -> None:
         await self._ready.wait()
         with contextlib.suppress(ConnectionError):  # the page is gone
             await session.serve()
 
-    def _heard(self, session: Session, message: Any) -> None:
+    def _do(self, session: Session, message: Any) -> None:
         """Does what a page asks for.
 
         Raises:
@@ -379,7 +324,7 @@ class Server:
             work = functools.partial(self._save, portrait, edit, paste)
             self._begin(f"saving {portrait.name}", work, session)
         elif do == "tune":
-            portrait, tuning = self.gallery.portrait(message.get("portrait")), self.gallery.tuning
+            portrait, tuning = self.gallery.portrait(message.get("portrait")), self._latents.tuning
             if tuning is None or portrait.photograph is None:
                 raise UsageError("a generator is tuned to a photograph, and by a suite that can")
             path = Path(portrait.photograph)
@@ -411,15 +356,15 @@ class Server:
         self, portrait: Portrait, edit: AskedEdit, paste: bool, tell: Callable[[float], None]
     ) -> dict[str, Any]:
         del tell
-        folder = save(self.gallery, portrait, edit, paste_back=paste)
+        folder = save(self._latents, portrait, edit, paste_back=paste)
         return {"links": [link_of(self.gallery, saved_image(folder))], "folder": str(folder)}
 
     def _embed(self, path: Path, how: str, tell: Callable[[float], None]) -> dict[str, Any]:
-        found, remarks = self.gallery.embed(path, how, tell=tell, stop=lambda: self._closing)
+        found, remarks = self._latents.embed(path, how, tell=tell, stop=lambda: self._closing)
         return {
             "portraits": [each.to_json() for each in found],
             "remarks": remarks,
-            "show": self.gallery.first_preset in (None, how),
+            "show": self._latents.first_preset in (None, how),
         }
 
     def _begin(
@@ -474,14 +419,15 @@ class Server:
             "is": "hello",
             "version": __version__,
             "suite": engine.suite.name,
-            "size": engine.suite.generator.resolution,
+            "size": engine.size,
             "controls": engine.controls.to_json(),
             "portraits": [each.to_json() for each in gallery.portraits()],
             "drivers": [
                 {"name": each.name, "seconds": each.seconds} for each in self._drivers.values()
             ],
             "drives": drives(engine),
-            "tunes": gallery.tuning is not None,
+            "opens": isinstance(gallery, LatentGallery),
+            "tunes": isinstance(gallery, LatentGallery) and gallery.tuning is not None,
             "largest": LARGEST,
             "folder": str(gallery.folder),
             "preparing": self._said,

@@ -8,7 +8,6 @@ import asyncio
 import functools
 import io
 import json
-import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -22,10 +21,10 @@ from PIL import Image
 from jaxface.errors import JaxfaceError, UsageError, on_one_line
 from jaxface.media.images import encode_png
 from jaxface.methods.pie import Target
+from jaxface.studio.beginning import packed
 from jaxface.studio.drivers import DrivenPath, LoadedDriver
 from jaxface.studio.edits import AskedEdit
-from jaxface.studio.engine import Engine, Subject
-from jaxface.studio.exports import Gesture, command_lines
+from jaxface.studio.exports import Gesture
 from jaxface.studio.subjects import Gallery, Portrait
 
 IN_FLIGHT = 2
@@ -72,7 +71,7 @@ class Playing:
         self._paths: dict[str, DrivenPath] = {}
         self._begun: float | None = None
 
-    def targets(self, engine: Engine, key: str, subject: Subject) -> dict[str, Target]:
+    def targets(self, engine: Any, key: str, subject: Any) -> dict[str, Target]:
         """What a portrait is to become now."""
         if key not in self._paths:
             self._paths[key] = self.driver.path_of(engine, subject, relative=self.relative)
@@ -178,7 +177,7 @@ class Session:
 
 
 def draw_frame(gallery: Gallery, wanted: Wanted, playing: Playing | None) -> bytes:
-    """An image as it goes to the page: the length of a header, the header as JSON, the image.
+    """An image as it goes to the page, see `packed`.
 
     Raises:
       JaxfaceError: the portrait cannot be read.
@@ -192,7 +191,12 @@ def draw_frame(gallery: Gallery, wanted: Wanted, playing: Playing | None) -> byt
         driver, driven = playing.driver, playing.targets(engine, portrait.key, subject)
         header["playing"] = playing.share
     moving = wanted.moving or (playing is not None and playing.driver.seconds > 0)
-    image = engine.draw(subject, wanted.edit, moving=moving, driven=driven)
+    image = engine.draw(
+        subject,
+        wanted.edit,
+        plan=engine.moving if moving else engine.resting,
+        driven=driven,
+    )
     if moving and len(image.pixels) > LARGE:
         data, kind = _encoded(image.pixels, "JPEG", quality=QUALITY), "image/jpeg"
     elif moving:
@@ -200,8 +204,7 @@ def draw_frame(gallery: Gallery, wanted: Wanted, playing: Playing | None) -> byt
     else:
         data, kind = encode_png(image.pixels), "image/png"
         header["before"] = engine.told(subject.before)
-        header["command"] = command_lines(
-            gallery,
+        header["command"] = gallery.command_lines(
             portrait,
             wanted.edit,
             driver=None if driver is None else driver.path,
@@ -215,8 +218,7 @@ def draw_frame(gallery: Gallery, wanted: Wanted, playing: Playing | None) -> byt
         "kind": kind,
         "ms": round(1000 * (time.perf_counter() - start), 1),
     }
-    told = json.dumps(header).encode()
-    return struct.pack("<I", len(told)) + told + data
+    return packed(header, data)
 
 
 def _encoded(pixels: Any, kind: str, **options: Any) -> bytes:

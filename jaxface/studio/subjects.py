@@ -13,6 +13,7 @@ Everything that comes about here is kept in the studio's folder, on this machine
       recorded/                      gestures: clips and motion templates
 """
 
+import abc
 import dataclasses
 import functools
 import hashlib
@@ -43,7 +44,9 @@ from jaxface.methods.presets import preset
 from jaxface.nets import E4EEncoder, PSPEncoder, RestyleE4EEncoder, RestylePSPEncoder, WEncoder
 from jaxface.runtime.devices import compute_dtype
 from jaxface.runtime.progress import JobProgress
-from jaxface.studio.engine import Engine, Subject
+from jaxface.studio.drawing import Drawer, Subject
+from jaxface.studio.edits import AskedEdit
+from jaxface.studio.engine import Engine, LatentSubject
 from jaxface.suite import Suite
 
 SAMPLES = 8
@@ -107,8 +110,124 @@ def group_of(portrait: Portrait) -> str:
     )
 
 
-class Gallery:
-    """Portraits in the filmstrip's order, and the studio's folder; safe for several threads.
+class Gallery(abc.ABC):
+    """Portraits of one kind in the filmstrip's order; safe for several threads.
+
+    Args:
+      engine: draws them.
+      folder: the studio's.
+    """
+
+    def __init__(self, engine: Drawer, folder: Path):
+        self.engine, self.folder = engine, folder
+        self._lock = threading.Lock()
+        self._portraits: dict[str, Portrait] = {}
+        self._subjects: dict[str, Subject] = {}
+        self._thumbnails: dict[str, bytes] = {}
+
+    @abc.abstractmethod
+    def open(self, inputs: Sequence[str]) -> list[str]:
+        """Takes up who the command line names.
+
+        Returns:
+          Remarks, one line each.
+
+        Raises:
+          JaxfaceError: one cannot be.
+        """
+
+    @abc.abstractmethod
+    def load(self, portrait: Portrait) -> Subject:
+        """Makes a portrait ready to be edited.
+
+        Raises:
+          JaxfaceError: its file cannot be read, or is of another generator.
+        """
+
+    @abc.abstractmethod
+    def files(self) -> list[str]:
+        """The files that portraits and images come of."""
+
+    @abc.abstractmethod
+    def command_lines(
+        self,
+        portrait: Portrait,
+        edit: AskedEdit,
+        *,
+        driver: str | None = None,
+        relative: bool = False,
+    ) -> str:
+        """The commands that make what is shown: the embedding, where it was made here, and the
+        edit.
+
+        Args:
+          portrait: who.
+          edit: what.
+          driver: the file that moves the portrait; None for none.
+          relative: whether its changes are added.
+        """
+
+    def portraits(self) -> list[Portrait]:
+        """All of them."""
+        with self._lock:
+            return list(self._portraits.values())
+
+    def portrait(self, key: Any) -> Portrait:
+        """One of them.
+
+        Raises:
+          UsageError: there is none of that key.
+        """
+        with self._lock:
+            if not isinstance(key, str) or key not in self._portraits:
+                raise UsageError("this portrait is not here any more")
+            return self._portraits[key]
+
+    def subject(self, key: Any) -> Subject:
+        """A portrait, ready to be edited.
+
+        Raises:
+          UsageError: there is none of that key.
+          JaxfaceError: its file cannot be read, or is of another generator.
+        """
+        portrait = self.portrait(key)
+        with self._lock:
+            known = self._subjects.get(portrait.key)
+        if known is not None:
+            return known
+        subject = self.load(portrait)
+        with self._lock:
+            self._subjects[portrait.key] = subject
+            while len(self._subjects) > KEPT:
+                self._subjects.pop(next(iter(self._subjects)))
+        return subject
+
+    def thumbnail(self, key: str) -> bytes:
+        """A small PNG of a portrait.
+
+        Raises:
+          As `subject`.
+        """
+        with self._lock:
+            known = self._thumbnails.get(key)
+        if known is not None:
+            return known
+        image = Image.fromarray(self.subject(key).pixels)
+        file = io.BytesIO()
+        image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC).save(file, format="PNG")
+        with self._lock:
+            self._thumbnails[key] = file.getvalue()
+        return file.getvalue()
+
+    def _add(self, portraits: Iterable[Portrait]) -> list[Portrait]:
+        added = list(portraits)
+        with self._lock:
+            self._portraits.update((each.key, each) for each in added)
+        return added
+
+
+class LatentGallery(Gallery):
+    """Embeddings, photographs and samples.
 
     Args:
       engine: draws them.
@@ -118,12 +237,9 @@ class Gallery:
     """
 
     def __init__(self, engine: Engine, folder: Path, *, refinement: str | None = None):
-        self.engine, self.folder = engine, folder
+        super().__init__(engine, folder)
+        self.engine: Engine
         self._refinement = refinement
-        self._lock = threading.Lock()
-        self._portraits: dict[str, Portrait] = {}
-        self._subjects: dict[str, Subject] = {}
-        self._thumbnails: dict[str, bytes] = {}
 
     def open(self, inputs: Sequence[str]) -> list[str]:
         """Takes up embeddings, and what an earlier studio left in the folder.
@@ -172,59 +288,32 @@ class Gallery:
             self._add([self._embedding(item)])
         return remarks
 
-    def portraits(self) -> list[Portrait]:
-        """All of them."""
-        with self._lock:
-            return list(self._portraits.values())
+    def files(self) -> list[str]:
+        own = [each.item.path for each in self.portraits()]
+        return [*map(str, self.engine.suite.files.values()), *own]
 
-    def portrait(self, key: Any) -> Portrait:
-        """One of them.
-
-        Raises:
-          UsageError: there is none of that key.
-        """
-        with self._lock:
-            if not isinstance(key, str) or key not in self._portraits:
-                raise UsageError("this portrait is not here any more")
-            return self._portraits[key]
-
-    def subject(self, key: Any) -> Subject:
-        """A portrait, ready to be edited.
-
-        Raises:
-          UsageError: there is none of that key.
-          JaxfaceError: its file cannot be read, or is of another generator.
-        """
-        portrait = self.portrait(key)
-        with self._lock:
-            known = self._subjects.get(portrait.key)
-        if known is not None:
-            return known
+    def load(self, portrait: Portrait) -> LatentSubject:
         config = self.engine.suite.generator.config
-        latent = read_latent(portrait.item, (config.num_ws, config.w_dim))
-        subject = self.engine.subject(latent)
-        with self._lock:
-            self._subjects[portrait.key] = subject
-            while len(self._subjects) > KEPT:
-                self._subjects.pop(next(iter(self._subjects)))
-        return subject
+        return self.engine.subject(read_latent(portrait.item, (config.num_ws, config.w_dim)))
 
-    def thumbnail(self, key: str) -> bytes:
-        """A small PNG of a portrait.
-
-        Raises:
-          As `subject`.
-        """
-        with self._lock:
-            known = self._thumbnails.get(key)
-        if known is not None:
-            return known
-        image = Image.fromarray(self.subject(key).pixels)
-        file = io.BytesIO()
-        image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC).save(file, format="PNG")
-        with self._lock:
-            self._thumbnails[key] = file.getvalue()
-        return file.getvalue()
+    def command_lines(
+        self,
+        portrait: Portrait,
+        edit: AskedEdit,
+        *,
+        driver: str | None = None,
+        relative: bool = False,
+    ) -> str:
+        embedding, suite = self.embedding_file(portrait), self.engine.suite.name
+        lines = [portrait.made_by] if portrait.made_by else []
+        if driver is not None:
+            words = ["jaxface", "reenact", embedding, f"--suite={suite}", f"--driving={driver}"]
+            words += ["--motion=relative"] if relative else []
+            lines.append(" ".join(map(shlex.quote, [*words, "--out=moved"])))
+        elif not edit.empty:
+            more = "--paste-back" if portrait.pastes else ""
+            lines.append(edit.command(self.engine.controls, embedding, suite=suite, more=more))
+        return "\n".join(lines)
 
     def embedding_file(self, portrait: Portrait) -> str:
         """The file that a command line names; of a code without one of its own a copy."""
@@ -236,7 +325,7 @@ class Gallery:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             latent: Any = portrait.item.load()
-            code = self.subject(portrait.key).w_plus[0]
+            code = self.load(portrait).w_plus[0]
             save_file({"w_plus": code}, path, {**latent.header, "id": portrait.item.id})
         return str(path)
 
@@ -343,12 +432,6 @@ class Gallery:
             if preset(name).roles().keys() <= suite.files.keys():
                 return name
         return None
-
-    def _add(self, portraits: Iterable[Portrait]) -> list[Portrait]:
-        added = list(portraits)
-        with self._lock:
-            self._portraits.update((each.key, each) for each in added)
-        return added
 
     def _embedding(self, item: Item) -> Portrait:
         latent: Any = item.load()

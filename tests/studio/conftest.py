@@ -1,6 +1,7 @@
 """The studio's tests: a suite of random weights, and a server on this machine with a browser."""
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -44,9 +45,12 @@ def studio_suite(tiny_suite, random_network, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium of the machine; nothing is downloaded."""
+    """A headless Chromium of the machine; nothing is downloaded.
+
+    Playwright has an event loop running until it ends, beside which other modules could run none.
+    """
     sync_api = pytest.importorskip("playwright.sync_api")
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
@@ -60,8 +64,8 @@ def browser():
 class Studio:
     """`jaxface studio` in a process of its own, as a person starts it."""
 
-    def __init__(self, folder: Path, *options: str, port: int = 0):
-        self.folder, self._options, self.port = folder, options, port
+    def __init__(self, folder: Path, *options: object, port: int = 0):
+        self.folder, self._options, self.port = folder, [*map(str, options)], port
         self.address = ""
         self._process: subprocess.Popen | None = None
 
@@ -84,6 +88,13 @@ class Studio:
         self.address, self.port = found[0], int(found[1])
         return time.monotonic() - start
 
+    def until_kept(self) -> None:
+        """Waits until the next start has something to begin with."""
+        end = time.monotonic() + 100
+        while not (self.folder / "beginning" / "hello.json").is_file():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
     def stop(self) -> int:
         """Ends it as Ctrl-C does; returns the exit status."""
         if self._process is None:
@@ -94,12 +105,178 @@ class Studio:
         return status
 
 
+class Page:
+    """A page of the studio, and what a person does with it."""
+
+    def __init__(self, browser, studio, **options):
+        self.studio = studio
+        self.context = browser.new_context(
+            **{"viewport": {"width": 1280, "height": 800}, **options}
+        )
+        self.page = self.context.new_page()
+        self.errors: list[str] = []
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _said(self, message):
+        # A socket that finds no server is told to the console, by the browser.
+        if message.type in ("error", "warning") and "WebSocket connection" not in message.text:
+            self.errors.append(message.text)
+
+    def open(self):
+        self.page.goto(self.studio.address)
+        return self.ready()
+
+    def ready(self):
+        """Waits until everything is compiled and a picture is shown."""
+        self.until(lambda: self.page.locator("#status").get_attribute("class") == "on")
+        self.until(lambda: self.frames > 0)
+        return self
+
+    def until(self, found, seconds=300.0):
+        end = time.monotonic() + seconds
+        while not (value := found()):
+            assert time.monotonic() < end, self.page.locator("body").inner_text()
+            time.sleep(0.02)
+        return value
+
+    @property
+    def frames(self):
+        return int(self.page.locator("#canvas").get_attribute("data-frames"))
+
+    @property
+    def edit(self):
+        return self.page.evaluate("studio.state.edit")
+
+    @property
+    def shown(self):
+        """What is read of the picture at rest."""
+        return self.page.evaluate("studio.stage.shown")
+
+    def rest(self):
+        """Waits until the newest edit is drawn at rest."""
+        time.sleep(0.35)
+        at_rest = """studio.stage.last?.moving === false
+          && studio.stage.last.number === studio.link.number"""
+        self.until(lambda: self.page.evaluate(at_rest))
+        return self.page.locator("#command").input_value()
+
+    def drag(self, right, down=0.0, *, shift=False, start=(0.5, 0.5), wait=True):
+        """Drags the head, in sides of the portrait, and waits for its picture at rest."""
+        box = self.page.locator("#canvas").bounding_box()
+        x, y = box["x"] + start[0] * box["width"], box["y"] + start[1] * box["height"]
+        mouse = self.page.mouse
+        mouse.move(x, y)
+        if shift:
+            self.page.keyboard.down("Shift")
+        mouse.down()
+        for share in (0.25, 0.5, 0.75, 1.0):
+            mouse.move(x + share * right * box["width"], y + share * down * box["height"])
+        mouse.up()
+        if shift:
+            self.page.keyboard.up("Shift")
+        return self.rest() if wait else ""
+
+    def close(self):
+        self.context.close()
+        assert self.errors == []
+
+
+@pytest.fixture(scope="module")
+def new_page(browser):
+    """Makes a page of a studio's."""
+    return functools.partial(Page, browser)
+
+
+class Others:
+    """The share of the cores that other processes have, from the beginning of a `with` to its end.
+
+    This process and what it started, the server and the browser among them, are no others.
+    """
+
+    def __enter__(self) -> "Others":
+        self.share = 0.0
+        self._begin = self._ticks()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._begin is not None:
+            (own, busy, total), (o, b, t) = self._ticks() or (0, 0, 0), self._begin
+            self.share = max(0.0, (busy - b) - (own - o)) / max(total - t, 1)
+
+    @staticmethod
+    def _ticks() -> tuple[int, int, int] | None:
+        """Of this process's tree, of all processes, and of all cores, since the machine's start."""
+        if not Path("/proc/stat").is_file():
+            return None
+        cores = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        parents, spent = {}, {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has just ended
+                # Behind the name, which may hold anything: state, parent, ..., four times.
+                fields = path.read_text().rpartition(")")[2].split()
+                parents[int(path.parent.name)] = int(fields[1])
+                spent[int(path.parent.name)] = sum(map(int, fields[11:15]))
+        own, more = {os.getpid()}, True
+        while more:
+            more = {each for each, parent in parents.items() if parent in own} - own
+            own |= more
+        return sum(spent.get(each, 0) for each in own), sum(cores) - sum(cores[3:5]), sum(cores)
+
+    def skip_if_busy(self, reached: object) -> None:
+        """Skips a measurement that missed its goal while others had more than a tenth."""
+        if self.share > 0.1:
+            pytest.skip(f"{reached}, while other processes had {self.share:.0%} of the cores")
+
+
+@pytest.fixture
+def others():
+    """Measures what other processes take of the cores."""
+    return Others()
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *options: object):
+    """A studio that has been started."""
+    server = Studio(folder, *options)
+    server.start()
+    try:
+        yield server
+    finally:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.stop()
+
+
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory):
     """The embedded suite's studio, with its samples; photographs are refined by the preset of
     seconds, where the studio's own choice takes minutes."""
-    server = Studio(tmp_path_factory.mktemp("studio") / "out", "--preset", "pie_embedded_fast")
-    server.start()
-    yield server
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        server.stop()
+    folder = tmp_path_factory.mktemp("studio") / "out"
+    with serving(folder, "--preset", "pie_embedded_fast") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def looking_studio(browser, studio_suite, tmp_path_factory):
+    """That of a suite with directions of ARKit's units of looking, and one more."""
+    from jaxface.morphable.motion import motion_names
+    from jaxface.nets.edits.linear_directions import directions_of
+    from jaxface.weights import save_network
+
+    del browser
+    folder = tmp_path_factory.mktemp("looking") / "suite"
+    shutil.copytree(studio_suite, folder)
+    names = [*(name for name in motion_names() if name.startswith("eyeLook")), "jawOpen"]
+    units = ["ARKit unit"] * len(names)
+    directions = directions_of(names, jnp.eye(len(names), 32), unit_names=units)
+    save_network(folder / "direction_arkit.safetensors", directions)
+    with serving(tmp_path_factory.mktemp("looking") / "out", "--suite", folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def small_studio(browser, studio_suite, tmp_path_factory):
+    """That of the suite of random weights."""
+    del browser  # or the tests skip before a server is started
+    with serving(tmp_path_factory.mktemp("small") / "out", "--suite", studio_suite) as server:
+        yield server

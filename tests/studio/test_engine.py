@@ -13,11 +13,12 @@ from jaxface.jobs.inputs.latents import find_latents, read_latent
 from jaxface.media.images import read_image, to_uint8
 from jaxface.morphable.motion import motion_names
 from jaxface.studio.controls import Controls
+from jaxface.studio.drawing import Plan, plans_of
 from jaxface.studio.drivers import load_driver
 from jaxface.studio.edits import AskedEdit
-from jaxface.studio.engine import Engine, Plan
-from jaxface.studio.exports import Gesture, command_lines, record, save, saved_image
-from jaxface.studio.subjects import Gallery, free_name
+from jaxface.studio.engine import Engine
+from jaxface.studio.exports import Gesture, record, save, saved_image
+from jaxface.studio.subjects import LatentGallery, free_name
 from jaxface.suite import load_suite
 
 EVERYTHING = {
@@ -34,7 +35,7 @@ def engine(studio_suite):
 
 @pytest.fixture(scope="module")
 def gallery(engine, tmp_path_factory):
-    gallery = Gallery(engine, tmp_path_factory.mktemp("gallery"))
+    gallery = LatentGallery(engine, tmp_path_factory.mktemp("gallery"))
     assert gallery.open([]) == []
     return gallery
 
@@ -79,7 +80,7 @@ def test_controls_are_what_the_suite_has(engine, tiny_suite):
     keys = [each["key"] for each in told["values"].values() if each["key"]]
     assert len(keys) == len(set(keys)) == 14
     assert not {*keys} & {"n", "r", "v"}  # neutral, record, compare
-    bare = Controls.of_suite(load_suite(tiny_suite))
+    bare = Engine(load_suite(tiny_suite)).controls
     assert not bare.values
     assert not bare.moves
     assert not bare.light
@@ -89,7 +90,7 @@ def test_controls_are_what_the_suite_has(engine, tiny_suite):
 def test_a_matrix_turns_the_head_where_no_rignet_does():
     suite = load_suite("embedded")
     without = {k: v for k, v in suite.files.items() if k != "rignet_pose"}
-    controls = Controls.of_suite(type(suite)(name="less", files=without))
+    controls = Engine(type(suite)(name="less", files=without)).controls
     assert controls.head["yaw"] == "moves.pose.yaw"
     assert "yaw" not in controls.values
     assert controls.groups_of(["smile"], True) == ["expression", "illumination"]
@@ -98,7 +99,7 @@ def test_a_matrix_turns_the_head_where_no_rignet_does():
 def test_eyes_are_dragged_where_all_eight_units_of_looking_are(studio_suite):
     units = [name for name in motion_names() if name.startswith("eyeLook")]
     assert len(units) == 8
-    control = next(iter(Controls.of_suite(load_suite(studio_suite)).moves.values()))
+    control = next(iter(Engine(load_suite(studio_suite)).controls.moves.values()))
     looking = Controls({}, {f"arkit.{unit}": control for unit in units}, False, (), False)
     assert looking.gaze == "arkit"
     assert Controls({}, dict([*looking.moves.items()][1:]), False, (), False).gaze is None
@@ -113,7 +114,7 @@ def test_the_command_line_draws_the_same_picture(gallery, studio_suite, tmp_path
     ):
         edit = AskedEdit.of_json(changes, gallery.engine.controls)
         picture = gallery.engine.draw(gallery.subject(portrait.key), edit)
-        line = command_lines(gallery, portrait, edit)
+        line = gallery.command_lines(portrait, edit)
         assert ("--together" in line) == (number == 0)
         program, *words = shlex.split(line.replace("--out=edited", f"--out=edited{number}"))
         assert program == "jaxface"
@@ -158,20 +159,15 @@ def test_one_program_serves_every_choice_of_edits(gallery):
 
 
 def test_plans_get_cheaper(engine):
-    assert engine.plans() == [Plan(True, 16), Plan(False, 16)]
-    large = object.__new__(Engine)
-    large.controls = engine.controls
+    assert engine.plans == (Plan(True, 16), Plan(False, 16))
 
-    class Suite:
-        class generator:
-            resolution = 1024
+    class Large:
+        resolution = 1024
 
-            class config:
-                architecture = "skip"
+        class config:
+            architecture = "skip"
 
-    large.suite = Suite
-    sizes = [plan.resolution for plan in large.plans()]
-    assert sizes == [1024, 1024, 512, 256]
+    assert [plan.resolution for plan in plans_of(Large, feedback=True)] == [1024, 1024, 512, 256]
 
 
 def test_a_gesture_becomes_a_clip_and_a_template_that_drives(gallery, tmp_path):
@@ -203,7 +199,7 @@ def test_a_gesture_becomes_a_clip_and_a_template_that_drives(gallery, tmp_path):
     change = arrays["rotation"][5] - arrays["rotation"].mean(0)
     own = subject.before.face.rotation[0]
     np.testing.assert_allclose(moved, own + change, atol=1e-5)
-    line = command_lines(gallery, portrait, AskedEdit(), driver=str(motion), relative=True)
+    line = gallery.command_lines(portrait, AskedEdit(), driver=str(motion), relative=True)
     assert "--motion=relative" in line
     with pytest.raises(UsageError, match="too short"):
         record(gallery, portrait, Gesture(), ["gif"])
@@ -216,16 +212,16 @@ def test_a_gesture_becomes_a_clip_and_a_template_that_drives(gallery, tmp_path):
 
 
 def test_an_earlier_studio_is_taken_up(gallery, engine):
-    again = Gallery(engine, gallery.folder)
+    again = LatentGallery(engine, gallery.folder)
     again.open([])
     assert [each.key for each in again.portraits()] == [each.key for each in gallery.portraits()]
     files = [portrait.item.path for portrait in gallery.portraits()[:2]]
-    named = Gallery(engine, gallery.folder)
+    named = LatentGallery(engine, gallery.folder)
     named.open(files)
     assert [each.item.path for each in named.portraits()] == files
     portrait = named.portraits()[0]
     found = read_latent(find_latents([named.embedding_file(portrait)]).items[0], (6, 32))
-    np.testing.assert_array_equal(found.w_plus, named.subject(portrait.key).w_plus[0])
+    np.testing.assert_array_equal(found.w_plus, named.load(portrait).w_plus[0])
     with pytest.raises(UsageError, match="not here any more"):
         named.subject("gone")
     bad = gallery.folder / "bad.safetensors"
@@ -233,7 +229,7 @@ def test_an_earlier_studio_is_taken_up(gallery, engine):
     (remark,) = named.open([str(bad)])
     assert "takes [6, 32]" in remark
     with pytest.raises(UsageError, match="none of the embeddings can be shown"):
-        Gallery(engine, gallery.folder / "new").open([str(bad)])
+        LatentGallery(engine, gallery.folder / "new").open([str(bad)])
 
 
 @pytest.mark.parametrize(

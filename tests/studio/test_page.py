@@ -47,81 +47,9 @@ DRAG = """async (seconds) => {
 """A hand that does not rest, in the page itself: a driver's own steps take longer than pictures."""
 
 
-class Page:
-    """A page of the studio, and what a person does with it."""
-
-    def __init__(self, browser, studio, **options):
-        self.studio = studio
-        self.context = browser.new_context(
-            **{"viewport": {"width": 1280, "height": 800}, **options}
-        )
-        self.page = self.context.new_page()
-        self.errors: list[str] = []
-        self.page.on("console", self._said)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-
-    def _said(self, message):
-        # A socket that finds no server is told to the console, by the browser.
-        if message.type in ("error", "warning") and "WebSocket connection" not in message.text:
-            self.errors.append(message.text)
-
-    def open(self):
-        self.page.goto(self.studio.address)
-        self.until(lambda: self.frames > 0)  # what it draws with may have to be compiled
-        return self
-
-    def until(self, found, seconds=300.0):
-        end = time.monotonic() + seconds
-        while not (value := found()):
-            assert time.monotonic() < end, self.page.locator("body").inner_text()
-            time.sleep(0.02)
-        return value
-
-    @property
-    def frames(self):
-        return int(self.page.locator("#canvas").get_attribute("data-frames"))
-
-    @property
-    def edit(self):
-        return self.page.evaluate("studio.state.edit")
-
-    @property
-    def shown(self):
-        """What is read of the picture at rest."""
-        return self.page.evaluate("studio.stage.shown")
-
-    def rest(self):
-        """Waits until the newest edit is drawn at rest."""
-        time.sleep(0.35)
-        at_rest = """studio.stage.last?.moving === false
-          && studio.stage.last.number === studio.link.number"""
-        self.until(lambda: self.page.evaluate(at_rest))
-        return self.page.locator("#command").input_value()
-
-    def drag(self, right, down=0.0, *, shift=False, start=(0.5, 0.5)):
-        """Drags the head, in sides of the portrait."""
-        box = self.page.locator("#canvas").bounding_box()
-        x, y = box["x"] + start[0] * box["width"], box["y"] + start[1] * box["height"]
-        mouse = self.page.mouse
-        mouse.move(x, y)
-        if shift:
-            self.page.keyboard.down("Shift")
-        mouse.down()
-        for share in (0.25, 0.5, 0.75, 1.0):
-            mouse.move(x + share * right * box["width"], y + share * down * box["height"])
-        mouse.up()
-        if shift:
-            self.page.keyboard.up("Shift")
-        return self.rest()
-
-    def close(self):
-        self.context.close()
-        assert self.errors == []
-
-
 @pytest.fixture
-def page(browser, studio):
-    page = Page(browser, studio).open()
+def page(new_page, studio):
+    page = new_page(studio).open()
     yield page
     page.close()
 
@@ -230,8 +158,8 @@ def test_the_command_line_reproduces_the_picture(page, tmp_path, monkeypatch):
     assert json.loads(row_file.read_text())["settings"]["together"] is True
 
 
-def test_two_pages_have_a_state_each(page, browser):
-    other = Page(browser, page.studio).open()
+def test_two_pages_have_a_state_each(page, new_page):
+    other = new_page(page.studio).open()
     page.drag(0.1)
     other.drag(-0.1)
     assert page.edit["values"]["yaw"] > 10 > -10 > other.edit["values"]["yaw"]
@@ -253,7 +181,7 @@ def test_a_restarted_server_is_found_again_with_the_edit_kept(page):
     assert page.edit["values"]["yaw"] == pytest.approx(yaw)
     assert f"--yaw={yaw:g}" in command
     page.page.reload()
-    page.until(lambda: page.frames > 0)
+    page.ready()
     assert page.rest() == command
     page.page.evaluate("sessionStorage.clear()")
 
@@ -319,8 +247,8 @@ def test_the_keyboard_alone_and_words_for_readers(page):
     assert page.page.locator("dialog[open]").count() == 0
 
 
-def test_a_phone_has_it_all_without_overlap(browser, studio):
-    page = Page(browser, studio, viewport={"width": 390, "height": 844}, has_touch=True).open()
+def test_a_phone_has_it_all_without_overlap(new_page, studio):
+    page = new_page(studio, viewport={"width": 390, "height": 844}, has_touch=True).open()
     wide = page.page.evaluate("document.documentElement.scrollWidth")
     assert wide <= 390
     for name in ("#canvas", "#undo", "#open", "#values-yaw", "#save"):
@@ -343,50 +271,72 @@ def test_a_phone_has_it_all_without_overlap(browser, studio):
     page.close()
 
 
-def needs_free_cores():
-    """Skips a measurement of time where other processes have the cores."""
+def test_eyes_that_are_dragged_look_there(new_page, looking_studio):
+    page = new_page(looking_studio).open()
+    sliders = page.page.get_by_label("Set of directions").locator("option")
+    assert set(sliders.all_inner_texts()) == {"age", "arkit: mouth"}  # the eight are one group
+    page.drag(0.06, 0.024, start=(0.61, 0.47))
+    across = {"InRight": 0.25, "OutLeft": 0.25, "OutRight": -0.25, "InLeft": -0.25}
+    down = {"DownRight": 0.1, "DownLeft": 0.1, "UpRight": -0.1, "UpLeft": -0.1}
+    wanted = {f"arkit.eyeLook{name}": value for name, value in (across | down).items()}
+    assert page.edit["moves"] == pytest.approx(wanted, abs=0.011)
+    assert page.edit["values"] == {}
+    page.page.locator("#gaze-0").fill("-0.2")
+    page.rest()
+    assert page.edit["moves"]["arkit.eyeLookInLeft"] == 0.1
+    page.drag(-0.3, start=(0.39, 0.47))
+    assert page.edit["moves"]["arkit.eyeLookInLeft"] == 0.25  # and no further
+    page.page.get_by_role("button", name="Reset Gaze").click()
+    page.rest()
+    assert page.edit["moves"] == {}
+    page.close()
 
-    def told():
-        ticks = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-        return ticks[3] + ticks[4], sum(ticks)
 
-    if not Path("/proc/stat").is_file():
-        return
-    (idle, total), _, (later, end) = told(), time.sleep(1.0), told()
-    share = (later - idle) / (end - total)
-    if share < 0.75:
-        pytest.skip(f"other processes take {1 - share:.0%} of the cores")
-
-
-def test_it_keeps_up_with_the_hand(page):
+def test_it_keeps_up_with_the_hand(page, others):
     """At least 15 pictures a second on the canvas, and 95 of 100 within 120 ms of the hand."""
     page.rest()
-    needs_free_cores()
-    best = {"rate": 0.0, "p95": float("inf")}
-    for _ in range(3):  # the first drag warms the browser up
-        found = page.page.evaluate(DRAG, 3.0)
-        print(found)
-        if found["rate"] > best["rate"]:
-            best = found
-        if best["rate"] >= 15 and best["p95"] <= 120:
+    page.page.evaluate(DRAG, 1.0)  # warms the browser up
+    for _ in range(4):
+        with others:
+            found = page.page.evaluate(DRAG, 3.0)
+        print(found, f"others had {others.share:.0%}")
+        if (found["rate"] >= 15 and found["p95"] < 120) or others.share < 0.02:
             break
-    assert best["rate"] >= 15, best
-    assert best["p95"] <= 120, best
+    else:
+        others.skip_if_busy(found)
+    assert found["rate"] >= 15, found
+    assert found["p95"] < 120, found
 
 
-def test_a_warm_start_shows_a_picture_at_once(browser, page):
-    """Of the page on a server that is ready: two seconds."""
-    page.rest()
-    needs_free_cores()
-    start = time.monotonic()
-    other = Page(browser, page.studio).open()
-    took = time.monotonic() - start
-    print(f"first picture {took:.2f} s after the page was opened")
+def test_a_warm_start_shows_a_picture_at_once(new_page, studio, others):
+    """The same command again, in a new process and a new window: two seconds from its start."""
+    new_page(studio).open().close()
+    studio.until_kept()
+    for _ in range(3):
+        assert studio.stop() == 0
+        page = new_page(studio)
+        with others:
+            start = time.monotonic()
+            said = studio.start()
+            page.page.goto(studio.address)
+            page.until(lambda: page.frames > 0)  # noqa: B023
+            took = time.monotonic() - start
+        page.ready()
+        page.rest()
+        whole = time.monotonic() - start
+        print(
+            f"address {said:.2f} s, picture {took:.2f} s, all edits {whole:.2f} s after the start; "
+            f"others had {others.share:.0%}"
+        )
+        page.close()
+        if took < 2.0 or others.share < 0.02:
+            break
+    else:
+        others.skip_if_busy(f"the first picture came after {took:.2f} s")
     assert took < 2.0
-    other.close()
 
 
-def test_a_photograph_is_opened_turned_and_lit(browser, studio):
+def test_a_photograph_is_opened_turned_and_lit(new_page, studio):
     """From the dropped file to the saved photograph, and the documentation's pictures."""
     folder = os.environ.get("JAXFACE_STUDIO_PICTURES")
 
@@ -395,7 +345,7 @@ def test_a_photograph_is_opened_turned_and_lit(browser, studio):
             Path(folder).mkdir(parents=True, exist_ok=True)
             page.page.screenshot(path=Path(folder) / f"{name}.jpg", type="jpeg", quality=90)
 
-    page = Page(browser, studio).open()
+    page = new_page(studio).open()
     loaded = "[...document.images].every((each) => each.complete)"
     page.until(lambda: page.page.evaluate(loaded))
     time.sleep(0.5)  # the cover fades
@@ -439,7 +389,7 @@ def test_a_photograph_is_opened_turned_and_lit(browser, studio):
     page.page.locator("#play").click()
     page.until(lambda: page.frames > frames + 5)
     page.close()
-    phone = Page(browser, studio, viewport={"width": 390, "height": 844}).open()
+    phone = new_page(studio, viewport={"width": 390, "height": 844}).open()
     phone.page.locator("#film button").last.click()
     phone.drag(0.1)
     picture(phone, "phone")

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import struct
+import threading
+from pathlib import Path
 
 import aiohttp
 import numpy as np
@@ -10,13 +13,17 @@ import pytest
 from aiohttp.test_utils import TestServer
 from PIL import Image
 
+from jaxface.errors import UsageError
 from jaxface.media.images import read_image
 from jaxface.studio import server as module
+from jaxface.studio.beginning import PLAIN, Beginning
 from jaxface.studio.edits import AskedEdit
 from jaxface.studio.engine import Engine
-from jaxface.studio.server import LARGEST, Server, token_of
+from jaxface.studio.front import LOADING, Front, token_of
+from jaxface.studio.server import LARGEST, Server
+from jaxface.studio.serving import serve
 from jaxface.studio.session import IN_FLIGHT
-from jaxface.studio.subjects import Gallery
+from jaxface.studio.subjects import LatentGallery
 from jaxface.suite import load_suite
 
 TOKEN = "a-token-of-the-tests"
@@ -33,10 +40,12 @@ def serving(engine, tmp_path):
 
     def run(test):
         async def main():
-            gallery = Gallery(engine, tmp_path / "out", refinement="image2stylegan")
+            gallery = LatentGallery(engine, tmp_path / "out", refinement="image2stylegan")
             gallery.open([])
+            front = Front(TOKEN, lambda: Server(gallery), Beginning(gallery.folder, []))
+            await front.open()
             async with (
-                TestServer(Server(gallery, TOKEN).application()) as server,
+                TestServer(front.application()) as server,
                 aiohttp.ClientSession() as client,
             ):
                 address = str(server.make_url(f"/{TOKEN}/"))
@@ -71,7 +80,8 @@ class Page:
                 return told
 
     async def hello(self):
-        return await self.until(lambda told: told["is"] == "hello")
+        """What a page is told once everything is compiled."""
+        return await self.until(lambda told: told["is"] == "hello" and not told["preparing"])
 
     async def ask(self, number, portrait, moving=False, **edit):
         message = {"do": "edit", "number": number, "at": 1.5, "moving": moving}
@@ -313,6 +323,76 @@ def test_a_gesture_is_recorded(serving):
             assert [link.rpartition(".")[2] for link in done["links"]] == ["gif", "safetensors"]
 
     serving(test)
+
+
+def test_a_page_begins_as_before_while_networks_are_loaded(engine, tmp_path):
+    """Another start of the same command: strip, first portrait, and the edit that waits."""
+
+    async def test():
+        gallery = LatentGallery(engine, tmp_path / "out")
+        gallery.open([])
+        first = Beginning(gallery.folder, ["a call"])
+        front = Front(TOKEN, lambda: Server(gallery), first)
+        async with TestServer(front.application()) as server, aiohttp.ClientSession() as client:
+            address = server.make_url(f"/{TOKEN}/")
+            async with client.ws_connect(address / "socket") as socket:
+                page = Page(socket)
+                portrait = (await page.hello())["portraits"][0]
+                await page.ask(1, portrait, **PLAIN)
+                still = await page.picture(1)
+            while Beginning(gallery.folder, ["a call"]).hello is None:
+                await asyncio.sleep(0.05)
+        assert Beginning(gallery.folder, ["another"]).hello is None
+
+        let = threading.Event()
+
+        def opening():
+            assert let.wait(100)
+            return Server(gallery)
+
+        front = Front(TOKEN, opening, Beginning(gallery.folder, ["a call"]))
+        async with TestServer(front.application()) as server, aiohttp.ClientSession() as client:
+            address = server.make_url(f"/{TOKEN}/")
+            async with client.ws_connect(address / "socket") as socket:
+                page = Page(socket)
+                hello = await page.until(lambda told: told["is"] == "hello")
+                assert hello["preparing"] == LOADING
+                await page.ask(1, portrait, **PLAIN)
+                shown = await page.picture(1)
+                assert shown["data"] == still["data"]
+                assert shown["before"] == still["before"]
+                async with client.get(address / f"thumbnails/{portrait['key']}") as answer:
+                    assert answer.status == 200
+                await socket.send_json({"do": "save", "portrait": portrait["key"], "edit": {}})
+                assert "loaded" in (await page.until(lambda told: "text" in told))["text"]
+                for number in (2, 3):
+                    await page.ask(number, portrait, values={"yaw": 10 * number})
+                let.set()
+                await page.picture(3)
+                assert [each["number"] for each in page.pictures] == [1, 3]
+        path = Path(gallery.portraits()[3].item.path)
+        os.utime(path, ns=(0, 0))  # another portrait may be in it now
+        assert Beginning(gallery.folder, ["a call"]).hello is None
+
+    asyncio.run(asyncio.wait_for(test(), 200))
+
+
+def test_a_start_that_fails_behind_its_page_is_told_once(engine, tmp_path, capsys):
+    gallery = LatentGallery(engine, tmp_path / "out")
+    gallery.open([])
+    beginning = Beginning(gallery.folder, [])
+    beginning.keep({"portraits": []}, b"", {}, gallery.files())
+
+    def opening():
+        raise UsageError("the suite is damaged")
+
+    beginning = Beginning(gallery.folder, [])
+    assert beginning.hello is not None
+    with pytest.raises(UsageError, match="is damaged"):
+        serve(opening, gallery.folder, beginning, host="127.0.0.1", port=0)
+    printed = capsys.readouterr()
+    assert printed.out.startswith("studio: ")
+    assert printed.err == ""
 
 
 def test_a_token_lasts_and_is_its_owners(tmp_path):

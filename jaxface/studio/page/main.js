@@ -5,11 +5,11 @@ import { keyTable, listen } from "./keys.js";
 import { Link } from "./link.js";
 import { Panel, make } from "./panel.js";
 import { Stage } from "./stage.js";
-import { State, nothing } from "./state.js";
+import { State, nothing, same } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 let controls = null, hello = null, portraits = [], drivers = [];
-let waited = false; // a server that was still compiling is ready now
+let waited = false; // for a server that was still loading, or compiling
 let comparing = false, recording = false, playing = null, sensitivity = 1;
 
 const state = new State();
@@ -29,16 +29,22 @@ link.addEventListener("preparing", ({ detail }) => {
   status("", hello ? detail.text : "starting");
   $("covered").textContent = detail.text;
 });
-link.addEventListener("lost", () => status("off", "connection lost; trying again"));
+link.addEventListener("lost", () => {
+  waited = false;
+  status("off", "connection lost; trying again");
+});
 link.addEventListener("hello", ({ detail }) => {
   const first = hello === null;
+  // The same server again, further than before: what was built stands.
+  const further = waited && same([hello.controls, hello.portraits], [detail.controls, detail.portraits]);
   hello = detail;
   ({ controls, portraits, drivers } = detail);
   files.largest = detail.largest;
+  $("open").hidden = !detail.opens;
   if (detail.preparing) status("", detail.preparing);
   else status("on", `${detail.suite}, ${detail.size} px`);
-  if (!first && !detail.preparing && waited) { waited = false; return ask(false); }
   waited = Boolean(detail.preparing);
+  if (further) return ask(false);
   recording = false;
   playing = null;
   const known = portraits.find((each) => each.key === (state.portrait?.key ?? state.wanted));
@@ -222,6 +228,7 @@ function keepSection() {
 }
 function updateKeep() {
   const tune = document.getElementById("tune");
+  if (tune) document.getElementById("save").hidden = !hello.opens;
   if (tune) tune.hidden = !(hello.tunes && state.portrait.photograph);
 }
 function actionPng() {

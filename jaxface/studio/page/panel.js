@@ -1,6 +1,6 @@
 // The controls: what the suite has, and nothing else.
 
-import { rounded } from "./stage.js";
+import { GAZE, rounded } from "./stage.js";
 
 const REST = 180; // ms after a slider's last move
 
@@ -37,7 +37,10 @@ export class Panel {
       if (region === first && controls.light) this.#lamp();
     }
     if (!first && controls.light) this.#lamp();
-    if (Object.keys(controls.moves).length) this.#directions(controls.moves);
+    const looks = Object.keys(controls.moves).filter((key) => controls.gaze && key.startsWith(`${controls.gaze}.eyeLook`));
+    if (looks.length) this.#gaze(looks);
+    const moves = Object.fromEntries(Object.entries(controls.moves).filter(([key]) => !looks.includes(key)));
+    if (Object.keys(moves).length) this.#directions(moves);
     this.#element.append(...sections);
     this.update();
   }
@@ -150,6 +153,30 @@ export class Panel {
       asked: () => this.state.edit.light !== null,
       reset: (edit) => { edit.light = null; },
     });
+  }
+
+  // The eight units of looking as what they are together; the eyes can be dragged, too.
+  #gaze(looks) {
+    const rows = [["Across", GAZE.across], ["Down", GAZE.down]].map(([label, most], place) => {
+      const id = `gaze-${place}`;
+      const range = make("input", { type: "range", id, min: -most, max: most, step: 0.02 });
+      const output = make("output", { htmlFor: id });
+      range.setAttribute("aria-label", `Gaze ${label.toLowerCase()}`);
+      range.oninput = () => this.#changed((edit) => {
+        const gaze = this.stage.gaze();
+        gaze[place] = Number(range.value);
+        this.stage.look(edit, ...gaze);
+      });
+      range.onchange = () => this.state.settle();
+      this.#rows.push(() => {
+        const value = this.stage.gaze()[place];
+        range.value = value;
+        output.value = shown(value, 0.01, "");
+        range.parentElement.classList.toggle("asked", value !== 0);
+      });
+      return make("div", { className: "row" }, make("label", { htmlFor: id }, label), range, output);
+    });
+    this.#group("Gaze", "moves", looks, rows);
   }
 
   #directions(moves) {

@@ -4,7 +4,9 @@
 export const RADIUS = 0.3; // of the head, in sides of an aligned portrait
 const DEGREES = 180 / Math.PI;
 const EYES = { x: 0.11, y: 0.47, reach: 0.055 }; // of an aligned portrait, from its middle
-const LOOK = 0.06; // sides of the picture that an eye is dragged by for a unit of looking
+const LOOK = 0.12; // sides of the picture that an eye is dragged by for a unit of looking
+// As far as eyes look beside where they did, in ARKit's units: people in photographs hardly look up or down.
+export const GAZE = { across: 0.5, down: 0.3 };
 const WHEEL = 0.002; // of a direction's reach, for a pixel of the wheel
 
 export class Stage {
@@ -102,14 +104,17 @@ export class Stage {
     const { x, y } = this.#place(event);
     const eyes = this.controls().gaze && Math.abs(Math.abs(x - 0.5) - EYES.x) < EYES.reach
       && Math.abs(y - EYES.y) < EYES.reach;
-    this.#held = { id: event.pointerId, x, y, angles, moves: { ...this.state.edit.moves }, eyes };
+    this.#held = { id: event.pointerId, x, y, angles, eyes: eyes && this.gaze() };
   }
 
   #move(event) {
     if (event.pointerId !== this.#held?.id) return;
     const { x, y } = this.#place(event);
     const { x: fromX, y: fromY, angles, eyes } = this.#held;
-    if (eyes) return this.#look((x - fromX) / LOOK, (y - fromY) / LOOK);
+    if (eyes) {
+      const [across, down] = eyes;
+      return this.state.change((edit) => this.look(edit, across + (x - fromX) / LOOK, down + (y - fromY) / LOOK));
+    }
     this.state.change((edit) => {
       if (event.shiftKey) { // about the axis to the camera, anticlockwise
         const turned = Math.atan2(fromY - 0.5, fromX - 0.5) - Math.atan2(y - 0.5, x - 0.5);
@@ -128,19 +133,27 @@ export class Stage {
     this.state.settle();
   }
 
-  // ARKit's units of looking: left and right are the person's own, who faces us.
-  #look(across, down) {
+  // Where the eyes look beside where they did: to the image's right, and down, in ARKit's units, whose
+  // left and right are the person's own, who faces us. Opposite units share it: the least change of a face.
+  gaze() {
+    const told = (name) => this.state.edit.moves[`${this.controls().gaze}.eyeLook${name}`] ?? 0;
+    return [told("InRight") - told("OutRight"), told("DownRight") - told("UpRight")];
+  }
+  look(edit, across, down) {
     const set = this.controls().gaze;
-    this.state.change((edit) => {
-      const put = (way, eye, amount) => {
-        const key = `${set}.eyeLook${way}${eye}`;
-        const value = (this.#held.moves[key] ?? 0) + amount;
-        edit.moves[key] = rounded(Math.min(Math.max(value, 0), 1), 0.01);
-      };
-      put("In", "Right", across); put("Out", "Right", -across);
-      put("Out", "Left", across); put("In", "Left", -across);
-      for (const eye of ["Left", "Right"]) { put("Down", eye, down); put("Up", eye, -down); }
-    });
+    const within = (value, most) => Math.min(Math.max(value, -most), most) / 2;
+    const put = (amount, ...names) => {
+      for (const name of names) {
+        const key = `${set}.eyeLook${name}`, { step } = this.controls().moves[key];
+        edit.moves[key] = rounded(amount, step);
+        if (!edit.moves[key]) delete edit.moves[key];
+      }
+    };
+    const [right, below] = [within(across, GAZE.across), within(down, GAZE.down)];
+    put(right, "InRight", "OutLeft");
+    put(-right, "OutRight", "InLeft");
+    put(below, "DownRight", "DownLeft");
+    put(-below, "UpRight", "UpLeft");
   }
 
   #wheel(event) {

@@ -6,7 +6,7 @@ const MOST = 200; // steps of undo
 
 export const nothing = () => ({ values: {}, light: null, moves: {} });
 const copy = (edit) => structuredClone(edit);
-const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+export const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 export class State extends EventTarget {
   portrait = null; // as the server tells of it

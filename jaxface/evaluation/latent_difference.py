@@ -198,7 +198,9 @@ def _redrawn(
         "normal": wished(redrawing, own, other, size, proportions="own"),
     }
     return {
-        name: _eight_bits(redraw(redrawing, generator, w_plus, each, noise="const")[1])
+        name: _eight_bits(
+            redraw(redrawing, generator, w_plus, each, noise="const", portraits=images)[1]
+        )
         for name, each in points.items()
     }
 

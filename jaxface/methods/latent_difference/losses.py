@@ -157,6 +157,13 @@ def _alternating(
     terms = {}
     if settings.adversarial_weight:
         terms["adversarial"] = _fooled(settings, discriminator, image, items.own)
+    if settings.landmark_weight:
+        found = frozen.landmarks(image)
+        terms["landmark"] = landmark_distance(found, items.own, image.shape[1])
+    if settings.identity_weight:
+        embeddings = items.embeddings
+        embeddings = jnp.where(step % 2 == 0, embeddings, jnp.roll(embeddings, 1, axis=0))
+        terms["identity"] = identity.distance(frozen.recognition(image), embeddings)
     if settings.direct_weight:
         difference = image_difference(settings, frozen.perceptual, image, items.images)
         terms["direct"] = appearance * difference

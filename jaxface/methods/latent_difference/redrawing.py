@@ -103,6 +103,7 @@ def redraw(
     points: Any,
     *,
     noise: Literal["const", "none"],
+    portraits: Any = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Portraits with other landmarks; traceable, and a row depends on that row alone.
 
@@ -112,6 +113,8 @@ def redraw(
       w_plus: [N, L, w_dim].
       points: the wished landmarks, [N, 68, 2] in pixels of the generator's images.
       noise: of the generator.
+      portraits: what the codes are of, [N, R, R, 3] in [-1, 1]; the naive encoder reads them, or
+        without them what the generator draws of the codes.
 
     Returns:
       Codes [N, L, w_dim] and images [N, R, R, 3], not clipped.
@@ -119,7 +122,7 @@ def redraw(
     network, size = networks.network, generator.resolution
     source = w_plus
     if isinstance(network, NaiveEncoder):  # it reads the portrait, not its code
-        images = generator.synthesis(w_plus, noise)
+        images = generator.synthesis(w_plus, noise) if portraits is None else portraits
         source = read_generated("latent_difference", images, network.config.resolution)
     moved = network(source, conditioned(network, points, size))
     return moved, generator.synthesis(moved, noise)

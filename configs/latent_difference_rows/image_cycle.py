@@ -1,5 +1,8 @@
-"""The row `image_cycle` of the Latent Difference Encoder's table, at the embedded suite's size: `row` of
-`configs/embedded_latent_difference.py`."""
+"""The row `image_cycle` of the Latent Difference Encoder's table, at the embedded suite's size.
+
+    jaxface train latent_difference --config configs/latent_difference_rows/image_cycle.py
+
+See `row` of `configs/embedded_latent_difference.py`."""
 
 import pathlib
 import runpy

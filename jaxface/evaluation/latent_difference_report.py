@@ -19,16 +19,19 @@ ROWS: Mapping[str, str] = {
     "image_cycle": "Latent Diff. Enc. + Cycle (Image)",
     "keypoints": "Keypoint Enc. + Cycle (Latent)",
     "latent_cycle": "Latent Diff. Enc. + Cycle (Latent)",
+    "code_form": "the same in the code's form",
     "suite": "the suite's network",
     "perfect": "the perfect edit",
 }
-"""In the report's order: the paper's six, what the suite has, and what could be had."""
+"""In the report's order: the paper's six, the last of them with the accidents of the authors' code, what the
+suite has, and what could be had."""
 
 SHORT = {
     "embedding": "inversion",
     "naive_cycle": "naive, cycle",
     "image_cycle": "image cycle",
     "latent_cycle": "latent cycle",
+    "code_form": "code's form",
     "suite": "suite",
     "perfect": "perfect",
 }

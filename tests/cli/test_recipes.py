@@ -18,7 +18,7 @@ from jaxface.weights import load_network
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.py")), ids=lambda path: path.stem)
 def test_a_configuration_is_an_experiment(path):
     experiment = load_experiment(path)
     assert isinstance(experiment, Experiment)

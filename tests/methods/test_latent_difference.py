@@ -14,6 +14,7 @@ from jaxface.data.scene_items import scene_items
 from jaxface.errors import SuiteError, UsageError
 from jaxface.keys import item_keys
 from jaxface.methods import latent_difference as method
+from jaxface.methods.landmark_regression import landmark_distance
 from jaxface.methods.latent_difference import training
 from jaxface.methods.latent_difference.landmarks import normalised
 from jaxface.methods.latent_difference.reenactment import DriverLandmarks, LandmarkReenactment
@@ -196,6 +197,25 @@ def test_every_row_trains(row, suite, batch):
             state, frozen, batch, jax.random.key(1)
         )
         assert float(metrics["direct"]) == 0.0
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_naive_encoders_turns_read_landmarks(number, suite, batch):
+    """Of what is drawn: the portrait itself, or another one, with the portrait's landmarks."""
+    settings = dataclasses.replace(
+        sized(method.NAIVE, SETTINGS), adversarial_weight=0.0, landmark_weight=2.0
+    )
+    state, frozen = begun(settings, suite)
+    items = training.items_of(settings, frozen, batch)
+    _, terms = training.encoder_losses(
+        settings, state.network, None, frozen, items, jnp.int32(number)
+    )
+    portraits = jnp.roll(items.images, number, axis=0)
+    w_plus = training.manipulated(settings, state.network, portraits, items.own)
+    found = frozen.landmarks(training.image_of(settings, frozen.generator, w_plus))
+    wanted = landmark_distance(found, items.own, SIZES["resolution"])
+    np.testing.assert_allclose(terms["landmark"], wanted, rtol=1e-4)
+    assert (np.asarray(terms["direct"]) > 0).all() == (number == 0)
 
 
 @pytest.mark.slow

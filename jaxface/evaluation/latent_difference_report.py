@@ -23,8 +23,8 @@ ROWS: Mapping[str, str] = {
     "suite": "the suite's network",
     "perfect": "the perfect edit",
 }
-"""In the report's order: the paper's six, the last of them with the accidents of the authors' code, what the
-suite has, and what could be had."""
+"""In the report's order: the paper's six, the last of them
+with the accidents of the authors' code, what the suite has, and what could be had."""
 
 SHORT = {
     "embedding": "inversion",

@@ -382,6 +382,48 @@ def edited_by_hand(points: np.ndarray) -> dict[str, np.ndarray]:
     return {"mouth opened": opened, "brow raised": raised}
 
 
+def spread(points: np.ndarray) -> dict[str, np.ndarray]:
+    """What `edited_by_hand` changes, of landmarks [N, 68, 2]: how far the lips are apart, and the
+    brow at the image's left from its eye, [N] in pixels."""
+    down = points[..., 1]
+    eye = down[:, [36, 37, 38, 39, 40, 41]].mean(axis=1)
+    return {
+        "mouth opened": down[:, 65:68].mean(axis=1) - down[:, 61:64].mean(axis=1),
+        "brow raised": eye - down[:, 17:22].mean(axis=1),
+    }
+
+
+def followed(suite: Suite, known: Mapping[str, Any]) -> dict[str, float]:
+    """The share of an edit by hand that is read in what is redrawn.
+
+    Each portrait is redrawn with its own landmarks and with those of `edited_by_hand`, and `spread`
+    is read in both: the sum of the changes over the sum of the wished ones.
+    """
+    inversion = encoder.Settings()
+    networks, redrawing = inversion.networks(suite, jax.random.key(0)), redrawing_of(suite)
+    reached: dict[str, list[np.ndarray]] = {"mouth opened": [], "brow raised": []}
+    wanted: dict[str, list[np.ndarray]] = {name: [] for name in reached}
+    for first in range(0, len(known["image"]) // CHUNK * CHUNK, CHUNK):
+        images = from_uint8(jnp.asarray(known["image"][first : first + CHUNK]))
+        w_plus, _ = _inverted(inversion, networks, images)
+        own = np.asarray(_seen(redrawing, images).points)
+        by_hand = [edited_by_hand(points) for points in own]
+
+        def read(points: np.ndarray, w_plus: Any = w_plus) -> dict[str, np.ndarray]:
+            drawn = _redraw(redrawing, networks.generator, w_plus, jnp.asarray(points))
+            return spread(np.asarray(_points(redrawing.landmarks, _eight_bits(drawn))))
+
+        before, asked = read(own), spread(own)
+        for name in reached:
+            wished_points = np.stack([each[name] for each in by_hand])
+            reached[name].append(read(wished_points)[name] - before[name])
+            wanted[name].append(spread(wished_points)[name] - asked[name])
+    return {
+        name: float(np.concatenate(reached[name]).sum() / np.concatenate(wanted[name]).sum())
+        for name in reached
+    }
+
+
 def redrawn(suite: Suite, known: Mapping[str, Any], count: int) -> dict[str, np.ndarray]:
     """The first portraits redrawn by landmark images, for the sheet.
 
@@ -414,6 +456,11 @@ def redrawn(suite: Suite, known: Mapping[str, Any], count: int) -> dict[str, np.
         drawn = _redraw(redrawing, networks.generator, w_plus, points)
         shown[name] = np.asarray(to_uint8(jnp.clip(drawn, -1, 1)))
     return shown
+
+
+@jax.jit
+def _seen(redrawing: Redrawing, images: jax.Array) -> Seen:
+    return see(redrawing, images)
 
 
 @jax.jit
@@ -475,6 +522,8 @@ def run(suite: Suite, workspace: Workspace, *, portraits: int, rows: str | None)
             "table_true": {row: true_row(each) for row, each in measured.items()},
             "encoders": encoders_compared(suite, known),
         }
+        if "suite" in suites and portraits >= CHUNK:
+            found["by_hand"] = followed(suite, known)
         report = latent_difference_report(suite, found, judge_names(suite), portraits)
         workspace.write("latent_difference", report, {**found, "description": decided})
         write_latent_difference_sheet(workspace.folder / "latent_difference.png", measured)

@@ -104,6 +104,10 @@ def test_hands_open_mouths_and_raise_brows():
     np.testing.assert_array_equal(opened[17:48], points[17:48])
     assert (raised[17:22, 1] < points[17:22, 1]).all()
     np.testing.assert_array_equal(raised[22:], points[22:])
+    own, height = evaluation.spread(points[None]), np.ptp(points[:, 1])
+    apart = {name: evaluation.spread(each[None])[name] - own[name] for name, each in found.items()}
+    assert apart["mouth opened"] == pytest.approx(evaluation.OPENED * height)
+    assert apart["brow raised"] == pytest.approx(evaluation.RAISED * height)
 
 
 @pytest.mark.slow
@@ -120,6 +124,8 @@ def test_the_command_measures_and_goes_on(suite, tmp_path):
     assert document["table"]["perfect"]["fid_reconstruction"] == pytest.approx(0, abs=1e-3)
     for name, each in document["table_true"].items():
         assert np.isfinite(list(each.values())).all(), name
+    assert np.isfinite(list(document["by_hand"].values())).all()
+    assert "## Edited by hand" in (out / "latent_difference.md").read_text()
     for name in ("latent_difference.png", "redrawn.png"):
         assert (out / name).is_file()
     stamps = {path: path.stat().st_mtime_ns for path in (out / "parts").glob("*.npz")}

@@ -122,6 +122,7 @@ def test_presets_have_the_published_weights():
         ({"cycle_space": "pixels"}, "cycle_space must be 'latent' or 'image'"),
         ({"cycle_weight": -1.0}, "weights must be >= 0"),
         ({"batch_size": 1}, "landmarks are another portrait's"),
+        ({"expression_gain": 2.0}, "wish=\"normalised\" alone; got 2.0 with 'raw'"),
         ({"discriminator": DiscriminatorConfig(16)}, "6 channels"),
         ({"discriminator": DiscriminatorConfig(32, image_channels=6)}, "one resolution"),
         ({"network": sized(method.NAIVE, SETTINGS).network}, "no code to come back to"),
@@ -149,6 +150,21 @@ def test_normalised_wishes_keep_the_shape():
     np.testing.assert_allclose(found, landmarks(moved, 64), atol=1e-3)
     same = normalised(landmark_model(), landmarks(face, 64), face, face, 64)
     np.testing.assert_array_equal(same, landmarks(face, 64))
+
+
+def test_expressions_of_wishes_grow_over_a_batch(suite, batch):
+    settings = dataclasses.replace(SETTINGS, wish="normalised")
+    _, frozen = begun(settings, suite)
+    once = training.items_of(settings, frozen, batch)
+    strong = dataclasses.replace(settings, expression_gain=2.0)
+    found = training.items_of(strong, frozen, batch)
+    face = FaceParameters.from_flat(jnp.asarray(batch["face"]))
+    other = jax.tree.map(lambda leaf: jnp.roll(leaf, 1, axis=0), face)
+    last = dataclasses.replace(other, expression=2 * other.expression)
+    points = jnp.asarray(batch["landmarks"], jnp.float32)
+    twice = normalised(frozen.landmark_model, points, face, last, 16)
+    np.testing.assert_allclose(found.wished[0], once.wished[0], atol=1e-5)
+    np.testing.assert_allclose(found.wished[-1], twice[-1], atol=1e-5)
 
 
 def test_the_default_form_begins_at_the_inversion(suite, batch):

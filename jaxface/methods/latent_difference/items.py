@@ -1,5 +1,6 @@
 """A batch's portraits as the losses want them: embedded, with their own landmarks and a wish."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,10 @@ def items_of(
     if settings.wish == "normalised":
         flat = batch["face"] if settings.points == "data" else frozen.reconstruction(images)
         face = FaceParameters.from_flat(flat)
-        wished = normalised(frozen.landmark_model, points, face, other_of(face), size)
+        other = other_of(face)
+        gain = jnp.linspace(1.0, settings.expression_gain, len(images))[:, None]
+        other = dataclasses.replace(other, expression=gain * other.expression)
+        wished = normalised(frozen.landmark_model, points, face, other, size)
     small = read_portraits("latent_difference", images, side)
     embeddings = None if frozen.recognition is None else frozen.recognition(images)
     items = Items(small, w_plus, points * (side / size), wished * (side / size), embeddings)

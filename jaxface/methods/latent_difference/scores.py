@@ -7,6 +7,7 @@ and result; ``csim_inversion``: the same of the inversion, which the result cann
 pass. ``cycle``: mean square between the code that the way back gives and the portrait's own.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,6 +50,7 @@ def validation(
       judges: ``landmarks`` and ``recognition``, those that there are.
       held_out: the fields of `settings`, [N, ...].
     """
+    settings = dataclasses.replace(settings, expression_gain=1.0)
     count = min(SCORED, len(held_out["image"])) // CHUNK * CHUNK or len(held_out["image"])
     chunk = min(CHUNK, count)
     batches = [

@@ -73,6 +73,9 @@ class LatentDifferenceSettings:
         and compare, odd ones another portrait's with these and have the adversarial term alone.
       wish: the landmarks that are wished: "raw", those of another portrait, as in the paper;
         "normalised", what the portrait's own face has with the pose and expression of the other.
+      expression_gain: >= 1; of normalised wishes. The other's expression is taken up to so many
+        times as strong, rising evenly from 1 over a batch, so that expressions are learned which
+        few portraits have. Not the paper's.
       points: where landmarks come from: "data", fields of its items; "network", the suite's network
         of role ``landmarks``, and faces from ``reconstruction``.
       outside: see `jaxface.media.landmark_images`.
@@ -108,6 +111,7 @@ class LatentDifferenceSettings:
     identity_weight: float = 0.0
     alternating: bool = False
     wish: Literal["raw", "normalised"] = "raw"
+    expression_gain: float = 1.0
     points: Literal["data", "network"] = "data"
     outside: Literal["clip", "grow"] = "clip"
     inversion: encoder.Settings = dataclasses.field(default_factory=encoder.Settings)
@@ -128,6 +132,11 @@ class LatentDifferenceSettings:
                 f"{type(self).__name__}: expected batch_size >= 2 (landmarks are another "
                 "portrait's), r1_interval >= 1 and quarter_rate in 0 to 1, got "
                 f"{self.batch_size}, {self.r1_interval} and {self.quarter_rate}."
+            )
+        if self.expression_gain < 1 or (self.expression_gain > 1 and self.wish != "normalised"):
+            raise ValueError(
+                f"{type(self).__name__}: expected expression_gain >= 1, and above it with "
+                f'wish="normalised" alone; got {self.expression_gain} with {self.wish!r}.'
             )
         if self.discriminator.image_channels != 6:
             raise ValueError(

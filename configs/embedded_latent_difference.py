@@ -65,6 +65,7 @@ def row(name: str, **form: bool) -> Experiment:
     """
     whole = get_config()
     assert isinstance(whole.method, LatentDifferenceSettings)
+    assert isinstance(whole.data, RenderedPortraits)
     settings = dataclasses.replace(
         sized(ROWS[name], whole.method),
         steps=200,
@@ -80,4 +81,5 @@ def row(name: str, **form: bool) -> Experiment:
     )
     network = dataclasses.replace(settings.network, **form)
     settings = dataclasses.replace(settings, network=network)
-    return dataclasses.replace(whole, method=settings, eval_every=1_000, checkpoint_every=200)
+    data = dataclasses.replace(whole.data, num_test=0)
+    return dataclasses.replace(whole, method=settings, data=data, checkpoint_every=200)

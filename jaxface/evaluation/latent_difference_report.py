@@ -131,7 +131,8 @@ def latent_difference_report(
 
     Args:
       suite: the one evaluated.
-      found: ``table``, ``table_true`` and ``encoders``, and ``by_hand`` where it was measured.
+      found: ``table``, ``table_true`` and ``encoders``, and ``wishes`` and ``by_hand`` where
+        they were measured.
       judges: which network judges what.
       portraits: how many were redrawn.
     """
@@ -182,6 +183,7 @@ def latent_difference_report(
         "reader itself errs by (for taken ones: by how much the perfect edit, with its own "
         "proportions, differs).",
         "",
+        *_wishes(found.get("wishes", {})),
         *_by_hand(found.get("by_hand", {})),
         "## Encoders",
         "",
@@ -214,6 +216,17 @@ def _true_table(true: Mapping[str, Mapping[str, float]], wish: str) -> list[str]
         cells = [format(values[f"{name}_{wish}"], how) for name, (_, how) in _TRUE.items()]
         lines.append(f"| {ROWS[row]} | {' | '.join(cells)} |")
     return lines
+
+
+def _wishes(errors: Mapping[str, float]) -> list[str]:
+    if not errors:
+        return []
+    return [
+        f"The wishes are made of landmarks and faces that the suite's networks read, and are "
+        f"themselves {errors['taken']:.2f}% (taken) and {errors['own']:.2f}% (own) beside the true "
+        "landmarks: a network that follows them exactly is off by that much.",
+        "",
+    ]
 
 
 def _by_hand(shares: Mapping[str, float]) -> list[str]:

@@ -125,6 +125,7 @@ def test_the_command_measures_and_goes_on(suite, tmp_path):
     for name, each in document["table_true"].items():
         assert np.isfinite(list(each.values())).all(), name
     assert np.isfinite(list(document["by_hand"].values())).all()
+    assert document["wishes"]["own"] > 0
     assert "## Edited by hand" in (out / "latent_difference.md").read_text()
     for name in ("latent_difference.png", "redrawn.png"):
         assert (out / name).is_file()

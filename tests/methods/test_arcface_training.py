@@ -160,6 +160,7 @@ def test_microbatches_normalise_by_their_own_statistics(trained):
     assert_parts_agree(arcface.recognition_phase, settings, recipe.state, None, twice)
 
 
+@pytest.mark.slow  # its batch is read, as others' are
 def test_a_step_is_split_over_the_devices():
     state = jax.eval_shape(lambda key: arcface.initial_state(SETTINGS, key), jax.random.key(0))
     assert_split(arcface.recognition_phase(SETTINGS), state, None, pictures(0))

@@ -445,7 +445,7 @@ def test_in_domain_inversion_trains_both_networks(networks, interval):
         "latents",
         pytest.param("encoder", marks=pytest.mark.slow),
         pytest.param("discriminator", marks=pytest.mark.slow),
-        "r1",
+        pytest.param("r1", marks=pytest.mark.slow),
     ],
 )
 def test_every_phase_is_split_over_the_devices(networks, name):

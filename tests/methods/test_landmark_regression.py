@@ -94,6 +94,7 @@ def test_microbatches_change_nothing():
     assert_parts_agree(method.landmark_phase, SETTINGS, recipe.state, None, batch)
 
 
+@pytest.mark.slow  # its batch is read, as others' are
 def test_a_step_is_split_over_the_devices():
     recipe = SETTINGS.recipe(key=jax.random.key(0), networks={}, held_out=None)
     batch = pictures(np.random.default_rng(3), 1)

@@ -140,6 +140,7 @@ def test_microbatches_change_nothing(items):
     assert_parts_agree(mofa.reconstruction_phase, SETTINGS, state, models, batch)
 
 
+@pytest.mark.slow  # its batch is read, as others' are
 def test_a_step_is_split_over_the_devices(items):
     models = mofa.models()
     state = mofa.initial_state(SETTINGS, models, jax.random.key(1))

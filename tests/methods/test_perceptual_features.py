@@ -87,6 +87,7 @@ def test_microbatches_change_nothing():
     assert_parts_agree(method.feature_phase, SETTINGS, state, None, batch_of(jax.random.key(3)))
 
 
+@pytest.mark.slow  # its batch is read, as others' are
 def test_a_step_is_split_over_the_devices():
     state = jax.eval_shape(lambda key: method.initial_state(SETTINGS, key), jax.random.key(0))
     assert_split(method.feature_phase(SETTINGS), state, None, batch_of(jax.random.key(3)))

@@ -256,6 +256,7 @@ def test_microbatches_change_nothing():
     )
 
 
+@pytest.mark.slow  # its batch is read, as others' are
 def test_a_step_is_split_over_the_devices():
     phase = route.regression_phase(SETTINGS, SETTINGS.stages[0])
     batch = batch_of(jax.random.key(3))

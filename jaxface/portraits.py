@@ -21,6 +21,7 @@ from jaxface.methods.pti import changed_generator
 from jaxface.methods.pvp import Avatar
 from jaxface.morphable.motion import Motion
 from jaxface.nets import Generator
+from jaxface.runtime.chunks import by_chunks
 from jaxface.runtime.files import atomic_writer
 from jaxface.suite import Suite
 
@@ -116,12 +117,12 @@ class Person:
     @functools.cached_property
     def images(self) -> np.ndarray:
         """The clip, drawn: [T, R, R, 3] in [-1, 1]."""
-        return np.clip(self.avatar.drawn(self.avatar.clip), -1, 1)
+        return _images(self.avatar, self.w_plus)
 
     @functools.cached_property
     def w_plus(self) -> np.ndarray:
         """Latents of the clip's frames, [T, L, w_dim]."""
-        return np.asarray(self.avatar.latents(self.avatar.clip))
+        return _latents(self.avatar, self.avatar.clip)
 
     def turned(self, *, yaw: Any = 0.0, pitch: Any = 0.0) -> "Portraits":
         """Head poses with the clip's mean expression.
@@ -141,10 +142,11 @@ class Person:
         base = nnx.state(avatar.suite.generator.synthesis, nnx.Param)
         own = nnx.state(avatar.generator.synthesis, nnx.Param)
         change = jax.tree.map(lambda x, y: np.asarray(x) - np.asarray(y), own, base)
+        w_plus = _latents(avatar, motion)
         return Portraits(
             avatar.suite,
-            np.clip(avatar.drawn(motion), -1, 1),
-            np.asarray(avatar.latents(motion)),
+            _images(avatar, w_plus),
+            w_plus,
             tuple(f"frame_{number:04d}" for number in range(count)),
             weights=jax.tree.map(lambda x: np.broadcast_to(x, (count, *x.shape)), change),
         )
@@ -159,6 +161,17 @@ class Person:
           The folder.
         """
         return write_avatar(Path(folder), self.avatar, self.times, self.key_frames, told={})
+
+
+_CHUNK = 16  # frames that one program draws, as `Avatar.drawn` does
+
+
+def _latents(avatar: Avatar, motion: Motion) -> np.ndarray:
+    return by_chunks(avatar.latents, motion, size=_CHUNK)
+
+
+def _images(avatar: Avatar, w_plus: np.ndarray) -> np.ndarray:
+    return np.clip(by_chunks(avatar.draw, w_plus, size=_CHUNK), -1, 1)
 
 
 def joined(parts: Sequence[Portraits]) -> Portraits:

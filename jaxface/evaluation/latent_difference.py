@@ -70,6 +70,7 @@ from jaxface.morphable import (
     scene_from_gaussian,
 )
 from jaxface.nets.recognition.crops import portrait_embeddings
+from jaxface.runtime.chunks import by_chunks
 from jaxface.runtime.progress import Pace
 from jaxface.suite import Suite, identity_network
 
@@ -113,22 +114,21 @@ def portraits(count: int, size: int) -> dict[str, Any]:
       ``image`` and ``perfect``, uint8 [N, R, R, 3]; ``face`` and ``wanted``, [N, 257]; ``true``,
       the landmarks of the perfect edits, and ``other``, those of the other's render, [N, 68, 2].
     """
-    items, scenes = [], []
-    for first in range(0, count, CHUNK):
-        keys = item_keys(SEED, "test", jnp.arange(first, min(first + CHUNK, count)))
-        items.append(jax.device_get(scene_items(keys, size, version="2.0.0")))
-    whole = {name: np.concatenate([item[name] for item in items]) for name in items[0]}
+
+    def rendered(numbers: jax.Array) -> dict[str, jax.Array]:
+        return scene_items(item_keys(SEED, "test", numbers), size, version="2.0.0")
+
+    def edited(scenes: Scene) -> jax.Array:
+        return to_uint8(jnp.clip(render(scenes, size), -1, 1))
+
+    whole = by_chunks(rendered, jnp.arange(count), size=CHUNK)
     face = FaceParameters.from_flat(jnp.asarray(whole["face"]))
     other = FaceParameters.from_flat(jnp.roll(face.flat, 1, axis=0))
     wanted = dataclasses.replace(face, rotation=other.rotation, expression=other.expression)
     nuisance = scene_from_gaussian(jnp.asarray(whole["factors"])).nuisance
-    for first in range(0, count, CHUNK):
-        rows = slice(first, first + CHUNK)
-        part = jax.tree.map(lambda leaf, rows=rows: leaf[rows], Scene(wanted, nuisance))
-        scenes.append(np.asarray(to_uint8(jnp.clip(render(part, size), -1, 1))))
     return {
         "image": whole["image"],
-        "perfect": np.concatenate(scenes),
+        "perfect": by_chunks(edited, Scene(wanted, nuisance), size=CHUNK),
         "face": np.asarray(face.flat),
         "wanted": np.asarray(wanted.flat),
         "true": np.asarray(landmarks(wanted, size)),
@@ -154,16 +154,12 @@ def measured_row(
     """
     networks = inversion.networks(suite, jax.random.key(0))
     redrawing = None if row in OPEN else redrawing_of(suite)
-    chunks = []
-    for first in range(0, len(known["image"]), CHUNK):
-        rows = np.minimum(np.arange(first, first + CHUNK), len(known["image"]) - 1)
-        others = (rows - 1) % len(known["image"])
-        part = {name: value[rows] for name, value in known.items()}
-        drawn = _drawn(row, networks, redrawing, part, known["image"][others], inversion)
-        judged = _judged(judging, part, drawn)
-        count = min(CHUNK, len(known["image"]) - first)
-        chunks.append({name: np.asarray(value)[:count] for name, value in judged.items()})
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+    def judged(part: Mapping[str, Any], other: np.ndarray) -> dict[str, Any]:
+        return _judged(judging, part, _drawn(row, networks, redrawing, part, other, inversion))
+
+    others = np.roll(known["image"], 1, axis=0)
+    return by_chunks(judged, dict(known), others, size=CHUNK)
 
 
 def _drawn(

@@ -22,6 +22,7 @@ from jaxface.media.video.folder_writing import FolderWriter
 from jaxface.morphable import NUM_FACTORS, Scene, render, scene_from_gaussian
 from jaxface.morphable.flow import optical_flow
 from jaxface.morphable.key_poses import numbered_key_poses, through_key_poses
+from jaxface.runtime.chunks import by_chunks
 
 SEED = 50_000_017
 """Of the persons; no training and no other evaluation uses it."""
@@ -83,10 +84,8 @@ class WorldClip(NamedTuple):
         """Where the person is in some frames, [N, R, R] in [0, 1]."""
         scenes = jax.tree.map(lambda leaf: leaf[rows], self.scenes)
         # The flow is of no interest here: every frame leads to itself.
-        parts = [
-            np.asarray(_mattes(part, self.images.shape[1])) for part in _parts(scenes, len(rows))
-        ]
-        return np.concatenate(parts)[: len(rows)]
+        size = self.images.shape[1]
+        return by_chunks(lambda part: _mattes(part, size), scenes, size=_AT_ONCE)
 
 
 def world_scenes(number: int, frames: int) -> Scene:
@@ -107,9 +106,7 @@ def world_clip(number: int, frames: int, *, size: int) -> WorldClip:
 
 def rendered(scenes: Scene, size: int) -> np.ndarray:
     """Scenes as uint8 [T, size, size, 3]."""
-    count = len(scenes.face.rotation)
-    parts = [np.asarray(_images(part, size)) for part in _parts(scenes, count)]
-    return np.concatenate(parts)[:count]
+    return by_chunks(lambda part: _images(part, size), scenes, size=_AT_ONCE)
 
 
 def write_clip(folder: Path, images: np.ndarray) -> Path:
@@ -128,15 +125,6 @@ def turned_scenes(scenes: Scene, expression: Any) -> Scene:
     expressions = jnp.broadcast_to(expression, rows.face.expression.shape)
     face = dataclasses.replace(rows.face, rotation=angles, expression=expressions)
     return Scene(face, rows.nuisance)
-
-
-def _parts(scenes: Scene, count: int) -> list[Scene]:
-    """The scenes in parts of one size, the last one filled up."""
-    rows = [
-        np.minimum(np.arange(first, first + _AT_ONCE), count - 1)
-        for first in range(0, count, _AT_ONCE)
-    ]
-    return [jax.tree.map(lambda leaf, part=part: leaf[part], scenes) for part in rows]
 
 
 @functools.partial(jax.jit, static_argnums=1)

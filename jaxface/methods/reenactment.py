@@ -24,7 +24,7 @@ from jaxface.morphable.bases import basis_of
 from jaxface.morphable.flame import NUM_LANDMARKS
 from jaxface.morphable.motion import Motion, motion_of_pie
 from jaxface.nets import Generator
-from jaxface.runtime.chunks import chunks
+from jaxface.runtime.chunks import by_chunks, chunks
 from jaxface.suite import Suite
 
 INPUTS = ("image", "motion", "landmarks")
@@ -362,11 +362,8 @@ def read_motion(suite: Suite, images: Any, *, chunk: int = 16) -> Motion:
     """
     own = suite.face_model if "face_model" in suite else None
     basis = basis_of(suite.reconstruction, own)
-    read = [
-        jax.tree.map(
-            lambda leaf, count=count: np.asarray(leaf)[:count],
-            motion_of_pie(read_parameters(suite, part.images), basis=basis),
-        )
-        for count, part in Driving(images=images).chunks(chunk)
-    ]
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *read)
+
+    def read(part: Any) -> Motion:
+        return motion_of_pie(read_parameters(suite, part), basis=basis)
+
+    return by_chunks(read, images, size=chunk)

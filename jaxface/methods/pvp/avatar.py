@@ -22,6 +22,7 @@ from jaxface.methods.pvp.features import MatchPose, Range, features_of, renormal
 from jaxface.methods.reenactment import Subject
 from jaxface.morphable.motion import Motion
 from jaxface.nets import AvatarMappers, Generator
+from jaxface.runtime.chunks import by_chunks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +112,11 @@ class Avatar(Subject):
         chunk: int = 16,
     ) -> np.ndarray:
         """Images of T frames, [T, R, R, 3], a chunk at a time; see `latents`."""
-        parts = []
-        for first in range(0, len(motion), chunk):
-            rows = np.minimum(np.arange(first, first + chunk), len(motion) - 1)
-            w_plus = self.latents(motion[rows], edits=edits, project=project)
-            parts.append(np.asarray(self.draw(w_plus))[: len(motion) - first])
-        return np.concatenate(parts)
+
+        def images(part: Motion) -> jax.Array:
+            return self.draw(self.latents(part, edits=edits, project=project))
+
+        return by_chunks(images, motion, size=chunk)
 
 
 class Edit(NamedTuple):

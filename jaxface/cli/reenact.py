@@ -186,7 +186,9 @@ def run(arguments: argparse.Namespace) -> int:
         check_driven_by_images(arguments)
     else:
         method = method.following(retargeting_of(arguments).groups)
-    arguments.suite = arguments.suite or _suite_of(kinds) or "embedded"
+    given = _survey_of(kinds["embedding"])
+    if not arguments.suite:
+        arguments.suite = given.suite().name if kinds["embedding"] else "embedded"
     suite = fit_for_use(load_suite(arguments.suite), arguments)
     suite.require(method.driving_roles())
     driver_alignment = found
@@ -203,7 +205,7 @@ def run(arguments: argparse.Namespace) -> int:
         alignment=None if is_embedded(arguments.driving) else driver_alignment,
     )
     driving = driven.driving
-    clips = [*kinds["clip"], *_embedded_clips(kinds["embedding"])]
+    clips = [*kinds["clip"], *dict.fromkeys(header["path"] for header in given.frames)]
     for remark in (*driven.remarks, *driving_notes(driving, clips)):
         note(f"note: {remark}")
     if arguments.save_motion is not None:
@@ -318,25 +320,12 @@ def _with_suite(arguments: argparse.Namespace) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(arguments), "suite": arguments.suite or "embedded"})
 
 
-def _suite_of(kinds: Mapping[str, Sequence[str]]) -> str | None:
-    """The suite that embeddings were made with; None where there are none."""
-    if not kinds["embedding"]:
-        return None
+def _survey_of(embeddings: Sequence[str]) -> Any:
+    """What the embeddings among the sources say together."""
     from jaxface.jobs.inputs.latent_survey import survey_latents
     from jaxface.jobs.inputs.latents import find_latents
 
-    return survey_latents(find_latents(kinds["embedding"]).items).suite().name
-
-
-def _embedded_clips(embeddings: Sequence[str]) -> list[str]:
-    """The clips that embeddings are of, by their paths."""
-    if not embeddings:
-        return []
-    from jaxface.jobs.inputs.latent_survey import survey_latents
-    from jaxface.jobs.inputs.latents import find_latents
-
-    frames = survey_latents(find_latents(embeddings).items).frames
-    return list(dict.fromkeys(header["path"] for header in frames))
+    return survey_latents(find_latents(embeddings).items if embeddings else [])
 
 
 def _embedded(

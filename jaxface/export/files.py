@@ -16,18 +16,16 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import safetensors.numpy
-from jax import export
 
 from jaxface import __version__
-from jaxface.errors import UsageError, on_one_line
-from jaxface.export.programs import BATCH, Exportable, described
+from jaxface.export import onnx, stablehlo
+from jaxface.export.programs import Exportable, described
+from jaxface.export.stablehlo import Platform
 from jaxface.licences import suite_terms
-from jaxface.nets.ops.formulation import one_formulation
 from jaxface.runtime.files import atomic_writer
 from jaxface.suite import Suite
 
 Format = Literal["stablehlo", "onnx"]
-Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 INDEX, WEIGHTS = "export.json", "weights.safetensors"
 FORMAT_VERSION = "1"
 
@@ -58,10 +56,10 @@ def write_programs(
     folder, written, index = Path(out), [], {}
     for program in programs:
         if to == "stablehlo":
-            data, about = _stablehlo(program, batch, tuple(platforms))
+            data, about = stablehlo.lowered(program, batch, tuple(platforms))
             name = f"{program.name}.jax_export"
         else:
-            data, about = _onnx(program, batch)
+            data, about = onnx.lowered(program, batch)
             name = f"{program.name}.onnx"
         with atomic_writer(folder / name) as file:
             file.write(data)
@@ -95,76 +93,3 @@ def _index(suite: Suite, to: Format, batch: int | None, programs: dict[str, Any]
         },
         "programs": programs,
     }
-
-
-def _stablehlo(
-    program: Exportable, batch: int | None, platforms: tuple[Platform, ...]
-) -> tuple[bytes, dict[str, Any]]:
-    try:
-        import flatbuffers  # noqa: F401 (what `serialize` writes with)
-    except ImportError as error:
-        raise UsageError(
-            '--to stablehlo needs flatbuffers: python -m pip install "jaxface[export]"'
-        ) from error
-    weights = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in program.weights.items()}
-    inputs = _arguments(program, batch)
-    try:
-        exported = export.export(jax.jit(program.fn), platforms=platforms or None)(weights, inputs)
-    except (TypeError, ValueError, NotImplementedError, jax.errors.JAXTypeError) as error:
-        raise _not_lowered(program, batch, "StableHLO", error) from error
-    results = jax.tree.unflatten(exported.out_tree, list(exported.out_avals))
-    told = {
-        "platforms": list(exported.platforms),
-        "calling_convention_version": exported.calling_convention_version,
-        "results": {
-            name: {"shape": [_side(each) for each in x.shape], "dtype": np.dtype(x.dtype).name}
-            for name, x in results.items()
-        },
-    }
-    return bytes(exported.serialize()), told
-
-
-def _side(side: Any) -> int | str:
-    return side if isinstance(side, int) else str(side)
-
-
-def _arguments(program: Exportable, batch: int | None) -> dict[str, jax.ShapeDtypeStruct]:
-    """The inputs' shapes: with a batch of a fixed size, or of any."""
-    rows: Any = batch if batch is not None else export.symbolic_shape(BATCH)[0]
-    return _with_rows(program, rows)
-
-
-def _with_rows(program: Exportable, rows: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    return {
-        name: jax.ShapeDtypeStruct(tuple(rows if side == BATCH else side for side in shape), dtype)
-        for name, (shape, dtype) in program.inputs.items()
-    }
-
-
-def _onnx(program: Exportable, batch: int | None) -> tuple[bytes, dict[str, Any]]:
-    try:
-        from jax2onnx import to_onnx  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise UsageError(
-            f'--to onnx needs jax2onnx ({error}): python -m pip install "jaxface[onnx]"'
-        ) from error
-    names = list(program.inputs)
-
-    def fn(*values: jax.Array) -> tuple[jax.Array, ...]:
-        results = program.fn(dict(program.weights), dict(zip(names, values, strict=True)))
-        return tuple(results.values())
-
-    rows: Any = "B" if batch is None else batch
-    shapes = list(_with_rows(program, rows).values())
-    try:
-        with one_formulation("cpu"):
-            model = to_onnx(fn, shapes, model_name=program.name)
-    except Exception as error:  # whatever the converter raises
-        raise _not_lowered(program, batch, "ONNX", error) from error
-    return model.SerializeToString(), {"inputs_in_order": names}
-
-
-def _not_lowered(program: Exportable, batch: int | None, to: str, error: Exception) -> UsageError:
-    reason = on_one_line(str(error))
-    hint = "" if batch is not None else "; --batch-size N exports it for batches of N"
-    return UsageError(f"{program.name} cannot be exported to {to} ({reason}){hint}")

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.errors import SuiteError
+from jaxface.errors import SuiteError, UsageError, on_one_line
 from jaxface.methods import encoder, pie
 from jaxface.methods.inversion import Inverter
 from jaxface.methods.motion_editing import apply_motion, edits_motion, motion_networks
@@ -292,3 +292,30 @@ def described(program: Exportable) -> dict[str, Any]:
             for name, (shape, dtype) in program.inputs.items()
         },
     }
+
+
+def result_shapes(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What a program gives, by name, as `described` has what it takes."""
+    return {
+        name: {"shape": [_side(each) for each in x.shape], "dtype": np.dtype(x.dtype).name}
+        for name, x in results.items()
+    }
+
+
+def _side(side: Any) -> int | str:
+    return side if isinstance(side, int) else str(side)
+
+
+def arguments(program: Exportable, rows: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """The inputs' shapes with so many rows, or a symbol for any number of them."""
+    return {
+        name: jax.ShapeDtypeStruct(tuple(rows if side == BATCH else side for side in shape), dtype)
+        for name, (shape, dtype) in program.inputs.items()
+    }
+
+
+def not_lowered(program: Exportable, batch: int | None, to: str, error: Exception) -> UsageError:
+    """That a program cannot be exported, and why."""
+    reason = on_one_line(str(error))
+    hint = "" if batch is not None else "; --batch-size N exports it for batches of N"
+    return UsageError(f"{program.name} cannot be exported to {to} ({reason}){hint}")

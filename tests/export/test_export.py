@@ -1,5 +1,6 @@
 """`jaxface export`: what it writes runs without jaxface, and computes what jaxface does."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -34,10 +35,31 @@ for given, made in zip(sys.argv[3::2], sys.argv[4::2]):
 """
 
 
-def called(folder, program, inputs):
+@pytest.fixture(params=["stablehlo", "onnx"])
+def to(request):
+    """A format, and the options that write it for batches of two."""
+    if request.param == "stablehlo":
+        return request.param, ()
+    pytest.importorskip("jax2onnx", reason="the extra `onnx`")
+    pytest.importorskip("onnxruntime")
+    return request.param, ("--to", "onnx", "--batch-size", "2")
+
+
+def called(folder, program, inputs, *, to="stablehlo"):
+    if to == "onnx":
+        return _called_in_onnxruntime(folder, program, inputs)
     weights = load_file(folder / "weights.safetensors")
     data = (folder / f"{program}.jax_export").read_bytes()
     return jax.jit(export.deserialize(bytearray(data)).call)(weights, inputs)
+
+
+def _called_in_onnxruntime(folder, program, inputs):
+    told = json.loads((folder / "export.json").read_text())["programs"][program]
+    session = importlib.import_module("onnxruntime").InferenceSession(str(folder / told["file"]))
+    names = [each.name for each in session.get_inputs()]
+    values = [np.asarray(inputs[name]) for name in told["inputs_in_order"]]
+    results = session.run(None, dict(zip(names, values, strict=True)))
+    return dict(zip(told["results_in_order"], results, strict=True))
 
 
 def test_any_number_of_codes_is_drawn_without_jaxface(tiny_suite, tmp_path, capsys):
@@ -65,8 +87,9 @@ def test_any_number_of_codes_is_drawn_without_jaxface(tiny_suite, tmp_path, caps
     assert program["results"]["images"]["shape"] == ["batch", 16, 16, 3]
 
 
-def test_the_steps_of_an_inversion_are_those_of_the_library(tiny_suite, tmp_path):
-    call = ["export", str(tiny_suite), "--what", "invert_step", "--out", str(tmp_path)]
+def test_the_steps_of_an_inversion_are_those_of_the_library(tiny_suite, tmp_path, to):
+    to, options = to
+    call = ["export", str(tiny_suite), "--what", "invert_step", "--out", str(tmp_path), *options]
     assert main([*call, *(each for change in CHANGES for each in ("--set", change))]) == 0
     suite, settings = load_suite(tiny_suite), apply_overrides(preset("pie_embedded"), CHANGES)
     images = np.random.default_rng(1).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
@@ -74,18 +97,18 @@ def test_the_steps_of_an_inversion_are_those_of_the_library(tiny_suite, tmp_path
     keys = item_keys(key, ["a", "b"])
     words = {"keys": jax.random.key_data(keys)}
 
-    known = called(tmp_path, "begin", {"images": images})
+    known = called(tmp_path, "begin", {"images": images}, to=to)
     targets = {name: x for name, x in known.items() if name.startswith("targets.")}
     variables = {"variables": known["variables"]}
     losses = []
     for stage, steps in (("w", 2), ("w_plus", 3)):
-        state = called(tmp_path, f"start_{stage}", variables)
+        state = called(tmp_path, f"start_{stage}", variables, to=to)
         for _ in range(steps):
-            results = called(tmp_path, f"step_{stage}", state | targets | words)
+            results = called(tmp_path, f"step_{stage}", state | targets | words, to=to)
             state = {name: x for name, x in results.items() if name.startswith("state.")}
             losses.append(np.asarray(results["measures.loss"]))
         variables = {"variables": state["state.variables"]}
-    made = called(tmp_path, "finish", targets | variables | words)
+    made = called(tmp_path, "finish", targets | variables | words, to=to)
 
     expected = inversion.invert(settings, suite, images, keys=keys, networks_key=samples_key(key))
     traces = np.concatenate([expected.traces["w"]["loss"], expected.traces["w_plus"]["loss"]])
@@ -96,9 +119,13 @@ def test_the_steps_of_an_inversion_are_those_of_the_library(tiny_suite, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("groups", [("pose",), ("pose", "illumination")])
-def test_an_edit_is_that_of_the_library(tmp_path, groups):
+def test_an_edit_is_that_of_the_library(tmp_path, groups, to):
+    to, options = to
     chosen = [each for group in groups for each in ("--group", group)]
-    assert main(["export", "embedded", "--what", "edit", *chosen, "--out", str(tmp_path)]) == 0
+    assert (
+        main(["export", "embedded", "--what", "edit", *chosen, "--out", str(tmp_path), *options])
+        == 0
+    )
     suite = load_suite("embedded")
     w_plus = jnp.asarray(suite.generator.mapping(jax.random.normal(jax.random.key(3), (2, 512))))
     inputs, targets = {"w_plus": w_plus}, {}
@@ -111,7 +138,7 @@ def test_an_edit_is_that_of_the_library(tmp_path, groups):
         targets["illumination"] = pie.Target.of_values(jnp.asarray(light))
     for group, target in targets.items():
         inputs |= {group: target.values, f"{group}.given": target.given}
-    made = called(tmp_path, "edit", inputs)
+    made = called(tmp_path, "edit", inputs, to=to)
     edits = pie.edit_groups(suite, w_plus, targets, feedback=1)
     expected = edits[groups[-1]]
     np.testing.assert_allclose(made["w_plus"], expected.w_plus, atol=1e-3)
@@ -160,16 +187,22 @@ def test_a_batch_of_a_fixed_size_takes_no_other(tiny_suite, tmp_path):
 
 def test_onnx_draws_the_same(tiny_suite, tmp_path):
     pytest.importorskip("jax2onnx", reason="the extra `onnx`")
-    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime")
     call = ["export", str(tiny_suite), "--to", "onnx", "--batch-size", "2", "--out", str(tmp_path)]
     assert main(call) == 0
     generator = load_suite(tiny_suite).generator
     shape = (2, generator.num_ws, generator.config.w_dim)
     codes = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    session = runtime.InferenceSession(str(tmp_path / "synthesis.onnx"))
-    (images,) = session.run(None, {session.get_inputs()[0].name: codes})
+    images = called(tmp_path, "synthesis", {"w_plus": codes}, to="onnx")["images"]
     expected = generator.synthesis(jnp.asarray(codes), noise="const")
     np.testing.assert_allclose(images, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_onnx_has_no_random_numbers(tmp_path, capsys):
+    pytest.importorskip("jax2onnx", reason="the extra `onnx`")
+    call = ["export", "embedded", "--what", "invert_step", "--preset", "pie_embedded_all"]
+    assert main([*call, "--to", "onnx", "--batch-size", "2", "--out", str(tmp_path)]) == 2
+    assert "it draws random numbers" in capsys.readouterr().err
 
 
 def test_what_onnx_needs_is_told(tiny_suite, tmp_path, capsys, monkeypatch):

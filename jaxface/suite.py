@@ -169,6 +169,8 @@ class Suite:
     """The points of a face that looks straight ahead, which a head's rotation is fitted to."""
     pose = Role(HopeNet)
     """Portraits to yaw, pitch and roll."""
+    attributes = Role(FaceReconstruction)
+    """Portraits to gaze, opening of the jaw and glasses: a judge, which no training reads."""
     inception = Role(InceptionV3)
     """Features for the Fréchet distance."""
     directions = NamedRole("direction", LatentDirections)

@@ -82,11 +82,18 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
         "generator": Evaluation(
             "jaxface.evaluation.generator",
             "samples are compared with renders, and renders are inverted. DIR receives "
-            "generator.json, generator.md and contact sheets of samples, truncation, interpolation "
-            "and style mixing (PNG).",
+            "generator.json, generator.md and contact sheets (PNG): samples, renders above what "
+            "the generator makes of their factors, truncation, interpolation and style mixing.",
             (
                 _portraits(64, least=0),
                 Option("samples", "items in each set", 10_000, least=10),
+                Option(
+                    "world",
+                    "version of the world whose renders samples are compared with",
+                    "2.0.0",
+                    str,
+                    metavar="VERSION",
+                ),
                 Option(
                     "plain",
                     "z is plain noise, its first coordinates are no factors of a scene",

@@ -3,23 +3,29 @@
 Samples are compared with renders in a space of features: spatial means of the perceptual network's
 activations. What a distance between two finite sets of the same distribution is, the floor, is
 measured with two disjoint sets of renders. All renders are of keys that no training uses.
+
+The perceptual network may have taken part in the generator's training. A suite with a network of
+the role ``attributes``, which no training reads, is also judged by that: in its features, and by
+what it reads of samples whose factors are known (`jaxface.methods.attribute_regression`).
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxface.errors import UsageError
 from jaxface.evaluation.outputs import Outcome, Workspace
-from jaxface.evaluation.sheets import generator_sheets
+from jaxface.evaluation.sheets import factor_sheet, generator_sheets
 from jaxface.keys import item_keys
 from jaxface.losses import perceptual
 from jaxface.media.images import from_uint8, grid, to_uint8, write_png
 from jaxface.methods import pie
+from jaxface.methods.attribute_regression import VERSION, attribute_errors, attributes
 from jaxface.methods.scene_regression import held_out_psnr
 from jaxface.metrics import (
     frechet_distance,
@@ -28,8 +34,9 @@ from jaxface.metrics import (
     precision_recall,
     psnr,
 )
-from jaxface.morphable import FACTORS, NUM_FACTORS, Scene, render, scene_from_gaussian
-from jaxface.nets import VGG16, Generator
+from jaxface.morphable.worlds import World
+from jaxface.morphable.worlds import world as world_of
+from jaxface.nets import VGG16, FaceReconstruction, Generator
 from jaxface.runtime.devices import divisor_mesh
 from jaxface.suite import Suite
 
@@ -38,6 +45,23 @@ FEATURE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 
 SEED = 20_000_003
 """Of the scenes and latents; training counts its seeds from 0."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgeScores:
+    """What the network of the role ``attributes`` says.
+
+    Attributes:
+      frechet, frechet_floor: as of `GeneratorScores`, in its features.
+      renders: its own `attribute_errors`, of renders.
+      samples: the same of samples, against the factors that they were drawn from; None for a
+        generator whose z does not begin with them.
+    """
+
+    frechet: float
+    frechet_floor: float
+    renders: dict[str, float]
+    samples: dict[str, float] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +80,7 @@ class GeneratorScores:
       linear_r2: by group of factors, R squared of a linear probe of w. None as above.
       samples: items in each set.
       portraits: renders inverted.
+      judge: None for a suite without ``attributes``.
     """
 
     frechet: float
@@ -70,11 +95,13 @@ class GeneratorScores:
     linear_r2: dict[str, float] | None
     samples: int
     portraits: int
+    judge: JudgeScores | None
 
 
 def evaluate_generator(
     suite: Suite,
     *,
+    version: str = "2.0.0",
     samples: int = 10_000,
     portraits: int = 64,
     knows_factors: bool = True,
@@ -86,6 +113,7 @@ def evaluate_generator(
 
     Args:
       suite: has a generator and perceptual features.
+      version: of the world whose renders are the reference.
       samples: items in each of the three sets: samples, renders, other renders.
       portraits: held-out renders to invert; 0 leaves that out.
       knows_factors: whether z begins with a scene's factors, as `scene_regression` trains it.
@@ -93,7 +121,7 @@ def evaluate_generator(
       batch_size: items at a time.
       say: receives a line before each part.
     """
-    generator, network = suite.generator, suite.perceptual
+    generator, network, of = suite.generator, suite.perceptual, world_of(version)
     keys = dict(
         zip(
             ("real", "other", "fake", "paths", "held", "probe", "free"),
@@ -102,14 +130,21 @@ def evaluate_generator(
         )
     )
     size = generator.resolution
-    sets: dict[str, np.ndarray] = {}
+    spaces: dict[str, Callable[[jax.Array], jax.Array]] = {
+        "perceptual": lambda images: _pooled(network, images, size)
+    }
+    judge = suite.attributes if "attributes" in suite else None
+    if judge is not None:
+        spaces["judge"] = lambda images: _judge_features(judge, images)
+    sets: dict[str, dict[str, np.ndarray]] = {}
     for name in ("real", "other"):
         say(f"rendering {samples} scenes")
-        sets[name] = _features(network, renders(keys[name], samples, size, batch_size))
+        drawn = renders(keys[name], samples, size, batch_size, version=version)
+        sets[name] = _features(spaces, drawn)
     say(f"drawing {samples} samples")
-    sets["fake"] = _features(network, _samples(generator, keys["fake"], samples, batch_size))
+    sets["fake"] = _features(spaces, _samples(generator, keys["fake"], samples, batch_size))
     say("comparing")
-    real, other, fake = sets["real"], sets["other"], sets["fake"]
+    real, other, fake = (sets[name]["perceptual"] for name in ("real", "other", "fake"))
     measured, floor = precision_recall(fake, real), precision_recall(other, real)
     weights = dict(settings.layers)
     say("walking paths")
@@ -119,16 +154,29 @@ def evaluate_generator(
     from_factors, r2, inverted = None, None, None
     if knows_factors:
         say("drawing held-out scenes")
-        from_factors = _mean_and_lowest(_factor_psnr(generator, keys["held"], 256, keys["free"]))
-        r2 = linear_r2(generator, keys["probe"], 10 * generator.config.w_dim)
+        score = _factor_psnr(generator, of, keys["held"], 256, keys["free"])
+        from_factors = _mean_and_lowest(score)
+        r2 = linear_r2(generator, keys["probe"], 10 * generator.config.w_dim, version=version)
     if portraits:
         say(f"inverting {portraits} portraits")
-        scenes = jnp.concatenate(list(renders(keys["held"], portraits, size, batch_size)))
+        held_out = renders(keys["held"], portraits, size, batch_size, version=version)
+        scenes = jnp.concatenate(list(held_out))
         item = item_keys(jax.random.key(0), [f"held-{i}" for i in range(portraits)])
         inversion = pie.invert(
             suite, scenes, keys=item, settings=settings, mesh=divisor_mesh(portraits)
         )
         inverted = _mean_and_lowest(psnr(jnp.clip(inversion.images, -1.0, 1.0), scenes))
+    judged = None
+    if judge is not None:
+        say("reading gaze, mouths and glasses")
+        judged = JudgeScores(
+            frechet=frechet_distance(sets["fake"]["judge"], sets["real"]["judge"]),
+            frechet_floor=frechet_distance(sets["other"]["judge"], sets["real"]["judge"]),
+            renders=_errors_of_renders(judge, of, keys["held"], size),
+            samples=_errors_of_samples(judge, of, keys["held"], generator)
+            if knows_factors
+            else None,
+        )
     return GeneratorScores(
         frechet=frechet_distance(fake, real),
         frechet_floor=frechet_distance(other, real),
@@ -142,10 +190,13 @@ def evaluate_generator(
         linear_r2=r2,
         samples=samples,
         portraits=portraits,
+        judge=judged,
     )
 
 
-def linear_r2(generator: Generator, key: jax.Array, count: int) -> dict[str, float]:
+def linear_r2(
+    generator: Generator, key: jax.Array, count: int, *, version: str = "2.0.0"
+) -> dict[str, float]:
     """R squared of an affine map from w to what it should know, by group of the scene's parameters.
 
     Rotation, translation, identity, reflectance, expression and illumination are the face
@@ -153,13 +204,14 @@ def linear_r2(generator: Generator, key: jax.Array, count: int) -> dict[str, flo
     """
     z = jax.random.normal(key, (count, generator.config.z_dim))
     w = np.asarray(jax.jit(lambda generator, z: generator.mapping.to_w(z))(generator, z))
-    factors = z[:, :NUM_FACTORS]
-    face = scene_from_gaussian(factors).face
+    of = world_of(version)
+    factors = z[:, : of.num_factors]
+    face = of.scenes(factors).face
     groups: dict[str, Any] = {
         field.name: getattr(face, field.name) for field in dataclasses.fields(face)
     }
     for name in ("hair_colour", "hair_style", "clothes", "background", "glasses"):
-        groups[name] = factors[:, FACTORS[name]]
+        groups[name] = factors[:, of.factors[name]]
     return {name: linear_probe_r2(w, np.asarray(value)) for name, value in groups.items()}
 
 
@@ -169,11 +221,54 @@ def _pooled(network: VGG16, images: jax.Array, resolution: int) -> jax.Array:
     return jnp.concatenate([jnp.mean(layers[name], axis=(1, 2)) for name in FEATURE_LAYERS], axis=1)
 
 
-def _features(network: VGG16, batches: Iterator[jax.Array]) -> np.ndarray:
-    """Spatial means of activations, [N, D]."""
-    return np.concatenate(
-        [np.asarray(_pooled(network, images, images.shape[1])) for images in batches]
-    )
+@jax.jit
+def _judge_features(judge: FaceReconstruction, images: jax.Array) -> jax.Array:
+    return judge.features(images)
+
+
+def _features(
+    spaces: Mapping[str, Callable[[jax.Array], jax.Array]], batches: Iterator[jax.Array]
+) -> dict[str, np.ndarray]:
+    """The images' features in each space, [N, D]."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in spaces}
+    for images in batches:
+        for name, features_of in spaces.items():
+            found[name].append(np.asarray(features_of(images)))
+    return {name: np.concatenate(rows) for name, rows in found.items()}
+
+
+_READ = 2_048
+"""Portraits whose attributes are read."""
+
+
+def _errors_of_renders(
+    judge: FaceReconstruction, of: World, key: jax.Array, size: int
+) -> dict[str, float]:
+    """`attribute_errors` of the judge itself."""
+    rows = list(_batches(key, _READ, of.num_factors, 64))
+    return _errors(judge, rows, (_eight_bits(of.render(of.scenes(row), size)) for row in rows))
+
+
+def _errors_of_samples(
+    judge: FaceReconstruction, of: World, key: jax.Array, generator: Generator
+) -> dict[str, float]:
+    """The same of samples whose z begins with the factors."""
+    latents = list(_batches(key, _READ, generator.config.z_dim, 64))
+    rows = [z[:, : of.num_factors] for z in latents]
+    return _errors(judge, rows, (_eight_bits(_draw(generator, z)) for z in latents))
+
+
+def _errors(
+    judge: FaceReconstruction, rows: Sequence[jax.Array], batches: Iterable[jax.Array]
+) -> dict[str, float]:
+    read = jnp.concatenate([_read(judge, images) for images in batches])
+    errors = attribute_errors(read, attributes(jnp.concatenate(rows)))
+    return {name: float(value) for name, value in errors.items()}
+
+
+@jax.jit
+def _read(judge: FaceReconstruction, images: jax.Array) -> jax.Array:
+    return judge(images)
 
 
 def _batches(key: jax.Array, count: int, width: int, batch_size: int) -> Iterator[jax.Array]:
@@ -183,13 +278,16 @@ def _batches(key: jax.Array, count: int, width: int, batch_size: int) -> Iterato
         yield rows[: count - start]
 
 
-def renders(key: jax.Array, count: int, size: int, batch_size: int) -> Iterator[jax.Array]:
+def renders(
+    key: jax.Array, count: int, size: int, batch_size: int, *, version: str = "2.0.0"
+) -> Iterator[jax.Array]:
     """Renders of `count` random scenes, in batches of [B, size, size, 3] in [-1, 1].
 
     They are rounded to 8 bits, as a file would hold them.
     """
-    for factors in _batches(key, count, NUM_FACTORS, batch_size):
-        yield _eight_bits(render(scene_from_gaussian(factors), size))
+    of = world_of(version)
+    for factors in _batches(key, count, of.num_factors, batch_size):
+        yield _eight_bits(of.render(of.scenes(factors), size))
 
 
 def _samples(
@@ -209,10 +307,11 @@ def _eight_bits(images: jax.Array) -> jax.Array:
     return from_uint8(to_uint8(images))
 
 
-def _factor_psnr(generator: Generator, key: jax.Array, count: int, free: jax.Array) -> jax.Array:
-    factors = jnp.concatenate(list(_batches(key, count, NUM_FACTORS, 64)))
-    scenes: Scene = scene_from_gaussian(factors)
-    images = render(scenes, generator.resolution)
+def _factor_psnr(
+    generator: Generator, of: World, key: jax.Array, count: int, free: jax.Array
+) -> jax.Array:
+    factors = jnp.concatenate(list(_batches(key, count, of.num_factors, 64)))
+    images = of.render(of.scenes(factors), generator.resolution)
     score = jax.jit(held_out_psnr, static_argnames="resolution")
     return score(generator, factors, images, free, resolution=generator.resolution)
 
@@ -238,10 +337,13 @@ def generator_report(suite: Suite, scores: GeneratorScores) -> str:
     ):
         if psnrs is not None:
             rows.append((name, f"{psnrs[0]:.1f} dB, lowest {psnrs[1]:.1f}"))
+    if scores.judge is not None:
+        rows += _judged(scores.judge)
     lines = [
         f"# Generator of the suite {suite.name}, {size} px",
         "",
-        f"{scores.samples} items in each set; features are the perceptual network's.",
+        f"{scores.samples} items in each set; features are the perceptual network's, and where "
+        "said those of the judge, which no training reads.",
         "",
         *_table(("measure", "value"), rows),
     ]
@@ -250,6 +352,24 @@ def generator_report(suite: Suite, scores: GeneratorScores) -> str:
         lines += ["", "How linear W is in what it shows, R squared of an affine map from w:", ""]
         lines += _table(("group", "R squared"), groups)
     return "\n".join(lines) + "\n"
+
+
+def _judged(judge: JudgeScores) -> list[tuple[str, str]]:
+    rows = [
+        (
+            "Fréchet distance in the judge's features",
+            f"{judge.frechet:.4f}, {judge.frechet / judge.frechet_floor:.1f} times the floor",
+        )
+    ]
+    for name, label, shown in (
+        ("gaze_degrees", "gaze, as the judge reads it", "{:.1f} degrees off"),
+        ("jaw_open", "opening of the jaw, as the judge reads it", "{:.1%} of the range off"),
+        ("glasses_accuracy", "glasses told right, balanced", "{:.3f}"),
+    ):
+        own = shown.format(judge.renders[name])
+        value = own if judge.samples is None else shown.format(judge.samples[name])
+        rows.append((label, f"{value} (renders {own})"))
+    return rows
 
 
 def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> list[str]:
@@ -263,6 +383,7 @@ def run(
     portraits: int,
     samples: int,
     plain: bool,
+    world: str,
 ) -> Outcome:
     """The evaluation of `jaxface evaluate generator`; see `jaxface.evaluation.Evaluation`.
 
@@ -272,17 +393,45 @@ def run(
       portraits: held-out renders to invert; 0 leaves that out.
       samples: items in each set, >= 10.
       plain: z does not begin with a scene's factors.
+      world: the version of the embedded world.
+
+    Raises:
+      UsageError: there is no such world, z is narrower than its factors, or the suite's judge reads
+        another world.
     """
+    of = _world(suite, world, plain)
     scores = evaluate_generator(
         suite,
+        version=of.version,
         samples=samples,
         portraits=portraits,
         knows_factors=not plain,
         say=workspace.say,
     )
     report = generator_report(suite, scores)
-    document = {"suite": suite.name, **dataclasses.asdict(scores)}
+    document = {"suite": suite.name, "world": of.version, **dataclasses.asdict(scores)}
     workspace.write("generator", report, document)
-    for name, (images, columns) in generator_sheets(suite.generator).items():
+    sheets = generator_sheets(suite.generator)
+    if not plain:
+        sheets["factors"] = factor_sheet(suite.generator, of, jax.random.key(SEED))
+    for name, (images, columns) in sheets.items():
         write_png(workspace.folder / f"{name}.png", grid(images, columns))
     return Outcome(report)
+
+
+def _world(suite: Suite, version: str, plain: bool) -> World:
+    try:
+        of = world_of(version)
+    except ValueError as error:
+        raise UsageError(f"--world: {error}") from error
+    width = suite.generator.config.z_dim
+    if not plain and width < of.num_factors:
+        raise UsageError(
+            f"the generator's z has {width} numbers and a scene of version {of.version} has "
+            f"{of.num_factors} factors: with plain noise for z use --plain"
+        )
+    if "attributes" in suite and of.version != VERSION:
+        raise UsageError(
+            f"the suite's attributes network reads version {VERSION}: use --world {VERSION}"
+        )
+    return of

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxface.latents import broadcast_w, truncate
+from jaxface.morphable.worlds import World
 from jaxface.nets import Generator
 
 TRUNCATIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2)
@@ -28,6 +29,22 @@ def _latents(generator: Generator, key: jax.Array, count: int) -> jax.Array:
 def sample_sheet(generator: Generator, key: jax.Array, *, count: int = 64) -> tuple[jax.Array, int]:
     """Random samples without truncation, eight to a row."""
     return _draw(generator, _latents(generator, key, count)), 8
+
+
+def factor_sheet(
+    generator: Generator, of: World, key: jax.Array, *, count: int = 32
+) -> tuple[jax.Array, int]:
+    """Renders, eight to a row, and below each row the generator's images of their factors."""
+    z = jax.random.normal(key, (count, generator.config.z_dim))
+    rendered = of.render(of.scenes(z[:, : of.num_factors]), generator.resolution)
+    pairs = jnp.stack(
+        [
+            rendered.reshape(-1, 8, *rendered.shape[1:]),
+            _draw(generator, generator.mapping(z)).reshape(-1, 8, *rendered.shape[1:]),
+        ],
+        1,
+    )
+    return pairs.reshape(-1, *rendered.shape[1:]), 8
 
 
 def truncation_sheet(

@@ -11,8 +11,10 @@ from jaxface.cli import main
 from jaxface.evaluation import sheets
 from jaxface.evaluation.generator import linear_r2
 from jaxface.latents import num_ws
+from jaxface.methods.attribute_regression import AttributeSettings, initial_state
 from jaxface.metrics import perceptual_path_length
-from jaxface.nets import VGG16, Generator, GeneratorConfig, VGGConfig
+from jaxface.morphable.worlds import world
+from jaxface.nets import VGG16, Generator, GeneratorConfig, ReconstructionConfig, VGGConfig
 from jaxface.weights import save_network
 
 
@@ -52,12 +54,40 @@ def test_the_command_writes_scores_and_sheets(suite_folder, tmp_path, capsys):
     report = (out / "generator.md").read_text()
     assert report in capsys.readouterr().out
     assert f"{scores['precision']:.3f}" in report
-    for name in ("samples", "truncation", "interpolation", "mixing"):
+    assert scores["judge"] is None
+    for name in ("samples", "factors", "truncation", "interpolation", "mixing"):
         assert (out / f"{name}.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_a_network_that_no_training_reads_judges_too(network, tmp_path):
+    size, suite = world("3.0.0").num_factors, tmp_path / "suite"
+    suite.mkdir()
+    config = GeneratorConfig(16, z_dim=size, w_dim=32, channel_base=128, channel_max=8)
+    save_network(suite / "generator.safetensors", Generator(config, rngs=nnx.Rngs(0)))
+    save_network(suite / "perceptual.safetensors", network)
+    sizes = ReconstructionConfig(resolution=16, channels=(4, 8), hidden=8, outputs=4)
+    state = initial_state(AttributeSettings(sizes, steps=1), jax.random.key(0))
+    save_network(suite / "attributes.safetensors", state.network)
+    call = ["evaluate", "generator", "--suite", str(suite), "--out", str(tmp_path / "report")]
+    assert main([*call, "--world", "3.0.0", "--samples", "40", "--portraits", "0"]) == 0
+    scores = json.loads((tmp_path / "report/generator.json").read_text())
+    judge = scores["judge"]
+    assert scores["world"] == "3.0.0"
+    assert judge["frechet"] > 3 * judge["frechet_floor"] > 0
+    # It answers with the world's mean, so it tells nobody's glasses.
+    assert judge["samples"]["glasses_accuracy"] == 0.5
+    assert 5 < judge["samples"]["gaze_degrees"] < 15
+    report = (tmp_path / "report/generator.md").read_text()
+    assert f"{judge['samples']['gaze_degrees']:.1f} degrees off" in report
 
 
 def test_the_command_refuses_nonsense(suite_folder, tmp_path, capsys):
     call = ["evaluate", "generator", "--suite", str(suite_folder), "--out", str(tmp_path / "no")]
+    assert main([*call, "--world", "9"]) == 2
+    assert "--world" in capsys.readouterr().err
+    assert main([*call, "--world", "3.0.0"]) == 2
+    assert "factors" in capsys.readouterr().err
     assert main([*call, "--samples", "1"]) == 2
     assert "--samples" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()

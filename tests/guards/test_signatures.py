@@ -17,6 +17,7 @@ INPUTS = {
     "jaxface.jobs.launchers.share_of_this_process: environment",
     "jaxface.jobs.outputs.shards.finished_shards: wanted",
     "jaxface.methods.arcface.initial_state: network",
+    "jaxface.methods.attribute_regression.initial_state: network",
     "jaxface.methods.landmark_regression.initial_state: network",
     "jaxface.methods.mofa.initial_state: network",
     "jaxface.methods.mofa.render_terms: occluded",

@@ -103,6 +103,10 @@ class FaceReconstruction(ParameterRegressor):
         Raises:
           ValueError: the images are not [N, H, W, 3].
         """
+        return self.parameters(self.features(images))
+
+    def features(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n d"]:
+        """What the parameters are read from, [N, hidden]; see `__call__`."""
         if images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"FaceReconstruction: expected [N, H, W, 3], got {images.shape}.")
         size = (self.config.resolution, self.config.resolution)
@@ -111,5 +115,4 @@ class FaceReconstruction(ParameterRegressor):
         x = jax.nn.leaky_relu(self.stem(images), _SLOPE)
         for down, residual in zip(self.downs, self.residuals, strict=True):
             x = residual(jax.nn.leaky_relu(down(x), _SLOPE))
-        x = jax.nn.leaky_relu(self.hidden(x.reshape(x.shape[0], -1)), _SLOPE)
-        return self.parameters(x)
+        return jax.nn.leaky_relu(self.hidden(x.reshape(x.shape[0], -1)), _SLOPE)

@@ -107,6 +107,18 @@ def test_images_of_few_channels_are_filtered_by_matrices_on_tpus(rng, up, down, 
         np.testing.assert_allclose(perceptual.downsample(x[:, :8, :8], 4), means, atol=1e-6)
 
 
+@pytest.mark.parametrize(("up", "down"), [(2, 1), (1, 2)])
+def test_long_filters_run_by_matrices_on_cpus_and_by_shifted_sums_on_gpus(rng, up, down):
+    x = rng.normal(size=(1, 14, 13, 3)).astype(np.float32)
+    taps = rng.normal(size=12)
+    options = {"up": up, "down": down, "padding": (-1, 2, 0, -1), "gain": 1.5, "flip": True}
+    for platform in ("cpu", "gpu"):
+        with one_formulation(platform):
+            filtered = jax.jit(lambda x: ops.upfirdn(x, taps, **options)).trace(x)
+        assert ("dot_general" in str(filtered.jaxpr)) == (platform == "cpu")
+        close(filtered.lower().compile()(x), reference.upfirdn(x, taps, **options))
+
+
 def test_upfirdn_refuses_an_image_smaller_than_the_filter():
     with pytest.raises(ValueError, match="at least the filter's 4"):
         ops.upfirdn(jnp.zeros((1, 2, 8, 1)), TAPS)

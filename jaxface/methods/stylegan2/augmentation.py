@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax import lax
 
-from jaxface.nets.ops import fir_taps
+from jaxface.nets.ops import fir_taps, upfirdn
 
 # The low-pass filter of the "sym6" wavelet (Daubechies 1992, table 6.3): orthogonal, so that
 # filtering up and down without a transform between is the identity.
@@ -214,7 +213,7 @@ def warp(images: jax.Array, matrix: jax.Array) -> jax.Array:
     y = 2 * (y + matrix[:, 1, 2, None, None]) + (side - 1)
     samples = jax.vmap(_look_up)(period, x, y)
     # Down by 2 with the flipped filter; one sample more than it needs lies beyond either edge.
-    return _correlate(samples[:, 1:-1, 1:-1], SYM6, down=2)
+    return upfirdn(samples, SYM6, down=2, padding=(-1, -1, -1, -1), flip=True)
 
 
 def _upsampled_period(images: jax.Array) -> jax.Array:
@@ -224,45 +223,31 @@ def _upsampled_period(images: jax.Array) -> jax.Array:
     # The period and what the filter needs beyond it, as the pixels they reflect.
     source = np.arange(-reach, period + reach) % period
     source = np.where(source < side, source, period - source)
-    # Convolution is correlation with the flipped filter; every second tap meets an inserted zero.
-    return _correlate(images[:, source][:, :, source], 2 * SYM6[::-1], up=2)
-
-
-def _correlate(x: jax.Array, taps: np.ndarray, *, up: int = 1, down: int = 1) -> jax.Array:
-    """Zero-insertion, separable correlation without padding, decimation; [N, H, W, C].
-
-    As convolutions of single channels. Sums of shifted slices, which serve the shorter filters of
-    the networks, would let XLA on CPU write out every product of two taps, and compile for minutes.
-    """
-    count, height, width, channels = x.shape
-    x = x.transpose(0, 3, 1, 2).reshape(count * channels, height, width, 1)
-    kernel = jnp.asarray(taps, x.dtype)
-    for row, column in ((1, 0), (0, 1)):
-        x = lax.conv_general_dilated(
-            x,
-            kernel.reshape(-1, 1, 1, 1) if row else kernel.reshape(1, -1, 1, 1),
-            (down if row else 1, down if column else 1),
-            ((0, 0), (0, 0)),
-            lhs_dilation=(up if row else 1, up if column else 1),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=lax.Precision.HIGHEST,
-        )
-    return x.reshape(count, channels, *x.shape[1:3]).transpose(0, 2, 3, 1)
+    # No zero is inserted after the last sample.
+    return upfirdn(images[:, source][:, :, source], SYM6, up=2, padding=(0, -1, 0, -1), gain=4)
 
 
 def _look_up(period: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Bilinear samples of a periodic image [P, P, C] at positions x, y [H, W]: [H, W, C]."""
-    size = period.shape[0]
+    """Bilinear samples of a periodic image [P, P, C] at positions x, y [H, W]: [H, W, C].
+
+    Each pixel is laid beside its right, lower and diagonal neighbour, so that a sample is one
+    look-up, and its gradient one scatter, which TPUs sort for.
+    """
     left, top = jnp.floor(x), jnp.floor(y)
     right_weight, bottom_weight = (x - left)[..., None], (y - top)[..., None]
-    columns = [jnp.mod(left.astype(jnp.int32) + i, size) for i in (0, 1)]
-    rows = [jnp.mod(top.astype(jnp.int32) + i, size) for i in (0, 1)]
-
-    def along_row(row: jax.Array) -> jax.Array:
-        first, second = period[row, columns[0]], period[row, columns[1]]
-        return first + (second - first) * right_weight
-
-    upper, lower = along_row(rows[0]), along_row(rows[1])
+    column, row = (jnp.mod(place.astype(jnp.int32), len(period)) for place in (left, top))
+    lower_pixels = jnp.roll(period, -1, axis=0)
+    squares = jnp.concatenate(
+        [
+            *(period, jnp.roll(period, -1, axis=1)),
+            *(lower_pixels, jnp.roll(lower_pixels, -1, axis=1)),
+        ],
+        axis=-1,
+    )
+    corners = jnp.split(squares[row, column], 4, axis=-1)
+    upper, lower = (
+        first + (second - first) * right_weight for first, second in (corners[:2], corners[2:])
+    )
     return upper + (lower - upper) * bottom_weight
 
 

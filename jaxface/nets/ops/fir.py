@@ -104,7 +104,7 @@ def _correlate(
     x: jax.Array, taps: np.ndarray, rows: "_Axis", columns: "_Axis", gain: float
 ) -> jax.Array:
     """Both axes padded at once, then filtered one after the other."""
-    if taps.ndim == 1 and by_matrices(x):
+    if taps.ndim == 1 and by_matrices(x, len(taps)):
         x = along_rows(x, rows.matrix(taps * gain, x.shape[1]))
         return along_columns(x, columns.matrix(taps, x.shape[2]))
     if rows.edges != (0, 0) or columns.edges != (0, 0):

@@ -119,6 +119,27 @@ def test_long_filters_run_by_matrices_on_cpus_and_by_shifted_sums_on_gpus(rng, u
         close(filtered.lower().compile()(x), reference.upfirdn(x, taps, **options))
 
 
+def test_a_filter_of_both_axes_is_one_pass_on_gpus(rng):
+    x = rng.normal(size=(2, 7, 9, 5)).astype(np.float32)
+    options = {"padding": (2, 1, 1, 0), "gain": 4.0}
+
+    def filtered(x):
+        y = ops.upfirdn(x, TAPS, **options)
+        return jnp.sum(jnp.sin(y)), y
+
+    found = {}
+    for platform in ("cpu", "gpu"):
+        with one_formulation(platform):
+            both = jax.jit(jax.value_and_grad(filtered, has_aux=True)).trace(x)
+            alone = jax.jit(lambda x: ops.upfirdn(x, TAPS, **options)).trace(x)
+        found[platform] = both.lower().compile()(x)
+        # A product for each tap: of one axis and then the other, or of both.
+        assert str(alone.jaxpr).count(" mul ") == (16 if platform == "gpu" else 8)
+    (_, y), gradient = found["gpu"]
+    close(y, reference.upfirdn(x, TAPS, **options))
+    np.testing.assert_allclose(gradient, found["cpu"][1], atol=1e-5)
+
+
 def test_upfirdn_refuses_an_image_smaller_than_the_filter():
     with pytest.raises(ValueError, match="at least the filter's 4"):
         ops.upfirdn(jnp.zeros((1, 2, 8, 1)), TAPS)

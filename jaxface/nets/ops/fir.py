@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxface.nets.ops.formulation import platform_of_formulation
 from jaxface.nets.ops.image_matrices import along_columns, along_rows, by_matrices
 
 
@@ -109,14 +110,20 @@ def _correlate(
         return along_columns(x, columns.matrix(taps, x.shape[2]))
     if rows.edges != (0, 0) or columns.edges != (0, 0):
         x = jnp.pad(x, ((0, 0), rows.edges, columns.edges, (0, 0)))
-    if taps.ndim == 1:
+    if taps.ndim == 1 and not _in_one_pass(rows, columns):
         return columns.correlate(rows.correlate(x, taps * gain), taps)
-    # A matrix is a sum of its rows: each filters along x, then moves along y.
-    terms = [
-        rows.correlate(columns.correlate(x, row_taps), gain * unit)
-        for row_taps, unit in zip(taps, np.eye(len(taps)), strict=True)
-    ]
-    return sum(terms[1:], start=terms[0])
+    matrix = taps if taps.ndim == 2 else np.outer(taps, taps)
+    return rows.correlate(x, matrix * gain, columns)
+
+
+def _in_one_pass(rows: "_Axis", columns: "_Axis") -> bool:
+    """Whether a filter is better not split into two.
+
+    On GPUs XLA writes what is between two filters to the memory, and that is what such a filter
+    waits for, not its operations.
+    """
+    same_size = all(len(axis.reads) == axis.stride == 1 for axis in (rows, columns))
+    return same_size and platform_of_formulation() == "gpu"
 
 
 class _Axis:
@@ -170,21 +177,27 @@ class _Axis:
                         found[place, source] += taps[k]
         return found
 
-    def correlate(self, x: jax.Array, taps: np.ndarray) -> jax.Array:
-        """Sum of taps times what they read from ``x``, which is padded by ``edges``."""
+    def correlate(self, x: jax.Array, taps: np.ndarray, across: "_Axis | None" = None) -> jax.Array:
+        """Sum of taps times what they read from ``x``, which is padded by ``edges``.
+
+        A tap is a number, or with another axis the taps of a filter along that.
+        """
+
+        def times(read: jax.Array, tap: np.ndarray) -> jax.Array:
+            if across is not None:
+                return across.correlate(read, tap)
+            return read * jnp.asarray(tap, x.dtype)
+
         outputs = []
         for reads in self.reads:
-            terms = [
-                self._read(x, offset) * jnp.asarray(taps[k], x.dtype)
-                for offset, k in reads
-                if taps[k] != 0
-            ]
-            zeros = jnp.zeros_like(self._read(x, -self.edges[0]))
-            outputs.append(sum(terms[1:], start=terms[0]) if terms else zeros)
+            terms = [times(self._read(x, offset), taps[k]) for offset, k in reads if taps[k].any()]
+            if not terms:
+                terms = [jnp.zeros_like(times(self._read(x, -self.edges[0]), taps[0]))]
+            outputs.append(sum(terms[1:], start=terms[0]))
         if len(outputs) == 1:
             return outputs[0]
         y = jnp.stack(outputs, self.axis + 1)
-        shape = list(x.shape)
+        shape = list(outputs[0].shape)
         shape[self.axis] = self.phase_size * len(outputs)
         return lax.slice_in_dim(y.reshape(shape), 0, self.size, axis=self.axis)
 

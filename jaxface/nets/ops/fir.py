@@ -1,9 +1,9 @@
 """Up-sampling, FIR filtering and down-sampling of image batches.
 
 Follows ``upfirdn2d`` of stylegan2-ada-pytorch: insert zeros, pad, filter, keep every n-th sample.
-It is written as sums of shifted slices, one axis at a time, each output phase on its own, so that
-XLA fuses the whole filter into its neighbours and no multiplication with an inserted zero is
-ever made. On CPU this is about twice as fast as a depthwise convolution.
+It is written as sums of shifted slices, one axis at a time (on GPUs both at once), each output
+phase on its own, so that XLA fuses the whole filter into its neighbours and no multiplication with
+an inserted zero is ever made. On CPU this is about twice as fast as a depthwise convolution.
 
 Filters are host-side NumPy arrays: [taps] for a separable filter, [taps_y, taps_x] otherwise.
 Padding is ``(y0, y1, x0, x1)`` in samples of the zero-inserted image; negative values crop.

@@ -98,7 +98,7 @@ class _Point(NamedTuple):
 
 class _Roof(NamedTuple):
     name: str
-    speeds: Mapping[str, float]
+    speeds: Mapping[str, float]  # by dtype
     bandwidth: float
     line: str
 
@@ -128,10 +128,10 @@ def _roofs(document: Mapping[str, Any], measured: bool) -> list[_Roof]:
     kinds = {row["device"]: row["topology"] for _, row in report.compiled_rows(document)}
     for kind, topology in kinds.items():
         if (known := hardware.DEVICES.get(kind)) is not None:
-            # TPUs have one peak for both dtypes.
-            speeds = {speed: dtype for dtype, speed in known.flop_per_second.items()}
-            by_dtype = {dtype: speed for speed, dtype in speeds.items()}
-            roofs.append(_Roof(topology, by_dtype, known.bytes_per_second, "--"))
+            speeds: Mapping[str, float] = known.flop_per_second
+            if len(set(speeds.values())) == 1:  # as TPUs, which have one peak for both dtypes
+                speeds = {"": next(iter(speeds.values()))}
+            roofs.append(_Roof(topology, speeds, known.bytes_per_second, "--"))
     return roofs
 
 

@@ -170,9 +170,9 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
             "jaxface.evaluation.latent_difference",
             "the Latent Difference Encoder's table, and the same with the ground truth as judge: "
             "renders of the embedded world are redrawn with the landmarks of others, by the "
-            "inversion alone, by the trainings of the paper's ablation and by the suite's network. "
-            "DIR receives latent_difference.json, latent_difference.md, two sheets (PNG) and "
-            "parts/, what is finished.",
+            "inversion alone, by the trainings of the paper's ablation and by the suite's network; "
+            "and the suite's encoders are compared. DIR receives latent_difference.json, "
+            "latent_difference.md, three sheets (PNG) and parts/, what is finished.",
             (
                 Option("portraits", "held-out renders to invert", 256, least=2),
                 Option(

@@ -62,6 +62,16 @@ _TRUE = {
     "psnr": ("PSNR, dB ↑", ".2f"),
 }
 
+_ENCODERS = {
+    "l2": ("L2 ↓", ".4f"),
+    "perceptual": ("perceptual distance ↓", ".3f"),
+    "identity": ("identity ↑", ".3f"),
+    "editability": ("editability ↑", ".3f"),
+    "identity_turned": ("identity, turned ↑", ".3f"),
+}
+
+_DRAWN = ("inversion", "turned")
+
 SHOWN = 8
 """Portraits on the sheet."""
 
@@ -189,8 +199,11 @@ def latent_difference_report(
         "",
         *_encoders(found["encoders"]),
         "",
-        "Mean square in [-1, 1], perceptual distance and cosine of identity of inversions; of a "
-        "RigNet's turn by 20 degrees, the share that is read afterwards.",
+        "Of inversions the mean square in [-1, 1], perceptual distance, and cosine of identity. "
+        "Editability: of a RigNet's turn by 20 degrees, the share that is read afterwards; and the "
+        "cosine of identity of what is turned with the portrait.",
+        "",
+        "![portrait, each encoder's inversion and the same turned](encoders.png)",
         "",
         "![portrait, other, each row with the other's landmarks](latent_difference.png)",
         "",
@@ -247,11 +260,25 @@ def _by_hand(shares: Mapping[str, float]) -> list[str]:
 
 
 def _encoders(encoders: Mapping[str, Mapping[str, float]]) -> list[str]:
-    names = list(next(iter(encoders.values())))
-    lines = [f"| | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
+    heads = " | ".join(title for title, _ in _ENCODERS.values())
+    lines = [f"| role | {heads} |", f"| --- |{' ---: |' * len(_ENCODERS)}"]
     for role, values in encoders.items():
-        lines.append(f"| {role} | {' | '.join(format(values[n], '.4f') for n in names)} |")
+        cells = (
+            format(values[name], how) if name in values else "-"
+            for name, (_, how) in _ENCODERS.items()
+        )
+        lines.append(f"| `{role}` | {' | '.join(cells)} |")
     return lines
+
+
+def write_encoders_sheet(
+    path: Path, images: np.ndarray, encoders: Mapping[str, Mapping[str, np.ndarray]]
+) -> None:
+    """Of the first portraits: portrait, and what each encoder's code draws, and turned."""
+    shown = {"portrait": images}
+    for role, values in encoders.items():
+        shown |= {f"{role}: {name}": values[name] for name in _DRAWN if name in values}
+    write_redrawn_sheet(path, {title: each[:SHOWN] for title, each in shown.items()})
 
 
 def write_latent_difference_sheet(

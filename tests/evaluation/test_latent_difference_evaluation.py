@@ -12,6 +12,7 @@ from jaxface.cli import main
 from jaxface.errors import UsageError
 from jaxface.evaluation import latent_difference as evaluation
 from jaxface.evaluation import latent_difference_report as reports
+from jaxface.evaluation import latent_difference_wishes as wishes
 from jaxface.nets import (
     EncoderConfig,
     IRSEConfig,
@@ -98,16 +99,16 @@ def test_what_is_reached_and_the_report(suite):
 
 def test_hands_open_mouths_and_raise_brows():
     points = np.random.default_rng(0).uniform(0, 64, (68, 2))
-    found = evaluation.edited_by_hand(points)
+    found = wishes.edited_by_hand(points)
     opened, raised = found["mouth opened"], found["brow raised"]
     assert (opened[[57, 66, 8], 1] > points[[57, 66, 8], 1]).all()
     np.testing.assert_array_equal(opened[17:48], points[17:48])
     assert (raised[17:22, 1] < points[17:22, 1]).all()
     np.testing.assert_array_equal(raised[22:], points[22:])
-    own, height = evaluation.spread(points[None]), np.ptp(points[:, 1])
-    apart = {name: evaluation.spread(each[None])[name] - own[name] for name, each in found.items()}
-    assert apart["mouth opened"] == pytest.approx(evaluation.OPENED * height)
-    assert apart["brow raised"] == pytest.approx(evaluation.RAISED * height)
+    own, height = wishes.spread(points[None]), np.ptp(points[:, 1])
+    apart = {name: wishes.spread(each[None])[name] - own[name] for name, each in found.items()}
+    assert apart["mouth opened"] == pytest.approx(wishes.OPENED * height)
+    assert apart["brow raised"] == pytest.approx(wishes.RAISED * height)
 
 
 @pytest.mark.slow
@@ -128,7 +129,7 @@ def test_the_command_measures_and_goes_on(suite, tmp_path):
     assert np.isfinite(list(document["by_hand"].values())).all()
     assert document["wishes"]["own"] > 0
     assert "## Edited by hand" in (out / "latent_difference.md").read_text()
-    for name in ("latent_difference.png", "redrawn.png"):
+    for name in ("latent_difference.png", "redrawn.png", "encoders.png"):
         assert (out / name).is_file()
     stamps = {path: path.stat().st_mtime_ns for path in (out / "parts").glob("*.npz")}
     assert len(stamps) == 4

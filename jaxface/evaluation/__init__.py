@@ -147,6 +147,13 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                     bool,
                 ),
                 Option("steps", "of each of those trainings", 30, least=2),
+                Option(
+                    "beside",
+                    "reenactment.json of an earlier run of the same protocol, judges and networks, "
+                    "whose methods the report has too",
+                    type=str,
+                    metavar="FILE",
+                ),
             ),
         ),
         "transfer": Evaluation(

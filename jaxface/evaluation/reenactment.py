@@ -20,6 +20,13 @@ from jaxface.errors import SuiteError, UsageError, did_you_mean
 from jaxface.evaluation.ground_truth import rotation_angle
 from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.parts import Parts
+from jaxface.evaluation.reenactment_beside import (
+    copy_sheets,
+    earlier_document,
+    joined,
+    joined_description,
+    tables_of,
+)
 from jaxface.evaluation.reenactment_floor import judges_floor
 from jaxface.evaluation.reenactment_judges import (
     REQUIRED,
@@ -37,7 +44,7 @@ from jaxface.evaluation.reenactment_protocol import (
     perfect_scenes,
     person_clip,
 )
-from jaxface.evaluation.reenactment_report import reenactment_report, write_sheet
+from jaxface.evaluation.reenactment_report import reenactment_report, sheet_name, write_sheet
 from jaxface.evaluation.reenactment_scores import scores
 from jaxface.evaluation.reenactment_tables import (
     CLIP_TABLES,
@@ -363,6 +370,7 @@ def run(
     iterations: float,
     tables: bool = False,
     steps: int = Budget.steps,
+    beside: str | None = None,
 ) -> Outcome:
     """The experiment of `jaxface evaluate reenactment`.
 
@@ -376,9 +384,11 @@ def run(
       tables: whether matrices are trained for Tables 2 to 5. The suite's z then begins with the
         factors of scenes.
       steps: of each of those trainings.
+      beside: ``reenactment.json`` of an earlier run, whose methods and tables the report also has.
 
     Raises:
-      UsageError: an unknown method, or a folder that was begun with another description.
+      UsageError: an unknown method, a folder that was begun with another description, or an earlier
+        run of another protocol, other judges or other networks.
       SuiteError: the suite lacks a network.
     """
     protocol = Protocol(persons, frames, iterations)
@@ -391,9 +401,10 @@ def run(
     check_networks(suite, [*chosen.values(), *ablated])
     decided = description(suite, protocol, chosen, tables=trained)
     folder, say = workspace.folder, workspace.say
+    earlier = None if beside is None else earlier_document(beside, decided)
     with workspace.claim(folder, decided):
         parts = Parts(folder / "parts")
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, Any] = {}
         driven: dict[str, list[dict[str, np.ndarray]]] = {}
         for name, method in chosen.items():
             measured = evaluate_method(suite, name, method, protocol, parts=parts, say=say)
@@ -401,13 +412,18 @@ def run(
             for key, value in scores(measured).items():
                 found.setdefault(key, {})[name] = value
             for case, clips in measured.items():
-                write_sheet(folder / f"{name}_{case}.png", clips)
-        floor = found["judge_floor"] = judges_floor(
+                write_sheet(folder / sheet_name(name, case), clips)
+        found["judge_floor"] = judges_floor(
             suite, protocol, driven, parts=parts, knows_factors=tables, say=say
         )
-        report = reenactment_report(suite, protocol, chosen, found, judge_names(suite), floor=floor)
         if trained is not None:
             found |= table_scores(suite, trained, protocol, parts=parts, say=say)
-            report += tables_report(found, trained, protocol)
+        if beside is not None and earlier is not None:
+            found, decided = joined(found, earlier), joined_description(decided, earlier)
+            copy_sheets(beside, earlier, folder)
+        report = reenactment_report(suite, protocol, found, judge_names(suite))
+        measured_tables = tables_of(decided)
+        if measured_tables is not None:
+            report += tables_report(found, measured_tables, protocol)
         workspace.write("reenactment", report, {**found, "description": decided})
     return Outcome(report)

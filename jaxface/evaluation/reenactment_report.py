@@ -22,24 +22,25 @@ from jaxface.suite import Suite
 SHOWN = 6  # clips on a sheet
 
 
+def sheet_name(method: str, case: str) -> str:
+    """The file of a method's sheet of a case."""
+    return f"{method}_{case}.png"
+
+
 def reenactment_report(
     suite: Suite,
     protocol: Protocol,
-    methods: Mapping[str, Any],
-    scores: Mapping[str, Mapping[str, Any]],
+    found: Mapping[str, Mapping[str, Any]],
     judges: Mapping[str, str],
-    *,
-    floor: Mapping[str, Mapping[str, float]],
 ) -> str:
     """Markdown of everything that was measured, with what it means.
 
     Args:
       suite: the one evaluated.
       protocol: what was measured.
-      methods: by name.
-      scores: by key of `jaxface.evaluation.reenactment.scores`, then by method.
+      found: by key of `jaxface.evaluation.reenactment_scores.scores`, then by method; and
+        ``judge_floor``, of `jaxface.evaluation.reenactment_floor.judges_floor`.
       judges: which network judges what.
-      floor: of `jaxface.evaluation.reenactment_floor.judges_floor`.
     """
     lines = [
         f"# Reenactment on the suite {suite.name}, {suite.generator.resolution} px",
@@ -56,7 +57,7 @@ def reenactment_report(
     lines += [
         f"## What it is to reach: cross-reenactment, turns of up to {NEAR:g} rad",
         "",
-        *_targets(scores["reached"]),
+        *_targets(found["reached"]),
         "",
         "Means over frames. Rotations are angles between heads; that of the result is what the "
         "reconstruction network reads, or that of the true face fitted to it, and the driver's is "
@@ -66,7 +67,7 @@ def reenactment_report(
         "of the same scenes as the generator draws them where it is given their true factors, and "
         "of the reconstructions, which are not moved.",
         "",
-        *_floor(floor),
+        *_floor(found["judge_floor"]),
         "",
         "The fitted face has the person's true shape and colours. On a render it has no error by "
         "construction; where a generator shows a person somewhat otherwise, it explains some of "
@@ -76,11 +77,11 @@ def reenactment_report(
     for case, title in (("self", "Self-reenactment"), ("cross", "Cross-reenactment")):
         place = ("self", "cross").index(case)
         lines += [f"## {title}, networks as judges", ""]
-        lines += [*_table(scores[case], NETWORK_MEASURES, place), ""]
+        lines += [*_table(found[case], NETWORK_MEASURES, place), ""]
         lines += [f"## {title}, the truth as judge", ""]
-        lines += [*_table(scores[f"{case}_true"], TRUE_MEASURES, place), ""]
-        for name in methods:
-            lines += [f"![sources, drivers, perfect results, {name}]({name}_{case}.png)", ""]
+        lines += [*_table(found[f"{case}_true"], TRUE_MEASURES, place), ""]
+        for name in found[case]:
+            lines += [f"![sources, drivers, perfect results, {name}]({sheet_name(name, case)})", ""]
     lines += [
         f"Extreme: frames in which the driver's head is turned more than {EXTREME:g} degrees from "
         "the source's.",
@@ -90,7 +91,7 @@ def reenactment_report(
         "Spearman's rank correlation over all frames; 1: both give frames one order. "
         "Pose stands against the fitted rotation's error, expression against the mouth's PSNR.",
         "",
-        *_correlations(scores["judge_correlation"]),
+        *_correlations(found["judge_correlation"]),
         "",
     ]
     return "\n".join(lines)

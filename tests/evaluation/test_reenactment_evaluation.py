@@ -13,6 +13,7 @@ import pytest
 from jaxface.cli import main
 from jaxface.errors import UsageError
 from jaxface.evaluation import reenactment as evaluation
+from jaxface.evaluation import reenactment_beside as beside
 from jaxface.evaluation import reenactment_protocol as protocols
 from jaxface.evaluation import reenactment_tables as tables
 from jaxface.evaluation import reenactment_tables_report as tables_report
@@ -143,14 +144,12 @@ def test_judges_are_ranked_against_the_truth(measured):
 def test_the_report_tells_what_was_measured(measured, tmp_path):
     found = {key: {"pie": value} for key, value in evaluation.scores(measured).items()}
     suite = load_suite("embedded")
-    methods = {"pie": RigNetReenactment()}
-    floor = {
+    found["judge_floor"] = {
         PERFECT: {"turn": 0.0123, "rotation": 0.0, "landmarks": 1.5},
         "pie": {"turn": 0.0321, "rotation": 0.1, "landmarks": 2.5},
     }
-    report = reenactment_report(
-        suite, protocols.Protocol(), methods, found, {"landmarks": "landmarks"}, floor=floor
-    )
+    judges = {"landmarks": "landmarks"}
+    report = reenactment_report(suite, protocols.Protocol(), found, judges)
     assert "| | perfect results | reconstructions, pie |" in report
     assert "| rotation that is read, rad | 0.012 | 0.032 |" in report
     assert f"| CSIM | higher | source | {found['cross']['pie']['csim']:.3f}" in report
@@ -257,6 +256,76 @@ def test_the_report_of_the_tables():
     assert f"paired, generator untuned | {value:.3f} (0.45) |" in report
     assert "for 50 steps of 12 sources" in report
     assert report.count("### Table") == 4
+
+
+@pytest.fixture
+def described():
+    """What decides a run of one method, and the document of a run of another."""
+    decided = {
+        "digest": protocols.Protocol().digest,
+        "judges": {"landmarks": "landmarks"},
+        "suite": {"name": "a", "generator": "0", "encoder": "1"},
+        "methods": {"new": {}},
+        "tables": None,
+    }
+    tables = dataclasses.asdict(evaluation.Tables(training.Budget(50)))
+    suite = {"name": "a", "generator": "0", "rignet_pose": "2"}
+    before = {**decided, "suite": suite, "methods": {"old": {}}, "tables": tables}
+    found = {key: {"old": key} for key in (*beside.BY_METHOD, "judge_floor")}
+    return decided, {**found, "table2": "t", "description": before}
+
+
+def test_methods_of_an_earlier_run_stand_beside_others(described, tmp_path):
+    decided, document = described
+    path = tmp_path / "before" / "reenactment.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(document))
+    earlier = beside.earlier_document(str(path), decided)
+    own = {key: {"new": 1} for key in (*beside.BY_METHOD, "judge_floor")}
+    found = beside.joined(own, earlier)
+    assert found["cross"] == {"old": "cross", "new": 1}
+    assert list(found["judge_floor"]) == ["old", "new"]
+    assert found["table2"] == "t"
+    assert beside.joined({**own, "table2": "own"}, earlier)["table2"] == "own"
+    whole = beside.joined_description(decided, earlier)
+    assert list(whole["methods"]) == ["old", "new"]
+    assert beside.tables_of(whole) == evaluation.Tables(training.Budget(50))
+    assert beside.tables_of(decided) is None
+    (path.parent / "old_self.png").write_bytes(b"sheet")
+    beside.copy_sheets(str(path), earlier, tmp_path)
+    assert (tmp_path / "old_self.png").read_bytes() == b"sheet"
+    assert not (tmp_path / "old_cross.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"digest": "0"}, "another protocol"),
+        ({"judges": {}}, "another judges"),
+        ({"suite": {"generator": "9"}}, "another generator"),
+    ],
+)
+def test_runs_that_do_not_compare_are_refused(described, tmp_path, changes, message):
+    decided, document = described
+    path = tmp_path / "reenactment.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=message):
+        beside.earlier_document(str(path), decided | changes)
+
+
+def test_what_is_no_earlier_run_is_refused(described, tmp_path):
+    decided, document = described
+    path = tmp_path / "reenactment.json"
+    with pytest.raises(UsageError, match="No such file"):
+        beside.earlier_document(str(path), decided)
+    for text in ("{", "[]", "{}", '{"description": {}}'):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=r"is no reenactment\.json"):
+            beside.earlier_document(str(path), decided)
+    del document["reached"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(UsageError, match="lacks reached"):
+        beside.earlier_document(str(path), decided)
 
 
 def test_psnr_of_boxes_looks_into_them_alone():

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--config",
-        metavar="FILE",
+        metavar="FILE[:VARIANT]",
         help="with --topology: steps of a training, see jaxface train; --set changes its settings",
     )
     parser.add_argument("--json", action="store_true", help="with --topology: as JSON")

@@ -18,8 +18,8 @@ HELP = "train a network of the suite by a configuration file"
 
 _EPILOG = """\
 FILE is a Python file with a function get_config(); configs/ has the published settings and the
-embedded suite's own. --set changes one of them, by its dotted name: --set
-method.learning_rate=1e-3 --set data.directory=/data.
+embedded suite's own. Some have variants, FILE:VARIANT. --set changes a setting, by its dotted name:
+--set method.learning_rate=1e-3 --set data.directory=/data.
 
 DIR receives checkpoints/, metrics.jsonl, tensorboard/, samples/ and at the end the networks as
 safetensors, also where it is stopped. A stopped run goes on with --resume, with the numbers it
@@ -41,11 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what FILE trains, such as generator or rignet; refused if FILE trains something else",
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="the experiment")
+    parser.add_argument("--config", required=True, metavar="FILE[:VARIANT]", help="the experiment")
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help="the run folder (runs/ and the configuration file's name, and a rignet's group)",
+        help="the run folder (runs/ and the names of configuration, variant and a rignet's group)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in DIR, if there is one"
@@ -95,7 +95,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jaxface.runtime.devices import tell_devices
     from jaxface.settings import apply_overrides
-    from jaxface.training.experiment import check_name, load_experiment, run_experiment, split_role
+    from jaxface.training.experiment import (
+        check_name,
+        load_experiment,
+        run_experiment,
+        split_config,
+        split_role,
+    )
 
     tell_devices()
     experiment = load_experiment(arguments.config)
@@ -104,7 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.target is not None:
         check_name(arguments.target, experiment.method)
     _, member = split_role(experiment.method.trains)
-    stem = "_".join(filter(None, [pathlib.Path(arguments.config).stem, member]))
+    file, variant = split_config(arguments.config)
+    stem = "_".join(filter(None, [file.stem, variant, member]))
     out = pathlib.Path(arguments.out or pathlib.Path("runs") / stem)
     if (out / "checkpoints").exists() and not arguments.resume:
         raise UsageError(f"{out}: there is a run here; --resume continues it, --out names another")

@@ -1,6 +1,7 @@
 """An experiment: a method's settings, the data, and how often to evaluate; and running one.
 
-A file in `configs/` holds one, as the function ``get_config() -> Experiment``. The method is any
+A file in `configs/` holds one, as the function ``get_config() -> Experiment``, or several,
+``get_config(variant=None)``. The method is any
 `jaxface.training.recipe.Trainable` settings, the data any `jaxface.data.sources.DataSource`. The
 run folder receives checkpoints, metrics and sample grids (`jaxface.training.loop.fit`), and at the
 end the networks as safetensors files that `jaxface.load_network` reads: the last ones, or where the
@@ -10,6 +11,7 @@ stopped leaves there the networks as they are then. Of several processes
 """
 
 import dataclasses
+import inspect
 import json
 import os
 import pathlib
@@ -51,18 +53,42 @@ class Experiment:
     """Steps between evaluations: sample grids and held-out scores."""
 
 
-def load_experiment(path: str | os.PathLike[str]) -> Experiment:
+def split_config(config: str | os.PathLike[str]) -> tuple[pathlib.Path, str | None]:
+    """The file of a configuration, and after its last colon the variant, where one is named.
+
+    Example:
+      >>> split_config("configs/embedded_latent_difference.py:naive")[1]
+      'naive'
+    """
+    text = os.fspath(config)
+    file, colon, variant = text.rpartition(":")
+    if colon and not pathlib.Path(text).is_file():
+        return pathlib.Path(file), variant
+    return pathlib.Path(text), None
+
+
+def load_experiment(config: str | os.PathLike[str]) -> Experiment:
     """Runs a configuration file and calls its ``get_config``.
 
+    Args:
+      config: the file, or ``FILE:VARIANT``: `get_config` then has the variant's name as its
+        argument.
+
     Raises:
-      UsageError: no such file, it fails, or it gives no `Experiment`, or one whose method trains
-        nothing.
+      UsageError: no such file or variant, it fails, or it gives no `Experiment`, or one whose
+        method trains nothing.
     """
-    if not pathlib.Path(path).is_file():
+    path, variant = split_config(config)
+    if not path.is_file():
         raise UsageError(f"{path}: no such configuration file")
     try:
         get_config = runpy.run_path(os.fspath(path)).get("get_config")
-        experiment = get_config() if callable(get_config) else None
+        if variant is not None and callable(get_config):
+            if not inspect.signature(get_config).parameters:
+                raise UsageError(f"{path}: has no variants, got {variant!r}")
+            experiment = get_config(variant)
+        else:
+            experiment = get_config() if callable(get_config) else None
     except JaxfaceError:
         raise
     except Exception as error:  # of the file's own code

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import jaxface.cli
+from jaxface.errors import UsageError
+from jaxface.methods import latent_difference
 from jaxface.suite import load_suite
 from jaxface.training.experiment import Experiment, load_experiment
 from jaxface.weights import load_network
@@ -23,6 +25,28 @@ def test_a_configuration_is_an_experiment(path):
     experiment = load_experiment(path)
     assert isinstance(experiment, Experiment)
     assert "jaxface train" in path.read_text() or "train_in_chunks.sh" in path.read_text()
+
+
+@pytest.mark.parametrize("row", [*latent_difference.ROWS, "code_form"])
+def test_rows_of_a_table_are_variants_of_a_configuration(row):
+    whole, found = (
+        load_experiment(f"{CONFIGS}/embedded_latent_difference.py{variant}").method
+        for variant in ("", f":{row}")
+    )
+    published = latent_difference.ROWS["latent_cycle" if row == "code_form" else row]
+    assert found.network.width == whole.network.width
+    assert type(found.network) is type(published.network)
+    assert (found.cycle_space, found.direct) == (published.cycle_space, published.direct)
+    assert getattr(found.network, "row_norms", False) == (row == "code_form")
+
+
+def test_a_variant_that_there_is_not_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="did you mean 'naive'"):
+        load_experiment(CONFIGS / "embedded_latent_difference.py:naiv")
+    with pytest.raises(UsageError, match="has no variants, got 'x'"):
+        load_experiment(CONFIGS / "embedded_64.py:x")
+    with pytest.raises(UsageError, match="no such configuration file"):
+        load_experiment(tmp_path / "none.py:x")
 
 
 @pytest.mark.slow

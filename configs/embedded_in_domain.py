@@ -2,10 +2,23 @@
 
     jaxface train encoder --config configs/embedded_in_domain.py
 
-It becomes the role ``in_domain_encoder``. 1,000 steps learn the codes of samples alone, which is
+It becomes the role ``in_domain_encoder``. 2,000 steps learn the codes of samples alone, which is
 not the paper's; then come pixels, features of the suite's perceptual trunk and a discriminator that
 trains beside the encoder, with the weights of the authors' code but for the features', whose trunk
-is not VGG-16. No network of it has been trained yet: what to expect is not measured.
+is not VGG-16. The encoder is narrow: its last layer has a weight for each number of the last map
+and of W+, so its size is that of the last map. Data and steps are as many as the first encoder's
+(`configs/embedded_encoder.py`), so that the two compare.
+
+Expect, of the shipped weights (float16), on 256 held-out renders, and in brackets the first
+encoder's: 24.4 dB, lowest 18.2 (23.1, 17.2); a perceptual distance of 0.194 (0.397) and a cosine of
+identity of 0.517 (0.538); of a RigNet's turn by 20 degrees 93% (96%) are read afterwards. Of 256
+samples the codes' squared error is 35% of W's variance (40%). The rows of a code deviate from their
+mean by a length of 3.6 (0.14): nothing holds them in W, and the pixels profit. 1,300 steps of codes
+alone gave 22.7 dB, all 2,000 of them 23.0.
+
+Like the first one's, its portraits have the right pose, hair and colours, no glasses or patterned
+backdrops, and mouths and gazes near the average's. About 25 minutes of one CPU core that other work
+kept busy.
 """
 
 from jaxface.data.sources import RenderedPortraits
@@ -13,7 +26,7 @@ from jaxface.methods.encoder_training import EncoderSettings
 from jaxface.nets import DiscriminatorConfig, InDomainConfig
 from jaxface.training.experiment import Experiment
 
-NETWORK = InDomainConfig(resolution=64, width=16, max_width=128, num_ws=10)
+NETWORK = InDomainConfig(resolution=64, width=24, max_width=48, num_ws=10)
 
 
 def get_config() -> Experiment:
@@ -22,10 +35,10 @@ def get_config() -> Experiment:
         method=EncoderSettings(
             "in_domain",
             NETWORK,
-            latent_steps=1_000,
-            steps=500,
-            batch_size=16,
-            samples=16,
+            latent_steps=2_000,
+            steps=600,
+            batch_size=8,
+            samples=8,
             learning_rate=2e-3,
             lpips_weight=0.0,
             identity_weight=0.0,
@@ -38,5 +51,5 @@ def get_config() -> Experiment:
         ),
         data=RenderedPortraits(resolution=64, num_train=4_096, num_test=256),
         suite="embedded",
-        eval_every=500,
+        eval_every=1_300,
     )

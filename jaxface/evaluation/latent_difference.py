@@ -119,6 +119,7 @@ def run(suite: Suite, workspace: Workspace, *, portraits: int, rows: str | None)
                 return measured_row(row, own, suite, known, inversion)
 
             measured[row] = parts.get(row, make)
+        workspace.say("comparing the suite's encoders")
         encoders = encoders_judged(suite, known["image"])
         found = {
             "table": {row: table_row(each) for row, each in measured.items()},

@@ -70,8 +70,6 @@ _ENCODERS = {
     "identity_turned": ("identity, turned ↑", ".3f"),
 }
 
-_DRAWN = ("inversion", "turned")
-
 SHOWN = 8
 """Portraits on the sheet."""
 
@@ -277,7 +275,10 @@ def write_encoders_sheet(
     """Of the first portraits: portrait, and what each encoder's code draws, and turned."""
     shown = {"portrait": images}
     for role, values in encoders.items():
-        shown |= {f"{role}: {name}": values[name] for name in _DRAWN if name in values}
+        title = "in-domain" if role == "in_domain_encoder" else role
+        shown[title] = values["inversion"]
+        if "turned" in values:
+            shown[f"{title}, turned"] = values["turned"]
     write_redrawn_sheet(path, {title: each[:SHOWN] for title, each in shown.items()})
 
 

@@ -61,8 +61,8 @@ def joined(found: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, An
       earlier: of `earlier_document`.
     """
     both = {key: {**earlier[key], **found[key]} for key in (*BY_METHOD, "judge_floor")}
-    tables = {key: earlier[key] for key in OF_TABLES if key in earlier}
-    return {**tables, **found, **both}
+    tables = {key: earlier[key] for key in OF_TABLES if key in earlier and key not in found}
+    return {**found, **both, **tables}
 
 
 def joined_description(decided: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:

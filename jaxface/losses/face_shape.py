@@ -29,6 +29,13 @@ MOUTH_PAIRS: Pairs = (
     *((60, 64), (61, 67), (62, 66), (63, 65)),
 )
 """Corners, and upper and lower edges of the outer and of the inner lips."""
+INNER_LIP_PAIRS: Pairs = ((61, 67), (62, 66), (63, 65))
+"""Upper and lower edges of the inner lips."""
+BROW_PAIRS: Pairs = (
+    *((18, 36), (19, 37), (20, 38), (21, 39)),
+    *((22, 42), (23, 43), (24, 44), (25, 45)),
+)
+"""Brows, and the eyes below them."""
 
 
 def vertices(shape: Float[Array, "n v 3"], target: Float[Array, "n v 3"]) -> Float[Array, " n"]:

@@ -2,6 +2,7 @@
 losses are, and use. Parity with the authors' code is in tests/convert."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jaxface.errors import SuiteError, UsageError
 from jaxface.keys import item_keys
 from jaxface.methods import latent_difference as method
 from jaxface.methods.landmark_regression import landmark_distance
-from jaxface.methods.latent_difference import training
+from jaxface.methods.latent_difference import losses, training
 from jaxface.methods.latent_difference.landmarks import normalised
 from jaxface.methods.latent_difference.reenactment import DriverLandmarks, LandmarkReenactment
 from jaxface.methods.latent_difference.settings import LatentDifferenceSettings, sized
@@ -232,6 +233,27 @@ def test_the_naive_encoders_turns_read_landmarks(number, suite, batch):
     wanted = landmark_distance(found, items.own, SIZES["resolution"])
     np.testing.assert_allclose(terms["landmark"], wanted, rtol=1e-4)
     assert (np.asarray(terms["direct"]) > 0).all() == (number == 0)
+
+
+def test_openings_are_compared_wherever_the_head_is():
+    """Of landmarks that are all moved nothing is said; a raised brow is."""
+    settings = dataclasses.replace(SETTINGS, opening_weight=1.0)
+    points = np.random.default_rng(0).uniform(0, 16, (2, 68, 2)).astype(np.float32)
+    raised = points.copy()
+    raised[:, 18:20, 1] -= 3.0
+
+    def opening(found):
+        frozen = types.SimpleNamespace(landmarks=lambda images: jnp.asarray(found))
+        terms = losses._landmark_terms(settings, frozen, jnp.zeros((2, 16, 16, 3)), points)
+        assert terms.keys() == {"opening"}
+        return np.asarray(terms["opening"])
+
+    np.testing.assert_allclose(opening(points + 5.0), 0.0, atol=1e-6)
+    before, after = (
+        np.linalg.norm(each[:, [18, 19]] - each[:, [36, 37]], axis=-1) for each in (points, raised)
+    )
+    wanted = np.abs(after - before).sum(axis=1) / (15 * 16)
+    np.testing.assert_allclose(opening(raised), wanted, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxface.losses import adversarial, identity, photometric
+from jaxface.losses import adversarial, face_shape, identity, photometric
 from jaxface.media.landmark_images import landmark_images
 from jaxface.methods.adversarial_training import feature_difference, judged
 from jaxface.methods.landmark_regression import landmark_distance
@@ -53,6 +53,10 @@ class Items(NamedTuple):
     own: jax.Array
     wished: jax.Array
     embeddings: Any = None
+
+
+OPENINGS = (*face_shape.INNER_LIP_PAIRS, *face_shape.LID_PAIRS, *face_shape.BROW_PAIRS)
+"""Pairs of landmarks whose distances are an expression, wherever the head is."""
 
 
 def logits(
@@ -116,9 +120,7 @@ def encoder_losses(
     im = image_of(settings, frozen.generator, wm)
     if settings.adversarial_weight:
         terms["adversarial"] = _fooled(settings, discriminator, im, items.wished)
-    if settings.landmark_weight:
-        found = frozen.landmarks(im)
-        terms["landmark"] = landmark_distance(found, items.wished, im.shape[1])
+    terms |= _landmark_terms(settings, frozen, im, items.wished)
     if settings.identity_weight:
         terms["identity"] = identity.distance(frozen.recognition(im), items.embeddings)
     if settings.cycles:
@@ -157,9 +159,7 @@ def _alternating(
     terms = {}
     if settings.adversarial_weight:
         terms["adversarial"] = _fooled(settings, discriminator, image, items.own)
-    if settings.landmark_weight:
-        found = frozen.landmarks(image)
-        terms["landmark"] = landmark_distance(found, items.own, image.shape[1])
+    terms |= _landmark_terms(settings, frozen, image, items.own)
     if settings.identity_weight:
         embeddings = items.embeddings
         embeddings = jnp.where(step % 2 == 0, embeddings, jnp.roll(embeddings, 1, axis=0))
@@ -168,6 +168,23 @@ def _alternating(
         difference = image_difference(settings, frozen.perceptual, image, items.images)
         terms["direct"] = appearance * difference
     return _weighted(settings, terms), terms
+
+
+def _landmark_terms(
+    settings: LatentDifferenceSettings, frozen: Frozen, images: jax.Array, points: jax.Array
+) -> dict[str, jax.Array]:
+    """Of what the suite's network reads of images and the wished landmarks, both [N], in shares of
+    the side: how far they are from each other, and how much lips, lids, and brows and eyes are
+    otherwise apart."""
+    if not settings.reads_landmarks:
+        return {}
+    found, size, terms = frozen.landmarks(images), images.shape[1], {}
+    if settings.landmark_weight:
+        terms["landmark"] = landmark_distance(found, points, size)
+    if settings.opening_weight:
+        differences = face_shape.inner_distances(found, points, OPENINGS, reading="paper")
+        terms["opening"] = differences / (len(OPENINGS) * size)
+    return terms
 
 
 def image_difference(

@@ -67,6 +67,9 @@ class LatentDifferenceSettings:
         features are taken; None: they are read as they are.
       landmark_weight: of the mean distance of the manipulated image's landmarks, read by the
         suite's network, from the wished ones, in shares of the side. Not the paper's.
+      opening_weight: of the mean difference between the two in how far lips, lids, and brows and
+        eyes are apart, in shares of the side: an expression moves these few points by little, and
+        a turn of the head all of them by more. Not the paper's.
       identity_weight: of one minus the cosine between the portrait's and the manipulated image's
         embeddings. Not the paper's.
       alternating: the naive encoder's schedule: even steps draw the portrait with its own landmarks
@@ -108,6 +111,7 @@ class LatentDifferenceSettings:
     perceptual_weight: float = CODE_PERCEPTUAL
     perceptual_size: int | None = 256
     landmark_weight: float = 0.0
+    opening_weight: float = 0.0
     identity_weight: float = 0.0
     alternating: bool = False
     wish: Literal["raw", "normalised"] = "raw"
@@ -177,6 +181,11 @@ class LatentDifferenceSettings:
         return bool(self.adversarial_weight or cycle or direct)
 
     @property
+    def reads_landmarks(self) -> bool:
+        """Whether any term reads the landmarks of what is drawn."""
+        return bool(self.landmark_weight or self.opening_weight)
+
+    @property
     def compares_images(self) -> bool:
         """Whether any term compares pixels and features."""
         cycle = self.cycles and self.cycle_weight and self.cycle_space == "image"
@@ -211,6 +220,7 @@ _WEIGHTS = (
     "direct_weight",
     "direct_adversarial_weight",
     "landmark_weight",
+    "opening_weight",
     "identity_weight",
 )
 

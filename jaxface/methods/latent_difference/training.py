@@ -325,7 +325,7 @@ def frozen_networks(settings: LatentDifferenceSettings, networks: Mapping[str, A
         found["inversion"] = needed(settings.inversion.role, "it embeds portraits")
     if features:
         found["perceptual"] = needed("perceptual", "images are compared by its features")
-    if reads or settings.landmark_weight:
+    if reads or settings.reads_landmarks:
         found["landmarks"] = needed("landmarks", "landmarks are read")
     if settings.identity_weight:
         found["recognition"] = needed("recognition", "the identity term needs it")

@@ -17,8 +17,8 @@ mean by a length of 3.6 (0.14): nothing holds them in W, and the pixels profit. 
 alone gave 22.7 dB, all 2,000 of them 23.0.
 
 Like the first one's, its portraits have the right pose, hair and colours, no glasses or patterned
-backdrops, and gazes near the average's; wide mouths are wide more often. About 25 minutes of one CPU core that other work
-kept busy.
+backdrops, and gazes near the average's; wide mouths are wide more often. About 25 minutes of one
+CPU core that other work kept busy.
 """
 
 from jaxface.data.sources import RenderedPortraits

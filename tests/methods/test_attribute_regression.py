@@ -19,7 +19,7 @@ SETTINGS = method.AttributeSettings(
     network=ReconstructionConfig(resolution=SIZE, channels=(8, 16), hidden=32, outputs=4),
     steps=150,
     batch_size=16,
-    learning_rate=1e-2,
+    learning_rate=3e-3,
     warmup_steps=5,
     ema_half_life=100.0,
 )
@@ -31,7 +31,7 @@ def batch_of(count, key):
     true = np.asarray(method.attributes(factors))
     shown = np.stack([true[:, 0] / 40, true[:, 2] * 2 - 0.5, true[:, 3] - 0.5], axis=1)
     images = np.clip(shown[:, None, None], -1, 1) * np.ones((1, SIZE, SIZE, 1))
-    return {"image": images.astype(np.float32), "factors": np.asarray(factors)}
+    return {"image": ((images + 1) * 127.5).astype(np.uint8), "factors": np.asarray(factors)}
 
 
 def test_what_is_true_of_a_scene():

@@ -73,6 +73,8 @@ _H100 = {
     "device_memory_size": 80 << 30,
 }
 
+_TRITON = "--xla_gpu_enable_triton_gemm"
+
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
@@ -105,6 +107,10 @@ def described(name: str) -> Topology:
     # of the machine, which two compiling processes do not need.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+
+    if chip.axes == 0 and _TRITON not in os.environ.get("XLA_FLAGS", ""):
+        # Without a GPU no tiles are tried out, and XLA ends where its first choice does not fit.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_TRITON}=false".strip()
 
     from jax.experimental import topologies
 

@@ -224,3 +224,25 @@ def test_gradients_match_finite_differences(rng):
         for unit in np.eye(2)[:, None, :]
     ]
     np.testing.assert_allclose(np.asarray(got)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+def test_colours_of_a_modulated_conv_are_sums_on_gpus(rng, demodulate):
+    x = rng.normal(size=(2, 4, 4, 6)).astype(np.float32)
+    kernel = rng.normal(size=(1, 1, 6, 3)).astype(np.float32)
+    styles = (1 + rng.normal(size=(2, 6))).astype(np.float32)
+
+    def convolved(*arguments):
+        y = ops.modulated_conv(*arguments, taps=TAPS, demodulate=demodulate)
+        return jnp.sum(jnp.sin(y)), y
+
+    found = {}
+    for platform in ("cpu", "gpu"):
+        with one_formulation(platform):
+            both = jax.jit(jax.value_and_grad(convolved, (0, 1, 2), has_aux=True))
+            found[platform] = both.trace(x, kernel, styles).lower().compile()(x, kernel, styles)
+    close(
+        found["gpu"][0][1], reference.modulated_conv(x, kernel, styles, TAPS, demodulate=demodulate)
+    )
+    for ours, wanted in zip(found["gpu"][1], found["cpu"][1], strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-5, atol=1e-5)

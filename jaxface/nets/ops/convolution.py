@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxface.nets.ops.fir import upfirdn
 from jaxface.nets.ops.formulation import platform_of_formulation
+from jaxface.nets.ops.image_matrices import CHANNELS
 from jaxface.nets.ops.strided import DIMENSION_NUMBERS, strided_conv, transposed_conv
 
 
@@ -105,12 +106,22 @@ def modulated_conv(
         if demodulate:
             energy = jnp.sum(jnp.square(matrices), axis=1, keepdims=True)
             matrices = matrices * lax.rsqrt(energy + 1e-8)
-        return jnp.einsum("nhwi,nio->nhwo", x, matrices.astype(x.dtype))
+        return _coloured(x, matrices.astype(x.dtype))
     x = x * styles[:, None, None, :].astype(x.dtype)
     x = conv_resample(x, kernel, taps=taps, up=up)
     if demodulate:
         x = x * demodulation(kernel, styles)[:, None, None, :].astype(x.dtype)
     return x
+
+
+def _coloured(x: Float[Array, "n h w i"], matrices: Float[Array, "n i o"]) -> jax.Array:
+    """Each image's pixels by its matrix, [N, H, W, O]."""
+    if matrices.shape[-1] > CHANNELS or platform_of_formulation() != "gpu":
+        return jnp.einsum("nhwi,nio->nhwo", x, matrices)
+    # cuBLAS pads three colours to eight, and the gradient of a product is an array of its own: sums
+    # fuse with what is before and after them.
+    colours = jnp.moveaxis(matrices, -1, 0)
+    return jnp.stack([jnp.sum(x * each[:, None, None], axis=-1) for each in colours], axis=-1)
 
 
 def demodulation(kernel: Float[Array, "k k i o"], styles: Float[Array, "n i"]) -> jax.Array:

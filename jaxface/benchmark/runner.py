@@ -9,16 +9,18 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxface.benchmark.catalogue import BENCHMARKS
 from jaxface.benchmark.compiled import ProgramCost
 from jaxface.benchmark.peers import Contender, Difference, compare, without_methods
 from jaxface.benchmark.problem import AnyProblem
 from jaxface.benchmark.workload import Call, Program, Workload
+from jaxface.runtime.devices import data_mesh
 from jaxface.runtime.profiling import trace
 from jaxface.runtime.topologies import Topology
 
-OURS = "jaxface"
+OURS, ON_CPU = "jaxface", "jaxface, CPU"
 
 PROFILED_CALLS = 3
 
@@ -69,6 +71,7 @@ def run_benchmark(
     repeats: int,
     peers: Iterable[Contender],
     seed: int,
+    cpu: bool = False,
     partial: bool = False,
     profile: Path | None = None,
 ) -> list[Measurement]:
@@ -82,6 +85,8 @@ def run_benchmark(
         name: a key of ``BENCHMARKS``.
         problem: of the kind that the benchmark takes.
         seed: of the inputs.
+        cpu: whether jaxface on this process's CPU takes part, which what an accelerator computes
+            is compared with.
         partial: whether a peer that lacks a method is left out, rather than refused.
         profile: folder for traces of a few more calls of jaxface's, made after the rounds: one
             folder for each method and batch.
@@ -93,7 +98,10 @@ def run_benchmark(
         UsageError: if a peer lacks a method or returns something of the wrong shape.
     """
     benchmark = BENCHMARKS[name].load()
-    ours = Contender(OURS, _OnDevice(benchmark.ours(problem)), {})
+    ours = [Contender(OURS, _OnDevice(benchmark.ours(problem)), {})]
+    if cpu:
+        mesh = data_mesh(jax.devices("cpu")[:1])
+        ours.append(Contender(ON_CPU, _OnDevice(benchmark.ours(problem), mesh), {}))
     peers = list(peers)
     rng = np.random.default_rng(seed)
     measurements = []
@@ -103,7 +111,7 @@ def run_benchmark(
         if any(reasons) and not partial:
             raise next(reason for reason in reasons if reason)
         able = [peer for peer, reason in zip(peers, reasons, strict=True) if reason is None]
-        measurements += _measure(workload, [ours, *able], repeats=repeats, profile=profile)
+        measurements += _measure(workload, [*ours, *able], repeats=repeats, profile=profile)
     return measurements
 
 
@@ -161,15 +169,17 @@ def _cost(program: Program, topology: Topology, call: Call) -> ProgramCost | Non
 
 @dataclasses.dataclass(frozen=True)
 class _OnDevice:
-    """jaxface's implementation, fed with arrays already on the device."""
+    """jaxface's implementation, fed with arrays already on the device; None: JAX's default."""
 
     implementation: Any
+    mesh: Mesh | None = None
 
     def put(self, array: np.ndarray) -> jax.Array:
-        return jax.device_put(array)
+        return jax.device_put(array, self.mesh and NamedSharding(self.mesh, PartitionSpec()))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.implementation, name)
+        found = getattr(self.implementation, name)
+        return found.on(self.mesh) if self.mesh and isinstance(found, Program) else found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,6 +44,7 @@ class Sweep:
         peers: ``MODULE:FACTORY`` specifications.
         dtypes: of all problems to come: the peaks that a CPU's shares need.
         batches, repeats, seed: see :func:`~jaxface.benchmark.runner.run_benchmark`.
+        cpu: whether jaxface on the CPU takes part too, to compare with what it computes.
         partial: whether a peer may lack some of the benchmarks; `note` is told.
         profile: folder for traces, each problem's in a folder of its own; None for none.
         topology: described devices to compile for instead: nothing is run then, no peer takes part.
@@ -57,12 +58,13 @@ class Sweep:
         batches: Sequence[int],
         repeats: int,
         seed: int,
+        cpu: bool = False,
         partial: bool = False,
         profile: str | None = None,
         topology: Topology | None = None,
         note: Callable[[str], Any] = print,
     ):
-        self._peers, self._batches = peers, batches
+        self._peers, self._batches, self._cpu = peers, batches, cpu
         self._repeats, self._seed = repeats, seed
         self._partial, self._note = partial, note
         self._profile = None if profile is None else Path(profile)
@@ -102,6 +104,7 @@ class Sweep:
             repeats=self._repeats,
             peers=peers,
             seed=self._seed,
+            cpu=self._cpu,
             partial=self._partial,
             profile=self._profile and self._profile / _folder_name(name, problem),
         )

@@ -1,5 +1,6 @@
 """What a benchmark gives: its calls at one batch size, and programs that know what they cost."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
@@ -7,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxface.benchmark import flops
 from jaxface.benchmark.compiled import ProgramCost, program_cost
@@ -77,6 +78,11 @@ class Program:
 
     The networks are arguments of the compiled function, not constants baked into it.
 
+    Args:
+        fn: the function.
+        networks: its first arguments.
+        mesh: of the one device that it runs on; None: JAX's default device.
+
     Attributes:
         compile_seconds: tracing, lowering and compiling, for the inputs of the last `compile`.
         flop: floating-point operations of one call (a multiply-add is two), as XLA counts them in
@@ -89,20 +95,26 @@ class Program:
             temporary arrays, from the compiled program's memory analysis; None without one.
     """
 
-    def __init__(self, fn: Callable[..., Any], *networks: Any):
-        self._jitted = jax.jit(fn)
-        self._networks = networks
+    def __init__(self, fn: Callable[..., Any], *networks: Any, mesh: Mesh | None = None):
+        self._fn, self._jitted = fn, jax.jit(fn)
+        self._networks, self._mesh = networks, mesh
         self._compiled: jax.stages.Compiled | None = None
         self.compile_seconds = 0.0
         self.flop: float | None = None
         self.bytes: float | None = None
         self.memory: int | None = None
 
+    def on(self, mesh: Mesh) -> "Program":
+        """The same on a device of this process, the mesh's one, which need not be the default."""
+        networks = jax.device_put(self._networks, NamedSharding(mesh, PartitionSpec()))
+        return Program(self._fn, *networks, mesh=mesh)
+
     def compile(self, *inputs: jax.Array) -> None:
         """Compile for inputs of these shapes, in place of what was compiled before."""
         start = time.perf_counter()
-        traced = self._jitted.trace(*self._networks, *inputs)
-        lowered = traced.lower()
+        with contextlib.nullcontext() if self._mesh is None else jax.set_mesh(self._mesh):
+            traced = self._jitted.trace(*self._networks, *inputs)
+            lowered = traced.lower()
         compiled = self._compiled = lowered.compile()
         self.compile_seconds = time.perf_counter() - start
         self.flop = flops.count(traced, lowered)

@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
         return _compare(args)
     if args.name == benchmark_input.NAME:
         return benchmark_input.run(args)
-    if args.topology is not None and (args.peer or args.profile):
-        option = "--peer" if args.peer else "--profile"
+    if args.topology is not None and (args.peer or args.profile or args.beside_cpu):
+        option = "--peer" if args.peer else "--profile" if args.profile else "--beside-cpu"
         raise UsageError(f"{option} is of what runs; with --topology programs are only compiled")
     if args.topology is not None:
         # JAX is to find no accelerator of this process: described ones have the same compiler.
@@ -201,6 +201,7 @@ def _sweep(args: argparse.Namespace, *, partial: bool) -> Any:
         batches=args.batch,
         repeats=args.repeats,
         seed=SEED,
+        cpu=args.beside_cpu,
         partial=partial,
         profile=args.profile,
         topology=None if args.topology is None else described(args.topology),
@@ -274,6 +275,12 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:FACTORY",
         help="another implementation to time in the same rounds (repeatable); see "
         "benchmarks/README.md",
+    )
+    parser.add_argument(
+        "--beside-cpu",
+        action="store_true",
+        help="let jaxface on the CPU take part, to see how far the accelerator's outputs are from "
+        "it (for small sizes)",
     )
     parser.add_argument(
         "--topology",

@@ -29,6 +29,21 @@ def run(name, resolution, *options):
 
 
 @pytest.mark.slow
+def test_the_cpu_takes_part(tmp_path, capsys):
+    out = tmp_path / "beside.json"
+    assert run("projection", 16, "--beside-cpu", "--out", str(out)) == 0
+    (entry,) = json.loads(out.read_text())["runs"]
+    rows = {row["contender"]: row for row in entry["measurements"]}
+    assert set(rows) == {"jaxface", "jaxface, CPU"}
+    differences = rows["jaxface, CPU"]["differences"]
+    assert {each["output"] for each in differences} == {"energy", "gradient"}
+    # Both are the same CPU here.
+    assert all(each["max_abs"] == 0 < each["largest"] for each in differences)
+    assert run("projection", 16, "--beside-cpu", "--topology", "v5e") == 2
+    assert "--beside-cpu is of what runs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_synthesis_beside_peers(tmp_path, capsys):
     out = tmp_path / "deep" / "synthesis.json"
     peers = ["--peer", "toy_peers:Zeros", "--peer", "toy_peers:Equal"]

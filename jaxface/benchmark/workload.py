@@ -115,9 +115,9 @@ class Program:
         with contextlib.nullcontext() if self._mesh is None else jax.set_mesh(self._mesh):
             traced = self._jitted.trace(*self._networks, *inputs)
             lowered = traced.lower()
-        compiled = self._compiled = lowered.compile()
-        self.compile_seconds = time.perf_counter() - start
-        self.flop = flops.count(traced, lowered)
+            compiled = self._compiled = lowered.compile()
+            self.compile_seconds = time.perf_counter() - start
+            self.flop = flops.count(traced, lowered)
         costs = None if flops.has_loop(traced) else compiled.cost_analysis()
         self.bytes = None if not costs else costs.get("bytes accessed")
         self.memory = program_bytes(compiled)

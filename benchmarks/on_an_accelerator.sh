@@ -10,7 +10,7 @@
 # 3. a trace of PIE's and of a projection's step, for XProf.
 #
 # A part that fails does not keep the later ones from running; the exit status says so at the end.
-# To rehearse it on a CPU: TINY=1 benchmarks/on_an_accelerator.sh rehearsal 32 64
+# To rehearse it on a CPU: TINY=1 benchmarks/on_an_accelerator.sh rehearsal 64 128
 set -uo pipefail
 
 out=${1:?the folder for the results}
@@ -20,7 +20,7 @@ small=(--resolution 64)
 sizes=(--dtype float32 bfloat16 --batch 1 4 16)
 narrow=() tiny=()
 if [[ -n ${TINY:-} ]]; then
-  small=(--resolution 32 --channel-base 128) sizes=(--batch 2) narrow=(--channel-base 128)
+  small=(--resolution 64 --channel-base 128) sizes=(--batch 2) narrow=(--channel-base 128)
   tiny=(--tiny)
 fi
 peers=()

@@ -24,13 +24,11 @@ from jaxface.morphable.parameters import PortraitNuisance
 from jaxface.morphable.worlds import world
 from jaxface.nets import FaceReconstruction, ReconstructionConfig
 from jaxface.training import averaged
-from jaxface.training.augmentation import blur_and_noise
+from jaxface.training.augmented_regression import regression_phase
 from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
 from jaxface.training.recipe import Recipe, single_stage_recipe
-
-Batch = Mapping[str, jax.Array]
 
 VERSION = "3.0.0"
 """Of the world: version 2 has no gaze."""
@@ -138,28 +136,18 @@ def attribute_phase(settings: AttributeSettings) -> Phase:
 
     Metrics: ``loss``, the mean squared error in deviations.
     """
-    optimizer = _optimizer(settings)
 
     def loss_fn(network, part):
         images, true = part
         return jnp.mean(jnp.square((network(images) - true) / network.scale[...])), None
 
-    def step(state: AveragedState, constants, batch: Batch, key: jax.Array):
-        del constants
-        images = batch["image"]
-        images = from_uint8(images) if images.dtype == jnp.uint8 else images
-        images = blur_and_noise(images, key, noise=settings.noise, blur=settings.blur)
-        state, loss, _ = averaged.train_step(
-            state,
-            loss_fn,
-            (images, attributes(batch["factors"])),
-            optimizer=optimizer,
-            half_life=settings.ema_half_life,
-            microbatches=settings.microbatches,
-        )
-        return state, {"loss": loss}
-
-    return Phase("attributes", step)
+    return regression_phase(
+        "attributes",
+        settings,
+        loss_fn,
+        lambda batch: attributes(batch["factors"]),
+        optimizer=_optimizer(settings),
+    )
 
 
 def attribute_errors(read: jax.Array, true: jax.Array) -> dict[str, jax.Array]:

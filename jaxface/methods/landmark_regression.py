@@ -21,13 +21,11 @@ from jaxface.metrics import nme
 from jaxface.morphable import FaceParameters, landmarks, scene_from_gaussian
 from jaxface.nets import LandmarkConfig, LandmarkNet
 from jaxface.training import averaged
-from jaxface.training.augmentation import blur_and_noise
+from jaxface.training.augmented_regression import regression_phase
 from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
 from jaxface.training.recipe import Recipe, single_stage_recipe
-
-Batch = Mapping[str, jax.Array]
 
 # Of the image's side: rounds the distance off where a point is right, so that it has a slope.
 _ROUNDING = 1e-4
@@ -111,28 +109,18 @@ def landmark_phase(settings: LandmarkSettings) -> Phase:
 
     Metrics: ``loss``, the mean of `landmark_distance`.
     """
-    optimizer = _optimizer(settings)
 
     def loss_fn(network, part):
         images, true = part
         return jnp.mean(landmark_distance(network(images), true, images.shape[1])), None
 
-    def step(state: AveragedState, constants, batch: Batch, key: jax.Array):
-        del constants
-        images = batch["image"]
-        images = from_uint8(images) if images.dtype == jnp.uint8 else images
-        images = blur_and_noise(images, key, noise=settings.noise, blur=settings.blur)
-        state, loss, _ = averaged.train_step(
-            state,
-            loss_fn,
-            (images, batch["landmarks"]),
-            optimizer=optimizer,
-            half_life=settings.ema_half_life,
-            microbatches=settings.microbatches,
-        )
-        return state, {"loss": loss}
-
-    return Phase("landmarks", step)
+    return regression_phase(
+        "landmarks",
+        settings,
+        loss_fn,
+        lambda batch: batch["landmarks"],
+        optimizer=_optimizer(settings),
+    )
 
 
 def landmark_scores(predicted: jax.Array, face: FaceParameters, size: int) -> dict[str, jax.Array]:

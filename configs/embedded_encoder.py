@@ -1,6 +1,7 @@
 """The embedded suite's encoder: e4e's, narrower, from the true codes of samples, then from images.
 
-    jaxface train encoder --config configs/embedded_encoder.py
+    jaxface train encoder --config configs/embedded_encoder.py --out RUN
+    jaxface train encoder --config configs/embedded_encoder.py:psp --out PSP
 
 It reads portraits at 32 px, and images are compared at 64, as the published encoders read 256 of
 1,024 px. 2,000 steps learn the codes of samples alone, one w for all styles; then come renders and
@@ -22,7 +23,10 @@ short a time. The shipped weights are of step 2,605: the run was stopped at 605 
 with the whole loss, after 70 minutes of a share of one CPU core.
 """
 
+import dataclasses
+
 from jaxface.data.sources import RenderedPortraits
+from jaxface.errors import UsageError, did_you_mean
 from jaxface.methods.encoder_training import EncoderSettings
 from jaxface.nets import EncoderConfig
 from jaxface.training.experiment import Experiment
@@ -37,24 +41,37 @@ NETWORK = EncoderConfig(
 )
 
 
-def get_config() -> Experiment:
-    """32,000 samples for their codes, then 8,000 renders and 8,000 samples."""
+E4E = EncoderSettings(
+    "e4e",
+    NETWORK,
+    latent_steps=2_000,
+    steps=1_000,
+    learning_rate=5e-3,
+    lpips_weight=0.05,
+    delta_weight=2e-4,
+    latent_weight=0.05,
+    progressive_start=2_000,
+    progressive_every=30,
+    resolution=64,
+    lpips_resolution=32,
+    distance="perceptual",
+)
+PSP = dataclasses.replace(
+    E4E, encoder="psp", steps=600, delta_weight=0.0, progressive_start=0, progressive_every=0
+)
+
+
+def get_config(encoder: str = "e4e") -> Experiment:
+    """32,000 samples for their codes, then 8,000 renders and 8,000 samples; or pSp's.
+
+    Raises:
+      UsageError: no such encoder.
+    """
+    encoders = {"e4e": E4E, "psp": PSP}
+    if encoder not in encoders:
+        raise UsageError(f"no encoder {encoder!r}; {did_you_mean(encoder, tuple(encoders))}")
     return Experiment(
-        method=EncoderSettings(
-            "e4e",
-            NETWORK,
-            latent_steps=2_000,
-            steps=1_000,
-            learning_rate=5e-3,
-            lpips_weight=0.05,
-            delta_weight=2e-4,
-            latent_weight=0.05,
-            progressive_start=2_000,
-            progressive_every=30,
-            resolution=64,
-            lpips_resolution=32,
-            distance="perceptual",
-        ),
+        method=encoders[encoder],
         data=RenderedPortraits(resolution=64, num_train=16_384, num_test=256),
         suite="embedded",
         eval_every=1_000,

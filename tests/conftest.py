@@ -21,7 +21,7 @@ _FLAGS = [f"{name}={value}" for name, value in _QUICK.items() if name not in _GI
 os.environ["XLA_FLAGS"] = " ".join([_GIVEN, *_FLAGS]).strip()
 
 checked_signatures.install()
-jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_num_cpu_devices", int(os.environ.get("JAX_NUM_CPU_DEVICES", "8")))
 
 # Tracing makes many objects, few of them garbage: by default a seventh of the time goes to looking
 # through them, and through the modules that stay.

@@ -99,6 +99,7 @@ def _estimated(
         "flop": None if cost is None else cost.operations,
         "bytes": None if cost is None else cost.traffic,
         "memory_bytes": None if cost is None else cost.peak,
+        "convolutions": None if cost is None else cost.convolutions,
         "roofline_seconds": floor,
         "estimated_seconds": seconds,
         "estimated_images_per_hour": None

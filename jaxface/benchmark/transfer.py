@@ -21,6 +21,7 @@ import numpy as np
 from jaxface.benchmark.lines import summary_lines
 from jaxface.benchmark.problem import Problem, fields_of, random_weights
 from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
+from jaxface.errors import UsageError
 from jaxface.methods import transfer
 from jaxface.methods.transfer.drawing import draw
 from jaxface.methods.transfer.losses import Frozen
@@ -36,6 +37,7 @@ from jaxface.weights import build_network
 PAPER_FRAMES, PAPER_IDENTITY, PAPER_BASELINE = 20, 0.5, 50
 """Frames a second, seconds for an identity, and the baseline's frames a second (section 4.3)."""
 
+_LEAST_SIDE = 64  # of whose crops AlexNet leaves something
 _SMALL = {"channels": (8, 8, 16, 16), "units": (1, 1, 1, 1), "reduction": 4}
 
 
@@ -84,8 +86,18 @@ class TransferProblem(Problem):
 
 
 def transfer_problem(problem: Problem, **options: Any) -> TransferProblem:
-    """A problem with an LPIPS network, and the options of :class:`TransferProblem`."""
-    return TransferProblem(**fields_of(problem), **options)
+    """A problem with an LPIPS network, and the options of :class:`TransferProblem`.
+
+    Raises:
+        UsageError: for images whose crops (equation 6) are too small for LPIPS on AlexNet.
+    """
+    made = TransferProblem(**fields_of(problem), **options)
+    if made.side < _LEAST_SIDE:
+        raise UsageError(
+            f"--resolution {made.resolution}: LPIPS of the crops needs images of at least "
+            f"{_LEAST_SIDE} px"
+        )
+    return made
 
 
 class Transfer:

@@ -5,6 +5,7 @@ there are, not how long they take.
 """
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -136,6 +137,35 @@ def test_published_networks_compile_in_bfloat16(name):
     for row in compile_benchmark("networks", problem, batches=[2], seed=0, topology=topology):
         assert row.cost.convolutions.get("float32", 0) <= row.cost.convolutions["bfloat16"]
         assert row.cost.peak < 2e9
+
+
+ONE_EDIT = "--reconstruction small --recognition small --edits one --bank 3"
+
+
+@pytest.mark.slow  # two minutes each and more
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "pie --resolution 8 " + ONE_EDIT,
+        "direction_matrix --resolution 32",
+        "latent_difference --resolution 16 --widths small",
+        "transfer --resolution 64 --encoders small",
+        "pvp --resolution 32 --networks small --anchors 5",
+    ],
+    ids=lambda arguments: arguments.partition(" ")[0],
+)
+def test_every_method_compiles_in_bfloat16(arguments, tmp_path, capsys):
+    out = tmp_path / "compiled.json"
+    narrow = "--channel-base 64 --channel-max 4 --batch 2 --dtype bfloat16 --topology v5e"
+    options = [*arguments.split(), *narrow.split(), "--out", str(out)]
+    assert main(["benchmark", *options]) == 0
+    (run,) = json.loads(out.read_text())["runs"]
+    assert run["measurements"] == []
+    for row in run["compiled"]:
+        assert row["convolutions"]["bfloat16"] > row["convolutions"].get("float32", 0)
+        assert row["estimated_seconds"] > 0
+        assert row["memory_bytes"] < 1e9
+    assert "XLA's estimates, not measurements" in capsys.readouterr().out
 
 
 def test_the_command_tells_of_a_job(tiny_suite, capsys):

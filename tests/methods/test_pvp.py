@@ -692,13 +692,14 @@ def test_edits_are_read_from_text():
 
 
 def test_a_step_of_the_mappers_is_split_over_the_devices():
-    training, frames = training_of(SETTINGS)
+    rows = 4 * jax.device_count()  # as many frames as a step has
+    training, frames = training_of(SETTINGS, rows)
     features = Features(frames.pose, frames.expression)
     mappers = fresh_mappers(SETTINGS, POINTS, features, key=jax.random.key(0))
     constants = Constants(mappers, Frozen(World(), Reader()), frames, jax.random.key(1))
 
     def phase(count):
-        sized, _ = training_of(dataclasses.replace(SETTINGS, batch_size=count))
+        sized, _ = training_of(dataclasses.replace(SETTINGS, batch_size=count), rows)
         return Phase("map", lambda state, given, batch, key: sized.step(state, given, jnp.int32(0)))
 
     assert_split(phase, training.start(), constants, {})
@@ -707,7 +708,8 @@ def test_a_step_of_the_mappers_is_split_over_the_devices():
 def test_an_update_of_the_generator_is_split_over_the_devices(monkeypatch):
     monkeypatch.setattr(pti.tuning, "_tuned", lambda settings, synthesis: nnx.Param)
     networks, key = pti.Networks(World(), Distance()), jax.random.key(0)
-    images, pivots = np.zeros((32, SIZE, SIZE, 3), np.uint8), np.zeros((32, ROWS, WIDTH))
+    rows = 4 * jax.device_count()  # as many key frames as a step has
+    images, pivots = np.zeros((rows, SIZE, SIZE, 3), np.uint8), np.zeros((rows, ROWS, WIDTH))
     given = TuningConstants(networks, jnp.asarray(images), jnp.asarray(pivots, jnp.float32), key)
 
     def tuning(count):

@@ -3,7 +3,7 @@
     jaxface train reconstruction --config configs/embedded_reconstruction.py
 
 Expect, of the shipped weights (float16) on 1,024 renders that no training saw, in the units of
-`jaxface.methods.mofa.parameter_errors`:
+`jaxface.methods.face_errors.parameter_errors`:
 
     rotation      0.014 rad, mean absolute
     landmarks     1.20% of the face's size (the average face: 17%)

@@ -10,7 +10,8 @@ import pytest
 import jaxface
 from jaxface.cli import main
 from jaxface.evaluation.reenactment_protocol import Protocol, person_clip
-from jaxface.methods import arcface, mofa
+from jaxface.methods import arcface
+from jaxface.methods.face_errors import parameter_errors
 from jaxface.methods.landmark_regression import landmark_scores
 from jaxface.methods.transfer.drawing import head_angles
 from jaxface.metrics import psnr
@@ -82,7 +83,7 @@ def test_reads_faces_it_has_not_seen(suite):
     true = sample_scenes(jax.random.key(20_000_003), 32)
     read = jax.jit(lambda network, images: network(images))
     face = FaceParameters.from_flat(read(suite.reconstruction, render(true, 64)))
-    errors = mofa.parameter_errors(face, true.face)
+    errors = parameter_errors(face, true.face)
     # Of 1,024 scenes: 0.014 rad, 1.2% of the face's size, and 18%; the average light misses 26%.
     assert float(errors["rotation_rad"]) < 0.03
     assert float(errors["landmarks_relative"]) < 0.015

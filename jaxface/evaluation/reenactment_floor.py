@@ -29,7 +29,7 @@ from jaxface.evaluation.reenactment_protocol import (
 )
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import pie
-from jaxface.methods.mofa import relative_landmark_distance
+from jaxface.methods.face_errors import relative_landmark_distance
 from jaxface.morphable import FaceParameters
 from jaxface.nets import Generator
 from jaxface.suite import Suite

@@ -17,7 +17,7 @@ from jaxface.evaluation.ground_truth import rotation_angle
 from jaxface.evaluation.judges import judged_pose
 from jaxface.losses import identity, perceptual
 from jaxface.methods import pie
-from jaxface.methods.mofa import relative_landmark_distance
+from jaxface.methods.face_errors import relative_landmark_distance
 from jaxface.metrics import nme, psnr, warping_error
 from jaxface.metrics import reenactment as metrics
 from jaxface.morphable import FaceParameters, Scene, landmarks

@@ -30,7 +30,7 @@ from jaxface.methods.direction_matrix import column_values, faces_of
 from jaxface.methods.direction_matrix.columns import expression_place
 from jaxface.methods.direction_matrix.losses import full_change
 from jaxface.methods.direction_matrix.reenactment import EMBEDDED_ENCODER, MatrixReenactment
-from jaxface.methods.mofa import relative_landmark_distance
+from jaxface.methods.face_errors import relative_landmark_distance
 from jaxface.methods.rignet.latents import in_chunks, sample_latents, sample_z, swap_pairs
 from jaxface.metrics.reenactment import angle_distance, mean_difference
 from jaxface.morphable import NUM_FACTORS, FaceParameters, scene_from_gaussian

@@ -16,13 +16,16 @@ order) has
   adds to one coefficient adds to others.
 
 Batches are ``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "landmarks": [N, 68, 2] pixels}``.
-The face model is the embedded world's, or a Basel Face Model as in the paper (`models`). The
-embedded world knows the true parameters, so held-out portraits tell the encoder's error in radians,
-standard deviations and shares (`parameter_errors`); the loss never sees them.
+The face model is the embedded world's, of the version that the network's `basis` names, or a Basel
+Face Model as in the paper (`models`). The embedded world knows the true parameters, so held-out
+portraits tell the encoder's error in radians, standard deviations and shares
+(`parameter_errors`). The paper's loss never sees them. Where `truth_weight` is not 0, the loss has
+one more term, which is not the paper's: the squared difference from the true parameters, a batch's
+``face`` [N, 257], in standard deviations of each.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
@@ -33,18 +36,19 @@ from flax import nnx, struct
 
 from jaxface.errors import UsageError
 from jaxface.media.images import from_uint8
+from jaxface.methods.face_errors import scores_of
 from jaxface.morphable import (
     LANDMARKS_66,
     BaselModel,
     FaceParameters,
-    sample_scenes,
-    scene_from_gaussian,
 )
-from jaxface.morphable.annotation import LandmarkModel, landmark_model, project_landmarks
+from jaxface.morphable.annotation import project_landmarks
+from jaxface.morphable.bases import basis_of
 from jaxface.morphable.illumination import ambient_light
-from jaxface.morphable.models import FaceModels, basel_models, embedded_models
+from jaxface.morphable.models import FaceModels, basel_models
 from jaxface.morphable.parameters import WIDTHS
 from jaxface.morphable.photometric import photometric_energy
+from jaxface.morphable.worlds import world
 from jaxface.nets import (
     AlexNetReconstructionConfig,
     ReconstructionConfig,
@@ -57,6 +61,7 @@ from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
 from jaxface.training.recipe import Recipe, single_stage_recipe
+from jaxface.vocabulary import Basis
 
 Batch = Mapping[str, jax.Array]
 
@@ -109,6 +114,8 @@ class MoFASettings:
     expression_weight: float = 6e-3
     translation_weight: float = 2e-3
     illumination_weight: float = 1e-2
+    truth_weight: float = 0.0
+    """Of the mean squared difference from the true parameters, in standard deviations."""
     occlusion_threshold_init: float = dataclasses.field(
         default=0.5, metadata={"formerly": "occluded_first"}
     )
@@ -155,7 +162,11 @@ class MoFASettings:
             )
         if initial is not None and trunk is not None:
             raise UsageError("mofa: give a whole reconstruction or a trunk to begin with, not both")
-        constants = models(basel)
+        basis = basis_of(self.network if initial is None else initial)
+        constants = models(basel, basis=basis)
+        score = None
+        if held_out is not None and basel is None:
+            score = scores_of(held_out, constants.face.landmarks, constants.deviation, basis)
         try:
             state = initial_state(self, constants, key, initial, trunk=trunk)
         except ValueError as error:
@@ -164,11 +175,11 @@ class MoFASettings:
             self,
             reconstruction_phase(self),
             state,
-            fields=("image", "landmarks"),
+            fields=("image", "landmarks", *(("face",) if self.truth_weight else ())),
             parameters=state.network,
             finished=lambda state: state.average,
             constants=constants,
-            score=None if held_out is None or basel is not None else _score(held_out),
+            score=score,
         )
 
 
@@ -185,8 +196,12 @@ class Models(struct.PyTreeNode):
     principal axes of light."""
 
 
-def models(basel: BaselModel | None = None) -> Models:
+def models(basel: BaselModel | None = None, *, basis: Basis = "embedded") -> Models:
     """A Basel Face Model's, or the embedded world's.
+
+    Args:
+      basel: the model.
+      basis: of the embedded world, "anatomical" for version 3.
 
     Raises:
       WeightsError: the Basel Face Model has no expressions or no landmarks.
@@ -201,10 +216,11 @@ def models(basel: BaselModel | None = None) -> Models:
             deviation=FaceParameters(**scale).flat,
             light_whitening=jnp.eye(WIDTHS["illumination"]) / _BASEL_DEVIATIONS["illumination"],
         )
-    faces = sample_scenes(jax.random.key(0), _PRIOR_SCENES).face
+    of = world("3" if basis == "anatomical" else "2")
+    faces = of.scenes(jax.random.normal(jax.random.key(0), (_PRIOR_SCENES, of.num_factors))).face
     flat = np.asarray(faces.flat)
     return Models(
-        face=embedded_models(),
+        face=of.parts(),
         mean=jnp.asarray(flat.mean(axis=0)),
         deviation=jnp.asarray(flat.std(axis=0)),
         light_whitening=jnp.asarray(_whitening(np.asarray(faces.illumination))),
@@ -335,21 +351,31 @@ def reconstruction_phase(settings: MoFASettings) -> Phase:
     optimizer = _optimizer(settings)
 
     def loss_fn(network, part, models, seen):
-        images, landmarks = part
-        face = FaceParameters.from_flat(network(images))
+        images, landmarks, *truth = part
+        flat = network(images)
         losses, terms = reconstruction_energy(
-            settings, models, face, images, landmarks, occlusion_threshold(settings, seen)
+            settings,
+            models,
+            FaceParameters.from_flat(flat),
+            images,
+            landmarks,
+            occlusion_threshold(settings, seen),
         )
+        if truth:
+            off = jnp.square((flat - truth[0]) / models.deviation)
+            terms["truth"] = jnp.mean(off, axis=-1)
+            losses += settings.truth_weight * terms["truth"]
         return jnp.mean(losses), {name: jnp.mean(term) for name, term in terms.items()}
 
     def step(state: AveragedState, constants: Models, batch: Batch, key: jax.Array):
         del key
         images = batch["image"]
         images = from_uint8(images) if images.dtype == jnp.uint8 else images
+        truth = (batch["face"],) if settings.truth_weight else ()
         state, loss, terms = averaged.train_step(
             state,
             lambda network, part: loss_fn(network, part, constants, state.items_seen),
-            (images, batch["landmarks"]),
+            (images, batch["landmarks"], *truth),
             optimizer=optimizer,
             half_life=settings.ema_half_life,
             microbatches=settings.microbatches,
@@ -359,70 +385,7 @@ def reconstruction_phase(settings: MoFASettings) -> Phase:
     return Phase("mofa", step)
 
 
-@jax.jit
-def parameter_errors(
-    predicted: FaceParameters, true: FaceParameters, *, landmarks: LandmarkModel | None = None
-) -> dict[str, jax.Array]:
-    """How far N faces are from the truth, one number a group, averaged over the faces.
-
-    Args:
-      predicted: N faces.
-      true: the same.
-      landmarks: of the face model that the parameters are of; None: the embedded world's.
-
-    Returns:
-      ``rotation_rad`` and ``translation``: mean absolute; ``identity_sigma``,
-      ``reflectance_sigma``: root mean square over the modes, in standard deviations;
-      ``expression``: the same over its coefficients; ``illumination_relative``: Euclidean, over the
-      true light's norm; ``landmarks_relative``: mean distance of the 66 landmarks over the face's
-      size, the root of the area of their bounding box.
-    """
-
-    def rms(field: str) -> jax.Array:
-        difference = getattr(predicted, field) - getattr(true, field)
-        return jnp.mean(jnp.sqrt(jnp.mean(jnp.square(difference), axis=-1)))
-
-    light = jnp.linalg.norm(predicted.illumination - true.illumination, axis=-1)
-    return {
-        "rotation_rad": jnp.mean(jnp.abs(predicted.rotation - true.rotation)),
-        "translation": jnp.mean(jnp.abs(predicted.translation - true.translation)),
-        "identity_sigma": rms("identity"),
-        "reflectance_sigma": rms("reflectance"),
-        "expression": rms("expression"),
-        "illumination_relative": jnp.mean(light / jnp.linalg.norm(true.illumination, axis=-1)),
-        "landmarks_relative": jnp.mean(
-            relative_landmark_distance(predicted, true, landmarks=landmarks)
-        ),
-    }
-
-
-def relative_landmark_distance(
-    predicted: FaceParameters, true: FaceParameters, *, landmarks: LandmarkModel | None = None
-) -> jax.Array:
-    """Mean distance of N faces' 66 landmarks over the root of their bounding box's area, [N].
-
-    Args:
-      predicted, true, landmarks: see `parameter_errors`.
-    """
-    chosen, model = jnp.asarray(LANDMARKS_66), landmarks or landmark_model()
-    here, there = (project_landmarks(model, f, 1)[:, chosen] for f in (predicted, true))
-    box = jnp.max(there, axis=1) - jnp.min(there, axis=1)
-    distance = jnp.mean(jnp.linalg.norm(here - there, axis=-1), axis=-1)
-    return distance / jnp.sqrt(box[:, 0] * box[:, 1])
-
-
 def _optimizer(settings: MoFASettings) -> optax.GradientTransformation:
     return adam_with_warmup_cosine(
         settings.learning_rate, warmup_steps=settings.warmup_steps, steps=settings.steps
     )
-
-
-def _score(held_out: Mapping[str, jax.Array]) -> Callable[[AveragedState], dict[str, float]]:
-    predict = jax.jit(lambda network, images: network(from_uint8(images)))
-    true = scene_from_gaussian(jnp.asarray(held_out["factors"])).face
-
-    def score(state: AveragedState) -> dict[str, float]:
-        predicted = FaceParameters.from_flat(predict(state.average, held_out["image"]))
-        return {name: float(value) for name, value in parameter_errors(predicted, true).items()}
-
-    return score

@@ -6,13 +6,15 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxface.morphable.anatomy import Anatomy, anatomy
 from jaxface.morphable.annotation import LandmarkModel
 from jaxface.morphable.complexion import complexion_modes, mean_reflectance
 from jaxface.morphable.gaze import Eyeballs
-from jaxface.morphable.model import FaceModel
+from jaxface.morphable.model import FaceModel, face_geometry
 from jaxface.morphable.models import FaceModels
+from jaxface.morphable.parameters import WIDTHS, FaceParameters
 
 
 def _eyeballs(head: Anatomy) -> Eyeballs:
@@ -93,3 +95,22 @@ def anatomical_landmarks() -> LandmarkModel:
 def anatomical_models() -> FaceModels:
     """Version 3's parts for an energy, as `embedded_models` gives version 2's."""
     return FaceModels(region=anatomical_region(), landmarks=anatomical_landmarks())
+
+
+def units_that_show(deviations: ArrayLike, count: int = 20) -> np.ndarray:
+    """The ARKit units that move the head's vertices most.
+
+    Args:
+        deviations: of the 52 units' coefficients, as far as each is moved.
+        count: of units.
+
+    Returns:
+        Their indices in `jaxface.morphable.arkit.ARKIT_UNITS`, [count], the one that moves most
+        first, by the root mean square over all vertices.
+    """
+    size = np.asarray(deviations, np.float32)
+    zeros = {name: jnp.zeros((1 + len(size), width)) for name, width in WIDTHS.items()}
+    moved = zeros["expression"].at[1:, : len(size)].set(jnp.diag(jnp.asarray(size)))
+    points = face_geometry(anatomical_model(), FaceParameters(**zeros | {"expression": moved}))
+    distance = jnp.sqrt(jnp.mean(jnp.square(points[1:] - points[:1]), axis=(1, 2)))
+    return np.argsort(-np.asarray(distance))[:count]

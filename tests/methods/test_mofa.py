@@ -9,8 +9,13 @@ import pytest
 
 from jaxface.data.scene_items import item_keys, scene_items
 from jaxface.methods import mofa
+from jaxface.methods.face_errors import expression_errors, parameter_errors
 from jaxface.morphable import FaceParameters
+from jaxface.morphable.anatomical import units_that_show
+from jaxface.morphable.arkit import ARKIT_UNITS
+from jaxface.morphable.gaze import gaze_degrees
 from jaxface.morphable.photometric import photometric_energy
+from jaxface.morphable.worlds import world
 from jaxface.nets import ReconstructionConfig
 from tests.methods.microbatches import assert_parts_agree
 from tests.methods.splitting import assert_split
@@ -102,12 +107,12 @@ def test_learns_without_labels(items, truth):
     batch = {"image": items["image"], "landmarks": items["landmarks"]}
     images = jnp.asarray(items["image"], jnp.float32) / 127.5 - 1.0
     read = jax.jit(lambda network: FaceParameters.from_flat(network(images)))
-    before = mofa.parameter_errors(read(state.network), truth)
+    before = parameter_errors(read(state.network), truth)
     losses = []
     for _ in range(SETTINGS.steps):
         state, metrics = step(state, models, batch, jax.random.key(1))
         losses.append(float(metrics["loss"]))
-    after = mofa.parameter_errors(read(state.network), truth)
+    after = parameter_errors(read(state.network), truth)
     assert losses[-1] < 0.5 * losses[0]
     assert float(after["rotation_rad"]) < 0.6 * float(before["rotation_rad"])
     assert float(after["landmarks_relative"]) < 0.5 * float(before["landmarks_relative"])
@@ -115,12 +120,12 @@ def test_learns_without_labels(items, truth):
 
 
 def test_errors_of_known_differences(truth):
-    zero = mofa.parameter_errors(truth, truth)
+    zero = parameter_errors(truth, truth)
     assert all(float(value) == 0.0 for value in zero.values())
     moved = dataclasses.replace(
         truth, rotation=truth.rotation + 0.1, illumination=1.2 * truth.illumination
     )
-    found = mofa.parameter_errors(moved, truth)
+    found = parameter_errors(moved, truth)
     assert float(found["rotation_rad"]) == pytest.approx(0.1, rel=1e-4)
     assert float(found["illumination_relative"]) == pytest.approx(0.2, rel=1e-4)
     assert float(found["landmarks_relative"]) > 0.01
@@ -146,3 +151,61 @@ def test_a_step_is_split_over_the_devices(items):
     state = mofa.initial_state(SETTINGS, models, jax.random.key(1))
     batch = {name: items[name] for name in ("image", "landmarks")}
     assert_split(mofa.reconstruction_phase(SETTINGS), state, models, batch)
+
+
+def with_labels(**changes):
+    network = dataclasses.replace(SETTINGS.network, basis="anatomical", **changes)
+    return dataclasses.replace(SETTINGS, network=network, truth_weight=1.0)
+
+
+@pytest.mark.slow  # version 3's scenes are compiled
+def test_a_reader_of_version_3_is_told_of_gaze_and_units():
+    """The average face's, so the images may be anything."""
+    of = world("3")
+    faces = of.scenes(jax.random.normal(jax.random.key(3), (16, of.num_factors))).face
+    held_out = {"image": np.zeros((16, SIZE, SIZE, 3), np.uint8), "face": np.asarray(faces.flat)}
+    recipe = with_labels().recipe(key=jax.random.key(0), networks={}, held_out=held_out)
+    assert recipe.fields == ("image", "landmarks", "face")
+    scores = recipe.score(recipe.state)
+    average = FaceParameters.from_flat(recipe.constants.mean)
+    gaze = gaze_degrees(faces.expression) - gaze_degrees(average.expression[None])
+    assert scores["gaze_degrees"] == pytest.approx(np.linalg.norm(gaze, axis=1).mean(), rel=1e-3)
+    # The average face explains nothing.
+    assert scores["units_r2_least"] <= scores["units_r2"] <= 0
+    known = expression_errors(faces.expression, faces.expression, np.arange(20))
+    assert {name: float(value) for name, value in known.items()} == {
+        "gaze_degrees": 0,
+        "units_r2": 1,
+        "units_r2_least": 1,
+    }
+
+
+def test_units_that_show_are_those_that_move_the_head():
+    shown = [ARKIT_UNITS[index] for index in units_that_show(np.full(52, 0.1), 52)]
+    assert sorted(shown) == sorted(ARKIT_UNITS)
+    assert shown[0] == "jawOpen"
+    assert shown.index("mouthSmileLeft") < shown.index("noseSneerLeft")
+    still = np.where(np.arange(52) == ARKIT_UNITS.index("jawOpen"), 0.0, 0.1)
+    assert "jawOpen" not in [ARKIT_UNITS[index] for index in units_that_show(still)]
+
+
+@pytest.mark.slow
+def test_true_parameters_are_learned_from():
+    """Sixty steps on sixteen portraits of version 3."""
+    settings = with_labels()
+    keys = item_keys(0, "train", jnp.arange(16))
+    portraits = jax.device_get(scene_items(keys, SIZE, version="3.0.0"))
+    recipe = settings.recipe(key=jax.random.key(0), networks={}, held_out=portraits)
+    step = jax.jit(mofa.reconstruction_phase(settings).fn)
+    batch = {name: portraits[name] for name in recipe.fields}
+    state, losses = recipe.state, []
+    for _ in range(settings.steps):
+        state, metrics = step(state, recipe.constants, batch, jax.random.key(1))
+        losses.append(float(metrics["truth"]))
+    assert losses[0] == pytest.approx(1, abs=0.3)  # standard deviations
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_refuses_a_face_model_that_there_is_not():
+    with pytest.raises(ValueError, match="basis must be 'embedded' or 'anatomical', got 'flame'"):
+        ReconstructionConfig(basis="flame")

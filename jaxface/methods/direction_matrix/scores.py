@@ -17,7 +17,7 @@ from jaxface.methods.direction_matrix.columns import column_values
 from jaxface.methods.direction_matrix.faces import PieFaces
 from jaxface.methods.direction_matrix.losses import Models, draw, full_change
 from jaxface.methods.direction_matrix.settings import MatrixSettings
-from jaxface.methods.mofa import parameter_errors
+from jaxface.methods.face_errors import parameter_errors
 from jaxface.methods.rignet.latents import in_chunks, sample_latents, sample_z, swap_pairs
 from jaxface.morphable import FaceParameters, scene_from_gaussian
 from jaxface.nets import DirectionMatrix
@@ -88,7 +88,7 @@ def _reenacted(
 def _pie_scores(
     read: FaceParameters, source: FaceParameters, wanted: FaceParameters
 ) -> dict[str, jax.Array]:
-    """Errors in the units of `jaxface.methods.mofa.parameter_errors`, [N] each."""
+    """Errors in the units of `jaxface.methods.face_errors.parameter_errors`, [N] each."""
     from jaxface.morphable.camera import rotation_matrix
 
     known = FaceParameters(

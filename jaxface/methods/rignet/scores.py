@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxface.methods.mofa import parameter_errors
+from jaxface.methods.face_errors import parameter_errors
 from jaxface.methods.rignet.latents import (
     Models,
     draw_latents,
@@ -92,10 +92,10 @@ def edit_scores(group: str, models: Models, network: RigNet, held_out: HeldOut) 
     """Means over the held-out latents, each given its partner's parameters of the group.
 
     Returns:
-      Errors of the group in the units of `jaxface.methods.mofa.parameter_errors` (landmarks: of the
-      wanted face with the predicted group): ``edit_*`` of the edits as F reads them,
-      ``unedited_*`` of the latents as they were, ``best_*`` of the swap_pairs' own images, F's
-      error. ``kept_*``: what F reads after the edit against what it read before, for all else,
+      Errors of the group in the units of `jaxface.methods.face_errors.parameter_errors`
+      (landmarks: of the wanted face with the predicted group): ``edit_*`` of the edits as F reads
+      them, ``unedited_*`` of the latents as they were, ``best_*`` of the swap_pairs' own images,
+      F's error. ``kept_*``: what F reads after the edit against what it read before, for all else,
       landmarks with the former group. Where renders are known, dB: ``edit_psnr`` and
       ``unedited_psnr`` against the true image of the edit, ``best_psnr`` of the latents against
       their own.

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from jaxface.nets.torch_layers import Conv2d, Linear, resize_bilinear
 from jaxface.nets.variables import Buffer
+from jaxface.vocabulary import Basis
 
 _SLOPE = 0.1  # of the leaky ReLU
 
@@ -27,14 +28,22 @@ class ReconstructionConfig:
       channels: of the stages; each but the first begins by halving the image.
       hidden: width of the layer before the parameters.
       outputs: number of parameters.
+      basis: whose face model they are of, the embedded world's version 2, "embedded", or version
+        3, "anatomical".
     """
 
     resolution: int = 64
     channels: tuple[int, ...] = (16, 32, 64, 96, 128)
     hidden: int = 256
     outputs: int = 257
+    basis: Basis = "embedded"
 
     def __post_init__(self):
+        if self.basis not in ("embedded", "anatomical"):
+            raise ValueError(
+                f"ReconstructionConfig: basis must be 'embedded' or 'anatomical', got "
+                f"{self.basis!r}."
+            )
         if not self.channels or self.resolution % (1 << (len(self.channels) - 1)):
             raise ValueError(
                 f"ReconstructionConfig: {self.resolution} px cannot be halved "
@@ -104,6 +113,11 @@ class FaceReconstruction(ParameterRegressor):
           ValueError: the images are not [N, H, W, 3].
         """
         return self.parameters(self.features(images))
+
+    @property
+    def basis(self) -> Basis:
+        """Of the face model that the parameters are of, see `jaxface.morphable.bases.basis_of`."""
+        return self.config.basis
 
     def features(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n d"]:
         """What the parameters are read from, [N, hidden]; see `__call__`."""

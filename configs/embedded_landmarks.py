@@ -1,6 +1,9 @@
 """The embedded suite's landmarks: soft-argmax of 32 px heatmaps, taught by renders.
 
     jaxface train landmarks --config configs/embedded_landmarks.py
+    jaxface train landmarks --config configs/embedded_landmarks.py:3.0.0
+
+The second line is of version 3 of the world, whose weights do not ship yet.
 
 Scores are normalised mean errors of 256 held-out renders, whose heads turn by up to 60 degrees: by
 the box around the true landmarks, and by the distance of the outer eye corners, of all faces and of
@@ -17,10 +20,10 @@ from jaxface.nets import LandmarkConfig
 from jaxface.training.experiment import Experiment
 
 
-def get_config() -> Experiment:
-    """288,000 images."""
+def get_config(version: str = "2.0.0") -> Experiment:
+    """288,000 images, of a version of the world."""
     return Experiment(
         method=LandmarkSettings(network=LandmarkConfig(), steps=9_000),
-        data=RenderedPortraits(resolution=64, num_train=65_000, num_test=1_000),
+        data=RenderedPortraits(resolution=64, num_train=65_000, num_test=1_000, version=version),
         eval_every=1_000,
     )

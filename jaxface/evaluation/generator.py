@@ -11,7 +11,7 @@ what it reads of samples whose factors are known (`jaxface.methods.attribute_reg
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -19,13 +19,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxface.errors import UsageError
+from jaxface.evaluation.generator_draws import SEED, batches, renders
+from jaxface.evaluation.generator_draws import samples as drawn_samples
+from jaxface.evaluation.generator_judge import (
+    JudgeScores,
+    errors_of_renders,
+    errors_of_samples,
+    judge_features,
+    judge_rows,
+)
 from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.sheets import factor_sheet, generator_sheets
 from jaxface.keys import item_keys
 from jaxface.losses import perceptual
-from jaxface.media.images import from_uint8, grid, to_uint8, write_png
+from jaxface.media.images import grid, write_png
 from jaxface.methods import pie
-from jaxface.methods.attribute_regression import VERSION, attribute_errors, attributes
+from jaxface.methods.attribute_regression import VERSION
 from jaxface.methods.scene_regression import held_out_psnr
 from jaxface.metrics import (
     frechet_distance,
@@ -36,32 +45,12 @@ from jaxface.metrics import (
 )
 from jaxface.morphable.worlds import World
 from jaxface.morphable.worlds import world as world_of
-from jaxface.nets import VGG16, FaceReconstruction, Generator
+from jaxface.nets import VGG16, Generator
 from jaxface.runtime.devices import divisor_mesh
 from jaxface.suite import Suite
 
 FEATURE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 """The layers whose spatial means are the features, low and high ones side by side."""
-
-SEED = 20_000_003
-"""Of the scenes and latents; training counts its seeds from 0."""
-
-
-@dataclasses.dataclass(frozen=True)
-class JudgeScores:
-    """What the network of the role ``attributes`` says.
-
-    Attributes:
-      frechet, frechet_floor: as of `GeneratorScores`, in its features.
-      renders: its own `attribute_errors`, of renders.
-      samples: the same of samples, against the factors that they were drawn from; None for a
-        generator whose z does not begin with them.
-    """
-
-    frechet: float
-    frechet_floor: float
-    renders: dict[str, float]
-    samples: dict[str, float] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,14 +124,14 @@ def evaluate_generator(
     }
     judge = suite.attributes if "attributes" in suite else None
     if judge is not None:
-        spaces["judge"] = lambda images: _judge_features(judge, images)
+        spaces["judge"] = lambda images: judge_features(judge, images)
     sets: dict[str, dict[str, np.ndarray]] = {}
     for name in ("real", "other"):
         say(f"rendering {samples} scenes")
         drawn = renders(keys[name], samples, size, batch_size, version=version)
         sets[name] = _features(spaces, drawn)
     say(f"drawing {samples} samples")
-    sets["fake"] = _features(spaces, _samples(generator, keys["fake"], samples, batch_size))
+    sets["fake"] = _features(spaces, drawn_samples(generator, keys["fake"], samples, batch_size))
     say("comparing")
     real, other, fake = (sets[name]["perceptual"] for name in ("real", "other", "fake"))
     measured, floor = precision_recall(fake, real), precision_recall(other, real)
@@ -172,8 +161,8 @@ def evaluate_generator(
         judged = JudgeScores(
             frechet=frechet_distance(sets["fake"]["judge"], sets["real"]["judge"]),
             frechet_floor=frechet_distance(sets["other"]["judge"], sets["real"]["judge"]),
-            renders=_errors_of_renders(judge, of, keys["held"], size),
-            samples=_errors_of_samples(judge, of, keys["held"], generator)
+            renders=errors_of_renders(judge, of, keys["held"], size),
+            samples=errors_of_samples(judge, of, keys["held"], generator)
             if knows_factors
             else None,
         )
@@ -221,96 +210,21 @@ def _pooled(network: VGG16, images: jax.Array, resolution: int) -> jax.Array:
     return jnp.concatenate([jnp.mean(layers[name], axis=(1, 2)) for name in FEATURE_LAYERS], axis=1)
 
 
-@jax.jit
-def _judge_features(judge: FaceReconstruction, images: jax.Array) -> jax.Array:
-    return judge.features(images)
-
-
 def _features(
-    spaces: Mapping[str, Callable[[jax.Array], jax.Array]], batches: Iterator[jax.Array]
+    spaces: Mapping[str, Callable[[jax.Array], jax.Array]], drawn: Iterator[jax.Array]
 ) -> dict[str, np.ndarray]:
     """The images' features in each space, [N, D]."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in spaces}
-    for images in batches:
+    for images in drawn:
         for name, features_of in spaces.items():
             found[name].append(np.asarray(features_of(images)))
     return {name: np.concatenate(rows) for name, rows in found.items()}
 
 
-_READ = 2_048
-"""Portraits whose attributes are read."""
-
-
-def _errors_of_renders(
-    judge: FaceReconstruction, of: World, key: jax.Array, size: int
-) -> dict[str, float]:
-    """`attribute_errors` of the judge itself."""
-    rows = list(_batches(key, _READ, of.num_factors, 64))
-    return _errors(judge, rows, (_eight_bits(of.render(of.scenes(row), size)) for row in rows))
-
-
-def _errors_of_samples(
-    judge: FaceReconstruction, of: World, key: jax.Array, generator: Generator
-) -> dict[str, float]:
-    """The same of samples whose z begins with the factors."""
-    latents = list(_batches(key, _READ, generator.config.z_dim, 64))
-    rows = [z[:, : of.num_factors] for z in latents]
-    return _errors(judge, rows, (_eight_bits(_draw(generator, z)) for z in latents))
-
-
-def _errors(
-    judge: FaceReconstruction, rows: Sequence[jax.Array], batches: Iterable[jax.Array]
-) -> dict[str, float]:
-    read = jnp.concatenate([_read(judge, images) for images in batches])
-    errors = attribute_errors(read, attributes(jnp.concatenate(rows)))
-    return {name: float(value) for name, value in errors.items()}
-
-
-@jax.jit
-def _read(judge: FaceReconstruction, images: jax.Array) -> jax.Array:
-    return judge(images)
-
-
-def _batches(key: jax.Array, count: int, width: int, batch_size: int) -> Iterator[jax.Array]:
-    """`count` rows of N(0, 1) of that width, in batches; the last one may be shorter."""
-    for index, start in enumerate(range(0, count, batch_size)):
-        rows = jax.random.normal(jax.random.fold_in(key, index), (batch_size, width))
-        yield rows[: count - start]
-
-
-def renders(
-    key: jax.Array, count: int, size: int, batch_size: int, *, version: str = "2.0.0"
-) -> Iterator[jax.Array]:
-    """Renders of `count` random scenes, in batches of [B, size, size, 3] in [-1, 1].
-
-    They are rounded to 8 bits, as a file would hold them.
-    """
-    of = world_of(version)
-    for factors in _batches(key, count, of.num_factors, batch_size):
-        yield _eight_bits(of.render(of.scenes(factors), size))
-
-
-def _samples(
-    generator: Generator, key: jax.Array, count: int, batch_size: int
-) -> Iterator[jax.Array]:
-    for z in _batches(key, count, generator.config.z_dim, batch_size):
-        yield _eight_bits(_draw(generator, z))
-
-
-@jax.jit
-def _draw(generator: Generator, z: jax.Array) -> jax.Array:
-    return generator(z)
-
-
-@jax.jit
-def _eight_bits(images: jax.Array) -> jax.Array:
-    return from_uint8(to_uint8(images))
-
-
 def _factor_psnr(
     generator: Generator, of: World, key: jax.Array, count: int, free: jax.Array
 ) -> jax.Array:
-    factors = jnp.concatenate(list(_batches(key, count, of.num_factors, 64)))
+    factors = jnp.concatenate(list(batches(key, count, of.num_factors, 64)))
     images = of.render(of.scenes(factors), generator.resolution)
     score = jax.jit(held_out_psnr, static_argnames="resolution")
     return score(generator, factors, images, free, resolution=generator.resolution)
@@ -338,7 +252,7 @@ def generator_report(suite: Suite, scores: GeneratorScores) -> str:
         if psnrs is not None:
             rows.append((name, f"{psnrs[0]:.1f} dB, lowest {psnrs[1]:.1f}"))
     if scores.judge is not None:
-        rows += _judged(scores.judge)
+        rows += judge_rows(scores.judge)
     lines = [
         f"# Generator of the suite {suite.name}, {size} px",
         "",
@@ -352,24 +266,6 @@ def generator_report(suite: Suite, scores: GeneratorScores) -> str:
         lines += ["", "How linear W is in what it shows, R squared of an affine map from w:", ""]
         lines += _table(("group", "R squared"), groups)
     return "\n".join(lines) + "\n"
-
-
-def _judged(judge: JudgeScores) -> list[tuple[str, str]]:
-    rows = [
-        (
-            "Fréchet distance in the judge's features",
-            f"{judge.frechet:.4f}, {judge.frechet / judge.frechet_floor:.1f} times the floor",
-        )
-    ]
-    for name, label, shown in (
-        ("gaze_degrees", "gaze, as the judge reads it", "{:.1f} degrees off"),
-        ("jaw_open", "opening of the jaw, as the judge reads it", "{:.1%} of the range off"),
-        ("glasses_accuracy", "glasses told right, balanced", "{:.3f}"),
-    ):
-        own = shown.format(judge.renders[name])
-        value = own if judge.samples is None else shown.format(judge.samples[name])
-        rows.append((label, f"{value} (renders {own})"))
-    return rows
 
 
 def _table(head: tuple[str, str], rows: list[tuple[str, str]]) -> list[str]:

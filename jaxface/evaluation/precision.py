@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.evaluation.generator import SEED, renders
+from jaxface.evaluation.generator_draws import SEED, renders
 from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.pie import scaled
 from jaxface.keys import item_keys

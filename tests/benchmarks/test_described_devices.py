@@ -142,7 +142,7 @@ def test_published_networks_compile_in_bfloat16(name):
 ONE_EDIT = "--reconstruction small --recognition small --edits one --bank 3"
 
 
-@pytest.mark.slow  # two minutes each and more
+@pytest.mark.slow  # a minute of a core each, and more
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -164,7 +164,8 @@ def test_every_method_compiles_in_bfloat16(arguments, tmp_path, capsys):
     for row in run["compiled"]:
         assert row["convolutions"]["bfloat16"] > row["convolutions"].get("float32", 0)
         assert row["estimated_seconds"] > 0
-        assert row["memory_bytes"] < 1e9
+        # The most is Transfer's: a mapper of 52 million weights, and four arrays as large of Ranger.
+        assert row["memory_bytes"] < 1.2e9
     assert "XLA's estimates, not measurements" in capsys.readouterr().out
 
 

@@ -164,7 +164,7 @@ def test_every_method_compiles_in_bfloat16(arguments, tmp_path, capsys):
     for row in run["compiled"]:
         assert row["convolutions"]["bfloat16"] > row["convolutions"].get("float32", 0)
         assert row["estimated_seconds"] > 0
-        # The most is Transfer's: a mapper of 52 million weights, and four arrays as large of Ranger.
+        # The most is Transfer's: a mapper of 52 million weights, and four arrays as large.
         assert row["memory_bytes"] < 1.2e9
     assert "XLA's estimates, not measurements" in capsys.readouterr().out
 

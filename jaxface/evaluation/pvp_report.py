@@ -58,6 +58,7 @@ _TRUE = {
 _EDITED = {
     "identity": ("identity after an edit ↑", ".3f"),
     "response": ("response to an edit, share of the suite's", ".3f"),
+    "drift": ("what else an edit moves, deviations ↓", ".3f"),
 }
 
 

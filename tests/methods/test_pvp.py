@@ -29,7 +29,7 @@ from jaxface.methods.pvp import (
     split_frames,
 )
 from jaxface.methods.pvp.avatar import Edit, sweep
-from jaxface.methods.pvp.features import Features, Range, features_of, renormalised, standard
+from jaxface.methods.pvp.features import Features, Layout, Range, features_of, renormalised, standard
 from jaxface.methods.pvp.key_frames import choose_key_frames
 from jaxface.methods.pvp.losses import Batch, Frozen, draw, mapper_losses
 from jaxface.methods.pvp.regions import eyes_and_mouth
@@ -137,7 +137,7 @@ def training_of(settings, count=40, **more):
     mappers = fresh_mappers(
         settings, POINTS, Features(frames.pose, frames.expression), key=jax.random.key(0)
     )
-    options = {"selection": None, "jaw": 3, "key": jax.random.key(1)} | more
+    options = {"selection": None, "layout": Layout(3, 0), "key": jax.random.key(1)} | more
     return Training(settings, mappers, Frozen(World(), Reader()), frames, **options), frames
 
 
@@ -327,7 +327,7 @@ def losses_of(settings, noise=0.5, count=4):
     drawn = draw(settings, mappers, World(), batch, epsilon)
     scale = jnp.ones(batch.expression.shape[1])
     frozen = Frozen(World(), Reader())
-    return mapper_losses(settings, frozen, batch, drawn, expression_scale=scale, jaw=3), drawn
+    return mapper_losses(settings, frozen, batch, drawn, expression_scale=scale, layout=Layout(3, 0)), drawn
 
 
 def test_without_noise_both_branches_are_one():
@@ -379,7 +379,7 @@ def test_what_the_losses_of_the_perturbed_face_reach():
         drawn = draw(settings, cut, World(), batch, jnp.ones(batch.expression.shape))
         scale = jnp.ones(batch.expression.shape[1])
         frozen = Frozen(World(), Reader())
-        loss, _ = mapper_losses(settings, frozen, batch, drawn, expression_scale=scale, jaw=3)
+        loss, _ = mapper_losses(settings, frozen, batch, drawn, expression_scale=scale, layout=Layout(3, 0))
         return loss.sum()
 
     gradient = jax.grad(total)(params)
@@ -402,7 +402,7 @@ def test_a_batch_is_the_mean_of_its_frames():
         drawn = draw(SETTINGS, training._mappers, World(), batch, noise)
         scale = jnp.ones(batch.expression.shape[1])
         frozen = Frozen(World(), Reader())
-        loss, _ = mapper_losses(SETTINGS, frozen, batch, drawn, expression_scale=scale, jaw=3)
+        loss, _ = mapper_losses(SETTINGS, frozen, batch, drawn, expression_scale=scale, layout=Layout(3, 0))
         ones.append(float(loss[0]))
     np.testing.assert_allclose(four, ones, rtol=1e-4)
 
@@ -457,7 +457,7 @@ def test_pose_dependent_images_are_learned_in_a_linear_world():
         Frozen(World()),
         frames,
         selection=None,
-        jaw=3,
+        layout=Layout(3, 0),
         key=jax.random.key(1),
     )
     found, _, _ = training.run(training.start())
@@ -543,7 +543,7 @@ def drawn_after(settings, motion):
             Frozen(World(), Reader()),
             frames,
             selection=None,
-            jaw=3,
+            layout=Layout(3, 0),
             key=jax.random.key(1),
         )
     mappers, params, _ = training.run(training.start())

@@ -24,7 +24,7 @@ from jaxface.methods import inversion, pti
 from jaxface.methods.direction_matrix.faces import FlameFaces, suite_faces
 from jaxface.methods.inversion import generator_in
 from jaxface.methods.pvp.avatar import Avatar
-from jaxface.methods.pvp.features import Features, features_of, jaw_width
+from jaxface.methods.pvp.features import Features, Layout, features_of
 from jaxface.methods.pvp.key_frames import KeyFrames, choose_key_frames
 from jaxface.methods.pvp.losses import Batch, Frozen, embedded
 from jaxface.methods.pvp.regions import eyes_and_mouth
@@ -207,7 +207,8 @@ class Personalisation:
 
     def training(self, weights: Any, pivots: np.ndarray) -> Training:
         """The training of the mappers on a tuned generator, ready to run."""
-        settings, suite = self.settings.mappers, self.suite
+        layout = Layout.of(self.seen.motion)
+        settings, suite = self.settings.mappers.knowing(layout), self.suite
         weighted = settings.weights
         lpips = None
         if weighted["perceptual"]:
@@ -234,7 +235,7 @@ class Personalisation:
             frozen,
             frames,
             selection=self.frames(selection) if len(selection) else None,
-            jaw=jaw_width(self.seen.motion),
+            layout=layout,
             key=jax.random.fold_in(self._key, _TRAINING),
         )
 

@@ -11,11 +11,22 @@ from typing import Any, Literal
 from jaxface.errors import UsageError, did_you_mean
 from jaxface.methods import encoder, pti
 from jaxface.methods.inversion import Inverter
+from jaxface.methods.pvp.features import Layout
 from jaxface.runtime.devices import Dtype
 from jaxface.settings import check_words
 
-TERMS = ("perceptual", "pixel", "identity", "expression", "pose", "consistency", "locality")
-"""The seven losses of equation 15, each with a weight of its name; 0 leaves one out."""
+TERMS = (
+    "perceptual",
+    "pixel",
+    "identity",
+    "expression",
+    "pose",
+    "consistency",
+    "locality",
+    "gaze",
+)
+"""The seven losses of equation 15 and that of gaze, each with a weight of its name; 0 leaves one
+out."""
 
 CODE_CROP = (13 / 512, 441 / 512, 44 / 512, 472 / 512)
 """First row, row after the last, and columns so, of what the code's identity loss sees of an
@@ -63,6 +74,9 @@ class MapperSettings:
       pose_weight: lambda_pose, likewise.
       consistency_weight: lambda_cons.
       locality_weight: lambda_local; the sum of both branches' mean squares, as in the code.
+      gaze_weight: of the mean square of gaze read in the perturbed image, beside the one that it was
+        drawn from, in radians as they are standardised; without effect where the reader knows no
+        gaze, as DECA. Not the paper's.
       sigma: standard deviation of what perturbs expressions, as they are standardised.
       perturb_jaw: whether the jaw is perturbed too, and read (equation 11); the code leaves it.
       resolution: larger images are averaged down to it before they are compared.
@@ -93,6 +107,7 @@ class MapperSettings:
     pose_weight: float = 0.1
     consistency_weight: float = 1.0
     locality_weight: float = 0.5
+    gaze_weight: float = 0.0
     sigma: float = 0.5
     perturb_jaw: bool = True
     resolution: int = 512
@@ -130,12 +145,16 @@ class MapperSettings:
     @property
     def perturbs(self) -> bool:
         """Whether a term compares the perturbed image, which is drawn only then."""
-        return any(self.weights[term] for term in ("expression", "pose", "consistency"))
+        return self.reads or bool(self.consistency_weight)
 
     @property
     def reads(self) -> bool:
         """Whether a term reads the perturbed face."""
-        return any(self.weights[term] for term in ("expression", "pose"))
+        return any(self.weights[term] for term in ("expression", "pose", "gaze"))
+
+    def knowing(self, layout: Layout) -> "MapperSettings":
+        """The same without L_gaze where faces have no gaze."""
+        return self if layout.gaze else dataclasses.replace(self, gaze_weight=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +252,7 @@ FAST = dataclasses.replace(
         batch_size=8,
         learning_rate=2e-3,
         last_learning_rate=0.05,
+        gaze_weight=0.1,
         standardise=True,
         start="zero",
     ),

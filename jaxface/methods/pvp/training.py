@@ -1,6 +1,6 @@
 """Training of F_rot and F_expr on a tuned generator: section 4.3 and appendix B.
 
-One compiled step draws both branches and has all seven losses; frames stay on the device as 8 bits,
+One compiled step draws both branches and has all losses; frames stay on the device as 8 bits,
 and which of them a step takes, and by what they are perturbed, follows from the step's number
 alone, so that a run that goes on from a stored state gives the same networks bit for bit.
 """
@@ -18,7 +18,7 @@ from flax import nnx, struct
 from jaxface.errors import JaxfaceError
 from jaxface.losses.perceptual import downsample
 from jaxface.media.images import from_uint8
-from jaxface.methods.pvp.features import Features, standard
+from jaxface.methods.pvp.features import Features, Layout, standard
 from jaxface.methods.pvp.losses import Batch, Frozen, draw, mapper_losses, noise_of
 from jaxface.methods.pvp.settings import MapperSettings
 from jaxface.methods.pvp.tuning import batch_of
@@ -100,7 +100,7 @@ class Training:
       frozen: what draws and judges.
       frames: all training frames; images at the side of comparison.
       selection: frames by whose PSNR the best step is chosen; None: the last step.
-      jaw: how many of the first numbers of an expression are the jaw's.
+      layout: of the numbers of an expression.
       key: typed.
     """
 
@@ -112,10 +112,10 @@ class Training:
         frames: Batch,
         *,
         selection: Batch | None,
-        jaw: int,
+        layout: Layout,
         key: jax.Array,
     ):
-        self._settings, self._jaw, self._selection = settings, jaw, selection
+        self._settings, self._layout, self._selection = settings, layout, selection
         self._mappers = mappers
         frames = jax.tree.map(jnp.asarray, frames)
         self._constants = Constants(mappers, frozen, frames, key)
@@ -212,7 +212,7 @@ class Training:
         key = jax.random.fold_in(jax.random.fold_in(constants.key, _NOISE), index)
         scale = constants.mappers.expression_scale[...]
         shape = batch.expression.shape
-        noise = noise_of(settings, constants.mappers, shape, jaw=self._jaw, key=key)
+        noise = noise_of(settings, constants.mappers, shape, layout=self._layout, key=key)
         noise = over_devices(noise)
 
         def total(params: Any) -> Any:
@@ -220,7 +220,12 @@ class Training:
             generator = with_noise(constants.frozen.generator, params)
             drawn = draw(settings, mappers, generator, batch, noise)
             losses, terms = mapper_losses(
-                settings, constants.frozen, batch, drawn, expression_scale=scale, jaw=self._jaw
+                settings,
+                constants.frozen,
+                batch,
+                drawn,
+                expression_scale=scale,
+                layout=self._layout,
             )
             told = {name: jnp.mean(term) for name, term in terms.items()}
             if settings.rotation == "blend":

@@ -149,7 +149,13 @@ class PVP:
         mapping = dataclasses.replace(FAST.mappers, batch_size=count)
         frames = _frames(count, min(problem.resolution, mapping.resolution), self._embedding())
         training = Training(
-            mapping, self._mappers, self._frozen, frames, selection=None, layout=Layout(3, 0), key=self._key
+            mapping,
+            self._mappers,
+            self._frozen,
+            frames,
+            selection=None,
+            layout=Layout(3, 0),
+            key=self._key,
         )
 
         def tune(state: Any, networks: Any, images: jax.Array, w_plus: jax.Array) -> Any:

@@ -156,7 +156,7 @@ class PersonalisationJob:
         key_frames = self._key_frames(work, clip)
         pivots = self._pivots(work, key_frames)
         weights = self._tuned(work, key_frames, pivots)
-        mappers, trained = self._mapped(work, weights, pivots)
+        mappers, trained = self._mapped(work, weights, key_frames, pivots)
         avatar = work.avatar(mappers, weights, trained, key_frames.frames)
         told = {
             "clip": self._source.path,
@@ -235,8 +235,10 @@ class PersonalisationJob:
             saved.write(state, trace, done=True)
         return tuned.weights
 
-    def _mapped(self, work: Personalisation, weights: Any, pivots: np.ndarray) -> tuple[Any, Any]:
-        training = work.training(weights, pivots)
+    def _mapped(
+        self, work: Personalisation, weights: Any, key_frames: KeyFrames, pivots: np.ndarray
+    ) -> tuple[Any, Any]:
+        training = work.training(weights, key_frames.frames, pivots)
         state = training.start()
         saved = _Saved(self._stages / "mappers", (state, state.params))
         (state, best), trace, done = saved.read((state, None), [])

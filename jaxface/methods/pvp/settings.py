@@ -92,7 +92,9 @@ class MapperSettings:
         by share a generator of 64 px would have 4 of its 10.
       beta, sharpness: of the dilated hull; the code's, which the paper leaves out.
       rotation: see `jaxface.nets.AvatarConfig`.
-      start: "torch" as in the code, or "zero", where the first image is the centroid's.
+      start: "torch" as in the code; "zero", where the first image is the centroid's; or "prior",
+        the suite's network of the role ``avatar_prior`` over the key frames, with its sizes, hull
+        and standardisation (`jaxface.nets.AvatarPrior`).
       train_noise: whether the generator's noise maps are trained with the MLPs, as in the code.
     """
 
@@ -120,7 +122,7 @@ class MapperSettings:
     beta: float = 0.02
     sharpness: float = 100.0
     rotation: Literal["blend", "direct"] = "blend"
-    start: Literal["torch", "zero"] = "torch"
+    start: Literal["torch", "zero", "prior"] = "torch"
     train_noise: bool = False
 
     def __post_init__(self):
@@ -131,6 +133,8 @@ class MapperSettings:
         for name in (*(f"{term}_weight" for term in TERMS), "sigma", "beta"):
             if getattr(self, name) < 0:
                 raise ValueError(f"MapperSettings: {name} must be >= 0, got {getattr(self, name)}.")
+        if self.start == "prior" and self.rotation != "blend":
+            raise ValueError("MapperSettings: start='prior' has weights; set rotation='blend'.")
         if not 0 < self.last_learning_rate <= 1:
             raise ValueError(
                 f"MapperSettings: last_learning_rate must be in (0, 1], got "
@@ -225,6 +229,10 @@ class PVPSettings:
         found[self.tuning.distance] = "The tuning compares images by it"
         if weights["perceptual"]:
             found[self.mappers.distance] = "The mappers' perceptual loss needs it"
+        if self.mappers.start == "prior":
+            found["avatar_prior"] = (
+                "The mappers begin with it; mappers.start=zero trains them from nothing"
+            )
         if weights["identity"]:
             found["recognition"] = "The mappers' identity loss needs it"
         return found

@@ -5,6 +5,7 @@ and which of them a step takes, and by what they are perturbed, follows from the
 alone, so that a run that goes on from a stored state gives the same networks bit for bit.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import optax
 from flax import nnx, struct
 
-from jaxface.errors import JaxfaceError
+from jaxface.errors import JaxfaceError, UsageError
 from jaxface.losses.perceptual import downsample
 from jaxface.media.images import from_uint8
 from jaxface.methods.pvp.features import Features, Layout, standard
@@ -23,7 +24,7 @@ from jaxface.methods.pvp.losses import Batch, Frozen, draw, mapper_losses, noise
 from jaxface.methods.pvp.settings import MapperSettings
 from jaxface.methods.pvp.tuning import batch_of
 from jaxface.metrics import psnr
-from jaxface.nets import AvatarConfig, AvatarMappers, Generator
+from jaxface.nets import AvatarConfig, AvatarMappers, AvatarPrior, Generator
 from jaxface.runtime.chunks import by_chunks
 from jaxface.runtime.devices import divisor_mesh, over_devices
 from jaxface.runtime.iteration import Iteration, Phase
@@ -86,6 +87,52 @@ def fresh_mappers(
         names = ("pose_mean", "pose_scale", "expression_mean", "expression_scale")
         for name, value in zip(names, found, strict=True):
             getattr(mappers, name)[...] = jnp.asarray(value)
+    return mappers
+
+
+def prior_mappers(
+    settings: MapperSettings, prior: AvatarPrior, anchors: Any, features: Features
+) -> AvatarMappers:
+    """Mappers that begin as a prior says of a person's anchors: F_rot's last layer is solved for.
+
+    Args:
+      settings: of the training; sizes, hull and standardisation are the prior's.
+      prior: see `jaxface.nets.AvatarPrior`.
+      anchors: [K, L, w_dim].
+      features: of the anchors.
+
+    Raises:
+      UsageError: the prior is of other latents or expressions.
+    """
+    known, (count, rows, width) = prior.config, anchors.shape
+    numbers = features.expression.shape[1]
+    if (known.num_ws, known.w_dim, known.expression) != (rows, width, numbers):
+        raise UsageError(
+            f"the suite's avatar_prior is of W+ of {known.num_ws} x {known.w_dim} and expressions "
+            f"of {known.expression} numbers, the clip has {rows} x {width} and {numbers}: train one "
+            "for the suite, or set mappers.start=zero"
+        )
+    sized = dataclasses.replace(
+        settings,
+        start="zero",
+        standardise=False,
+        hidden=known.hidden,
+        expression_rows=known.expression_rows,
+        beta=known.beta,
+        sharpness=known.sharpness,
+    )
+    mappers = fresh_mappers(sized, anchors, features, key=jax.random.key(0))  # of which none stays
+    pose, expression = map(jnp.asarray, features)
+    weight, bias = prior.last_layer(pose, expression)
+    mappers.rotation.weight1[...] = prior.weight1[...][None]
+    mappers.rotation.bias1[...] = prior.bias1[...][None]
+    mappers.rotation.weight2[...] = weight[None]
+    mappers.rotation.bias2[...] = bias[None]
+    nnx.update(mappers.expression, jax.tree.map(jnp.array, nnx.state(prior.expression)))
+    mappers.pose_mean[...] = prior.pose_mean[...]
+    mappers.pose_scale[...] = prior.pose_scale[...]
+    mappers.expression_mean[...] = jnp.mean(expression, axis=0)
+    mappers.expression_scale[...] = prior.expression_scale[...]
     return mappers
 
 

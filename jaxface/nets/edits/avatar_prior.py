@@ -22,12 +22,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.scipy.sparse.linalg import cg
 from jaxtyping import Array, Float
 
 from jaxface.latents import blend, hull_weights
 from jaxface.nets.edits.avatar import TwoLayers
 from jaxface.nets.encoders.styles import SLOPE
 from jaxface.nets.variables import Buffer
+
+_ITERATIONS = 200  # of conjugate gradients, at most; some dozens are enough with a ridge of 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,15 +106,16 @@ class AvatarPrior(nnx.Module):
         hidden = self._hidden(pose)
         mean = hidden.mean(axis=0)
         moved = (expression - expression.mean(axis=0)) / self.expression_scale[...]
-        regressors = jnp.concatenate(
-            [hidden - mean, jnp.exp(self.log_share[...]) * moved], axis=1
-        )
+        regressors = jnp.concatenate([hidden - mean, jnp.exp(self.log_share[...]) * moved], axis=1)
         precision = jax.lax.Precision.HIGHEST
         # Of K anchors the K x K system, since they are mostly fewer than the regressors.
         gram = jnp.matmul(regressors, regressors.T, precision=precision)
-        gram = gram + jnp.exp(self.log_ridge[...]) * jnp.eye(len(pose))
-        factor = jax.scipy.linalg.cho_factor(gram, lower=True)
-        weight = jax.scipy.linalg.cho_solve(factor, hidden - mean).T
+        ridge = jnp.exp(self.log_ridge[...])
+
+        def system(x: jax.Array) -> jax.Array:
+            return jnp.matmul(gram, x, precision=precision) + ridge * x
+
+        weight = cg(system, hidden - mean, tol=1e-5, maxiter=_ITERATIONS)[0].T
         return weight, -jnp.matmul(mean, weight, precision=precision)
 
     def weights(
@@ -124,9 +128,7 @@ class AvatarPrior(nnx.Module):
         weight, bias = self.last_layer(anchor_pose, anchor_expression)
         residual = jnp.matmul(self._hidden(pose), weight, precision=jax.lax.Precision.HIGHEST)
         config = self.config
-        return hull_weights(
-            jnp.tanh(residual + bias), beta=config.beta, sharpness=config.sharpness
-        )
+        return hull_weights(jnp.tanh(residual + bias), beta=config.beta, sharpness=config.sharpness)
 
     def offsets(
         self, expression: Float[Array, "n e"], mean: Float[Array, " e"]

@@ -17,13 +17,13 @@ from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:
-    """12,000 clips' frames."""
+    """6,400 clips of 80 frames each."""
     return Experiment(
         method=AvatarPriorSettings(
-            AvatarPriorConfig(num_ws=10, expression=67), steps=1_500, batch_size=8
+            AvatarPriorConfig(num_ws=10, expression=67), steps=800, batch_size=8
         ),
         data=CodedClips("data/clips"),
         suite="embedded",
-        checkpoint_every=500,
-        eval_every=250,
+        checkpoint_every=200,
+        eval_every=200,
     )

@@ -74,9 +74,9 @@ class MapperSettings:
       pose_weight: lambda_pose, likewise.
       consistency_weight: lambda_cons.
       locality_weight: lambda_local; the sum of both branches' mean squares, as in the code.
-      gaze_weight: of the mean square of gaze read in the perturbed image, beside the one that it was
-        drawn from, in radians as they are standardised; without effect where the reader knows no
-        gaze, as DECA. Not the paper's.
+      gaze_weight: of gaze read in the perturbed image beside the one that it was drawn from, a mean
+        square of radians as they are standardised; without effect where the reader knows no gaze,
+        as DECA. Not the paper's.
       sigma: standard deviation of what perturbs expressions, as they are standardised.
       perturb_jaw: whether the jaw is perturbed too, and read (equation 11); the code leaves it.
       resolution: larger images are averaged down to it before they are compared.

@@ -104,13 +104,13 @@ def prior_mappers(
     Raises:
       UsageError: the prior is of other latents or expressions.
     """
-    known, (count, rows, width) = prior.config, anchors.shape
+    known, (_, rows, width) = prior.config, anchors.shape
     numbers = features.expression.shape[1]
     if (known.num_ws, known.w_dim, known.expression) != (rows, width, numbers):
         raise UsageError(
             f"the suite's avatar_prior is of W+ of {known.num_ws} x {known.w_dim} and expressions "
-            f"of {known.expression} numbers, the clip has {rows} x {width} and {numbers}: train one "
-            "for the suite, or set mappers.start=zero"
+            f"of {known.expression} numbers, the clip has {rows} x {width} and {numbers}: train "
+            "one for the suite, or set mappers.start=zero"
         )
     sized = dataclasses.replace(
         settings,

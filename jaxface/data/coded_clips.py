@@ -4,9 +4,9 @@
     batch = next(data.batches(8, ("w_plus", "pose", "expression"), seed=0))
 
 A batch holds, of K frames of each of N clips in no order, ``w_plus`` float32 [N, K, L, w_dim],
-their codes by the suite's encoder; and ``pose`` [N, K, 2] and ``expression`` [N, K, E], what its reader
-sees in them (`jaxface.methods.pvp.features.Features`). Frames are encoded and read once and stay on
-disk (`jaxface.data.identity_codes`).
+their codes by the suite's encoder; and ``pose`` [N, K, 2] and ``expression`` [N, K, E], what its
+reader sees in them (`jaxface.methods.pvp.features.Features`). Frames are encoded and read once and
+stay on disk (`jaxface.data.identity_codes`).
 """
 
 import dataclasses

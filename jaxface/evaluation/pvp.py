@@ -8,7 +8,8 @@ library, which have the first frame and the same motion, or the frames themselve
 
 The truth judges the same images against the world's parameters. Ablations learn the first person's
 avatar again with one setting changed, over the same tuned generator where that is of no matter to
-it, and with a share of the mappers' steps.
+it, and with a share of the mappers' steps. Mappers that begin with the suite's prior are compared
+with those that begin with nothing, of every person.
 """
 
 import dataclasses
@@ -76,6 +77,15 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = {
     "direct_regression": ("mappers.rotation=direct",),
 }
 """What is changed of the preset, by name."""
+
+PRETRAINED: Mapping[str, tuple[str, float]] = {
+    "nothing_tenth": ("zero", 0.1),
+    "prior_hundredth": ("prior", 0.01),
+    "prior_tenth": ("prior", 0.1),
+    "prior": ("prior", 1.0),
+}
+"""How mappers begin, and for what share of the preset's steps they are trained, by name; beside the
+avatars themselves, which begin with nothing and have all."""
 
 EDITS = (Edit("expression", "smile", 2.0), Edit("pose", "yaw", 15.0))
 """Linear edits by which editability is measured (Figure 9)."""
@@ -362,7 +372,8 @@ def run(
       persons, frames: see `Protocol`.
       iterations: factor of the preset's numbers of rounds and steps.
       preset: of `jaxface.methods.pvp`.
-      ablations: whether the first person's avatar is learned again for each of `ABLATIONS`.
+      ablations: whether the first person's avatar is learned again for each of `ABLATIONS`, and
+        every person's for each of `PRETRAINED` where the suite has a prior.
 
     Raises:
       UsageError: no such preset, or a folder that was begun with another description.
@@ -442,6 +453,10 @@ def _measure(
     found["frames_per_second"] = {name: float(value) for name, value in rates.items()}
     if ablations:
         found["ablations"] = _ablations(suite, workspace, parts, settings, clips[0], rows)
+        if "avatar_prior" in suite:
+            found["pretrained"] = _pretrained(
+                suite, workspace, parts, settings, clips, rows, tables
+            )
     write_pvp_sheets(workspace.folder, shown, turns[0], likes[0])
     return found
 
@@ -508,3 +523,44 @@ def _ablations(
             score: float(value) for score, value in parts.get(f"ablation-{name}", judge).items()
         }
     return found
+
+
+def _pretrained(
+    suite: Suite,
+    workspace: Workspace,
+    parts: Parts,
+    settings: PVPSettings,
+    clips: list[WorldClip],
+    rows: np.ndarray,
+    tables: list[dict[str, dict[str, float]]],
+) -> dict[str, dict[str, float]]:
+    """Means over persons, and the number of steps."""
+    each = {"nothing": [table["avatar"] for table in tables]}
+    told = {"nothing": settings.mappers.steps}
+    for name, (start, share) in PRETRAINED.items():
+        told[name] = max(1, round(settings.mappers.steps * share))
+        changes = (f"mappers.start={start}", f"mappers.steps={told[name]}")
+        changed = apply_overrides(settings, changes)
+        each[name] = []
+        for number, clip in enumerate(clips):
+
+            def judge(
+                name: str = name,
+                number: int = number,
+                clip: WorldClip = clip,
+                changed: PVPSettings = changed,
+            ) -> dict[str, float]:
+                workspace.say(f"pre-trained mappers, person {number + 1}: {name}")
+                home = workspace.folder / "avatars" / f"p{number}"
+                place = home.with_name(f"p{number}-{name}")
+                avatar, _ = learned(suite, changed, clip, place, like=home)
+                drawn = avatar.drawn(avatar.clip[rows])
+                return scored(suite, clip, rows, clip.mattes(rows), drawn)
+
+            scores = parts.get(f"pretrained-{number:03d}-{name}", judge)
+            each[name].append({score: float(value) for score, value in scores.items()})
+    return {
+        name: {score: float(np.mean([row[score] for row in scores])) for score in scores[0]}
+        | {"steps": told[name]}
+        for name, scores in each.items()
+    }

@@ -13,12 +13,14 @@ import pytest
 from flax import nnx
 
 from jaxface.errors import JaxfaceError, UsageError
+from jaxface.jobs.personalisation import tell_unknown_gaze
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import pti
 from jaxface.methods.pvp import (
     EMBEDDED,
     FAST,
     PAPER,
+    PRETRAINED,
     PVP_PRESETS,
     REPO,
     Avatar,
@@ -49,6 +51,7 @@ from jaxface.morphable.motion import Motion
 from jaxface.nets import GeneratorConfig
 from jaxface.nets.variables import Buffer
 from jaxface.runtime.iteration import Phase
+from jaxface.suite import load_suite
 from tests.methods.splitting import assert_split
 
 SIZE, ROWS, WIDTH, ANCHORS = 16, 10, 6, 12
@@ -179,7 +182,8 @@ def test_presets_are_the_published_numbers_and_differ_where_the_sources_do():
         "mappers.perturb_jaw",
         "mappers.train_noise",
     }
-    assert {"paper": PAPER, "repo": REPO, "fast": FAST, "embedded": EMBEDDED} == PVP_PRESETS
+    presets = {"paper": PAPER, "repo": REPO, "fast": FAST, "embedded": EMBEDDED}
+    assert presets | {"pretrained": PRETRAINED} == PVP_PRESETS
 
 
 def test_presets_and_numbers_that_are_none_are_refused():
@@ -438,6 +442,15 @@ def test_a_reader_without_gaze_leaves_its_loss_out():
     asked = dataclasses.replace(SETTINGS, gaze_weight=1.0)
     assert asked.knowing(Layout.of(motion_of(2))).gaze_weight == 0
     assert asked.knowing(Layout(3, 2)) == asked
+
+
+def test_a_loss_of_gaze_that_has_no_effect_is_told(capsys):
+    suite = load_suite("embedded")
+    tell_unknown_gaze(suite, EMBEDDED)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "mappers.gaze_weight has no effect" in line
+    tell_unknown_gaze(suite, PAPER)
+    assert not capsys.readouterr().err
 
 
 def test_what_the_losses_of_the_perturbed_face_reach():

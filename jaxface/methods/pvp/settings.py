@@ -286,11 +286,17 @@ EMBEDDED = dataclasses.replace(
 """For the embedded suites on two cores, which have no LPIPS network: its form on their perceptual
 features, whose distances are some ten times as large."""
 
+PRETRAINED = dataclasses.replace(
+    EMBEDDED, mappers=dataclasses.replace(EMBEDDED.mappers, start="prior", steps=150)
+)
+"""`EMBEDDED` from the suite's ``avatar_prior`` on, in a tenth of the steps. Not published."""
+
 PVP_PRESETS: Mapping[str, PVPSettings] = {
     "paper": PAPER,
     "repo": REPO,
     "fast": FAST,
     "embedded": EMBEDDED,
+    "pretrained": PRETRAINED,
 }
 
 

@@ -10,9 +10,9 @@ suite=DIR --set data.suite=DIR, with method.network.num_ws and .expression as it
 reader have them (FLAME: 53).
 
 Expect, of the shipped weights (float16): codes of 8 clips of persons that are not trained on are
-missed by 0.070, 12% of the squares that the mean of a clip's 48 anchors leaves (64% before the
-first step); three minutes of one core beside other work, four more for 13,000 codes. What it is
-worth to an avatar is in docs/pvp.md.
+missed by 0.070, 12% of the squares that the mean of a clip's 48 anchors leaves; three minutes of
+one core beside other work, four more for 13,000 codes. What it is worth to an avatar is in
+docs/pvp.md.
 """
 
 from jaxface.data.coded_clips import CodedClips

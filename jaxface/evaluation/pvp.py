@@ -80,8 +80,8 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = {
 
 PRETRAINED: Mapping[str, tuple[str, float]] = {
     "nothing_tenth": ("zero", 0.1),
-    "prior_hundredth": ("prior", 0.01),
     "prior_tenth": ("prior", 0.1),
+    "prior_hundredth": ("prior", 0.01),
     "prior": ("prior", 1.0),
 }
 """How mappers begin, and for what share of the preset's steps they are trained, by name; beside the

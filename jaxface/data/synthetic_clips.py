@@ -92,8 +92,8 @@ class ClipsConfig(tfds.core.BuilderConfig):
         if self.resolution < 16 or min(sizes) < 1 or self.num_test < 0:
             raise GenerationError(
                 "synthetic_clips: need resolution >= 16, num_train, clips, frames, every and "
-                f"shard_size >= 1 and num_test >= 0; got {self.resolution}, {', '.join(map(str, sizes))} and "
-                f"{self.num_test}."
+                f"shard_size >= 1 and num_test >= 0; got {self.resolution}, "
+                f"{', '.join(map(str, sizes))} and {self.num_test}."
             )
         if not self.name:
             every = f"every{self.every}_" if self.every > 1 else ""

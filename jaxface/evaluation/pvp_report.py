@@ -187,7 +187,7 @@ def pvp_report(suite: Suite, protocol: Protocol, found: Mapping[str, Any]) -> st
         columns = {"steps": ("steps", "d"), **_COLUMNS}
         columns |= {f"true_{name}": how for name, how in _TRUE.items()}
         chosen = ("steps", "psnr", "ssim", "lpips", "true_rotation", "true_turn", "true_landmarks")
-        rows = {name: found["pretrained"][name] for name in _STARTS}
+        rows = {name: found["pretrained"][name] for name in _STARTS if name in found["pretrained"]}
         table = _table(rows, {name: columns[name] for name in chosen}, titles=_STARTS)
         lines += [
             "## Mappers that are pre-trained over many persons",

@@ -9,11 +9,13 @@ import pytest
 from flax import nnx
 
 from jaxface.errors import UsageError
-from jaxface.methods.pvp import EMBEDDED, MapperSettings
+from jaxface.evaluation.pvp_protocol import world_clip
+from jaxface.methods.pvp import EMBEDDED, PRETRAINED, MapperSettings, personalise
 from jaxface.methods.pvp.features import Features
 from jaxface.methods.pvp.prior import AvatarPriorSettings, errors, initial_state, prior_phase
 from jaxface.methods.pvp.training import prior_mappers
 from jaxface.nets import AvatarPrior, AvatarPriorConfig
+from jaxface.suite import load_suite
 from jaxface.weights import load_network, save_network
 from tests.methods.microbatches import assert_parts_agree
 from tests.methods.splitting import assert_split
@@ -141,3 +143,22 @@ def test_more_frames_than_anchors_are_needed():
         SETTINGS.check_data(Data())
     with pytest.raises(ValueError, match="anchors >= 2"):
         dataclasses.replace(SETTINGS, anchors=1)
+
+
+@pytest.mark.slow  # personalises: tunes a generator and trains mappers
+def test_a_person_begins_with_the_shipped_prior():
+    suite = load_suite("embedded")
+    settings = dataclasses.replace(
+        PRETRAINED,
+        held_out=0.0,
+        key_frames=dataclasses.replace(PRETRAINED.key_frames, count=8),
+        tuning=dataclasses.replace(PRETRAINED.tuning, steps=1),
+        mappers=dataclasses.replace(PRETRAINED.mappers, steps=1),
+    )
+    images = world_clip(3, 12, size=64).images
+    seconds = np.arange(12) / 25
+    found = personalise(settings, suite, images, seconds=seconds, key=jax.random.key(0))
+    ours, theirs = found.avatar.mappers.expression, suite.avatar_prior.expression
+    moved = np.abs(np.asarray(ours.weight2[...] - theirs.weight2[...]))
+    assert 0 < moved.max() <= 1.01 * settings.mappers.learning_rate  # one step of Adam
+    assert found.avatar.mappers.config.anchors == 8

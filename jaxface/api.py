@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxface.errors import UsageError
+from jaxface.jobs.personalisation import tell_unknown_gaze
 from jaxface.jobs.reenactment import own_motion
 from jaxface.keys import item_keys, samples_key
 from jaxface.latents import check_w_plus
@@ -398,6 +399,8 @@ def personalise(
     suite = _opened(suite)
     images, _ = _read(frames, suite.generator.config.resolution)
     method = _changed(pvp_preset(preset), settings).computing_in(compute_dtype())
+    if "mappers__gaze_weight" in settings:
+        tell_unknown_gaze(suite, method)
     found = pvp.personalise(
         method,
         suite,

@@ -24,6 +24,7 @@ from jaxface.nets import (
     LPIPS,
     VGG16,
     AlexNetReconstruction,
+    AvatarPrior,
     Blendshapes,
     CanonicalFace,
     DECAEncoder,
@@ -183,6 +184,8 @@ class Suite:
     """Edits of W+, each trained for one text."""
     style_mappers = NamedRole("style_mapper", StyleMapper)
     """Edits of style space, each trained for one text."""
+    avatar_prior = Role(AvatarPrior)
+    """What the mappers of a person's avatar begin with."""
     transfer = Role(TransferNetwork)
     """An identity's code and a driving frame to W+."""
     in_domain_encoder = Role(InDomainEncoder)

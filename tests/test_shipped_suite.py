@@ -42,7 +42,8 @@ def either(request):
 def test_are_small_and_say_where_they_come_from():
     own = ["generator", "rignet_expression", "rignet_illumination", "rignet_pose"]
     others = ["landmarks", "perceptual", "recognition", "reconstruction"]
-    encoders, drawn = ["encoder", "in_domain_encoder"], ["latent_difference", "transfer"]
+    encoders = ["encoder", "in_domain_encoder"]
+    drawn = ["avatar_prior", "latent_difference", "transfer"]
     for name, stems, more in (
         ("embedded", [*own, *others, "direction_matrix", *encoders, *drawn], set()),
         ("embedded-128", own, {"shared.json"}),

@@ -22,6 +22,7 @@ from jaxface.benchmark.lines import summary_lines
 from jaxface.benchmark.problem import Problem, fields_of, random_weights
 from jaxface.benchmark.workload import Benchmark, Call, Program, Workload
 from jaxface.methods import pti
+from jaxface.methods.pvp.features import Layout
 from jaxface.methods.pvp.losses import Batch, Frozen
 from jaxface.methods.pvp.settings import FAST
 from jaxface.methods.pvp.training import Constants, Training
@@ -148,7 +149,13 @@ class PVP:
         mapping = dataclasses.replace(FAST.mappers, batch_size=count)
         frames = _frames(count, min(problem.resolution, mapping.resolution), self._embedding())
         training = Training(
-            mapping, self._mappers, self._frozen, frames, selection=None, jaw=3, key=self._key
+            mapping,
+            self._mappers,
+            self._frozen,
+            frames,
+            selection=None,
+            layout=Layout(3, 0),
+            key=self._key,
         )
 
         def tune(state: Any, networks: Any, images: jax.Array, w_plus: jax.Array) -> Any:

@@ -51,7 +51,9 @@ def add_collection_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--workers", type=int, metavar="N", help="with --align: processes that find faces (0)"
     )
-    group.add_argument("--every", type=int, metavar="N", help="take each n-th frame (1)")
+    group.add_argument(
+        "--every", type=int, metavar="N", help="take each n-th frame (1); with --clips too"
+    )
     group.add_argument(
         "--fps", type=float, help="of folders of images, instead of the layout's own"
     )

@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         metavar="NAME",
         help="paper, repo (the authors' code), fast, or embedded, for suites without LPIPS "
-        "(embedded for such a suite, else fast)",
+        "(embedded for such a suite, else fast); pretrained: as embedded, with mappers that begin "
+        "with the suite's avatar_prior",
     )
     add_changes_argument(
         parser,
@@ -90,7 +91,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from jaxface import load_suite
     from jaxface.jobs.outputs.results import ResultsFolder
-    from jaxface.jobs.personalisation import PersonalisationJob, Source, job_description
+    from jaxface.jobs.personalisation import (
+        PersonalisationJob,
+        Source,
+        job_description,
+        tell_unknown_gaze,
+    )
     from jaxface.methods.pvp import pvp_preset
     from jaxface.runtime.devices import compute_dtype, tell_devices
     from jaxface.runtime.stopping import EXIT_STATUS, Stopped, stop_requests
@@ -102,6 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = apply_overrides(pvp_preset(name), arguments.changes)
     settings = settings.computing_in(arguments.dtype or compute_dtype())
     suite.require(settings.roles())
+    if any(change.startswith("mappers.gaze_weight=") for change in arguments.changes):
+        tell_unknown_gaze(suite, settings)
     alignment = None if found is None else clip_alignment_of(arguments, found, suite)
     source = Source(
         arguments.clip, reading, alignment, arguments.track is not None, arguments.mattes

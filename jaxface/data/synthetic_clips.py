@@ -64,6 +64,8 @@ class ClipsConfig(tfds.core.BuilderConfig):
       num_train, num_test: persons, >= 1 and >= 0.
       clips: of each person, >= 1.
       frames: of each clip, >= 1; 25 are a second.
+      every: of those 25 a second each n-th is made, >= 1, and flow leads to the next one that is:
+        clips for who needs much of a person in few frames.
       seed: of all clips.
       shard_size: clips per file; what a killed run loses at most.
       version: of the world, and of the data set.
@@ -76,6 +78,7 @@ class ClipsConfig(tfds.core.BuilderConfig):
     num_test: int = 20
     clips: int = 2
     frames: int = 75
+    every: int = 1
     seed: int = 0
     shard_size: int = 16
     version: str = "3.0.0"
@@ -85,17 +88,18 @@ class ClipsConfig(tfds.core.BuilderConfig):
             raise GenerationError(
                 f"synthetic_clips: version must be {' or '.join(VERSIONS)}, got {self.version!r}."
             )
-        sizes = (self.num_train, self.clips, self.frames, self.shard_size)
+        sizes = (self.num_train, self.clips, self.frames, self.every, self.shard_size)
         if self.resolution < 16 or min(sizes) < 1 or self.num_test < 0:
             raise GenerationError(
-                "synthetic_clips: need resolution >= 16, num_train, clips, frames and shard_size "
-                f">= 1 and num_test >= 0; got {self.resolution}, {', '.join(map(str, sizes))} and "
-                f"{self.num_test}."
+                "synthetic_clips: need resolution >= 16, num_train, clips, frames, every and "
+                f"shard_size >= 1 and num_test >= 0; got {self.resolution}, "
+                f"{', '.join(map(str, sizes))} and {self.num_test}."
             )
         if not self.name:
+            every = f"every{self.every}_" if self.every > 1 else ""
             self.name = (
                 f"{self.resolution}px_{self.num_train}_{self.num_test}_{self.clips}clips_"
-                f"{self.frames}frames_seed{self.seed}"
+                f"{self.frames}frames_{every}seed{self.seed}"
             )
 
 
@@ -141,7 +145,10 @@ class SyntheticClips(ShardedBuilder[ClipsConfig]):
                 }
             ),
             metadata=tfds.core.MetadataDict(
-                seed=self.settings.seed, clips=self.settings.clips, frames=self.settings.frames
+                seed=self.settings.seed,
+                clips=self.settings.clips,
+                frames=self.settings.frames,
+                every=self.settings.every,
             ),
             disable_shuffling=True,
         )
@@ -174,7 +181,7 @@ def _frames(config: ClipsConfig, split: str, clip: int, count: int) -> Iterator[
     act = _behaving if config.version == "3.0.0" else _through_keys
     for first in range(0, count, AT_ONCE):
         # A frame more than is rendered, which the last one's flow leads to.
-        scenes, acted = act(acting, u, frames=AT_ONCE + 1, first=first)
+        scenes, acted = act(acting, u, frames=AT_ONCE + 1, first=first, fps=FPS / config.every)
         now, after = _part(scenes, slice(0, -1)), _part(scenes, slice(1, None))
         columns = scene_columns(now, config.resolution, version=config.version)
         columns["flow"], matte = optical_flow(now, after, config.resolution)
@@ -185,20 +192,20 @@ def _frames(config: ClipsConfig, split: str, clip: int, count: int) -> Iterator[
 
 
 def _behaving(
-    key: jax.Array, u: jax.Array, *, frames: int, first: int
+    key: jax.Array, u: jax.Array, *, frames: int, first: int, fps: float
 ) -> tuple[Scene, dict[str, np.ndarray]]:
     """Frames of an occasion [F] of version 3, and what is known of them beside the scenes."""
     rotation = np.asarray(world("3.0.0").scenes(u[None]).face.rotation[0])
-    behaviour = behave(key, rotation, frames=frames, first=first)
+    behaviour = behave(key, rotation, frames=frames, first=first, fps=fps)
     acted = {name: getattr(behaviour, name).astype(np.float32) for name in ("speaking", "blink")}
     return clip_scenes(u, behaviour, rotation), acted
 
 
 def _through_keys(
-    key: jax.Array, u: jax.Array, *, frames: int, first: int
+    key: jax.Array, u: jax.Array, *, frames: int, first: int, fps: float
 ) -> tuple[Scene, dict[str, np.ndarray]]:
     """The same of version 2, of whose scenes nothing more is known."""
-    at = np.arange(first, first + frames) / (FPS * KEY_SECONDS)
+    at = np.arange(first, first + frames) / (fps * KEY_SECONDS)
     start = int(at[0])
     poses = numbered_key_poses(key, start, int(at[-1]) - start + 2)
     whole = through_key_poses(u, poses, jnp.asarray(at - start, jnp.float32))

@@ -206,7 +206,7 @@ class TransferPairs:
             )
         roles = [*self.inversion.roles(), *([] if reader is None else [reader])]
         origin = {
-            "data": _digest_of(self.path),
+            "data": digest_of(self.path),
             "networks": {role: suite.digest(role) for role in roles},
             "inversion": dataclasses.asdict(self.inversion),
         }
@@ -333,7 +333,7 @@ def _pair(
     return found
 
 
-def _digest_of(path: str) -> dict[str, str]:
+def digest_of(path: str) -> dict[str, str]:
     """What tells a data set from another of the same name: its descriptions and its report."""
     folder = pathlib.Path(path)
     names = ("dataset_info.json", "report.jsonl")

@@ -7,7 +7,9 @@ first frame (PTI without the manifold), and with the avatar's; and the one-shot 
 library, which have the first frame and the same motion, or the frames themselves.
 
 The truth judges the same images against the world's parameters. Ablations learn the first person's
-avatar again with one setting changed.
+avatar again with one setting changed, over the same tuned generator where that is of no matter to
+it, and with a share of the mappers' steps. Mappers that begin with the suite's prior are compared
+with those that begin with nothing, of every person.
 """
 
 import dataclasses
@@ -76,8 +78,20 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = {
 }
 """What is changed of the preset, by name."""
 
+PRETRAINED: Mapping[str, tuple[str, float]] = {
+    "nothing_tenth": ("zero", 0.1),
+    "prior_tenth": ("prior", 0.1),
+    "prior_hundredth": ("prior", 0.01),
+    "prior": ("prior", 1.0),
+}
+"""How mappers begin, and for what share of the preset's steps they are trained, by name; beside the
+avatars themselves, which begin with nothing and have all."""
+
 EDITS = (Edit("expression", "smile", 2.0), Edit("pose", "yaw", 15.0))
 """Linear edits by which editability is measured (Figure 9)."""
+
+ABLATED_STEPS = 1 / 3
+"""Share of the mappers' steps that every avatar of the ablations has, the whole one too."""
 
 SHOWN = 6
 
@@ -283,35 +297,46 @@ def _unit(network: Any, images: jax.Array) -> jax.Array:
 
 
 def edited(suite: Suite, avatar: Avatar, rows: np.ndarray) -> dict[str, float]:
-    """What edits do to an avatar, as to the suite's generator (Figure 9): drift and response.
+    """What edits do to an avatar, as to the suite's generator (Figure 9).
 
-    Of each of `EDITS` on held-out frames: cosine of identity between edited and not, and by how
-    much the reader sees the edited number move, as a share of what it sees with the suite's own
-    generator at the same latents.
+    Of each of `EDITS` on held-out frames, means: ``identity``, the cosine of identity between
+    edited and not; ``response``, by how much the reader sees the edited number move, as a share of
+    what it sees with the suite's own generator at the same latents; ``drift``, by how much it sees
+    all other numbers of pose and expression move, the root of the mean square, in deviations of
+    the person's clip.
     """
     motion = avatar.clip[rows]
     network = identity_network(suite)
-    known = {name: [] for name in ("identity", "response")}
+    known = {name: [] for name in ("identity", "response", "drift")}
     plain = dataclasses.replace(avatar, generator=suite.generator)
+    scale = _numbers(avatar.clip).std(axis=0)
+    scale = np.maximum(scale, _LEAST_DEVIATION * scale.max())
     for edit in EDITS:
         moved = []
+        place = 1 if edit.directions == "pose" else 3 + _SMILE
         for who in (avatar, plain):
             pair = [
                 np.asarray(to_uint8(np.clip(who.drawn(motion, edits=each), -1, 1)))
                 for each in ((), (edit,))
             ]
-            before, after = (see(suite, images).motion for images in pair)
-            place = 1 if edit.directions == "pose" else _SMILE
-            field = "rotation" if edit.directions == "pose" else "expression"
-            change = np.asarray(getattr(after, field)) - np.asarray(getattr(before, field))
+            before, after = (_numbers(see(suite, images).motion) for images in pair)
+            change = after - before
             moved.append(float(change[:, place].mean()))
             if who is avatar:
                 first, second = (_embeddings(network, images) for images in pair)
                 known["identity"].append(float((first * second).sum(axis=1).mean()))
+                others = np.delete(change / scale, place, axis=1)
+                known["drift"].append(float(np.sqrt(np.square(others).mean())))
         known["response"].append(moved[0] / moved[1])
     return {name: float(np.mean(values)) for name, values in known.items()}
 
 
+def _numbers(motion: Motion) -> np.ndarray:
+    """Rotation and expression of T frames, [T, 3 + E]."""
+    return np.concatenate([np.asarray(motion.rotation), np.asarray(motion.expression)], axis=1)
+
+
+_LEAST_DEVIATION = 0.1  # of the largest: a number that hardly moves is noise
 _SMILE = 1  # among the embedded world's expressions
 
 
@@ -347,7 +372,8 @@ def run(
       persons, frames: see `Protocol`.
       iterations: factor of the preset's numbers of rounds and steps.
       preset: of `jaxface.methods.pvp`.
-      ablations: whether the first person's avatar is learned again for each of `ABLATIONS`.
+      ablations: whether the first person's avatar is learned again for each of `ABLATIONS`, and
+        every person's for each of `PRETRAINED` where the suite has a prior.
 
     Raises:
       UsageError: no such preset, or a folder that was begun with another description.
@@ -427,6 +453,10 @@ def _measure(
     found["frames_per_second"] = {name: float(value) for name, value in rates.items()}
     if ablations:
         found["ablations"] = _ablations(suite, workspace, parts, settings, clips[0], rows)
+        if "avatar_prior" in suite:
+            found["pretrained"] = _pretrained(
+                suite, workspace, parts, settings, clips, rows, tables
+            )
     write_pvp_sheets(workspace.folder, shown, turns[0], likes[0])
     return found
 
@@ -476,16 +506,16 @@ def _ablations(
 ) -> dict[str, dict[str, float]]:
 
     home, mattes = workspace.folder / "avatars" / "p0", clip.mattes(rows)
+    steps = max(1, round(settings.mappers.steps * ABLATED_STEPS))
     found = {}
     for name, changes in {"whole": (), **ABLATIONS}.items():
-        changed = apply_overrides(settings, changes)
+        changed = apply_overrides(settings, (f"mappers.steps={steps}", *changes))
 
         def judge(name: str = name, changed: PVPSettings = changed) -> dict[str, float]:
             workspace.say(f"ablation: {name}")
             alike = changed.tuning == settings.tuning and changed.key_frames == settings.key_frames
-            place = home if name == "whole" else home.with_name(f"p0-{name}")
-            like = home if alike and name != "whole" else None
-            avatar, _ = learned(suite, changed, clip, place, like=like)
+            place = home.with_name(f"p0-{name}")
+            avatar, _ = learned(suite, changed, clip, place, like=home if alike else None)
             drawn = avatar.drawn(avatar.clip[rows])
             return scored(suite, clip, rows, mattes, drawn) | edited(suite, avatar, rows)
 
@@ -493,3 +523,44 @@ def _ablations(
             score: float(value) for score, value in parts.get(f"ablation-{name}", judge).items()
         }
     return found
+
+
+def _pretrained(
+    suite: Suite,
+    workspace: Workspace,
+    parts: Parts,
+    settings: PVPSettings,
+    clips: list[WorldClip],
+    rows: np.ndarray,
+    tables: list[dict[str, dict[str, float]]],
+) -> dict[str, dict[str, float]]:
+    """Means over persons, and the number of steps."""
+    each = {"nothing": [table["avatar"] for table in tables]}
+    told = {"nothing": settings.mappers.steps}
+    for name, (start, share) in PRETRAINED.items():
+        told[name] = max(1, round(settings.mappers.steps * share))
+        changes = (f"mappers.start={start}", f"mappers.steps={told[name]}")
+        changed = apply_overrides(settings, changes)
+        each[name] = []
+        for number, clip in enumerate(clips):
+
+            def judge(
+                name: str = name,
+                number: int = number,
+                clip: WorldClip = clip,
+                changed: PVPSettings = changed,
+            ) -> dict[str, float]:
+                workspace.say(f"pre-trained mappers, person {number + 1}: {name}")
+                home = workspace.folder / "avatars" / f"p{number}"
+                place = home.with_name(f"p{number}-{name}")
+                avatar, _ = learned(suite, changed, clip, place, like=home)
+                drawn = avatar.drawn(avatar.clip[rows])
+                return scored(suite, clip, rows, clip.mattes(rows), drawn)
+
+            scores = parts.get(f"pretrained-{number:03d}-{name}", judge)
+            each[name].append({score: float(value) for score, value in scores.items()})
+    return {
+        name: {score: float(np.mean([row[score] for row in scores])) for score in scores[0]}
+        | {"steps": told[name]}
+        for name, scores in each.items()
+    }

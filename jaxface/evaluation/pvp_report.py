@@ -58,6 +58,16 @@ _TRUE = {
 _EDITED = {
     "identity": ("identity after an edit ↑", ".3f"),
     "response": ("response to an edit, share of the suite's", ".3f"),
+    "drift": ("what else an edit moves, deviations ↓", ".3f"),
+}
+
+
+_STARTS = {
+    "nothing_tenth": "from nothing, a tenth of the steps",
+    "nothing": "from nothing, all steps",
+    "prior_hundredth": "from the prior, a hundredth",
+    "prior_tenth": "from the prior, a tenth",
+    "prior": "from the prior, all steps",
 }
 
 
@@ -165,7 +175,28 @@ def pvp_report(suite: Suite, protocol: Protocol, found: Mapping[str, Any]) -> st
         chosen = ("psnr", "lpips", "true_rotation", "true_landmarks", *_EDITED)
         titles = {name: name.replace("_", " ") for name in found["ablations"]}
         table = _table(found["ablations"], {k: columns[k] for k in chosen}, titles=titles)
-        lines += ["## Ablations, the first person", "", *table, ""]
+        lines += [
+            "## Ablations, the first person",
+            "",
+            "Every avatar with a third of the mappers' steps, the whole one too.",
+            "",
+            *table,
+            "",
+        ]
+    if "pretrained" in found:
+        columns = {"steps": ("steps", "d"), **_COLUMNS}
+        columns |= {f"true_{name}": how for name, how in _TRUE.items()}
+        chosen = ("steps", "psnr", "ssim", "lpips", "true_rotation", "true_turn", "true_landmarks")
+        rows = {name: found["pretrained"][name] for name in _STARTS if name in found["pretrained"]}
+        table = _table(rows, {name: columns[name] for name in chosen}, titles=_STARTS)
+        lines += [
+            "## Mappers that are pre-trained over many persons",
+            "",
+            "Means over the persons, whom the prior has not seen; the same tuned generators.",
+            "",
+            *table,
+            "",
+        ]
     lines += ["## Time", "", "| stage | " + " | ".join(_persons(found)) + " |"]
     lines.append("| --- |" + " ---: |" * len(found["seconds"]))
     for stage in found["seconds"][0]:

@@ -31,6 +31,7 @@ from jaxface.jobs.inputs.clips import ClipReading, clip_digest
 from jaxface.jobs.inputs.person_clips import PersonClip, person_clip, with_parts
 from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
 from jaxface.media.images import from_uint8
+from jaxface.methods.direction_matrix.faces import suite_faces
 from jaxface.methods.pvp import Avatar, Personalisation, PVPSettings, split_frames
 from jaxface.methods.pvp.key_frames import KeyFrames
 from jaxface.methods.pvp.scores import SCORES, image_scores, per_frame
@@ -85,6 +86,15 @@ def job_description(
         "seed": seed,
     }
     return json.loads(json.dumps(found))
+
+
+def tell_unknown_gaze(suite: Suite, settings: PVPSettings) -> None:
+    """Says in one line where a loss of gaze was asked for and has no effect."""
+    if settings.mappers.gaze_weight and suite_faces(suite).basis != "anatomical":
+        note(
+            "note: mappers.gaze_weight has no effect: what reads faces in the suite "
+            f"{suite.name!r} knows no gaze"
+        )
 
 
 class PersonalisationJob:
@@ -156,7 +166,7 @@ class PersonalisationJob:
         key_frames = self._key_frames(work, clip)
         pivots = self._pivots(work, key_frames)
         weights = self._tuned(work, key_frames, pivots)
-        mappers, trained = self._mapped(work, weights, pivots)
+        mappers, trained = self._mapped(work, weights, key_frames, pivots)
         avatar = work.avatar(mappers, weights, trained, key_frames.frames)
         told = {
             "clip": self._source.path,
@@ -235,8 +245,10 @@ class PersonalisationJob:
             saved.write(state, trace, done=True)
         return tuned.weights
 
-    def _mapped(self, work: Personalisation, weights: Any, pivots: np.ndarray) -> tuple[Any, Any]:
-        training = work.training(weights, pivots)
+    def _mapped(
+        self, work: Personalisation, weights: Any, key_frames: KeyFrames, pivots: np.ndarray
+    ) -> tuple[Any, Any]:
+        training = work.training(weights, key_frames.frames, pivots)
         state = training.start()
         saved = _Saved(self._stages / "mappers", (state, state.params))
         (state, best), trace, done = saved.read((state, None), [])

@@ -1,6 +1,7 @@
 """Flax networks: architecture only. No file, no network access, no losses."""
 
 from jaxface.nets.edits.avatar import AvatarConfig, AvatarMappers
+from jaxface.nets.edits.avatar_prior import AvatarPrior, AvatarPriorConfig
 from jaxface.nets.edits.direction_matrix import DirectionMatrix, DirectionMatrixConfig
 from jaxface.nets.edits.latent_difference import (
     KeypointConfig,
@@ -74,6 +75,8 @@ __all__ = [
     "AlexNetReconstructionConfig",
     "AvatarConfig",
     "AvatarMappers",
+    "AvatarPrior",
+    "AvatarPriorConfig",
     "Blendshapes",
     "BlendshapesConfig",
     "CanonicalFace",

@@ -28,7 +28,7 @@ from jaxface.media.following.smoothing import smooth_values
 from jaxface.media.images import from_uint8
 from jaxface.methods import pti
 from jaxface.methods.pvp import MapperSettings
-from jaxface.methods.pvp.features import renormalised
+from jaxface.methods.pvp.features import Layout, renormalised
 from jaxface.methods.pvp.key_frames import clustered, clusters
 from jaxface.methods.pvp.losses import Batch, Drawn, Frozen, draw, embedded, mapper_losses
 from jaxface.methods.pvp.regions import eyes_and_mouth
@@ -387,7 +387,7 @@ def _losses(settings, frozen, batch, compared):
     drawn = Drawn(compared.image.image, compared.perturbed.image, *compared[2:])
     own = Frozen(frozen.generator, AsItIs(), frozen.lpips, frozen.recognition)
     scale = jnp.ones(batch.expression.shape[1])
-    return mapper_losses(settings, own, batch, drawn, expression_scale=scale, jaw=3)
+    return mapper_losses(settings, own, batch, drawn, expression_scale=scale, layout=Layout(3, 0))
 
 
 def test_which_losses_reach_which_network(fixtures):

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -13,7 +14,7 @@ from jaxface.data.clip_view import ClipView
 from jaxface.data.pipelines import DataError
 from jaxface.data.sharded_builder import GenerationError
 from jaxface.data.synthetic_clips import ClipsConfig, SyntheticClips, generate
-from jaxface.morphable import FaceParameters
+from jaxface.morphable import FaceParameters, world
 
 CONFIG = {"resolution": 16, "num_train": 3, "num_test": 1, "clips": 2, "frames": 5}
 
@@ -94,7 +95,7 @@ def test_a_clip_does_not_depend_on_how_many_there_are(made, tmp_path, monkeypatc
         np.testing.assert_array_equal(one[3][name], whole[3][name])
 
 
-@pytest.mark.parametrize("wrong", [{"resolution": 8}, {"clips": 0}, {"frames": 0}])
+@pytest.mark.parametrize("wrong", [{"resolution": 8}, {"clips": 0}, {"frames": 0}, {"every": 0}])
 def test_impossible_sizes_are_refused(wrong):
     with pytest.raises(GenerationError, match="synthetic_clips: need resolution >= 16"):
         ClipsConfig(**{**CONFIG, **wrong})
@@ -108,6 +109,19 @@ def test_the_verb_refuses_what_does_not_belong_together(tmp_path, capsys):
     assert cli.main([*out, "--clips", "1", "--world", "1.0.0"]) == 2
     assert "version must be 2.0.0 or 3.0.0, got '1.0.0'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("version", synthetic_clips.VERSIONS)
+def test_every_third_frame_is_at_the_time_of_the_third(version):
+    u, key = jnp.zeros(world(version).num_factors), jax.random.key(3)
+    act = {"2.0.0": synthetic_clips._through_keys, "3.0.0": synthetic_clips._behaving}[version]
+    whole, _ = act(key, u, frames=10, first=0, fps=25.0)
+    third, _ = act(key, u, frames=4, first=0, fps=25.0 / 3)
+    rotation = np.asarray(whole.face.rotation)
+    np.testing.assert_allclose(third.face.rotation, rotation[::3], atol=1e-4)
+    assert np.abs(np.diff(rotation, axis=0)).max() > 1e-3
+    config = ClipsConfig(**{**CONFIG, "every": 3, "name": ""})
+    assert config.name.endswith("frames_every3_seed0")
 
 
 @pytest.mark.slow  # compiles the renderer and the flow

@@ -13,12 +13,14 @@ import pytest
 from flax import nnx
 
 from jaxface.errors import JaxfaceError, UsageError
+from jaxface.jobs.personalisation import tell_unknown_gaze
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import pti
 from jaxface.methods.pvp import (
     EMBEDDED,
     FAST,
     PAPER,
+    PRETRAINED,
     PVP_PRESETS,
     REPO,
     Avatar,
@@ -29,18 +31,27 @@ from jaxface.methods.pvp import (
     split_frames,
 )
 from jaxface.methods.pvp.avatar import Edit, sweep
-from jaxface.methods.pvp.features import Features, Range, features_of, renormalised, standard
+from jaxface.methods.pvp.features import (
+    Features,
+    Layout,
+    Range,
+    features_of,
+    renormalised,
+    standard,
+)
 from jaxface.methods.pvp.key_frames import choose_key_frames
-from jaxface.methods.pvp.losses import Batch, Frozen, draw, mapper_losses
+from jaxface.methods.pvp.losses import Batch, Frozen, draw, mapper_losses, noise_of
 from jaxface.methods.pvp.regions import eyes_and_mouth
 from jaxface.methods.pvp.settings import TERMS
 from jaxface.methods.pvp.training import Constants, Training, fresh_mappers, with_noise
 from jaxface.methods.pvp.tuning import Constants as TuningConstants
 from jaxface.methods.pvp.tuning import Tuning, batch_of
+from jaxface.morphable.gaze import gaze_degrees
 from jaxface.morphable.motion import Motion
 from jaxface.nets import GeneratorConfig
 from jaxface.nets.variables import Buffer
 from jaxface.runtime.iteration import Phase
+from jaxface.suite import load_suite
 from tests.methods.splitting import assert_split
 
 SIZE, ROWS, WIDTH, ANCHORS = 16, 10, 6, 12
@@ -137,7 +148,7 @@ def training_of(settings, count=40, **more):
     mappers = fresh_mappers(
         settings, POINTS, Features(frames.pose, frames.expression), key=jax.random.key(0)
     )
-    options = {"selection": None, "jaw": 3, "key": jax.random.key(1)} | more
+    options = {"selection": None, "layout": Layout(3, 0), "key": jax.random.key(1)} | more
     return Training(settings, mappers, Frozen(World(), Reader()), frames, **options), frames
 
 
@@ -156,6 +167,7 @@ def test_presets_are_the_published_numbers_and_differ_where_the_sources_do():
         "pose": 0.1,
         "consistency": 1,
         "locality": 0.5,
+        "gaze": 0,  # not the paper's
     }
     ours, theirs = (dataclasses.asdict(each) for each in (PAPER, REPO))
     differ = {
@@ -170,7 +182,8 @@ def test_presets_are_the_published_numbers_and_differ_where_the_sources_do():
         "mappers.perturb_jaw",
         "mappers.train_noise",
     }
-    assert {"paper": PAPER, "repo": REPO, "fast": FAST, "embedded": EMBEDDED} == PVP_PRESETS
+    presets = {"paper": PAPER, "repo": REPO, "fast": FAST, "embedded": EMBEDDED}
+    assert presets | {"pretrained": PRETRAINED} == PVP_PRESETS
 
 
 def test_presets_and_numbers_that_are_none_are_refused():
@@ -327,7 +340,9 @@ def losses_of(settings, noise=0.5, count=4):
     drawn = draw(settings, mappers, World(), batch, epsilon)
     scale = jnp.ones(batch.expression.shape[1])
     frozen = Frozen(World(), Reader())
-    return mapper_losses(settings, frozen, batch, drawn, expression_scale=scale, jaw=3), drawn
+    return mapper_losses(
+        settings, frozen, batch, drawn, expression_scale=scale, layout=Layout(3, 0)
+    ), drawn
 
 
 def test_without_noise_both_branches_are_one():
@@ -363,6 +378,81 @@ def test_jaws_that_are_not_perturbed_are_not_read():
     assert not np.allclose(read["expression"], alone["expression"])
 
 
+class GazeReader(nnx.Module):
+    """Reads version 3's numbers off an image by fixed lines: pose, coefficients, jaw and gaze."""
+
+    def __init__(self):
+        lines = np.random.default_rng(6).normal(size=(SIZE * SIZE * 3, 72)) / 20
+        self.lines = Buffer(jnp.asarray(lines, jnp.float32))
+
+    def read(self, images):
+        return images.reshape(len(images), -1) @ self.lines[...]
+
+    def motion(self, found):
+        parts = jnp.split(found, (3, 6, 70), axis=1)
+        gaze = jnp.rad2deg(parts[3])
+        return Motion(parts[0], parts[1], parts[2], "anatomical", gaze)
+
+
+def gaze_training(settings):
+    values = 0.3 * np.random.default_rng(4).normal(size=(16, 72)).astype(np.float32)
+    motion = GazeReader().motion(GazeReader().read(world_frames(motion_of(16))))
+    motion = dataclasses.replace(motion, rotation=values[:, :3], jaw=values[:, 3:6])
+    frames = batch_like(motion, world_frames(motion_of(16)))
+    features = Features(frames.pose, frames.expression)
+    mappers = fresh_mappers(settings, POINTS, features, key=jax.random.key(0))
+    options = {"selection": None, "layout": Layout.of(motion), "key": jax.random.key(1)}
+    return Training(settings, mappers, Frozen(World(), GazeReader()), frames, **options), frames
+
+
+def test_gaze_is_an_input_of_expressions_and_moves_with_their_coefficients():
+    training, frames = gaze_training(SETTINGS)
+    layout = training._layout
+    assert layout == (3, 2)
+    assert frames.expression.shape[1] == 3 + 64 + 2
+    mappers = training._mappers
+    noise = noise_of(SETTINGS, mappers, (5, 69), layout=layout, key=jax.random.key(2))
+    jaw, coefficients, gaze = layout.split(noise)
+    np.testing.assert_allclose(gaze, np.deg2rad(gaze_degrees(coefficients)), atol=1e-6)
+    assert np.abs(jaw).min() > 0
+    looked = frames.expression.at[:, -2:].add(0.3)
+    assert np.abs(mappers.offsets(looked) - mappers.offsets(frames.expression)).max() > 1e-3
+
+
+def test_the_loss_of_gaze_keeps_it():
+    """Gaze that is drawn comes nearer to what was wanted than without the term."""
+    errors = {}
+    for weight in (0.0, 100.0):
+        settings = dataclasses.replace(
+            SETTINGS, steps=60, gaze_weight=weight, locality_weight=0.0, start="zero"
+        )
+        training, frames = gaze_training(settings)
+        mappers, _, trace = training.run(training.start())
+        shape, key = frames.expression.shape, jax.random.key(9)
+        noise = noise_of(settings, mappers, shape, layout=training._layout, key=key)
+        wanted = frames.expression + noise
+        drawn = World().synthesis(mappers(frames.pose, wanted))
+        read = GazeReader().motion(GazeReader().read(drawn)).gaze
+        errors[weight] = float(jnp.mean(jnp.square(jnp.deg2rad(read) - wanted[:, -2:])))
+        assert ("gaze" in trace[-1]) == (weight > 0)
+    assert errors[100.0] < 0.5 * errors[0.0]
+
+
+def test_a_reader_without_gaze_leaves_its_loss_out():
+    asked = dataclasses.replace(SETTINGS, gaze_weight=1.0)
+    assert asked.knowing(Layout.of(motion_of(2))).gaze_weight == 0
+    assert asked.knowing(Layout(3, 2)) == asked
+
+
+def test_a_loss_of_gaze_that_has_no_effect_is_told(capsys):
+    suite = load_suite("embedded")
+    tell_unknown_gaze(suite, EMBEDDED)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "mappers.gaze_weight has no effect" in line
+    tell_unknown_gaze(suite, PAPER)
+    assert not capsys.readouterr().err
+
+
 def test_what_the_losses_of_the_perturbed_face_reach():
     """L_expr reaches F_expr through the reader, not F_rot where it is cut; G_p gets nothing."""
     settings = dataclasses.replace(SETTINGS, pixel_weight=0.0, locality_weight=0.0)
@@ -379,7 +469,9 @@ def test_what_the_losses_of_the_perturbed_face_reach():
         drawn = draw(settings, cut, World(), batch, jnp.ones(batch.expression.shape))
         scale = jnp.ones(batch.expression.shape[1])
         frozen = Frozen(World(), Reader())
-        loss, _ = mapper_losses(settings, frozen, batch, drawn, expression_scale=scale, jaw=3)
+        loss, _ = mapper_losses(
+            settings, frozen, batch, drawn, expression_scale=scale, layout=Layout(3, 0)
+        )
         return loss.sum()
 
     gradient = jax.grad(total)(params)
@@ -402,7 +494,9 @@ def test_a_batch_is_the_mean_of_its_frames():
         drawn = draw(SETTINGS, training._mappers, World(), batch, noise)
         scale = jnp.ones(batch.expression.shape[1])
         frozen = Frozen(World(), Reader())
-        loss, _ = mapper_losses(SETTINGS, frozen, batch, drawn, expression_scale=scale, jaw=3)
+        loss, _ = mapper_losses(
+            SETTINGS, frozen, batch, drawn, expression_scale=scale, layout=Layout(3, 0)
+        )
         ones.append(float(loss[0]))
     np.testing.assert_allclose(four, ones, rtol=1e-4)
 
@@ -457,7 +551,7 @@ def test_pose_dependent_images_are_learned_in_a_linear_world():
         Frozen(World()),
         frames,
         selection=None,
-        jaw=3,
+        layout=Layout(3, 0),
         key=jax.random.key(1),
     )
     found, _, _ = training.run(training.start())
@@ -543,7 +637,7 @@ def drawn_after(settings, motion):
             Frozen(World(), Reader()),
             frames,
             selection=None,
-            jaw=3,
+            layout=Layout(3, 0),
             key=jax.random.key(1),
         )
     mappers, params, _ = training.run(training.start())

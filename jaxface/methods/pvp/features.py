@@ -43,9 +43,21 @@ def features_of(motion: Motion) -> Features:
     return Features(motion.rotation[:, :2], expression)
 
 
-def jaw_width(motion: Motion) -> int:
-    """How many of the first numbers of an expression are the jaw's."""
-    return 0 if motion.jaw is None else 3
+class Layout(NamedTuple):
+    """How many of an expression's numbers are the jaw's, its first, and gaze, its last."""
+
+    jaw: int
+    gaze: int
+
+    @classmethod
+    def of(cls, motion: Motion) -> "Layout":
+        """Of what is read of a face."""
+        return cls(0 if motion.jaw is None else 3, 0 if motion.gaze is None else 2)
+
+    def split(self, expression: Any) -> tuple[Any, Any, Any]:
+        """Jaws, coefficients and gaze of expressions [T, E]; absent ones are [T, 0]."""
+        end = expression.shape[-1] - self.gaze
+        return expression[:, : self.jaw], expression[:, self.jaw : end], expression[:, end:]
 
 
 def renormalised(driver: Motion, *, clip: Motion, own: Motion, pose: MatchPose = "none") -> Motion:

@@ -1,9 +1,12 @@
-"""The seven losses of the mappers: equations 11 to 15.
+"""The losses of the mappers: the seven of equations 11 to 15, and one of gaze.
 
 Of each frame two images are drawn: I' from its pose and expression, which is compared with the
 frame by LPIPS, L2 and identity; and I_e from a perturbed expression, of which a reader of faces is
 to see what it was drawn from (L_expr, L_pose), and which is to differ from I' at eyes and mouth
 alone (L_cons). Gradients pass through the reader to the image and, in L_cons, to both images.
+
+L_gaze is not the paper's, whose reader knows no gaze, so that eyes wander (its limitations): where
+the reader knows it, gaze read in I_e is compared with the gaze that it was drawn from.
 
 The neck pose of equation 12 is the head's rotation: DECA knows no neck, and the authors' code
 compares the first three numbers of its pose.
@@ -18,8 +21,9 @@ from flax import struct
 from jaxface.losses import identity, photometric
 from jaxface.losses.perceptual import downsample
 from jaxface.media.images import from_uint8
-from jaxface.methods.pvp.features import features_of
+from jaxface.methods.pvp.features import Layout, features_of
 from jaxface.methods.pvp.settings import CODE_CROP, MapperSettings
+from jaxface.morphable.gaze import gaze_degrees
 from jaxface.nets import IRSE, LPIPS, AvatarMappers, Generator
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.nets.torch_layers import adaptive_average_pool
@@ -80,11 +84,25 @@ class Drawn(NamedTuple):
 
 
 def noise_of(
-    settings: MapperSettings, mappers: AvatarMappers, shape: tuple[int, int], *, jaw: int, key: Any
+    settings: MapperSettings,
+    mappers: AvatarMappers,
+    shape: tuple[int, int],
+    *,
+    layout: Layout,
+    key: Any,
 ) -> jax.Array:
-    """epsilon, [N, E]: what perturbs jaws and expressions, in the scale of their inputs."""
+    """epsilon, [N, E]: what perturbs jaws and expressions, in the scale of their inputs.
+
+    Gaze moves as the perturbed coefficients say, which repeat it (`jaxface.morphable.motion`): a
+    face that looks elsewhere than its eyes do cannot be drawn.
+    """
     noise = settings.sigma * jax.random.normal(key, shape) * mappers.expression_scale[...]
-    return noise if settings.perturb_jaw else noise.at[:, :jaw].set(0.0)
+    jaw, coefficients, gaze = layout.split(noise)
+    if not settings.perturb_jaw:
+        jaw = jnp.zeros_like(jaw)
+    if layout.gaze:
+        gaze = jnp.deg2rad(gaze_degrees(coefficients))
+    return jnp.concatenate([jaw, coefficients, gaze], axis=1)
 
 
 def draw(
@@ -122,9 +140,9 @@ def mapper_losses(
     drawn: Drawn,
     *,
     expression_scale: jax.Array,
-    jaw: int,
+    layout: Layout,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Equation 15 of each frame.
+    """Equation 15 of each frame, and L_gaze.
 
     Args:
       settings: weights; a term of weight 0 is not computed.
@@ -132,8 +150,8 @@ def mapper_losses(
       batch: the frames.
       drawn: of `draw`, or of other sizes than the generator's.
       expression_scale: [E], by which errors of expressions are divided: 1 as published.
-      jaw: how many of the first numbers are the jaw's; L_expr leaves them out where they are not
-        perturbed.
+      layout: which numbers are the jaw's, which L_expr leaves out where they are not perturbed, and
+        which are gaze, which L_gaze has. Without gaze its weight is to be 0.
 
     Returns:
       The weighted sum [N], and its terms without weights, [N] by name.
@@ -151,10 +169,14 @@ def mapper_losses(
         terms["identity"] = identity.distance(found, jax.lax.stop_gradient(batch.identity))
     if settings.reads:
         motion = frozen.faces.motion(frozen.faces.read(drawn.perturbed))
+        error = (features_of(motion).expression - drawn.wanted) / expression_scale
+        jaw, coefficients, gaze = layout.split(error)
         if weights["expression"]:
-            error = (features_of(motion).expression - drawn.wanted) / expression_scale
-            error = error if settings.perturb_jaw else error[:, jaw:]
-            terms["expression"] = jnp.mean(jnp.square(error), axis=1)
+            if settings.perturb_jaw:
+                coefficients = jnp.concatenate([jaw, coefficients], axis=1)
+            terms["expression"] = jnp.mean(jnp.square(coefficients), axis=1)
+        if weights["gaze"]:
+            terms["gaze"] = jnp.mean(jnp.square(gaze), axis=1)
         if weights["pose"]:
             error = motion.rotation - batch.rotation
             terms["pose"] = jnp.mean(jnp.square(error), axis=1)

@@ -24,12 +24,12 @@ from jaxface.methods import inversion, pti
 from jaxface.methods.direction_matrix.faces import FlameFaces, suite_faces
 from jaxface.methods.inversion import generator_in
 from jaxface.methods.pvp.avatar import Avatar
-from jaxface.methods.pvp.features import Features, features_of, jaw_width
+from jaxface.methods.pvp.features import Features, Layout, features_of
 from jaxface.methods.pvp.key_frames import KeyFrames, choose_key_frames
 from jaxface.methods.pvp.losses import Batch, Frozen, embedded
 from jaxface.methods.pvp.regions import eyes_and_mouth
 from jaxface.methods.pvp.settings import PVPSettings
-from jaxface.methods.pvp.training import Training, fresh_mappers, with_noise
+from jaxface.methods.pvp.training import Training, fresh_mappers, prior_mappers, with_noise
 from jaxface.methods.pvp.tuning import Tuned, Tuning, drawn_with
 from jaxface.morphable.motion import Motion
 from jaxface.nets import LPIPS, AvatarMappers
@@ -205,9 +205,14 @@ class Personalisation:
             key=jax.random.fold_in(self._key, _TUNING),
         )
 
-    def training(self, weights: Any, pivots: np.ndarray) -> Training:
-        """The training of the mappers on a tuned generator, ready to run."""
-        settings, suite = self.settings.mappers, self.suite
+    def training(self, weights: Any, key_frames: np.ndarray, pivots: np.ndarray) -> Training:
+        """The training of the mappers on a tuned generator, ready to run.
+
+        Raises:
+          UsageError: they begin with a prior that does not fit.
+        """
+        layout = Layout.of(self.seen.motion)
+        settings, suite = self.settings.mappers.knowing(layout), self.suite
         weighted = settings.weights
         lpips = None
         if weighted["perceptual"]:
@@ -221,12 +226,16 @@ class Personalisation:
             suite.recognition if weighted["identity"] else None,
         )
         frames = self.frames(self.split.training)
-        mappers = fresh_mappers(
-            settings,
-            pivots,
-            Features(frames.pose, frames.expression),
-            key=jax.random.fold_in(self._key, _MAPPERS),
-        )
+        if settings.start == "prior":
+            anchored = features_of(self.seen.motion[key_frames])
+            mappers = prior_mappers(settings, suite.avatar_prior, pivots, anchored)
+        else:
+            mappers = fresh_mappers(
+                settings,
+                pivots,
+                Features(frames.pose, frames.expression),
+                key=jax.random.fold_in(self._key, _MAPPERS),
+            )
         selection = self.split.selection
         return Training(
             settings,
@@ -234,7 +243,7 @@ class Personalisation:
             frozen,
             frames,
             selection=self.frames(selection) if len(selection) else None,
-            jaw=jaw_width(self.seen.motion),
+            layout=layout,
             key=jax.random.fold_in(self._key, _TRAINING),
         )
 
@@ -353,7 +362,7 @@ def personalise(
             progress("tuning the generator", len(rounds), tuning.rounds)
 
     tuned, _ = tuning.run(tuning.start(), after=after_round)
-    training = work.training(tuned.weights, pivots)
+    training = work.training(tuned.weights, chosen.frames, pivots)
 
     def after_chunk(_: Any, rows: Any, __: Any) -> None:
         if progress is not None:

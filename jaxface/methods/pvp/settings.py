@@ -11,11 +11,22 @@ from typing import Any, Literal
 from jaxface.errors import UsageError, did_you_mean
 from jaxface.methods import encoder, pti
 from jaxface.methods.inversion import Inverter
+from jaxface.methods.pvp.features import Layout
 from jaxface.runtime.devices import Dtype
 from jaxface.settings import check_words
 
-TERMS = ("perceptual", "pixel", "identity", "expression", "pose", "consistency", "locality")
-"""The seven losses of equation 15, each with a weight of its name; 0 leaves one out."""
+TERMS = (
+    "perceptual",
+    "pixel",
+    "identity",
+    "expression",
+    "pose",
+    "consistency",
+    "locality",
+    "gaze",
+)
+"""The seven losses of equation 15 and that of gaze, each with a weight of its name; 0 leaves one
+out."""
 
 CODE_CROP = (13 / 512, 441 / 512, 44 / 512, 472 / 512)
 """First row, row after the last, and columns so, of what the code's identity loss sees of an
@@ -63,6 +74,9 @@ class MapperSettings:
       pose_weight: lambda_pose, likewise.
       consistency_weight: lambda_cons.
       locality_weight: lambda_local; the sum of both branches' mean squares, as in the code.
+      gaze_weight: of gaze read in the perturbed image beside the one that it was drawn from, a mean
+        square of radians as they are standardised; without effect where the reader knows no gaze,
+        as DECA. Not the paper's.
       sigma: standard deviation of what perturbs expressions, as they are standardised.
       perturb_jaw: whether the jaw is perturbed too, and read (equation 11); the code leaves it.
       resolution: larger images are averaged down to it before they are compared.
@@ -78,7 +92,9 @@ class MapperSettings:
         by share a generator of 64 px would have 4 of its 10.
       beta, sharpness: of the dilated hull; the code's, which the paper leaves out.
       rotation: see `jaxface.nets.AvatarConfig`.
-      start: "torch" as in the code, or "zero", where the first image is the centroid's.
+      start: "torch" as in the code; "zero", where the first image is the centroid's; or "prior",
+        the suite's network of the role ``avatar_prior`` over the key frames, with its sizes, hull
+        and standardisation (`jaxface.nets.AvatarPrior`).
       train_noise: whether the generator's noise maps are trained with the MLPs, as in the code.
     """
 
@@ -93,6 +109,7 @@ class MapperSettings:
     pose_weight: float = 0.1
     consistency_weight: float = 1.0
     locality_weight: float = 0.5
+    gaze_weight: float = 0.0
     sigma: float = 0.5
     perturb_jaw: bool = True
     resolution: int = 512
@@ -105,7 +122,7 @@ class MapperSettings:
     beta: float = 0.02
     sharpness: float = 100.0
     rotation: Literal["blend", "direct"] = "blend"
-    start: Literal["torch", "zero"] = "torch"
+    start: Literal["torch", "zero", "prior"] = "torch"
     train_noise: bool = False
 
     def __post_init__(self):
@@ -116,6 +133,8 @@ class MapperSettings:
         for name in (*(f"{term}_weight" for term in TERMS), "sigma", "beta"):
             if getattr(self, name) < 0:
                 raise ValueError(f"MapperSettings: {name} must be >= 0, got {getattr(self, name)}.")
+        if self.start == "prior" and self.rotation != "blend":
+            raise ValueError("MapperSettings: start='prior' has weights; set rotation='blend'.")
         if not 0 < self.last_learning_rate <= 1:
             raise ValueError(
                 f"MapperSettings: last_learning_rate must be in (0, 1], got "
@@ -130,12 +149,16 @@ class MapperSettings:
     @property
     def perturbs(self) -> bool:
         """Whether a term compares the perturbed image, which is drawn only then."""
-        return any(self.weights[term] for term in ("expression", "pose", "consistency"))
+        return self.reads or bool(self.consistency_weight)
 
     @property
     def reads(self) -> bool:
         """Whether a term reads the perturbed face."""
-        return any(self.weights[term] for term in ("expression", "pose"))
+        return any(self.weights[term] for term in ("expression", "pose", "gaze"))
+
+    def knowing(self, layout: Layout) -> "MapperSettings":
+        """The same without L_gaze where faces have no gaze."""
+        return self if layout.gaze else dataclasses.replace(self, gaze_weight=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +229,10 @@ class PVPSettings:
         found[self.tuning.distance] = "The tuning compares images by it"
         if weights["perceptual"]:
             found[self.mappers.distance] = "The mappers' perceptual loss needs it"
+        if self.mappers.start == "prior":
+            found["avatar_prior"] = (
+                "The mappers begin with it; mappers.start=zero trains them from nothing"
+            )
         if weights["identity"]:
             found["recognition"] = "The mappers' identity loss needs it"
         return found
@@ -233,6 +260,7 @@ FAST = dataclasses.replace(
         batch_size=8,
         learning_rate=2e-3,
         last_learning_rate=0.05,
+        gaze_weight=0.1,
         standardise=True,
         start="zero",
     ),
@@ -258,11 +286,17 @@ EMBEDDED = dataclasses.replace(
 """For the embedded suites on two cores, which have no LPIPS network: its form on their perceptual
 features, whose distances are some ten times as large."""
 
+PRETRAINED = dataclasses.replace(
+    EMBEDDED, mappers=dataclasses.replace(EMBEDDED.mappers, start="prior", steps=150)
+)
+"""`EMBEDDED` from the suite's ``avatar_prior`` on, in a tenth of the steps. Not published."""
+
 PVP_PRESETS: Mapping[str, PVPSettings] = {
     "paper": PAPER,
     "repo": REPO,
     "fast": FAST,
     "embedded": EMBEDDED,
+    "pretrained": PRETRAINED,
 }
 
 

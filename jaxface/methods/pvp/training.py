@@ -1,10 +1,11 @@
 """Training of F_rot and F_expr on a tuned generator: section 4.3 and appendix B.
 
-One compiled step draws both branches and has all seven losses; frames stay on the device as 8 bits,
+One compiled step draws both branches and has all losses; frames stay on the device as 8 bits,
 and which of them a step takes, and by what they are perturbed, follows from the step's number
 alone, so that a run that goes on from a stored state gives the same networks bit for bit.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -15,15 +16,15 @@ import numpy as np
 import optax
 from flax import nnx, struct
 
-from jaxface.errors import JaxfaceError
+from jaxface.errors import JaxfaceError, UsageError
 from jaxface.losses.perceptual import downsample
 from jaxface.media.images import from_uint8
-from jaxface.methods.pvp.features import Features, standard
+from jaxface.methods.pvp.features import Features, Layout, standard
 from jaxface.methods.pvp.losses import Batch, Frozen, draw, mapper_losses, noise_of
 from jaxface.methods.pvp.settings import MapperSettings
 from jaxface.methods.pvp.tuning import batch_of
 from jaxface.metrics import psnr
-from jaxface.nets import AvatarConfig, AvatarMappers, Generator
+from jaxface.nets import AvatarConfig, AvatarMappers, AvatarPrior, Generator
 from jaxface.runtime.chunks import by_chunks
 from jaxface.runtime.devices import divisor_mesh, over_devices
 from jaxface.runtime.iteration import Iteration, Phase
@@ -89,6 +90,52 @@ def fresh_mappers(
     return mappers
 
 
+def prior_mappers(
+    settings: MapperSettings, prior: AvatarPrior, anchors: Any, features: Features
+) -> AvatarMappers:
+    """Mappers that begin as a prior says of a person's anchors: F_rot's last layer is solved for.
+
+    Args:
+      settings: of the training; sizes, hull and standardisation are the prior's.
+      prior: see `jaxface.nets.AvatarPrior`.
+      anchors: [K, L, w_dim].
+      features: of the anchors.
+
+    Raises:
+      UsageError: the prior is of other latents or expressions.
+    """
+    known, (_, rows, width) = prior.config, anchors.shape
+    numbers = features.expression.shape[1]
+    if (known.num_ws, known.w_dim, known.expression) != (rows, width, numbers):
+        raise UsageError(
+            f"the suite's avatar_prior is of W+ of {known.num_ws} x {known.w_dim} and expressions "
+            f"of {known.expression} numbers, the clip has {rows} x {width} and {numbers}: train "
+            "one for the suite, or set mappers.start=zero"
+        )
+    sized = dataclasses.replace(
+        settings,
+        start="zero",
+        standardise=False,
+        hidden=known.hidden,
+        expression_rows=known.expression_rows,
+        beta=known.beta,
+        sharpness=known.sharpness,
+    )
+    mappers = fresh_mappers(sized, anchors, features, key=jax.random.key(0))  # of which none stays
+    pose, expression = map(jnp.asarray, features)
+    weight, bias = prior.last_layer(pose, expression)
+    mappers.rotation.weight1[...] = prior.weight1[...][None]
+    mappers.rotation.bias1[...] = prior.bias1[...][None]
+    mappers.rotation.weight2[...] = weight[None]
+    mappers.rotation.bias2[...] = bias[None]
+    nnx.update(mappers.expression, jax.tree.map(jnp.array, nnx.state(prior.expression)))
+    mappers.pose_mean[...] = prior.pose_mean[...]
+    mappers.pose_scale[...] = prior.pose_scale[...]
+    mappers.expression_mean[...] = jnp.mean(expression, axis=0)
+    mappers.expression_scale[...] = prior.expression_scale[...]
+    return mappers
+
+
 class Training:
     """The training as a loop of chunks, which can be left and gone on with.
 
@@ -100,7 +147,7 @@ class Training:
       frozen: what draws and judges.
       frames: all training frames; images at the side of comparison.
       selection: frames by whose PSNR the best step is chosen; None: the last step.
-      jaw: how many of the first numbers of an expression are the jaw's.
+      layout: of the numbers of an expression.
       key: typed.
     """
 
@@ -112,10 +159,10 @@ class Training:
         frames: Batch,
         *,
         selection: Batch | None,
-        jaw: int,
+        layout: Layout,
         key: jax.Array,
     ):
-        self._settings, self._jaw, self._selection = settings, jaw, selection
+        self._settings, self._layout, self._selection = settings, layout, selection
         self._mappers = mappers
         frames = jax.tree.map(jnp.asarray, frames)
         self._constants = Constants(mappers, frozen, frames, key)
@@ -212,7 +259,7 @@ class Training:
         key = jax.random.fold_in(jax.random.fold_in(constants.key, _NOISE), index)
         scale = constants.mappers.expression_scale[...]
         shape = batch.expression.shape
-        noise = noise_of(settings, constants.mappers, shape, jaw=self._jaw, key=key)
+        noise = noise_of(settings, constants.mappers, shape, layout=self._layout, key=key)
         noise = over_devices(noise)
 
         def total(params: Any) -> Any:
@@ -220,7 +267,12 @@ class Training:
             generator = with_noise(constants.frozen.generator, params)
             drawn = draw(settings, mappers, generator, batch, noise)
             losses, terms = mapper_losses(
-                settings, constants.frozen, batch, drawn, expression_scale=scale, jaw=self._jaw
+                settings,
+                constants.frozen,
+                batch,
+                drawn,
+                expression_scale=scale,
+                layout=self._layout,
             )
             told = {name: jnp.mean(term) for name, term in terms.items()}
             if settings.rotation == "blend":

@@ -7,7 +7,7 @@ has all that the other has, and more:
 * more: one change; the same one, and another beside it.
 
 Changes move a group of the scene's factors (`GROUPS`) along a direction of its own in each item, or
-spoil the picture (`FAULTS`): a blur, noise, a cast of colour.
+spoil the image (`FAULTS`): a blur, noise, a cast of colour.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """Names of a scene's factors, of every version of the world, by what they change together."""
 
 FAULTS = ("blur", "noise", "cast")
-"""What spoils a picture. An amount of 1 is a blur of a deviation of 2% of the side, noise of a
+"""What spoils an image. An amount of 1 is a blur of a deviation of 2% of the side, noise of a
 deviation of 0.1 of the range [-1, 1], and colours multiplied by up to 1.25."""
 
 CHANGES = (*GROUPS, *FAULTS)
@@ -182,7 +182,7 @@ def _changes(keys: jax.Array, masks: jax.Array) -> dict[str, Any]:
 
 @functools.partial(jax.jit, static_argnames="which")
 def _spoil(images: jax.Array, drawn: Mapping[str, jax.Array], which: int) -> jax.Array:
-    """Pictures [n, R, R, 3] with their faults; the noise of a pair is one pattern."""
+    """Images [n, R, R, 3] with their faults; the noise of a pair is one pattern."""
     blur, noise, cast = jnp.moveaxis(drawn["faults"][which], 1, 0)
     side = images.shape[1]
     apart = jnp.square(jnp.arange(side)[:, None] - jnp.arange(side))

@@ -1,7 +1,7 @@
-"""LPIPS' heads, fitted to pairs of pictures of which it is known which one is nearer to a third.
+"""LPIPS' heads, fitted to pairs of images of which it is known which one is nearer to a third.
 
 Zhang et al. 2018 ("The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", section
-3, the form *lin*): the trunk stays, and heads at or above zero learn which picture people chose. A
+3, the form *lin*): the trunk stays, and heads at or above zero learn which image people chose. A
 small network stands between the two distances and that choice there, for people disagree. Here the
 order is known: one of two renders has all that the other has of changes, and more
 (`jaxface.data.ranked_renders`). So the loss is that of logistic regression on the logarithm of the
@@ -29,7 +29,7 @@ from jaxface.training.recipe import Recipe, single_stage_recipe
 
 Batch = Mapping[str, jax.Array]
 
-_FLOOR = 1e-6  # of distances: near and far are the same picture where both are 0
+_FLOOR = 1e-6  # of distances: near and far are the same image where both are 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,6 +85,7 @@ def test_training_gives_codes_of_persons_it_has_not_seen():
     assert set(told) == {"loss", "share"}
 
 
+@pytest.mark.slow  # its batch is read, as others' are
 def test_microbatches_agree_and_the_step_is_split():
     batch = persons(4)
     state = initial_state(SETTINGS, jax.random.key(0), prior(), None)

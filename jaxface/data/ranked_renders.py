@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.data.scene_items import SceneError, item_keys, scene_factors
+from jaxface.data.scene_items import LivePortraits, item_keys, scene_factors
 from jaxface.media.images import to_uint8
 from jaxface.morphable.worlds import world
 
@@ -64,10 +64,17 @@ class RankedRenders:
         """No labels."""
         return {}
 
-    def batches(self, size: int, fields: Sequence[str], *, seed: int) -> "RankedBatches":
+    def batches(self, size: int, fields: Sequence[str], *, seed: int) -> LivePortraits:
         """In the order of the items' numbers, so that `seed` has no part in it."""
         del seed
-        return RankedBatches(self, size, fields)
+        return LivePortraits(
+            self.resolution,
+            batch_size=size,
+            seed=self.seed,
+            fields=fields,
+            version=self.version,
+            items=ranked_items,
+        )
 
     def held_out(self) -> dict[str, np.ndarray] | None:
         """The first `num_test` items of the test split."""
@@ -80,39 +87,6 @@ class RankedRenders:
         """See `jaxface.data.sources.DescribesItems`."""
         image = jax.ShapeDtypeStruct((self.resolution, self.resolution, 3), np.uint8)
         return dict.fromkeys(FIELDS[:3], image) | {"change": jax.ShapeDtypeStruct((), np.int32)}
-
-
-class RankedBatches:
-    """Endless batches of `RankedRenders`; batch k holds the items k * size onwards.
-
-    Raises:
-      SceneError: the batch does not divide over the processes.
-    """
-
-    def __init__(self, source: RankedRenders, size: int, fields: Sequence[str]):
-        processes = jax.process_count()
-        if size < 1 or size % processes:
-            raise SceneError(
-                f"RankedRenders: a batch must be a positive multiple of {processes} processes, got "
-                f"{size}."
-            )
-        self._source, self._size, self._fields = source, size, tuple(fields)
-        self._rows, self._position = size // processes, 0
-
-    def __next__(self) -> dict[str, jax.Array]:
-        first = self._position * self._size + jax.process_index() * self._rows
-        keys = item_keys(self._source.seed, "train", jnp.arange(first, first + self._rows))
-        items = ranked_items(keys, self._source.resolution, version=self._source.version)
-        self._position += 1
-        return {name: items[name] for name in self._fields}
-
-    def get_state(self) -> dict[str, int]:
-        """The position, as JSON."""
-        return {"position": self._position}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Back, or ahead, to a position that `get_state` gave."""
-        self._position = int(state["position"])
 
 
 def ranked_items(

@@ -10,7 +10,7 @@ a person keeps (the world's `person_factors`), and the occasion's, which draws t
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -161,6 +161,7 @@ class LivePortraits:
       seed: of all items.
       fields: names to keep.
       version: of the world.
+      items: what renders the items of keys, in the form of `scene_items`.
 
     Raises:
       SceneError: the batch does not divide over the processes.
@@ -174,6 +175,7 @@ class LivePortraits:
         seed: int,
         fields: Sequence[str],
         version: str = "2.0.0",
+        items: Callable[..., dict[str, jax.Array]] = scene_items,
     ):
         processes = jax.process_count()
         if batch_size < 1 or batch_size % processes:
@@ -183,7 +185,7 @@ class LivePortraits:
             )
         self._resolution, self._batch_size, self._seed = resolution, batch_size, seed
         self._fields, self._rows = tuple(fields), batch_size // processes
-        self._version = version
+        self._version, self._items = version, items
         self._position, self._ahead = 0, None
 
     def __next__(self) -> dict[str, jax.Array]:
@@ -196,7 +198,7 @@ class LivePortraits:
     def _render(self, position: int) -> dict[str, jax.Array]:
         first = position * self._batch_size + jax.process_index() * self._rows
         keys = item_keys(self._seed, "train", jnp.arange(first, first + self._rows))
-        items = scene_items(keys, self._resolution, version=self._version)
+        items = self._items(keys, self._resolution, version=self._version)
         return {name: items[name] for name in self._fields}
 
     def get_state(self) -> dict[str, int]:

@@ -64,9 +64,11 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _HOMES[name] != "jaxface.errors":  # the others compute, so what they compile is kept
+    if _HOMES[name] != "jaxface.errors":  # the others compute, so XLA is set up for them
         from jaxface.runtime.compilation_cache import use_compilation_cache_from_python
+        from jaxface.runtime.cpu_convolutions import use_eigen_convolutions
 
+        use_eigen_convolutions()
         use_compilation_cache_from_python()
     return getattr(importlib.import_module(_HOMES[name]), name)
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache as cache
 
+from jaxface.runtime.cpu_convolutions import use_eigen_convolutions
+
 # Most of the time goes to compilation. LLVM's optimisation is left out, in the programs that tests
 # start too, and so are the emitters that fuse loops by MLIR, which take as long again. XLA's own
 # passes are not. From 0.11 on there are no other emitters, and XLA ends at a flag it does not know.
@@ -19,6 +21,7 @@ if jax.__version_info__ < (0, 11):
 _GIVEN = os.environ.get("XLA_FLAGS", "")
 _FLAGS = [f"{name}={value}" for name, value in _QUICK.items() if name not in _GIVEN]
 os.environ["XLA_FLAGS"] = " ".join([_GIVEN, *_FLAGS]).strip()
+use_eigen_convolutions()
 
 checked_signatures.install()
 jax.config.update("jax_num_cpu_devices", int(os.environ.get("JAX_NUM_CPU_DEVICES", "8")))

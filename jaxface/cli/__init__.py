@@ -22,6 +22,7 @@ from jaxface import __version__
 from jaxface.cli.environment import keep_freed_memory, share_cpu_cores
 from jaxface.errors import JaxfaceError, UsageError, did_you_mean, printable
 from jaxface.runtime.compilation_cache import use_compilation_cache
+from jaxface.runtime.cpu_convolutions import use_eigen_convolutions
 from jaxface.runtime.progress import is_verbose, set_verbosity
 
 VERBS = (
@@ -116,6 +117,7 @@ def _dispatch(argv: list[str]) -> int:
     except SystemExit:  # after --help; a wrong argument raises UsageError
         return 0
     set_verbosity("quiet" if arguments.quiet else "verbose" if arguments.verbose else "normal")
+    use_eigen_convolutions()
     use_compilation_cache()
     share_cpu_cores()
     keep_freed_memory()

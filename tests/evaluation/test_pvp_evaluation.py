@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxface.cli import main
-from jaxface.evaluation import pvp, pvp_report
+from jaxface.evaluation import pvp_avatars, pvp_report
 from jaxface.evaluation.pvp_protocol import (
     EVERY,
     YAWS,
@@ -45,10 +45,10 @@ def test_frames_are_written_without_loss(tmp_path):
 
 
 def test_the_last_frames_judge():
-    rows = pvp.held_out_rows(500)
+    rows = pvp_avatars.held_out_rows(500)
     assert rows[0] == 350
     assert rows[-1] >= 500 - EVERY
-    settings = pvp.settings_of("embedded", iterations=0.5)
+    settings = pvp_avatars.settings_of("embedded", iterations=0.5)
     assert (settings.held_out, settings.selection) == (0.3, 0.05)
     assert (settings.tuning.steps, settings.mappers.steps) == (20, 750)
 

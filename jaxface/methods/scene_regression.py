@@ -15,7 +15,7 @@ price of a full image, by stages that go on with the same state. Batches are
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ from jaxface.metrics import psnr
 from jaxface.morphable.annotation import feature_boxes
 from jaxface.nets import Generator, GeneratorConfig
 from jaxface.nets.stylegan2 import grown
+from jaxface.nets.stylegan2.mapping import MappingNetwork
 from jaxface.training import averaged
 from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
@@ -40,7 +41,7 @@ from jaxface.training.recipe import Stage as RecipeStage
 Batch = Mapping[str, jax.Array]
 
 # Held-out scenes in a sample grid, and how many in a row.
-_SHOWN, _COLUMNS = 32, 8
+SHOWN, COLUMNS = 32, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +80,9 @@ class RegressionSettings:
     num_factors: int
     """The first coordinates of z that the scene depends on; the rest of z is free."""
     learning_rate: float = 2.5e-3
+    mapping_rate: float = 1.0
+    """Factor of the mapping network's learning rate: below 1 where it was trained before
+    (`jaxface.methods.mapping_regression`)."""
     microbatches: int = 1
     """Equal parts of a batch, whose gradients are accumulated: docs/training.md."""
     beta1: float = 0.9
@@ -173,29 +177,48 @@ class RegressionSettings:
         )
 
 
-def initial_state(
-    settings: RegressionSettings, key: jax.Array, generator: Generator | None = None
-) -> AveragedState:
-    """A generator that does not read the free coordinates of z: a fresh one, or the one given.
+def begun_generator(
+    config: GeneratorConfig, num_factors: int, key: jax.Array, generator: Generator | None
+) -> Generator:
+    """A generator that does not read the free coordinates of z: a fresh one, or a copy of another.
 
-    One that is smaller than the settings say is grown (`jaxface.nets.stylegan2.grown`).
+    One that is smaller than the configuration is grown (`jaxface.nets.stylegan2.grown`).
 
     Raises:
-      UsageError: the generator given has sizes from which the settings' cannot be grown.
+      UsageError: the generator given has sizes from which the configuration's cannot be grown.
     """
     if generator is None:
-        generator = Generator(settings.generator, rngs=nnx.Rngs(key))
-    elif generator.config != settings.generator:
+        generator = Generator(config, rngs=nnx.Rngs(key))
+    elif generator.config != config:
         try:
-            generator = grown(generator, settings.generator, rngs=nnx.Rngs(key))
+            generator = grown(generator, config, rngs=nnx.Rngs(key))
         except ValueError as error:
             raise UsageError(
                 f"regression: the generator to begin with has other sizes: {error}"
             ) from error
     generator = cast(Generator, jax.tree.map(jnp.copy, generator))  # the one given stays as it is
     for first in generator.mapping.first_layers:
-        first.weight[...] = first.weight[...].at[settings.num_factors :].set(0.0)
-    return averaged.init_state(generator, _optimizer(settings))
+        first.weight[...] = first.weight[...].at[num_factors:].set(0.0)
+    return generator
+
+
+def initial_state(
+    settings: RegressionSettings, key: jax.Array, generator: Generator | None = None
+) -> AveragedState:
+    """The state before the first step, of `begun_generator`; raises what that raises."""
+    begun = begun_generator(settings.generator, settings.num_factors, key, generator)
+    return averaged.init_state(begun, _optimizer(settings))
+
+
+def factors_alone(mapping: MappingNetwork, num_factors: int) -> None:
+    """Stops the gradient of what reads the free coordinates of z, in a mapping that is traced.
+
+    A scene does not depend on them: their true gradient is zero.
+    """
+    for first in mapping.first_layers:
+        weight = first.weight[...]
+        free = jax.lax.stop_gradient(weight[num_factors:])
+        first.weight[...] = weight.at[num_factors:].set(free)
 
 
 def scene_latents(factors: jax.Array, z_dim: int, key: jax.Array) -> jax.Array:
@@ -265,11 +288,7 @@ def regression_phase(settings: RegressionSettings, stage: Stage) -> Phase:
 
     def loss_fn(generator, part, constants):
         z, targets, boxes = part
-        # A scene does not depend on the free coordinates: their true gradient is zero.
-        free = slice(settings.num_factors, None)
-        for first in generator.mapping.first_layers:
-            weight = first.weight[...]
-            first.weight[...] = weight.at[free].set(jax.lax.stop_gradient(weight[free]))
+        factors_alone(generator.mapping, settings.num_factors)
         w_plus = generator.mapping(z)
         images = images_at(generator, w_plus, stage.resolution)
         losses = reconstruction_loss(
@@ -318,7 +337,20 @@ def held_out_psnr(
     return psnr(jnp.clip(synthesised, -1.0, 1.0), targets_at(images, resolution))
 
 
-def learning_rate(settings: RegressionSettings) -> optax.Schedule:
+class Scheduled(Protocol):
+    """Settings with a learning rate."""
+
+    @property
+    def num_steps(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def decay_fraction(self) -> float: ...
+
+
+def learning_rate(settings: Scheduled) -> optax.Schedule:
     """Linear growth, a plateau, and a linear fall to zero at the last step."""
     total, fall = settings.num_steps, settings.decay_fraction * settings.num_steps
 
@@ -330,7 +362,14 @@ def learning_rate(settings: RegressionSettings) -> optax.Schedule:
 
 
 def _optimizer(settings: RegressionSettings) -> optax.GradientTransformation:
-    return optax.adam(learning_rate(settings), b1=settings.beta1, b2=settings.beta2)
+    adam = optax.adam(learning_rate(settings), b1=settings.beta1, b2=settings.beta2)
+    if settings.mapping_rate == 1.0:
+        return adam
+
+    def of_mapping(params):
+        return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key == "mapping", params)
+
+    return optax.chain(adam, optax.masked(optax.scale(settings.mapping_rate), of_mapping))
 
 
 def _eval_hooks(
@@ -355,9 +394,9 @@ def _eval_hooks(
         return {"psnr": float(jnp.mean(psnrs(state.average, factors, images)))}
 
     def sample_images(state: AveragedState) -> jax.Array:
-        shown = min(_SHOWN, len(images)) // _COLUMNS * _COLUMNS
+        shown = min(SHOWN, len(images)) // COLUMNS * COLUMNS
         shown_pairs = pairs(state.average, factors[:shown], images[:shown])
-        rows = jnp.stack([x.reshape(-1, _COLUMNS, *x.shape[1:]) for x in shown_pairs], axis=1)
+        rows = jnp.stack([x.reshape(-1, COLUMNS, *x.shape[1:]) for x in shown_pairs], axis=1)
         return rows.reshape(-1, *rows.shape[3:])
 
     return score, sample_images

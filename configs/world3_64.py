@@ -65,7 +65,7 @@ WHOLE = RegressionSettings(
 
 
 def get_config(part: str = "whole") -> Experiment:
-    """About 640,000 images; or a million, 64,000 renders, of the mapping.
+    """About 640,000 images; or a million of 125,000 renders for the mapping.
 
     Raises:
       UsageError: no such part.

@@ -19,11 +19,11 @@ import optax
 from flax import nnx
 
 from jaxface.methods.scene_regression import (
-    COLUMNS,
-    SHOWN,
     begun_generator,
     factors_alone,
+    in_rows,
     learning_rate,
+    num_shown,
     scene_latents,
     targets_at,
 )
@@ -193,9 +193,7 @@ def _eval_hooks(
         return {"psnr": float(jnp.mean(psnr(read(state.average, z), targets)))}
 
     def sample_images(state: AveragedState) -> jax.Array:
-        shown = min(SHOWN, len(z)) // COLUMNS * COLUMNS
-        pairs = targets[:shown], read(state.average, z[:shown])
-        rows = jnp.stack([x.reshape(-1, COLUMNS, *x.shape[1:]) for x in pairs], axis=1)
-        return rows.reshape(-1, *rows.shape[3:])
+        shown = num_shown(len(z))
+        return in_rows(targets[:shown], read(state.average, z[:shown]))
 
     return score, sample_images

@@ -41,7 +41,7 @@ from jaxface.training.recipe import Stage as RecipeStage
 Batch = Mapping[str, jax.Array]
 
 # Held-out scenes in a sample grid, and how many in a row.
-SHOWN, COLUMNS = 32, 8
+_SHOWN, _COLUMNS = 32, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -372,6 +372,17 @@ def _optimizer(settings: RegressionSettings) -> optax.GradientTransformation:
     return optax.chain(adam, optax.masked(optax.scale(settings.mapping_rate), of_mapping))
 
 
+def num_shown(count: int) -> int:
+    """How many of so many held-out scenes a sample grid has, in whole rows."""
+    return min(_SHOWN, count) // _COLUMNS * _COLUMNS
+
+
+def in_rows(targets: jax.Array, images: jax.Array) -> jax.Array:
+    """A sample grid's images: each row of targets, then the row made of them; both [N, R, R, 3]."""
+    rows = jnp.stack([x.reshape(-1, _COLUMNS, *x.shape[1:]) for x in (targets, images)], axis=1)
+    return rows.reshape(-1, *rows.shape[3:])
+
+
 def _eval_hooks(
     settings: RegressionSettings, held_out: Mapping[str, jax.Array], key: jax.Array
 ) -> tuple[Callable[[AveragedState], dict[str, float]], Callable[[AveragedState], jax.Array]]:
@@ -394,9 +405,7 @@ def _eval_hooks(
         return {"psnr": float(jnp.mean(psnrs(state.average, factors, images)))}
 
     def sample_images(state: AveragedState) -> jax.Array:
-        shown = min(SHOWN, len(images)) // COLUMNS * COLUMNS
-        shown_pairs = pairs(state.average, factors[:shown], images[:shown])
-        rows = jnp.stack([x.reshape(-1, COLUMNS, *x.shape[1:]) for x in shown_pairs], axis=1)
-        return rows.reshape(-1, *rows.shape[3:])
+        shown = num_shown(len(images))
+        return in_rows(*pairs(state.average, factors[:shown], images[:shown]))
 
     return score, sample_images

@@ -11,7 +11,8 @@ from jaxface.evaluation.pvp_protocol import EVERY, HELD_OUT, SELECTION, WorldCli
 from jaxface.jobs.avatars import read_avatar
 from jaxface.jobs.inputs.clips import ClipReading
 from jaxface.jobs.outputs.results import ResultsFolder
-from jaxface.jobs.personalisation import STAGES, PersonalisationJob, Source, job_description
+from jaxface.jobs.personalisation import PersonalisationJob, Source, job_description
+from jaxface.jobs.stages import STAGES
 from jaxface.methods.pvp import Avatar, PVPSettings, pvp_preset
 from jaxface.suite import Suite
 

@@ -29,7 +29,7 @@ from jaxface.methods.pvp import Avatar, Edit
 from jaxface.methods.pvp.avatar import sweep
 from jaxface.methods.pvp.features import MatchPose
 from jaxface.morphable.motion import Motion
-from jaxface.runtime.files import atomic_writer
+from jaxface.runtime.files import atomic_writer, write_json
 from jaxface.runtime.progress import working
 
 BATCH = 16
@@ -201,7 +201,6 @@ def write_drive(
         "project": project,
         "outside": len(beyond),
     }
-    with atomic_writer(folder / HEADER) as file:
-        file.write(json.dumps(document, indent=1).encode() + b"\n")
+    write_json(folder / HEADER, document)
     found = None if not beyond else {"index": beyond[0], **outside[beyond[0]]}
     return {"frames": count, "outside": len(beyond), "first": found}

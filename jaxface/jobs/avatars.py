@@ -19,7 +19,7 @@ import numpy as np
 from jaxface.errors import UsageError, on_one_line
 from jaxface.jobs.inputs.motion_files import read_motion_file, write_motion
 from jaxface.methods.pvp import Avatar
-from jaxface.runtime.files import atomic_path, atomic_writer
+from jaxface.runtime.files import atomic_path, write_json
 from jaxface.suite import Suite, load_suite
 from jaxface.weights import load_network, save_network
 
@@ -91,8 +91,7 @@ def write_avatar(
         save_network(temporary / "generator.safetensors", avatar.generator, metadata=terms)
         save_network(temporary / "mappers.safetensors", avatar.mappers)
         write_motion(temporary / "motion.safetensors", avatar.clip, times)
-        with atomic_writer(temporary / HEADER) as file:
-            file.write(json.dumps(header, indent=1).encode() + b"\n")
+        write_json(temporary / HEADER, header)
     return folder
 
 

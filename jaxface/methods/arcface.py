@@ -30,6 +30,7 @@ from jaxface.media.images import from_uint8
 from jaxface.metrics import true_accept_rate, verification_accuracy, verification_pairs
 from jaxface.nets import IRSE, IRSEConfig
 from jaxface.training.augmentation import blur_and_noise
+from jaxface.training.beginning import network_to_begin_with
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
 from jaxface.training.optimizers import adam_with_warmup_cosine
@@ -130,13 +131,12 @@ def initial_state(
       UsageError: the network given has other sizes than the settings name.
     """
     network_key, centre_key = jax.random.split(key)
-    if network is None:
-        network = IRSE(settings.network, rngs=nnx.Rngs(network_key))
-    elif network.config != settings.network:
-        raise UsageError(
-            f"recognition: the network to begin with has other sizes; it is {network.config}, the "
-            f"settings say {settings.network}"
-        )
+    network = network_to_begin_with(
+        "recognition",
+        network,
+        settings.network,
+        lambda: IRSE(settings.network, rngs=nnx.Rngs(network_key)),
+    )
     width = settings.network.embedding_dim
     # Of about unit length: Adam's steps have a size of their own.
     centres = jax.random.normal(centre_key, (settings.num_identities, width)) * width**-0.5

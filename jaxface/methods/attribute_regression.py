@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jaxface.errors import UsageError
 from jaxface.media.images import from_uint8
 from jaxface.morphable.arkit import unit_index
 from jaxface.morphable.gaze import gaze_degrees
@@ -26,6 +25,7 @@ from jaxface.nets import FaceReconstruction, ReconstructionConfig
 from jaxface.training import averaged
 from jaxface.training.augmented_regression import regression_phase
 from jaxface.training.averaged import AveragedState
+from jaxface.training.beginning import network_to_begin_with
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
 from jaxface.training.recipe import Recipe, single_stage_recipe
@@ -109,16 +109,15 @@ def initial_state(
     Raises:
       UsageError: the network given has other sizes than the settings name.
     """
-    if network is None:
+
+    def fresh() -> FaceReconstruction:
         scenes_key, network_key = jax.random.split(key)
         true = attributes(jax.random.normal(scenes_key, (_SCALED_BY, world(VERSION).num_factors)))
         network = FaceReconstruction(settings.network, rngs=nnx.Rngs(network_key))
         network.mean[...], network.scale[...] = jnp.mean(true, axis=0), jnp.std(true, axis=0)
-    elif network.config != settings.network:
-        raise UsageError(
-            f"attributes: the network to begin with has other sizes; it is {network.config}, the "
-            f"settings say {settings.network}"
-        )
+        return network
+
+    network = network_to_begin_with("attributes", network, settings.network, fresh)
     return averaged.init_state(network, _optimizer(settings))
 
 

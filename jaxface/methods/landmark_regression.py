@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jaxface.errors import UsageError
 from jaxface.media.images import from_uint8
 from jaxface.metrics import nme
 from jaxface.morphable import FaceParameters, landmarks, scene_from_gaussian
@@ -23,6 +22,7 @@ from jaxface.nets import LandmarkConfig, LandmarkNet
 from jaxface.training import averaged
 from jaxface.training.augmented_regression import regression_phase
 from jaxface.training.averaged import AveragedState
+from jaxface.training.beginning import network_to_begin_with
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
 from jaxface.training.recipe import Recipe, single_stage_recipe
@@ -88,13 +88,12 @@ def initial_state(
     Raises:
       UsageError: the network given has other sizes than the settings name.
     """
-    if network is None:
-        network = LandmarkNet(settings.network, rngs=nnx.Rngs(key))
-    elif network.config != settings.network:
-        raise UsageError(
-            f"landmarks: the network to begin with has other sizes; it is {network.config}, the "
-            f"settings say {settings.network}"
-        )
+    network = network_to_begin_with(
+        "landmarks",
+        network,
+        settings.network,
+        lambda: LandmarkNet(settings.network, rngs=nnx.Rngs(key)),
+    )
     return averaged.init_state(network, _optimizer(settings))
 
 

@@ -58,6 +58,7 @@ from jaxface.nets import (
 from jaxface.nets.reconstruction.backbones import load_backbone, make_reconstruction
 from jaxface.training import averaged
 from jaxface.training.averaged import AveragedState
+from jaxface.training.beginning import network_to_begin_with
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
 from jaxface.training.recipe import Recipe, single_stage_recipe
@@ -162,7 +163,7 @@ class MoFASettings:
             )
         if initial is not None and trunk is not None:
             raise UsageError("mofa: give a whole reconstruction or a trunk to begin with, not both")
-        basis = basis_of(self.network if initial is None else initial)
+        basis = basis_of(self.network)
         constants = models(basel, basis=basis)
         score = None
         if held_out is not None and basel is None:
@@ -254,14 +255,19 @@ def initial_state(
       trunk: published weights for a fresh network, see `load_backbone`.
 
     Raises:
+      UsageError: the network given has other sizes than the settings name.
       ValueError: the trunk does not fit the network.
     """
-    if network is None:
+
+    def fresh() -> Any:
         network = make_reconstruction(settings.network, rngs=nnx.Rngs(key))
         network.mean[...] = models.mean
         network.scale[...] = models.deviation
         if trunk is not None:
             load_backbone(network, trunk)
+        return network
+
+    network = network_to_begin_with("reconstruction", network, settings.network, fresh)
     return averaged.init_state(network, _optimizer(settings))
 
 

@@ -2,16 +2,17 @@
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 @contextmanager
@@ -48,6 +49,12 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, open(temporary, "xb") as file:
         yield file
+
+
+def write_json(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
+    """Writes a document that people may read, as `atomic_writer` does."""
+    with atomic_writer(path) as file:
+        file.write(json.dumps(document, indent=1).encode() + b"\n")
 
 
 _LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.part")

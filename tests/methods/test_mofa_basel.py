@@ -109,6 +109,10 @@ def test_the_recipe_takes_a_face_model_and_a_trunk():
 
     refused("expected a BaselModel as face_model, got a ResNetFeatures", face_model=trunk)
     refused("a whole reconstruction or a trunk", reconstruction=begun, trunk=trunk)
+    narrower = seeded_network(
+        "ResNetReconstruction", dataclasses.replace(config, width=config.width // 2)
+    )
+    refused("reconstruction: the network to begin with has other sizes", reconstruction=narrower)
     other = seeded_network("AlexNet", AlexNetConfig(channels=NARROW))
     refused(
         "mofa: ResNetReconstruction: its trunk is ResNetFeatures", face_model=BASEL, trunk=other

@@ -36,7 +36,7 @@ from jaxface.media.video.frames import DEFAULT_RATE, Clip, ClipInfo, Frame
 from jaxface.media.video.rewriting import rewrite_clip
 from jaxface.media.video.sound import Sound
 from jaxface.media.video.writing import FORMATS, Encoding
-from jaxface.runtime.files import atomic_writer
+from jaxface.runtime.files import write_json
 from jaxface.runtime.progress import frames_done, working
 from jaxface.runtime.stopping import Stopped
 
@@ -222,8 +222,7 @@ def _write(
         "settings": rows[0]["settings"],
         "versions": versions(),
     }
-    with atomic_writer(told) as file:
-        file.write(json.dumps(document, indent=1).encode() + b"\n")
+    write_json(told, document)
     return WrittenClip(path, written.frames, len(edits) - left, tuple(notes))
 
 

@@ -47,6 +47,7 @@ from jaxface.nets import (
     NaiveEncoder,
 )
 from jaxface.nets.encoders.styles import read_portraits
+from jaxface.training.beginning import network_to_begin_with
 from jaxface.training.ema import ema_decay, update_ema
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
@@ -99,12 +100,6 @@ def latent_difference_recipe(
         )
     )
     given, judge = (networks.get(r) for r in ("latent_difference", "landmark_discriminator"))
-    for config, network in ((settings.network, given), (settings.discriminator, judge)):
-        if network is not None and network.config != config:
-            raise UsageError(
-                f"latent_difference: the network to begin with is {network.config}, the settings "
-                f"say {config}"
-            )
     state = init(key, frozen, given, judge)
     score = sample_images = None
     judges = {role: networks[role] for role in ("landmarks", "recognition") if role in networks}
@@ -159,12 +154,24 @@ def initial_state(
     network: Any = None,
     discriminator: Any = None,
 ) -> LatentDifferenceState:
-    """Fresh networks, or those given."""
+    """Fresh networks, or those given.
+
+    Raises:
+      UsageError: a network given has other sizes than the settings name.
+    """
     network_key, discriminator_key = jax.random.split(key)
-    if network is None:
-        network = new_network(settings, network_key, frozen.generator)
-    if discriminator is None:
-        discriminator = new_discriminator(settings.discriminator, discriminator_key)
+    network = network_to_begin_with(
+        "latent_difference",
+        network,
+        settings.network,
+        lambda: new_network(settings, network_key, frozen.generator),
+    )
+    discriminator = network_to_begin_with(
+        "landmark_discriminator",
+        discriminator,
+        settings.discriminator,
+        lambda: new_discriminator(settings.discriminator, discriminator_key),
+    )
     optimizer = _optimizer(settings)
     return LatentDifferenceState(
         network=network,

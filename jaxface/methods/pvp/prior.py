@@ -27,6 +27,7 @@ from jaxface.methods.pvp.features import Features, standard
 from jaxface.nets import AvatarPrior, AvatarPriorConfig
 from jaxface.training import averaged
 from jaxface.training.averaged import AveragedState
+from jaxface.training.beginning import network_to_begin_with
 from jaxface.training.loop import Phase
 from jaxface.training.recipe import Recipe, single_stage_recipe
 
@@ -114,7 +115,8 @@ def initial_state(
     Raises:
       UsageError: the network given has other sizes than the settings name.
     """
-    if prior is None:
+
+    def fresh() -> AvatarPrior:
         prior = AvatarPrior(settings.network, rngs=nnx.Rngs(key))
         if held_out is not None:
             expression = held_out["expression"]
@@ -126,11 +128,9 @@ def initial_state(
             mean, scale, _, deviation = standard(flat, floor=settings.deviation_floor)
             prior.pose_mean[...], prior.pose_scale[...] = jnp.asarray(mean), jnp.asarray(scale)
             prior.expression_scale[...] = jnp.asarray(deviation)
-    elif prior.config != settings.network:
-        raise UsageError(
-            f"avatar_prior: the network to begin with has other sizes; it is {prior.config}, the "
-            f"settings say {settings.network}"
-        )
+        return prior
+
+    prior = network_to_begin_with("avatar_prior", prior, settings.network, fresh)
     return averaged.init_state(prior, _optimizer(settings))
 
 

@@ -13,6 +13,7 @@ of devices. Every microbatch draws its own noise, augmentations, directions and 
 compares its path lengths with the mean as it moves it itself; the reference does both on each GPU.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from jaxface.methods.scene_regression import scene_latents, targets_at
 from jaxface.methods.stylegan2 import losses
 from jaxface.methods.stylegan2.settings import StyleGAN2Settings
 from jaxface.nets import Discriminator, Generator
+from jaxface.training.beginning import network_to_begin_with
 from jaxface.training.ema import ema_decay, update_average
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
@@ -55,6 +57,11 @@ class StyleGAN2State:
     images_seen: jax.Array
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _fresh(kind: Any, config: Any, key: jax.Array) -> Any:
+    return kind(config, rngs=nnx.Rngs(key))
+
+
 def initial_state(
     settings: StyleGAN2Settings, key: jax.Array, networks: Mapping[str, Any] | None = None
 ) -> StyleGAN2State:
@@ -69,17 +76,9 @@ def initial_state(
         ("generator", "discriminator"), (Generator, Discriminator), keys, strict=True
     ):
         config = getattr(settings, role)
-        network = (networks or {}).get(role)
-        if network is None:
-            network = jax.jit(lambda k, kind=kind, config=config: kind(config, rngs=nnx.Rngs(k)))(
-                role_key
-            )
-        elif network.config != config:
-            raise UsageError(
-                f"stylegan2: the {role} to begin with has other sizes; it is {network.config}, "
-                f"the settings say {config}"
-            )
-        pair.append(network)
+        given = (networks or {}).get(role)
+        fresh = functools.partial(_fresh, kind, config, role_key)
+        pair.append(network_to_begin_with(role, given, config, fresh))
     generator, discriminator = pair
     g_optimizer, d_optimizer = _optimizers(settings)
     zero = jnp.zeros(())

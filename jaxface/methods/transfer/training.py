@@ -19,6 +19,7 @@ from jaxface.methods.transfer.losses import Batch, Frozen, transfer_losses
 from jaxface.methods.transfer.scores import Judges, merit, validation
 from jaxface.methods.transfer.settings import TransferSettings
 from jaxface.nets import LPIPS, Generator, TransferNetwork
+from jaxface.training.beginning import network_to_begin_with
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
 from jaxface.training.ranger import ranger
@@ -108,15 +109,16 @@ def start_network(
             f"{config.num_ws} x {config.w_dim}; set method.network.num_ws={wanted[0]} and "
             f"method.network.w_dim={wanted[1]}"
         )
-    given = networks.get("transfer")
-    if given is not None:
-        if given.config != config:
-            raise UsageError(
-                f"transfer: the network to begin with is {given.config}, the settings say {config}"
-            )
-        return given
+    return network_to_begin_with(
+        "transfer", networks.get("transfer"), config, lambda: _fresh(settings, networks, key)
+    )
+
+
+def _fresh(
+    settings: TransferSettings, networks: Mapping[str, Any], key: jax.Array
+) -> TransferNetwork:
     network_key, mapper_key = jax.random.split(key)
-    network = TransferNetwork(config, rngs=nnx.Rngs(network_key))
+    network = TransferNetwork(settings.network, rngs=nnx.Rngs(network_key))
     if settings.encoder_start == "recognition":
         body = _needed(networks, "recognition", 'encoder_start="recognition" copies it').body
         ours, theirs = (nnx.state(each) for each in (network.encoder.body, body))

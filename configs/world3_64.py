@@ -53,10 +53,10 @@ MAPPING = MappingSettings(GENERATOR, world("3.0.0").num_factors, steps=8_000)
 WHOLE = RegressionSettings(
     generator=GENERATOR,
     stages=(
-        Stage(16, 2_000, reconstruction=PIXELS),
-        Stage(32, 4_000, reconstruction=PIXELS),
-        Stage(64, 10_000, reconstruction=PIXELS),
-        Stage(64, 4_000, reconstruction=FEATURES),
+        Stage(16, 1_500, reconstruction=PIXELS),
+        Stage(32, 3_000, reconstruction=PIXELS),
+        Stage(64, 6_000, reconstruction=PIXELS),
+        Stage(64, 3_000, reconstruction=FEATURES),
     ),
     num_factors=world("3.0.0").num_factors,
     learning_rate=1e-2,
@@ -65,7 +65,7 @@ WHOLE = RegressionSettings(
 
 
 def get_config(part: str = "whole") -> Experiment:
-    """About 640,000 images; or a million of 125,000 renders for the mapping.
+    """432,000 images; or a million of 125,000 renders for the mapping.
 
     Raises:
       UsageError: no such part.

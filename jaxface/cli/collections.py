@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from jaxface.errors import UsageError, printable
@@ -80,14 +81,18 @@ def add_collection_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def refuse_collection_arguments(args: argparse.Namespace) -> None:
+def refuse_collection_arguments(args: argparse.Namespace, *, but: Collection[str] = ()) -> None:
     """Refuses what only a collection has.
+
+    Args:
+      args: of the call.
+      but: names of those that what is made has too.
 
     Raises:
       UsageError: such an option is given.
     """
     for name in _OPTIONS:
-        if getattr(args, name) is not None:
+        if name not in but and getattr(args, name) is not None:
             raise UsageError(f"--{name.replace('_', '-')} is of a collection; name its folder")
 
 

@@ -79,14 +79,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--out DIR is required: the folder that data sets are made in")
     if args.source is not None:
         return make_collection(args)
-    every = args.every
-    if args.clips is not None:
-        args.every = None
-    refuse_collection_arguments(args)
+    refuse_collection_arguments(args, but=("every",) if args.clips is not None else ())
     given = {"num_train": args.train, "num_test": args.test, "shard_size": args.shard_size}
     sizes: dict[str, Any] = {name: size for name, size in given.items() if size is not None}
     if args.clips is not None:
-        return _make_clips(args, sizes if every is None else sizes | {"every": every})
+        return _make_clips(args, sizes if args.every is None else sizes | {"every": args.every})
     if args.frames is not None or args.videos is not None:
         raise UsageError("--frames and --videos are of clips; add --clips N, or leave them out")
     from jaxface.data.synthetic_portraits import PortraitsConfig, generate

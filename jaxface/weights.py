@@ -4,6 +4,9 @@ Names are dotted attribute paths, ``synthesis.blocks.0.conv1.weight``. The heade
 ``network`` (the class), ``config`` (JSON), ``format_version``, and whatever the writer adds (a
 converter: source SHA-256 and its own version). Loading never initialises: arrays fill the
 abstract module by name, and every name must match.
+
+Weights may be stored in 16 or in 8 bits. In 8 bits an array ``NAME`` is int8 and ``NAME:scale``,
+float32, has one factor for each index of its last axis, a layer's outputs.
 """
 
 import dataclasses
@@ -31,6 +34,12 @@ from jaxface.morphable.mesh_reconstruction import MeshReconstruction
 from jaxface.runtime.files import atomic_path
 
 FORMAT_VERSION = "1"
+
+LARGE = 8192
+"""Numbers from which on an array is stored in 8 bits, where that is asked for."""
+
+_SCALE = ":scale"
+_STEPS = 127
 
 
 @functools.cache
@@ -171,7 +180,8 @@ def save_network(
         path: the file to write; its folder must exist.
         module: a network of a class in :func:`network_classes`, holding its ``config``.
         metadata: further header entries (names and values are text).
-        dtype: how floating arrays are stored: float32 or float16.
+        dtype: how floating arrays are stored: float32, float16, or int8 for those of at least two
+            axes and `LARGE` numbers, and float16 for the others.
 
     Raises:
         WeightsError: if the class is not registered or the file cannot be written.
@@ -179,10 +189,9 @@ def save_network(
     class_name = type(module).__name__
     if class_name not in network_classes():
         raise WeightsError(f"save_network: {class_name} is none of {sorted(network_classes())}")
-    arrays = {
-        name: np.asarray(leaf, dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-        for name, leaf in _named_leaves(module).items()
-    }
+    arrays: dict[str, np.ndarray] = {}
+    for name, leaf in network_arrays(module).items():
+        arrays |= _stored(name, leaf, np.dtype(dtype))
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     header = {
         **(metadata or {}),
@@ -198,6 +207,34 @@ def save_network(
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WeightsError(f"{path}: cannot be written: {reason}") from error
+
+
+def _stored(name: str, array: np.ndarray, dtype: np.dtype) -> dict[str, np.ndarray]:
+    """An array as a file has it, by the names that it has there."""
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return {name: array}
+    if dtype != np.int8:
+        return {name: np.asarray(array, dtype)}
+    if array.ndim < 2 or array.size < LARGE:
+        return {name: np.asarray(array, np.float16)}
+    largest = np.abs(array).max(axis=tuple(range(array.ndim - 1)))
+    scale = np.where(largest > 0, largest / _STEPS, 1.0).astype(np.float32)
+    return {name: np.rint(array / scale).astype(np.int8), name + _SCALE: scale}
+
+
+def _restored(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a file by their own names; those in 8 bits times their scales.
+
+    Raises:
+        WeightsError: a scale does not fit its array.
+    """
+    restored = {name: array for name, array in arrays.items() if not name.endswith(_SCALE)}
+    for name in arrays.keys() - restored.keys():
+        steps, scale = restored.get(name.removesuffix(_SCALE)), arrays[name]
+        if steps is None or steps.dtype != np.int8 or scale.shape != steps.shape[-1:]:
+            raise WeightsError(f"{name} has shape {list(scale.shape)} and is the scale of no array")
+        restored[name.removesuffix(_SCALE)] = steps * scale
+    return restored
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -230,7 +267,7 @@ def load_network(path: str | os.PathLike[str]) -> Any:
     """
     header, arrays = _read(path, with_arrays=True)
     try:
-        return build_network(header["network"], _config_fields(header), arrays)
+        return build_network(header["network"], _config_fields(header), _restored(arrays))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
 

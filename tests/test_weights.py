@@ -1,11 +1,13 @@
 """Weights files and suites: round trips, strictness, one clear error for each kind of damage."""
 
+import dataclasses
 import json
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from safetensors.numpy import load_file, save_file
 
 import jaxface
 from jaxface import suite as suites
@@ -21,8 +23,10 @@ from jaxface.nets import (
 from jaxface.nets.edits.rignet import RigNetConfig
 from jaxface.nets.features.vgg import VGGConfig
 from jaxface.weights import (
+    LARGE,
     abstract_network,
     build_network,
+    network_arrays,
     network_classes,
     network_names,
     read_header,
@@ -75,6 +79,30 @@ def test_float16_files_load_as_float32(tmp_path, generator):
     got = loaded.synthesis.blocks[0].conv1.weight[...]
     assert got.dtype == jnp.float32
     np.testing.assert_array_equal(got, kernel.astype(jnp.float16).astype(jnp.float32))
+
+
+def test_large_weights_in_8_bits_are_off_by_half_a_step(tmp_path):
+    path = tmp_path / "g.safetensors"
+    name = "mapping.layers.0.weight"
+    config = dataclasses.replace(CONFIG, z_dim=128, w_dim=64)
+    arrays = arrays_of(Generator(config, rngs=nnx.Rngs(0)))
+    assert arrays[name].size >= LARGE
+    arrays[name] = arrays[name] * (np.arange(64) > 0)  # an output that hears nothing
+    jaxface.save_network(path, build_network("Generator", config, arrays), dtype=np.int8)
+    stored = load_file(path)
+    assert stored[name].dtype == np.int8
+    loaded = network_arrays(jaxface.load_network(path))
+    step = np.abs(arrays[name]).max(0) / 127
+    assert (np.abs(loaded[name] - arrays[name]) <= 0.5001 * step).all()
+    np.testing.assert_array_equal(loaded[name][:, 0], 0.0)
+    small = "mapping.layers.0.bias"
+    np.testing.assert_array_equal(loaded[small], arrays[small].astype(np.float16))
+    # A scale without its array, or of another shape, is refused.
+    header = read_header(path)
+    for change in ({"x:scale": np.ones(3, np.float32)}, {f"{name}:scale": np.ones(3, np.float32)}):
+        save_file(stored | change, path, metadata=header)
+        with pytest.raises(jaxface.WeightsError, match="is the scale of no array"):
+            jaxface.load_network(path)
 
 
 def test_every_name_must_match(generator):

@@ -17,7 +17,7 @@ from flax import nnx
 
 from jaxface.media.images import from_uint8
 from jaxface.metrics import nme
-from jaxface.morphable import FaceParameters, landmarks, scene_from_gaussian
+from jaxface.morphable import FaceParameters
 from jaxface.nets import LandmarkConfig, LandmarkNet
 from jaxface.training import averaged
 from jaxface.training.augmented_regression import regression_phase
@@ -122,22 +122,21 @@ def landmark_phase(settings: LandmarkSettings) -> Phase:
     )
 
 
-def landmark_scores(predicted: jax.Array, face: FaceParameters, size: int) -> dict[str, jax.Array]:
-    """Errors on N faces whose parameters are known, see `jaxface.metrics.nme`.
+def landmark_scores(predicted: jax.Array, true: jax.Array, yaw: jax.Array) -> dict[str, jax.Array]:
+    """Errors on N faces whose landmarks are known, see `jaxface.metrics.nme`.
 
     Args:
       predicted: [N, 68, 2] in pixels.
-      face: N faces.
-      size: pixels per side of their images.
+      true: the same.
+      yaw: of the heads in radians, [N].
 
     Returns:
       Means over the faces: ``nme_box`` and ``nme_inter_ocular`` of all,
       ``nme_inter_ocular_frontal`` of those turned by at most `FRONTAL_YAW` (NaN where there is
       none), and ``pixels``, the mean distance.
     """
-    true = landmarks(face, size)
     eyes = nme(predicted, true, normaliser="inter_ocular")
-    frontal = jnp.abs(face.rotation[:, 1]) <= FRONTAL_YAW
+    frontal = jnp.abs(yaw) <= FRONTAL_YAW
     return {
         "nme_box": jnp.mean(nme(predicted, true, normaliser="box")),
         "nme_inter_ocular": jnp.mean(eyes),
@@ -154,11 +153,12 @@ def _optimizer(settings: LandmarkSettings) -> optax.GradientTransformation:
 
 def _score(held_out: Mapping[str, jax.Array]) -> Callable[[AveragedState], dict[str, float]]:
     predict = jax.jit(lambda network, images: network(from_uint8(images)))
-    face = scene_from_gaussian(jnp.asarray(held_out["factors"])).face
-    images = held_out["image"]
+    face = FaceParameters.from_flat(jnp.asarray(held_out["face"]))
+    true = jnp.asarray(held_out["landmarks"])
 
     def score(state: AveragedState) -> dict[str, float]:
-        scores = landmark_scores(predict(state.average, images), face, images.shape[1])
+        found = predict(state.average, held_out["image"])
+        scores = landmark_scores(found, true, face.rotation[:, 1])
         return {name: float(value) for name, value in scores.items()}
 
     return score

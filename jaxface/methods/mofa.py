@@ -48,7 +48,7 @@ from jaxface.morphable.illumination import ambient_light
 from jaxface.morphable.models import FaceModels, basel_models
 from jaxface.morphable.parameters import WIDTHS
 from jaxface.morphable.photometric import photometric_energy
-from jaxface.morphable.worlds import world
+from jaxface.morphable.worlds import world_of_basis
 from jaxface.nets import (
     AlexNetReconstructionConfig,
     ReconstructionConfig,
@@ -206,6 +206,7 @@ def models(basel: BaselModel | None = None, *, basis: Basis = "embedded") -> Mod
 
     Raises:
       WeightsError: the Basel Face Model has no expressions or no landmarks.
+      ValueError: a basis of no embedded world.
     """
     if basel is not None:
         light = ambient_light(jnp.full((1, 3), _BASEL_LIGHT)).reshape(-1)
@@ -217,7 +218,9 @@ def models(basel: BaselModel | None = None, *, basis: Basis = "embedded") -> Mod
             deviation=FaceParameters(**scale).flat,
             light_whitening=jnp.eye(WIDTHS["illumination"]) / _BASEL_DEVIATIONS["illumination"],
         )
-    of = world("3" if basis == "anatomical" else "2")
+    of = world_of_basis(basis)
+    if of is None:
+        raise ValueError(f"faces of the basis {basis!r} are of no embedded world.")
     faces = of.scenes(jax.random.normal(jax.random.key(0), (_PRIOR_SCENES, of.num_factors))).face
     flat = np.asarray(faces.flat)
     return Models(

@@ -14,7 +14,7 @@ from jaxface.morphable.model import FaceModel, face_model
 from jaxface.morphable.models import FaceModels, embedded_models
 from jaxface.morphable.parameters import Scene
 from jaxface.morphable.portraits import render_portraits
-from jaxface.vocabulary import EXPRESSION_NAMES
+from jaxface.vocabulary import EXPRESSION_NAMES, Basis
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class World:
 
     Attributes:
         version: of the data sets that are drawn from it.
+        basis: of its faces' expressions.
         factors: slices of the Gaussian vector by name.
         num_factors: width of the vector.
         person_factors: which of them are a person's own, bool [num_factors].
@@ -35,6 +36,7 @@ class World:
     """
 
     version: str
+    basis: Basis
     factors: Mapping[str, slice]
     num_factors: int
     person_factors: np.ndarray
@@ -49,6 +51,7 @@ class World:
 _WORLDS = {
     "2": World(
         version="2.0.0",
+        basis="embedded",
         factors=scenes.FACTORS,
         num_factors=scenes.NUM_FACTORS,
         person_factors=scenes.PERSON_FACTORS,
@@ -61,6 +64,7 @@ _WORLDS = {
     ),
     "3": World(
         version="3.0.0",
+        basis="anatomical",
         factors=people.FACTORS,
         num_factors=people.NUM_FACTORS,
         person_factors=people.PERSON_FACTORS,
@@ -85,3 +89,8 @@ def world(version: str) -> World:
         known = ", ".join(w.version for w in _WORLDS.values())
         raise ValueError(f"world {version!r}: expected the version of a data set: {known}")
     return _WORLDS[major]
+
+
+def world_of_basis(basis: Basis) -> World | None:
+    """The world whose faces have expressions of a basis; None: they are of no world."""
+    return next((each for each in _WORLDS.values() if each.basis == basis), None)

@@ -71,9 +71,9 @@ def test_scores_of_known_distances():
     factors = jax.random.normal(jax.random.key(0), (32, NUM_FACTORS))
     face = scene_from_gaussian(factors).face
     true = landmarks(face, 64)
-    exact = method.landmark_scores(true, face, 64)
+    exact = method.landmark_scores(true, true, face.rotation[:, 1])
     assert all(float(value) == 0 for value in exact.values())
-    moved = method.landmark_scores(true + jnp.array([3.0, 4.0]), face, 64)
+    moved = method.landmark_scores(true + jnp.array([3.0, 4.0]), true, face.rotation[:, 1])
     assert float(moved["pixels"]) == pytest.approx(5.0, rel=1e-5)
     eyes = np.linalg.norm(true[:, 36] - true[:, 45], axis=1)
     assert float(moved["nme_inter_ocular"]) == pytest.approx(np.mean(5 / eyes), rel=1e-4)

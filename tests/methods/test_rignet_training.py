@@ -265,7 +265,6 @@ def test_the_sheet_shows_givers_and_takers(models, state):
     [
         ({"batch_size": 3}, "even, got 3"),
         ({"group": "identity"}, "'identity'; expected one of pose"),
-        ({"num_factors": 9}, "got 9"),
         ({"mixing_probability": 1.5}, "0 to 1, got 1.5"),
     ],
 )
@@ -289,6 +288,8 @@ def test_networks_must_be_there_and_fit(models, state, random_network):
     known = dataclasses.replace(SETTINGS, num_factors=NUM_FACTORS)
     with pytest.raises(UsageError, match="9 coordinates"):
         make(known, generator=small, reconstruction=models.reconstruction)
+    with pytest.raises(UsageError, match=r"have 277 factors .*num_factors is 9"):
+        make(dataclasses.replace(SETTINGS, num_factors=9), **own)
 
 
 def write_suite(folder, models):

@@ -18,8 +18,10 @@ from jaxface.methods.direction_matrix.faces import PieFaces
 from jaxface.methods.direction_matrix.losses import Models, draw, full_change
 from jaxface.methods.direction_matrix.settings import MatrixSettings
 from jaxface.methods.face_errors import parameter_errors
+from jaxface.methods.known_scenes import world_of_samples
 from jaxface.methods.rignet.latents import in_chunks, sample_latents, sample_z, swap_pairs
-from jaxface.morphable import FaceParameters, scene_from_gaussian
+from jaxface.morphable import FaceParameters
+from jaxface.morphable.worlds import World
 from jaxface.nets import DirectionMatrix
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.training.averaged import AveragedState
@@ -28,9 +30,16 @@ from jaxface.training.averaged import AveragedState
 def scores_of(
     settings: MatrixSettings, models: Models, words: np.ndarray
 ) -> Callable[[AveragedState], Mapping[str, float]]:
-    """The recipe's `score`, on the latents of held-out key words [N, 2], N even; see `scores`."""
+    """The recipe's `score`, on the latents of held-out key words [N, 2], N even; see `scores`.
+
+    Raises:
+      UsageError: see `world_of_samples`.
+    """
     keys = jax.random.wrap_key_data(jnp.asarray(words[: len(words) // 2 * 2]))
-    observed = jax.jit(lambda models, keys: _observed(settings, models, keys))
+    of = None
+    if count := settings.num_factors:
+        of = world_of_samples("direction_matrix", count, models.generator, models.faces.basis)
+    observed = jax.jit(lambda models, keys: _observed(settings, of, models, keys))
     reenacted = jax.jit(lambda *args: _reenacted(settings, *args))
     known = in_chunks(lambda part: observed(models, part), keys)
 
@@ -42,16 +51,17 @@ def scores_of(
     return score
 
 
-def _observed(settings: MatrixSettings, models: Models, keys: jax.Array) -> dict[str, Any]:
+def _observed(
+    settings: MatrixSettings, of: World | None, models: Models, keys: jax.Array
+) -> dict[str, Any]:
     """Of sampled latents: codes, what is read of the images, the true faces, the embeddings."""
     generator = models.generator
     w_plus = sample_latents(generator, keys, 0.0)
     images = draw(generator, w_plus, settings.truncation)
     read = models.faces.read(images)
     true = read
-    if settings.num_factors:
-        z = sample_z(keys, generator.config.z_dim)
-        true = scene_from_gaussian(z[:, : settings.num_factors]).face
+    if of is not None:
+        true = of.scenes(sample_z(keys, generator.config.z_dim)[:, : of.num_factors]).face
     embeddings = portrait_embeddings(models.recognition, images)
     return {"w_plus": w_plus, "read": read, "true": true, "embeddings": embeddings}
 

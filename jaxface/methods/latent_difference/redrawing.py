@@ -15,7 +15,7 @@ from jaxface.methods.latent_difference.landmarks import conditioned, normalised
 from jaxface.morphable import FaceParameters
 from jaxface.morphable.annotation import LandmarkModel
 from jaxface.morphable.bases import basis_of
-from jaxface.morphable.worlds import world
+from jaxface.morphable.worlds import world_of_basis
 from jaxface.nets import Generator, NaiveEncoder
 from jaxface.nets.encoders.styles import read_generated
 from jaxface.suite import Suite
@@ -28,8 +28,6 @@ ROLES = {
     "landmarks": "Reading landmarks needs it",
     "reconstruction": "Keeping a face's proportions needs it",
 }
-
-_WORLDS: dict[Basis, str] = {"embedded": "2", "anatomical": "3"}
 
 
 @struct.dataclass
@@ -72,13 +70,15 @@ def redrawing_of(suite: Suite) -> Redrawing:
     """
     suite.require(ROLES)
     basis = basis_of(suite.reconstruction, suite.face_model if "face_model" in suite else None)
-    if basis not in _WORLDS:
+    of = world_of_basis(basis)
+    if of is None:
         raise SuiteError(
             f"suite {suite.name!r}: its reconstruction network reads the face model {basis!r}; "
             "landmarks are moved by the embedded world's, versions 2 and 3"
         )
-    model = world(_WORLDS[basis]).landmarks()
-    return Redrawing(suite.latent_difference, suite.landmarks, suite.reconstruction, model, basis)
+    return Redrawing(
+        suite.latent_difference, suite.landmarks, suite.reconstruction, of.landmarks(), basis
+    )
 
 
 def see(networks: Redrawing, images: Any) -> Seen:

@@ -15,6 +15,7 @@ import numpy as np
 from flax import struct
 
 from jaxface.methods.face_errors import parameter_errors
+from jaxface.methods.known_scenes import world_of_samples
 from jaxface.methods.rignet.latents import (
     Models,
     draw_latents,
@@ -24,7 +25,8 @@ from jaxface.methods.rignet.latents import (
     swap_pairs,
 )
 from jaxface.metrics import psnr
-from jaxface.morphable import SEMANTIC_GROUPS, FaceParameters, Scene, render, scene_from_gaussian
+from jaxface.morphable import SEMANTIC_GROUPS, FaceParameters, Scene
+from jaxface.morphable.bases import basis_of
 from jaxface.nets import RigNet
 
 _ROWS, _COLUMNS = 5, 8  # of the sheet, whose first row and column are latents
@@ -73,18 +75,24 @@ def held_out_latents(group: str, models: Models, words: np.ndarray, *, num_facto
       models: frozen.
       words: see `jaxface.data.latent_items.key_data`.
       num_factors: the first coordinates of z that are a scene's factors; 0 where none are.
+
+    Raises:
+      UsageError: see `world_of_samples`.
     """
     keys = jax.random.wrap_key_data(jnp.asarray(words))
     w_plus = draw_latents(models.generator, keys)
     images, read = observe_all(models, w_plus)
     true, renders, own_renders = read, None, None
     if num_factors:
-        factors = sample_z(keys, models.generator.config.z_dim)[:, :num_factors]
-        scenes, size = scene_from_gaussian(factors), models.generator.resolution
+        basis = basis_of(models.reconstruction)
+        of = world_of_samples("rignet", num_factors, models.generator, basis)
+        scenes = of.scenes(sample_z(keys, models.generator.config.z_dim)[:, :num_factors])
         true = scenes.face
         wanted = true.with_group(group, swap_pairs(true))
-        own_renders = _render_batch(scenes, size)
-        renders = _render_batch(Scene(wanted, scenes.nuisance), size)
+        own_renders, renders = (
+            in_chunks(lambda part: of.render(part, models.generator.resolution), each)
+            for each in (scenes, Scene(wanted, scenes.nuisance))
+        )
     return HeldOut(w_plus, images, read, true, renders, own_renders)
 
 
@@ -154,7 +162,3 @@ def edit_sheet(
         return jnp.concatenate([head, body.reshape(-1, *body.shape[2:])])
 
     return sheet
-
-
-def _render_batch(scenes: Scene, size: int) -> jax.Array:
-    return in_chunks(lambda part: render(part, size), scenes)

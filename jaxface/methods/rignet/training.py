@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxface.errors import UsageError
 from jaxface.methods import mofa
+from jaxface.methods.known_scenes import world_of_samples
 from jaxface.methods.rignet.latents import (
     Models,
     draw_latents,
@@ -23,8 +24,9 @@ from jaxface.methods.rignet.latents import (
 )
 from jaxface.methods.rignet.linear_start import linear_start
 from jaxface.methods.rignet.scores import edit_scores, edit_sheet, held_out_latents
-from jaxface.morphable import NUM_FACTORS, SEMANTIC_GROUPS, FaceParameters
+from jaxface.morphable import SEMANTIC_GROUPS, FaceParameters
 from jaxface.morphable.annotation import project_landmarks
+from jaxface.morphable.bases import basis_of
 from jaxface.morphable.parameters import WIDTHS
 from jaxface.nets import RigNet, RigNetConfig
 from jaxface.runtime.devices import apart, beside
@@ -62,16 +64,16 @@ class RigNetSettings:
       occluded: the same from the middle of the training on; geometric in between.
       mixing_probability: share of the latents whose rows from a random one onwards come from
         another (style mixing, Karras et al. 2019, section 3.1).
-      num_factors: the first coordinates of z that are a scene's whitened factors, all `NUM_FACTORS`
-        of them, in a generator of the embedded world: then scores compare with the true parameters.
-        0: they are not known, scores compare with what F predicts.
+      num_factors: the first coordinates of z that are a scene's whitened factors, all of them, in a
+        generator of an embedded world: then scores compare with the true parameters. 0: they are
+        not known, scores compare with what F predicts.
       ema_half_life: half-life of the EMA of the weights, in latents.
       resolution: of the images, one that the generator has; None: its own.
       begins_linear: a fresh network is not the identity but regressed on the samples that its units
         come from, see `jaxface.methods.rignet.linear_start`.
 
     Raises:
-      ValueError: an odd batch, another number of factors, a share outside 0 to 1.
+      ValueError: an odd batch, or a share outside 0 to 1.
     """
 
     group: str
@@ -100,11 +102,6 @@ class RigNetSettings:
         RigNetConfig(self.group, num_ws=1, hidden=self.hidden)  # refuses what it cannot be
         if self.batch_size < 2 or self.batch_size % 2:
             raise ValueError(f"RigNetSettings: batch_size must be even, got {self.batch_size}.")
-        if self.num_factors not in (0, NUM_FACTORS):
-            raise ValueError(
-                f"RigNetSettings: num_factors must be 0 or a scene's {NUM_FACTORS}, got "
-                f"{self.num_factors}."
-            )
         if not 0.0 <= self.mixing_probability <= 1.0:
             raise ValueError(
                 "RigNetSettings: mixing_probability must be in 0 to 1, got "
@@ -138,11 +135,9 @@ class RigNetSettings:
                     "configuration's networks, or a suite that has it"
                 )
         generator = networks["generator"]
-        if self.num_factors > generator.config.z_dim:
-            raise UsageError(
-                f"rignet: the generator's z has {generator.config.z_dim} coordinates, it cannot "
-                f"begin with {self.num_factors} factors; set num_factors=0"
-            )
+        if self.num_factors:
+            basis = basis_of(networks["reconstruction"])
+            world_of_samples("rignet", self.num_factors, generator, basis)
         models_key, state_key = jax.random.split(key)
         reader = networks["reconstruction"]
         frozen = frozen_models(generator, reader, models_key, resolution=self.resolution)

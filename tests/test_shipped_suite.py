@@ -24,6 +24,7 @@ from jaxface.morphable import (
     sample_scenes,
     scene_from_gaussian,
 )
+from jaxface.morphable.worlds import world
 from jaxface.suite import ASSETS
 
 
@@ -125,7 +126,9 @@ def test_inverts_renders_it_has_not_seen(suite, role, mean, lowest):
 def test_drives_persons_whom_it_has_not_seen(suite):
     """Turned as their drivers are, and still themselves."""
     protocol = Protocol(persons=4, frames=6)
-    images = [render(person_clip(protocol, number).scenes, 64) for number in range(4)]
+    images = [
+        render(person_clip(protocol, number, world("2.0.0")).scenes, 64) for number in range(4)
+    ]
     targets, drivers = jnp.stack([clip[0] for clip in images]), jnp.stack(images[1:] + images[:1])
 
     @jax.jit

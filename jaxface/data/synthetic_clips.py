@@ -38,18 +38,15 @@ import tensorflow_datasets as tfds
 
 from jaxface.data.scene_items import SPLITS, person_keys, scene_columns, scene_factors
 from jaxface.data.sharded_builder import GenerationError, ShardedBuilder, tensor
+from jaxface.morphable.acting import act
 from jaxface.morphable.annotation import FEATURES
-from jaxface.morphable.behaviour import FPS, behave, clip_scenes
+from jaxface.morphable.behaviour import FPS
 from jaxface.morphable.flow import optical_flow
-from jaxface.morphable.key_poses import numbered_key_poses, through_key_poses
 from jaxface.morphable.parameters import PortraitNuisance, Scene
 from jaxface.morphable.worlds import world
 
 AT_ONCE = 25
 """Frames rendered together, from a clip's first on, so that pixels do not depend on the rest."""
-
-KEY_SECONDS = 0.5
-"""Time from one key pose of version 2's people to the next."""
 
 VERSIONS = ("2.0.0", "3.0.0")
 """Of the world, and of the data set."""
@@ -175,13 +172,13 @@ class SyntheticClips(ShardedBuilder[ClipsConfig]):
 
 def _frames(config: ClipsConfig, split: str, clip: int, count: int) -> Iterator[dict[str, Any]]:
     """The first `count` frames of a clip, by its number in the split."""
+    of = world(config.version)
     persons, occasions = person_keys(config.seed, split, jnp.array([clip]), config.clips)
     u = scene_factors(occasions, persons, version=config.version)[0]
     acting = jax.random.fold_in(occasions[0], 1)  # the key itself drew the occasion's factors
-    act = _behaving if config.version == "3.0.0" else _through_keys
     for first in range(0, count, AT_ONCE):
         # A frame more than is rendered, which the last one's flow leads to.
-        scenes, acted = act(acting, u, frames=AT_ONCE + 1, first=first, fps=FPS / config.every)
+        scenes, acted = act(of, acting, u, frames=AT_ONCE + 1, first=first, fps=FPS / config.every)
         now, after = _part(scenes, slice(0, -1)), _part(scenes, slice(1, None))
         columns = scene_columns(now, config.resolution, version=config.version)
         columns["flow"], matte = optical_flow(now, after, config.resolution)
@@ -189,27 +186,6 @@ def _frames(config: ClipsConfig, split: str, clip: int, count: int) -> Iterator[
         columns = jax.device_get(columns) | acted
         for row in range(min(AT_ONCE, count - first)):
             yield {name: column[row] for name, column in columns.items()}
-
-
-def _behaving(
-    key: jax.Array, u: jax.Array, *, frames: int, first: int, fps: float
-) -> tuple[Scene, dict[str, np.ndarray]]:
-    """Frames of an occasion [F] of version 3, and what is known of them beside the scenes."""
-    rotation = np.asarray(world("3.0.0").scenes(u[None]).face.rotation[0])
-    behaviour = behave(key, rotation, frames=frames, first=first, fps=fps)
-    acted = {name: getattr(behaviour, name).astype(np.float32) for name in ("speaking", "blink")}
-    return clip_scenes(u, behaviour, rotation), acted
-
-
-def _through_keys(
-    key: jax.Array, u: jax.Array, *, frames: int, first: int, fps: float
-) -> tuple[Scene, dict[str, np.ndarray]]:
-    """The same of version 2, of whose scenes nothing more is known."""
-    at = np.arange(first, first + frames) / (fps * KEY_SECONDS)
-    start = int(at[0])
-    poses = numbered_key_poses(key, start, int(at[-1]) - start + 2)
-    whole = through_key_poses(u, poses, jnp.asarray(at - start, jnp.float32))
-    return world("2.0.0").scenes(whole), {}
 
 
 def _part(scenes: Scene, rows: slice) -> Scene:

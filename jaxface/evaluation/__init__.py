@@ -89,8 +89,9 @@ EVALUATIONS: Mapping[str, Evaluation] = MappingProxyType(
                 Option("samples", "items in each set", 10_000, least=10),
                 Option(
                     "world",
-                    "version of the world whose renders samples are compared with",
-                    "2.0.0",
+                    "version of the world whose renders samples are compared with (default: that "
+                    "whose faces the suite's reconstruction network reads)",
+                    None,
                     str,
                     metavar="VERSION",
                 ),

@@ -30,6 +30,7 @@ from jaxface.evaluation.generator_judge import (
 )
 from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.sheets import factor_sheet, generator_sheets
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.keys import item_keys
 from jaxface.losses import perceptual
 from jaxface.media.images import grid, write_png
@@ -279,7 +280,7 @@ def run(
     portraits: int,
     samples: int,
     plain: bool,
-    world: str,
+    world: str | None,
 ) -> Outcome:
     """The evaluation of `jaxface evaluate generator`; see `jaxface.evaluation.Evaluation`.
 
@@ -289,11 +290,11 @@ def run(
       portraits: held-out renders to invert; 0 leaves that out.
       samples: items in each set, >= 10.
       plain: z does not begin with a scene's factors.
-      world: the version of the embedded world.
+      world: the version of the embedded world; None: the suite's, see `suite_world`.
 
     Raises:
-      UsageError: there is no such world, z is narrower than its factors, or the suite's judge reads
-        another world.
+      UsageError: there is no such world, the suite is of none, z is narrower than its factors, or
+        the suite's judge reads another world.
     """
     of = _world(suite, world, plain)
     scores = evaluate_generator(
@@ -315,9 +316,14 @@ def run(
     return Outcome(report)
 
 
-def _world(suite: Suite, version: str, plain: bool) -> World:
+def _world(suite: Suite, version: str | None, plain: bool) -> World:
+    if version is None and "reconstruction" not in suite:
+        raise UsageError(
+            f"suite {suite.name!r} has no reconstruction network, which would tell the world that "
+            "it is of: say it with --world"
+        )
     try:
-        of = world_of(version)
+        of = suite_world(suite) if version is None else world_of(version)
     except ValueError as error:
         raise UsageError(f"--world: {error}") from error
     width = suite.generator.config.z_dim
@@ -328,6 +334,7 @@ def _world(suite: Suite, version: str, plain: bool) -> World:
         )
     if "attributes" in suite and of.version != VERSION:
         raise UsageError(
-            f"the suite's attributes network reads version {VERSION}: use --world {VERSION}"
+            f"the suite's attributes network reads version {VERSION}, samples are compared with "
+            f"renders of {of.version}: use --world {VERSION}"
         )
     return of

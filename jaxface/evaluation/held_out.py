@@ -16,9 +16,11 @@ import numpy as np
 from jaxface.evaluation.ground_truth import rotation_angle
 from jaxface.evaluation.judges import judged_pose
 from jaxface.evaluation.parts import Parts
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import pie
-from jaxface.morphable import NUM_FACTORS, Scene, render, scene_from_gaussian
+from jaxface.morphable import Scene
+from jaxface.morphable.worlds import World
 from jaxface.suite import Suite
 
 SEED = 30_000_001
@@ -73,8 +75,8 @@ class Batch(NamedTuple):
     judges: dict[str, np.ndarray]
 
 
-def held_out(protocol: Protocol) -> tuple[Scene, jax.Array]:
-    """The portraits' scenes and the wanted rotations.
+def held_out(protocol: Protocol, of: World) -> tuple[Scene, jax.Array]:
+    """The scenes of a world's portraits, and the wanted rotations.
 
     Returns:
       N scenes, and Euler angles in radians [N, E, 3]: each up to about `LARGEST_EDIT` from the
@@ -83,9 +85,9 @@ def held_out(protocol: Protocol) -> tuple[Scene, jax.Array]:
     scene_key, edit_key = jax.random.split(jax.random.key(SEED))
     numbers = jnp.arange(protocol.portraits)
     factors = jax.vmap(
-        lambda i: jax.random.normal(jax.random.fold_in(scene_key, i), (NUM_FACTORS,))
+        lambda i: jax.random.normal(jax.random.fold_in(scene_key, i), (of.num_factors,))
     )
-    scenes = scene_from_gaussian(factors(numbers))
+    scenes = of.scenes(factors(numbers))
 
     def wanted(number: jax.Array, rotation: jax.Array) -> jax.Array:
         keys = jax.vmap(lambda e: jax.random.fold_in(jax.random.fold_in(edit_key, number), e))
@@ -116,8 +118,9 @@ def batches(
       parts: finished renders, which are not made again: ``portraits-<start>``.
       say: receives a line before each batch that is made.
     """
-    scenes, rotations = held_out(protocol)
-    size = suite.generator.resolution
+    of = suite_world(suite)
+    scenes, rotations = held_out(protocol, of)
+    region, size = of.parts().region, suite.generator.resolution
     for start in range(0, protocol.portraits, protocol.batch_size):
         count = min(protocol.batch_size, protocol.portraits - start)
         rows = np.arange(start, start + protocol.batch_size)
@@ -127,16 +130,16 @@ def batches(
         def make(batch_scenes=batch_scenes, wanted=wanted, start=start) -> dict[str, Any]:
             say(f"rendering portraits from {start}, and what their edits should show")
             face, nuisance = batch_scenes.face, batch_scenes.nuisance
-            images = to_uint8(render(batch_scenes, size))
+            images = to_uint8(of.render(batch_scenes, size))
             own = pie.read_parameters(suite, from_uint8(images))
             made: dict[str, list[Any]] = {"targets": [], "network": [], "truth": []}
             for rotation in jnp.moveaxis(wanted, 1, 0):
                 turned = dataclasses.replace(face, rotation=rotation)
-                target = to_uint8(render(Scene(turned, nuisance), size))
+                target = to_uint8(of.render(Scene(turned, nuisance), size))
                 read = pie.read_parameters(suite, from_uint8(target))
                 # The portrait itself, judged as if it were the edit, is the hardest case: it is as
                 # far from the wanted pose as edits go.
-                fit = judged_pose(face, turned, own, from_uint8(target), from_uint8(images))
+                fit = judged_pose(region, face, turned, own, from_uint8(target), from_uint8(images))
                 made["targets"].append(target)
                 made["network"].append(rotation_angle(read.rotation, rotation))
                 made["truth"].append(rotation_angle(fit.rotation, face.rotation))

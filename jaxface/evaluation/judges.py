@@ -14,12 +14,13 @@ import jax.numpy as jnp
 from jaxface.evaluation.ground_truth import PoseFit, fit_pose
 from jaxface.losses import identity
 from jaxface.morphable import FaceParameters
-from jaxface.morphable.model import region_model
+from jaxface.morphable.model import FaceModel
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.suite import Suite, identity_network
 
 
 def judged_pose(
+    model: FaceModel,
     face: FaceParameters,
     wanted: FaceParameters,
     read: FaceParameters,
@@ -32,6 +33,7 @@ def judged_pose(
     and the best fit counts, so that it favours none of them.
 
     Args:
+      model: of the faces, the part that is compared: `FaceModels.region`.
       face: the portraits' true parameters, N faces.
       wanted: the same in the wanted pose.
       read: what the network read of `images`.
@@ -39,7 +41,7 @@ def judged_pose(
       images: what is judged, [N, R, R, 3] in [-1, 1].
     """
     starts = jnp.stack([each.group("pose") for each in (face, wanted, read)])
-    return fit_pose(region_model(), wanted, targets, images, starts)
+    return fit_pose(model, wanted, targets, images, starts)
 
 
 def recognition_error(suite: Suite, images: jax.Array, others: jax.Array) -> jax.Array:

@@ -44,6 +44,7 @@ from jaxface.evaluation.named_rows import named_suites
 from jaxface.evaluation.outputs import Outcome, Workspace
 from jaxface.evaluation.parts import Parts
 from jaxface.evaluation.reenactment_judges import REQUIRED, judge_names
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.methods import encoder
 from jaxface.methods.latent_difference.redrawing import ROLES
 from jaxface.runtime.progress import Pace
@@ -108,8 +109,7 @@ def run(suite: Suite, workspace: Workspace, *, portraits: int, rows: str | None)
     }
     with workspace.claim(workspace.folder, json.loads(json.dumps(decided))):
         parts = Parts(workspace.folder / "parts")
-        size = suite.generator.resolution
-        known = parts.get("portraits", lambda: _told(workspace, portraits, size))
+        known = parts.get("portraits", lambda: _told(workspace, portraits, suite))
         pace = Pace(parts.missing(suites))
         measured = {}
         for row, own in suites.items():
@@ -140,6 +140,6 @@ def run(suite: Suite, workspace: Workspace, *, portraits: int, rows: str | None)
     return Outcome(report)
 
 
-def _told(workspace: Workspace, count: int, size: int) -> dict[str, Any]:
+def _told(workspace: Workspace, count: int, suite: Suite) -> dict[str, Any]:
     workspace.say(f"rendering {count} portraits and their perfect edits")
-    return portraits_known(count, size)
+    return portraits_known(count, suite.generator.resolution, suite_world(suite))

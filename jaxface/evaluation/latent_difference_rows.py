@@ -32,13 +32,9 @@ from jaxface.methods.latent_difference.redrawing import (
 )
 from jaxface.metrics import frechet_distance, nme, psnr
 from jaxface.metrics.hausdorff import hausdorff_by_group
-from jaxface.morphable import (
-    FaceParameters,
-    Scene,
-    landmarks,
-    render,
-    scene_from_gaussian,
-)
+from jaxface.morphable import FaceParameters, Scene
+from jaxface.morphable.annotation import project_landmarks
+from jaxface.morphable.worlds import World
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.runtime.chunks import by_chunks
 from jaxface.suite import Suite, identity_network
@@ -54,8 +50,8 @@ WISHES: tuple[Proportions, ...] = ("taken", "own")
 """Whose proportions the wished landmarks have."""
 
 
-def portraits_known(count: int, size: int) -> dict[str, Any]:
-    """Held-out renders, and their perfect edits: item i is to look like item i - 1.
+def portraits_known(count: int, size: int, of: World) -> dict[str, Any]:
+    """Held-out renders of a world, and their perfect edits: item i is to look like item i - 1.
 
     Returns:
       ``image`` and ``perfect``, uint8 [N, R, R, 3]; ``face`` and ``wanted``, [N, 257]; ``true``,
@@ -63,23 +59,24 @@ def portraits_known(count: int, size: int) -> dict[str, Any]:
     """
 
     def rendered(numbers: jax.Array) -> dict[str, jax.Array]:
-        return scene_items(item_keys(SEED, "test", numbers), size, version="2.0.0")
+        return scene_items(item_keys(SEED, "test", numbers), size, version=of.version)
 
     def edited(scenes: Scene) -> jax.Array:
-        return to_uint8(jnp.clip(render(scenes, size), -1, 1))
+        return to_uint8(jnp.clip(of.render(scenes, size), -1, 1))
 
     whole = by_chunks(rendered, jnp.arange(count), size=CHUNK)
     face = FaceParameters.from_flat(jnp.asarray(whole["face"]))
     other = FaceParameters.from_flat(jnp.roll(face.flat, 1, axis=0))
     wanted = dataclasses.replace(face, rotation=other.rotation, expression=other.expression)
-    nuisance = scene_from_gaussian(jnp.asarray(whole["factors"])).nuisance
+    nuisance = of.scenes(jnp.asarray(whole["factors"])).nuisance
+    marks = of.landmarks()
     return {
         "image": whole["image"],
         "perfect": by_chunks(edited, Scene(wanted, nuisance), size=CHUNK),
         "face": np.asarray(face.flat),
         "wanted": np.asarray(wanted.flat),
-        "true": np.asarray(landmarks(wanted, size)),
-        "other": np.roll(np.asarray(landmarks(face, size)), 1, axis=0),
+        "true": np.asarray(project_landmarks(marks, wanted, size)),
+        "other": np.roll(np.asarray(project_landmarks(marks, face, size)), 1, axis=0),
     }
 
 

@@ -37,6 +37,7 @@ from jaxface.evaluation.parts import Parts
 from jaxface.evaluation.pie_report import pie_report, scatter_data, write_figures
 from jaxface.evaluation.pie_together import edits_everything, evaluate_together
 from jaxface.evaluation.pie_transfer import evaluate_transfers, table3
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.keys import item_keys
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.media.plots import load_matplotlib
@@ -155,7 +156,8 @@ def _measure_edit(
     images = jnp.clip(edit.images, -1.0, 1.0)
     target = from_uint8(jnp.asarray(batch.targets[:, index]))
     turned = dataclasses.replace(face, rotation=wanted)
-    fit = judged_pose(face, turned, edit.after, target, images)
+    region = suite_world(suite).parts().region
+    fit = judged_pose(region, face, turned, edit.after, target, images)
     measured = {
         "size": rotation_angle(wanted, face.rotation),
         "network_error": rotation_angle(edit.after.rotation, wanted),
@@ -347,8 +349,8 @@ def run(
       batch_size: portraits at a time, >= 1.
 
     Raises:
-      UsageError: an unknown column, both `full` and `edits`, no matplotlib, or a folder that
-        was begun with another description.
+      UsageError: an unknown column, both `full` and `edits`, a suite of no embedded world, no
+        matplotlib, or a folder that was begun with another description.
       SuiteError: the suite lacks a network.
     """
     if full and edits is not None:
@@ -361,6 +363,7 @@ def run(
     )
     chosen = chosen_columns(columns, iterations=iterations)
     check_networks(suite, chosen)
+    scenes, _ = held_out(protocol, suite_world(suite))
     load_matplotlib()  # or the figures would fail after hours of work
     decided = description(suite, protocol, chosen)
     folder, say = workspace.folder, workspace.say
@@ -371,7 +374,7 @@ def run(
         transfers = evaluate_transfers(
             suite,
             protocol,
-            held_out(protocol)[0],
+            scenes,
             measured["portraits"]["images"],
             measured[transferred]["w_plus"],
             parts=parts,
@@ -382,7 +385,7 @@ def run(
             scores["together"] = evaluate_together(
                 suite,
                 protocol,
-                held_out(protocol)[0],
+                scenes,
                 measured[transferred]["w_plus"],
                 parts=parts,
                 say=say,

@@ -23,10 +23,11 @@ from jaxface.evaluation.ground_truth import rotation_angle
 from jaxface.evaluation.held_out import Protocol
 from jaxface.evaluation.judges import recognition_error
 from jaxface.evaluation.parts import Parts
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import pie
 from jaxface.metrics import psnr, ssim
-from jaxface.morphable import EDITABLE_GROUPS, Scene, render
+from jaxface.morphable import EDITABLE_GROUPS, Scene
 from jaxface.suite import Suite, identity_network
 
 WAYS = ("sequential", "together")
@@ -59,6 +60,7 @@ def measure_batch(
     for group in EDITABLE_GROUPS:
         wanted = wanted.with_group(group, drivers.face)
     size = suite.generator.resolution
+    render = suite_world(suite).render
     perfect = from_uint8(to_uint8(render(Scene(wanted, scenes.nuisance), size)))
     targets = dict.fromkeys(EDITABLE_GROUPS, wanted)
     measured: dict[str, np.ndarray] = {}

@@ -17,6 +17,7 @@ render of the same scene in the true light of j (`truth.shading_error`).
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,11 +29,12 @@ from jaxface.evaluation import ground_truth as truth
 from jaxface.evaluation.held_out import Protocol
 from jaxface.evaluation.judges import judged_pose, recognition_error
 from jaxface.evaluation.parts import Parts
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import pie
-from jaxface.morphable import LANDMARKS_66, FaceParameters, Scene, render
-from jaxface.morphable.annotation import landmark_model, project_landmarks
-from jaxface.morphable.model import region_model
+from jaxface.morphable import LANDMARKS_66, FaceParameters, Scene
+from jaxface.morphable.annotation import LandmarkModel, project_landmarks
+from jaxface.morphable.worlds import World
 from jaxface.nets import Generator
 from jaxface.runtime.progress import Pace
 from jaxface.suite import Suite, identity_network
@@ -53,30 +55,25 @@ def transfer_batch(
     Returns:
       Arrays of [B], and images as uint8 [B, R, R, 3].
     """
-    size = suite.generator.resolution
-    face, other = scenes.face, drivers.face
+    of, size = suite_world(suite), suite.generator.resolution
+    parts, face, other = of.parts(), scenes.face, drivers.face
     posed = face.with_group("pose", other)
-    own = _render(Scene(posed, scenes.nuisance), size)
-    cross = _render(drivers, size)
+    marks = functools.partial(_landmarks, parts.landmarks)
+    own = _render(of, Scene(posed, scenes.nuisance), size)
+    cross = _render(of, drivers, size)
     measured: dict[str, Any] = {"driver": to_uint8(cross), "self_driver": to_uint8(own)}
-    measured["cross_floor"] = truth.procrustes_distance(_landmarks(posed), _landmarks(other))
+    measured["cross_floor"] = truth.procrustes_distance(marks(posed), marks(other))
     for name, driver, true_driver in (("self", own, posed), ("cross", cross, other)):
         edit = pie.edit(suite, w_plus, "pose", driver)
         result = jnp.clip(edit.images, -1.0, 1.0)
-        fit = judged_pose(face, posed, edit.after, own, result)
+        fit = judged_pose(parts.region, face, posed, edit.after, own, result)
         fitted = dataclasses.replace(face, rotation=fit.rotation, translation=fit.translation)
         read = pie.read_parameters(suite, driver)
         measured |= {
             f"{name}_image": to_uint8(result),
-            f"{name}_landmarks": truth.procrustes_distance(
-                _landmarks(edit.after), _landmarks(read)
-            ),
-            f"{name}_true_landmarks": truth.procrustes_distance(
-                _landmarks(fitted), _landmarks(true_driver)
-            ),
-            f"{name}_unedited": truth.procrustes_distance(
-                _landmarks(face), _landmarks(true_driver)
-            ),
+            f"{name}_landmarks": truth.procrustes_distance(marks(edit.after), marks(read)),
+            f"{name}_true_landmarks": truth.procrustes_distance(marks(fitted), marks(true_driver)),
+            f"{name}_unedited": truth.procrustes_distance(marks(face), marks(true_driver)),
         }
         if identity_network(suite) is not None:
             measured |= {
@@ -96,11 +93,12 @@ def _light(
     images: jax.Array,
     reference: jax.Array,
 ) -> dict[str, Any]:
-    model, face = region_model(), scenes.face
+    of, face = suite_world(suite), scenes.face
+    model = of.parts().region
     edit = pie.edit(suite, w_plus, "illumination", reference)
     result = jnp.clip(edit.images, -1.0, 1.0)
     perfect = _render(
-        Scene(face.with_group("illumination", other), scenes.nuisance), reference.shape[1]
+        of, Scene(face.with_group("illumination", other), scenes.nuisance), reference.shape[1]
     )
     unedited = jnp.clip(_draw(suite.generator, w_plus), -1.0, 1.0)
     return {
@@ -190,9 +188,9 @@ def _draw(generator: Generator, w_plus: jax.Array) -> jax.Array:
     return generator.synthesis(w_plus)
 
 
-def _landmarks(face: FaceParameters) -> jax.Array:
-    return project_landmarks(landmark_model(), face, 1)[:, jnp.asarray(LANDMARKS_66)]
+def _landmarks(model: LandmarkModel, face: FaceParameters) -> jax.Array:
+    return project_landmarks(model, face, 1)[:, jnp.asarray(LANDMARKS_66)]
 
 
-def _render(scenes: Scene, size: int) -> jax.Array:
-    return from_uint8(to_uint8(render(scenes, size)))
+def _render(of: World, scenes: Scene, size: int) -> jax.Array:
+    return from_uint8(to_uint8(of.render(scenes, size)))

@@ -22,6 +22,7 @@ from jaxface.evaluation.pvp_protocol import YAWS, Protocol, WorldClip, world_cli
 from jaxface.evaluation.pvp_report import ONE_SHOT, pvp_report, write_pvp_sheets
 from jaxface.evaluation.pvp_variants import ablations as measured_ablations
 from jaxface.evaluation.pvp_variants import starts
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.keys import item_keys
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import inversion, pti
@@ -135,7 +136,8 @@ def _measure(
     parts, folder = Parts(workspace.folder / "parts"), workspace.folder / "avatars"
     size, rows = suite.generator.resolution, held_out_rows(protocol.frames)
     workspace.say("rendering clips")
-    clips = [world_clip(n, protocol.frames, size=size) for n in range(protocol.persons)]
+    of = suite_world(suite)
+    clips = [world_clip(n, protocol.frames, size=size, of=of) for n in range(protocol.persons)]
     pace = Pace(protocol.persons)
     tables: list[dict[str, dict[str, float]]] = []
     seconds, turns, likes, rates = [], [], [], {}

@@ -13,6 +13,7 @@ from jaxface.evaluation.ground_truth import rotation_angle
 from jaxface.evaluation.judges import judged_pose
 from jaxface.evaluation.pvp_avatars import held_out_rows
 from jaxface.evaluation.pvp_protocol import YAWS, WorldClip, rendered, turned_scenes
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.losses import identity
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods.pvp import Avatar, Edit
@@ -20,7 +21,8 @@ from jaxface.methods.pvp.personalise import see
 from jaxface.methods.pvp.scores import image_scores
 from jaxface.metrics import nme
 from jaxface.morphable import FaceParameters, Scene
-from jaxface.morphable.annotation import landmarks as true_landmarks
+from jaxface.morphable.annotation import project_landmarks
+from jaxface.morphable.models import FaceModels
 from jaxface.morphable.motion import Motion
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.runtime.chunks import by_chunks
@@ -56,12 +58,12 @@ def truth(
     """What the world says of drawn frames, [T]: the angle between the true rotation and that of the
     true face fitted to the image, radians; the landmarks that the suite finds, against the true
     ones, shares of the face's box, and the same of the true frames; and the angle that is read."""
-    face, size = scenes.face, images.shape[1]
+    face, size, models = scenes.face, images.shape[1], suite_world(suite).parts()
     drawn = np.clip(np.asarray(drawn), -1, 1)
     targets = np.asarray(from_uint8(images))
 
     def judged(*rows: Any) -> dict[str, jax.Array]:
-        return _truth(suite.reconstruction, suite.landmarks, *rows, size)
+        return _truth(suite.reconstruction, suite.landmarks, models, *rows, size)
 
     return by_chunks(judged, face, targets, drawn, size=_CHUNK)
 
@@ -70,11 +72,17 @@ _CHUNK = 25
 
 
 def _truth_terms(
-    reader: Any, points: Any, face: FaceParameters, targets: Any, drawn: Any, size: int
+    reader: Any,
+    points: Any,
+    models: FaceModels,
+    face: FaceParameters,
+    targets: Any,
+    drawn: Any,
+    size: int,
 ) -> dict[str, jax.Array]:
     read = FaceParameters.from_flat(reader(drawn))
-    fit = judged_pose(face, face, read, targets, drawn)
-    true = true_landmarks(face, size)
+    fit = judged_pose(models.region, face, face, read, targets, drawn)
+    true = project_landmarks(models.landmarks, face, size)
     return {
         "rotation": rotation_angle(fit.rotation, face.rotation),
         "turn": rotation_angle(read.rotation, face.rotation),
@@ -83,7 +91,7 @@ def _truth_terms(
     }
 
 
-_truth = jax.jit(_truth_terms, static_argnums=5)
+_truth = jax.jit(_truth_terms, static_argnums=6)
 
 
 def poses(suite: Suite, avatar: Avatar, clip: WorldClip) -> dict[str, np.ndarray]:
@@ -93,7 +101,7 @@ def poses(suite: Suite, avatar: Avatar, clip: WorldClip) -> dict[str, np.ndarray
     errors of the avatar."""
     mean = jnp.mean(clip.scenes.face.expression[avatar.training], axis=0)
     scenes = turned_scenes(clip.scenes, mean)
-    images = rendered(scenes, clip.images.shape[1])
+    images = rendered(scenes, clip.images.shape[1], suite_world(suite))
     asked = see(suite, images).motion
     still = avatar.posed(np.zeros(len(YAWS)), np.zeros(len(YAWS)))
     motion = dataclasses.replace(still, rotation=np.asarray(asked.rotation))

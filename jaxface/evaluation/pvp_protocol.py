@@ -1,8 +1,8 @@
 """Clips of `jaxface evaluate pvp`: persons of the embedded world in front of a camera.
 
-Head and face go from one key pose to the next, one every half second, as in the data set of clips
-of the world's version 2 (`jaxface.data.synthetic_clips`), whose networks the shipped suite has;
-light, hair, clothes, backdrop and place stay. The first frames are learned from, some after them
+They act as the people in the data set of clips (`jaxface.data.synthetic_clips`) of the suite's
+world: those of version 2 go from one key pose to the next, one every half second; light, hair,
+clothes, backdrop and place stay. The first frames are learned from, some after them
 choose the mappers' step, the last ones judge, as the paper's first 750 and last 700 frames do; the
 third part is not the paper's, whose code chooses by the frames that it reports.
 """
@@ -19,17 +19,16 @@ import numpy as np
 
 from jaxface.media.images import to_uint8
 from jaxface.media.video.folder_writing import FolderWriter
-from jaxface.morphable import NUM_FACTORS, Scene, render, scene_from_gaussian
+from jaxface.morphable import Scene
+from jaxface.morphable.acting import KEY_SECONDS, act
 from jaxface.morphable.flow import optical_flow
-from jaxface.morphable.key_poses import numbered_key_poses, through_key_poses
+from jaxface.morphable.worlds import World
 from jaxface.runtime.chunks import by_chunks
 
 SEED = 50_000_017
 """Of the persons; no training and no other evaluation uses it."""
 
 RATE = 25
-KEY_FRAMES = 12.5
-"""Frames from one key pose to the next."""
 
 HELD_OUT, SELECTION = 0.3, 0.05
 """Shares of a clip's frames."""
@@ -60,7 +59,7 @@ class Protocol:
         constants = {
             "seed": SEED,
             "rate": RATE,
-            "key_frames": KEY_FRAMES,
+            "key_frames": RATE * KEY_SECONDS,
             "held_out": HELD_OUT,
             "selection": SELECTION,
             "every": EVERY,
@@ -88,25 +87,23 @@ class WorldClip(NamedTuple):
         return by_chunks(lambda part: _mattes(part, size), scenes, size=_AT_ONCE)
 
 
-def world_scenes(number: int, frames: int) -> Scene:
+def world_scenes(number: int, frames: int, of: World) -> Scene:
     """The scenes of a person's clip; a longer one begins as a shorter one."""
     key = jax.random.fold_in(jax.random.key(SEED), number)
     person, moving = jax.random.split(key)
-    u = jax.random.normal(person, (NUM_FACTORS,))
-    at = jnp.arange(frames) / KEY_FRAMES
-    poses = numbered_key_poses(moving, 0, int(at[-1]) + 2)
-    return scene_from_gaussian(through_key_poses(u, poses, at))
+    u = jax.random.normal(person, (of.num_factors,))
+    return act(of, moving, u, frames=frames)[0]
 
 
-def world_clip(number: int, frames: int, *, size: int) -> WorldClip:
+def world_clip(number: int, frames: int, *, size: int, of: World) -> WorldClip:
     """A person's clip, rendered at `size`."""
-    scenes = world_scenes(number, frames)
-    return WorldClip(scenes, rendered(scenes, size))
+    scenes = world_scenes(number, frames, of)
+    return WorldClip(scenes, rendered(scenes, size, of))
 
 
-def rendered(scenes: Scene, size: int) -> np.ndarray:
-    """Scenes as uint8 [T, size, size, 3]."""
-    return by_chunks(lambda part: _images(part, size), scenes, size=_AT_ONCE)
+def rendered(scenes: Scene, size: int, of: World) -> np.ndarray:
+    """Scenes of a world as uint8 [T, size, size, 3]."""
+    return by_chunks(lambda part: to_uint8(of.render(part, size)), scenes, size=_AT_ONCE)
 
 
 def write_clip(folder: Path, images: np.ndarray) -> Path:
@@ -125,11 +122,6 @@ def turned_scenes(scenes: Scene, expression: Any) -> Scene:
     expressions = jnp.broadcast_to(expression, rows.face.expression.shape)
     face = dataclasses.replace(rows.face, rotation=angles, expression=expressions)
     return Scene(face, rows.nuisance)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _images(scenes: Scene, size: int) -> jax.Array:
-    return to_uint8(render(scenes, size))
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -57,12 +57,13 @@ from jaxface.evaluation.reenactment_tables import (
 )
 from jaxface.evaluation.reenactment_tables_report import tables_report
 from jaxface.evaluation.reenactment_training import Budget
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.keys import item_keys
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods.inversion import invert
 from jaxface.methods.reenactment import BatchReenactor
 from jaxface.methods.reenactment_presets import REENACTMENT_PRESETS
-from jaxface.morphable import Scene, render
+from jaxface.morphable import Scene
 from jaxface.morphable.motion import Motion
 from jaxface.morphable.retargeting import Retargeting
 from jaxface.nets import Generator
@@ -128,13 +129,14 @@ def evaluate_method(
       cases: out of `CASES`.
       say: receives a line before each part.
     """
-    ranges = expression_ranges()
+    of = suite_world(suite)
+    ranges = expression_ranges(of)
     inversion = hashlib.sha256(repr(method.inversion).encode()).hexdigest()[:8]
     names = [f"{name}-{case}-{i:03d}" for i in range(protocol.persons) for case in cases]
     pace = Pace(parts.missing(names))
     measured: dict[str, list[dict[str, np.ndarray]]] = {case: [] for case in cases}
     for number in range(protocol.persons):
-        own = person_clip(protocol, number)
+        own = person_clip(protocol, number, of)
         together = 1 if method.inversion.tunes_generator else TOGETHER
         start = number // together * together
         numbers = range(start, min(start + together, protocol.persons))
@@ -147,7 +149,7 @@ def evaluate_method(
         embedded = {k: v[number - start : number - start + 1] for k, v in sources.items()}
         for case in cases:
             other = number if case == "self" else (number + 1) % protocol.persons
-            driver = own if case == "self" else person_clip(protocol, other)
+            driver = own if case == "self" else person_clip(protocol, other, of)
 
             def make(
                 own=own, driver=driver, embedded=embedded, case=case, number=number
@@ -163,8 +165,9 @@ def _embed(
     suite: Suite, method: BatchReenactor, protocol: Protocol, numbers: Sequence[int]
 ) -> dict[str, Any]:
     """The sources of some persons, inverted together: a row for each."""
+    of = suite_world(suite)
     firsts = [
-        jax.tree.map(lambda leaf: leaf[:1], person_clip(protocol, number).scenes)
+        jax.tree.map(lambda leaf: leaf[:1], person_clip(protocol, number, of).scenes)
         for number in numbers
     ]
     scenes = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *firsts)
@@ -245,7 +248,7 @@ def _generator(suite: Suite, embedded: Mapping[str, np.ndarray]) -> Generator:
 
 
 def _render(scenes: Scene, suite: Suite) -> jax.Array:
-    return from_uint8(to_uint8(render(scenes, suite.generator.resolution)))
+    return from_uint8(to_uint8(suite_world(suite).render(scenes, suite.generator.resolution)))
 
 
 @functools.partial(jax.jit, static_argnames="method")

@@ -27,10 +27,12 @@ from jaxface.evaluation.reenactment_protocol import (
     perfect_scenes,
     person_clip,
 )
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.media.images import from_uint8, to_uint8
 from jaxface.methods import pie
 from jaxface.methods.face_errors import relative_landmark_distance
 from jaxface.morphable import FaceParameters
+from jaxface.morphable.models import FaceModels
 from jaxface.nets import Generator
 from jaxface.suite import Suite
 
@@ -101,8 +103,9 @@ def _judged(
     drawn: bool,
 ) -> dict[str, np.ndarray]:
     """`FLOORS` of a clip's perfect results, as renders and as drawn, [T]; of the still, [1]."""
-    driver, own = (number + 1) % protocol.persons, person_clip(protocol, number)
-    face = perfect_scenes(own, person_clip(protocol, driver)).face
+    of, driver = suite_world(suite), (number + 1) % protocol.persons
+    own = person_clip(protocol, number, of)
+    face = perfect_scenes(own, person_clip(protocol, driver, of)).face
     first = jax.tree.map(lambda leaf: leaf[:1], own.face)
     perfect = from_uint8(jnp.asarray(clip["perfect"]))
     kinds = {
@@ -110,19 +113,20 @@ def _judged(
         "still": (first, *(from_uint8(jnp.asarray(clip[k][None])) for k in ("still", "source"))),
     }
     if drawn:
-        factors = perfect_factors(protocol, number, driver)
+        factors = perfect_factors(protocol, number, driver, of)
         images = _drawn(suite.generator, factors, jax.random.fold_in(jax.random.key(SEED), _FREE))
         kinds[DRAWN] = (face, from_uint8(to_uint8(images)), perfect)
     found = {}
     for kind, (known, images, renders) in kinds.items():
-        terms = _floor(known, pie.read_parameters(suite, images), images, renders)
+        read = pie.read_parameters(suite, images)
+        terms = _floor(of.parts(), known, read, images, renders)
         found |= {f"{kind}_{key}": np.asarray(value) for key, value in terms.items()}
     return found
 
 
 @jax.jit
 def _drawn(generator: Generator, factors: jax.Array, key: jax.Array) -> jax.Array:
-    """What a generator draws of scenes [T, NUM_FACTORS]; z's other coordinates are one draw's."""
+    """What a generator draws of scenes [T, F]; z's other coordinates are one draw's."""
     count, known = factors.shape
     rest = jax.random.normal(key, (1, generator.config.z_dim - known))
     z = jnp.concatenate([factors, jnp.broadcast_to(rest, (count, rest.shape[1]))], axis=1)
@@ -131,12 +135,16 @@ def _drawn(generator: Generator, factors: jax.Array, key: jax.Array) -> jax.Arra
 
 @jax.jit
 def _floor(
-    face: FaceParameters, read: FaceParameters, images: jax.Array, renders: jax.Array
+    models: FaceModels,
+    face: FaceParameters,
+    read: FaceParameters,
+    images: jax.Array,
+    renders: jax.Array,
 ) -> dict[str, jax.Array]:
-    fit = judged_pose(face, face, read, renders, images)
+    fit = judged_pose(models.region, face, face, read, renders, images)
     known = dataclasses.replace(face, rotation=read.rotation, expression=read.expression)
     return {
         "turn": rotation_angle(read.rotation, face.rotation),
         "rotation": rotation_angle(fit.rotation, face.rotation),
-        "landmarks": 100 * relative_landmark_distance(known, face),
+        "landmarks": 100 * relative_landmark_distance(known, face, landmarks=models.landmarks),
     }

@@ -15,14 +15,16 @@ import numpy as np
 
 from jaxface.evaluation.ground_truth import rotation_angle
 from jaxface.evaluation.judges import judged_pose
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.losses import identity, perceptual
 from jaxface.methods import pie
 from jaxface.methods.face_errors import relative_landmark_distance
 from jaxface.metrics import nme, psnr, warping_error
 from jaxface.metrics import reenactment as metrics
-from jaxface.morphable import FaceParameters, Scene, landmarks
-from jaxface.morphable.annotation import feature_boxes
+from jaxface.morphable import FaceParameters, Scene
+from jaxface.morphable.annotation import feature_boxes, project_landmarks
 from jaxface.morphable.flow import optical_flow
+from jaxface.morphable.models import FaceModels
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.suite import Suite, identity_network
 
@@ -132,7 +134,8 @@ def by_networks(
 def by_truth(suite: Suite, clip: Judged, seen: Mapping[str, Seen]) -> dict[str, np.ndarray]:
     """The measures of `TRUE_MEASURES` but for the Fréchet distance: [T], or [steps]."""
     distance = perceptual_distance(suite, clip.result, clip.perfect)
-    found = {**_true_terms(clip, seen), "perceptual": distance}
+    terms = _true_terms(clip, seen, suite_world(suite).parts())
+    found = {**terms, "perceptual": distance}
     return {name: np.asarray(value) for name, value in found.items()}
 
 
@@ -167,14 +170,14 @@ def _network_terms(clip: Judged, seen: Mapping[str, Seen], *, cross: bool) -> di
 
 
 @jax.jit
-def _true_terms(clip: Judged, seen: Mapping[str, Seen]) -> dict[str, jax.Array]:
+def _true_terms(clip: Judged, seen: Mapping[str, Seen], models: FaceModels) -> dict[str, jax.Array]:
     size, face = clip.result.shape[1], clip.scenes.face
     scale = metrics.SIDE / size
     result, perfect = seen["result"], seen["perfect"]
-    true = landmarks(face, size)
+    true = project_landmarks(models.landmarks, face, size)
     first = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), face)
     started = dataclasses.replace(face, rotation=first.rotation)
-    fit = judged_pose(started, face, result.face, clip.perfect, clip.result)
+    fit = judged_pose(models.region, started, face, result.face, clip.perfect, clip.result)
     read = dataclasses.replace(
         face, rotation=result.face.rotation, expression=result.face.expression
     )
@@ -196,7 +199,7 @@ def _true_terms(clip: Judged, seen: Mapping[str, Seen]) -> dict[str, jax.Array]:
         "rotation": rotation_angle(fit.rotation, face.rotation),
         "pose": metrics.angle_distance(fit.rotation, face.rotation),
         "turn": rotation_angle(result.face.rotation, face.rotation),
-        "landmarks": 100 * relative_landmark_distance(read, face),
+        "landmarks": 100 * relative_landmark_distance(read, face, landmarks=models.landmarks),
         "nme": 1000 * nme(result.landmarks, true * scale, normaliser="box"),
         "akd_l2": metrics.akd_l2(result.landmarks, true * scale),
         "expression": metrics.coefficient_distance(

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxface.morphable import NUM_FACTORS, FaceParameters, Scene, scene_from_gaussian
-from jaxface.morphable.key_poses import PLACES, WIDER, key_poses, through_key_poses
+from jaxface.morphable import FaceParameters, Scene
+from jaxface.morphable.key_poses import WIDER, key_poses, moving_factors, through_key_poses
+from jaxface.morphable.worlds import World
 
 VERSION = 2
 SEED = 40_000_007
@@ -175,35 +176,36 @@ class PersonClip(NamedTuple):
         return self.scenes.face
 
 
-def person_clip(protocol: Protocol, number: int) -> PersonClip:
-    """The clip of a person; another number of persons leaves it as it is."""
-    return random_clip(jax.random.fold_in(jax.random.key(SEED), number), protocol.frames)
+def person_clip(protocol: Protocol, number: int, of: World) -> PersonClip:
+    """The clip of a person of a world; another number of persons leaves it as it is."""
+    return random_clip(jax.random.fold_in(jax.random.key(SEED), number), protocol.frames, of)
 
 
-def random_clip(key: jax.Array, frames: int) -> PersonClip:
-    """A clip of a person of the embedded world; traceable.
+def random_clip(key: jax.Array, frames: int, of: World) -> PersonClip:
+    """A clip of a person of an embedded world; traceable.
 
     The head goes smoothly through `KEYS` poses, and the face through as many expressions; light,
     hair, clothes, backdrop and place stay.
     """
-    return PersonClip(scene_from_gaussian(random_factors(key, frames)))
+    return PersonClip(of.scenes(random_factors(key, frames, of)))
 
 
-def random_factors(key: jax.Array, frames: int) -> jax.Array:
-    """The whitened factors of `random_clip`, [T, NUM_FACTORS]."""
+def random_factors(key: jax.Array, frames: int, of: World) -> jax.Array:
+    """The whitened factors of `random_clip`, [T, of.num_factors]."""
     person, moving = jax.random.split(key)
-    u = jax.random.normal(person, (NUM_FACTORS,))
+    u = jax.random.normal(person, (of.num_factors,))
     at = jnp.linspace(0, KEYS - 1, frames)
-    return through_key_poses(u, key_poses(moving, KEYS), at)
+    return through_key_poses(u, key_poses(moving, KEYS, of), at, of)
 
 
-def perfect_factors(protocol: Protocol, subject: int, driver: int) -> jax.Array:
-    """The factors of `perfect_scenes` of two numbered persons, [T, NUM_FACTORS]."""
+def perfect_factors(protocol: Protocol, subject: int, driver: int, of: World) -> jax.Array:
+    """The factors of `perfect_scenes` of two numbered persons, [T, of.num_factors]."""
     own, other = (
-        random_factors(jax.random.fold_in(jax.random.key(SEED), number), protocol.frames)
+        random_factors(jax.random.fold_in(jax.random.key(SEED), number), protocol.frames, of)
         for number in (subject, driver)
     )
-    return jnp.broadcast_to(own[:1], own.shape).at[:, PLACES].set(other[:, PLACES])
+    moving = moving_factors(of)
+    return jnp.broadcast_to(own[:1], own.shape).at[:, moving].set(other[:, moving])
 
 
 def perfect_scenes(subject: PersonClip, driver: PersonClip) -> Scene:
@@ -217,9 +219,9 @@ def perfect_scenes(subject: PersonClip, driver: PersonClip) -> Scene:
     return Scene(face, still)
 
 
-def expression_ranges() -> np.ndarray:
+def expression_ranges(of: World) -> np.ndarray:
     """The least and the largest of each expression coefficient over the world, [64, 2]."""
     key = jax.random.fold_in(jax.random.key(SEED), _RANGES)
-    u = jax.random.normal(key, (RANGE_SAMPLES, NUM_FACTORS))
-    values = np.asarray(scene_from_gaussian(u).face.expression)
+    u = jax.random.normal(key, (RANGE_SAMPLES, of.num_factors))
+    values = np.asarray(of.scenes(u).face.expression)
     return np.stack([values.min(axis=0), values.max(axis=0)], axis=1)

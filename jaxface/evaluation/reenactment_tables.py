@@ -25,6 +25,7 @@ from jaxface.evaluation.reenactment_training import (
     matrix_of,
     trained_matrix,
 )
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.losses import face_shape, identity
 from jaxface.methods.direction_matrix import column_values, faces_of
 from jaxface.methods.direction_matrix.columns import expression_place
@@ -33,7 +34,9 @@ from jaxface.methods.direction_matrix.reenactment import EMBEDDED_ENCODER, Matri
 from jaxface.methods.face_errors import relative_landmark_distance
 from jaxface.methods.rignet.latents import in_chunks, sample_latents, sample_z, swap_pairs
 from jaxface.metrics.reenactment import angle_distance, mean_difference
-from jaxface.morphable import NUM_FACTORS, FaceParameters, scene_from_gaussian
+from jaxface.morphable import FaceParameters
+from jaxface.morphable.annotation import LandmarkModel
+from jaxface.morphable.worlds import World
 from jaxface.nets import DirectionMatrix
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.suite import Suite, identity_network
@@ -121,10 +124,15 @@ def pair_scores(suite: Suite, count: int) -> dict[str, float]:
       wanted, over the face's size.
     """
     keys = jax.random.split(jax.random.fold_in(jax.random.key(SEED), _PAIRS), count + count % 2)
+    of = suite_world(suite)
     judges = _Judges(
-        suite.generator, faces_of({"reconstruction": suite.reconstruction}), identity_network(suite)
+        suite.generator,
+        faces_of({"reconstruction": suite.reconstruction}),
+        identity_network(suite),
+        of.landmarks(),
     )
-    known = in_chunks(lambda part: _observed(judges, part), keys)
+    observed = jax.jit(lambda judges, keys: _observed(judges, keys, of))
+    known = in_chunks(lambda part: observed(judges, part), keys)
     parts = (known, swap_pairs(known))
     found = in_chunks(lambda part: _reenacted(judges, suite.direction_matrix, *part), parts)
     return {name: float(jnp.mean(value[:count])) for name, value in found.items()}
@@ -135,10 +143,10 @@ class _Judges:
     generator: Any
     faces: Any
     recognition: Any
+    landmarks: LandmarkModel
 
 
-@jax.jit
-def _observed(judges: _Judges, keys: jax.Array) -> dict[str, Any]:
+def _observed(judges: _Judges, keys: jax.Array, of: World) -> dict[str, Any]:
     """Of sampled latents: codes, what is read of the images, the true faces, the embeddings."""
     generator = judges.generator
     w_plus = sample_latents(generator, keys, 0.0)
@@ -147,7 +155,7 @@ def _observed(judges: _Judges, keys: jax.Array) -> dict[str, Any]:
     return {
         "w_plus": w_plus,
         "read": judges.faces.read(images),
-        "true": scene_from_gaussian(z[:, :NUM_FACTORS]).face,
+        "true": of.scenes(z[:, : of.num_factors]).face,
         "embeddings": portrait_embeddings(judges.recognition, images),
     }
 
@@ -178,7 +186,7 @@ def _reenacted(
         "mouth": face_shape.mouth(here, there, reading="code"),
         "pose_true": angle_distance(read.rotation, driver["true"].rotation),
         "expression_true": _expression(read, driver["true"], named),
-        "landmarks_true": relative_landmark_distance(known, perfect),
+        "landmarks_true": relative_landmark_distance(known, perfect, landmarks=judges.landmarks),
     }
 
 

@@ -19,11 +19,12 @@ import numpy as np
 
 from jaxface.data.latent_items import LatentKeys
 from jaxface.evaluation.reenactment_protocol import random_clip
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.media.images import to_uint8
 from jaxface.methods import direction_matrix
 from jaxface.methods.direction_matrix import MatrixSettings, MatrixStage
 from jaxface.methods.direction_matrix.settings import Kind
-from jaxface.morphable import render
+from jaxface.morphable.worlds import World
 from jaxface.nets import DirectionMatrix
 from jaxface.runtime.progress import Pace
 from jaxface.suite import Suite
@@ -113,19 +114,20 @@ class ClipPairs:
     """Two frames of clips of the embedded world, as data to embed: fields ``image`` [N, 2, ...].
 
     Args:
-      suite: at whose resolution they are rendered.
+      suite: of whose world they are, rendered at its resolution.
       count: of clips.
     """
 
     def __init__(self, suite: Suite, count: int):
         self._resolution, self._count = suite.generator.resolution, count
+        self._world = suite_world(suite)
 
     @functools.cached_property
     def images(self) -> np.ndarray:
         """[count, 2, R, R, 3] uint8."""
         keys = jax.random.split(jax.random.key(SEED), self._count)
         parts = [
-            np.asarray(_two_frames(keys[i : i + _AT_ONCE], self._resolution))
+            np.asarray(_two_frames(self._world, keys[i : i + _AT_ONCE], self._resolution))
             for i in range(0, self._count, _AT_ONCE)
         ]
         return np.concatenate(parts)
@@ -155,11 +157,10 @@ def _in_order(images: np.ndarray, size: int) -> Iterator[Any]:
         first += size
 
 
-@functools.partial(jax.jit, static_argnames="resolution")
-def _two_frames(keys: jax.Array, resolution: int) -> jax.Array:
-    scenes = jax.vmap(lambda key: random_clip(key, FRAMES).scenes)(keys)
+def _two_frames(of: World, keys: jax.Array, resolution: int) -> jax.Array:
+    scenes = jax.vmap(lambda key: random_clip(key, FRAMES, of).scenes)(keys)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), scenes)
-    images = to_uint8(render(flat, resolution))
+    images = to_uint8(of.render(flat, resolution))
     return images.reshape(len(keys), FRAMES, *images.shape[1:])
 
 

@@ -39,6 +39,7 @@ from jaxface.evaluation.reenactment_protocol import (
     perfect_scenes,
     person_clip,
 )
+from jaxface.evaluation.suite_world import suite_world
 from jaxface.evaluation.transfer_report import BASES, ROWS, transfer_report, write_transfer_sheet
 from jaxface.keys import item_keys
 from jaxface.media.images import from_uint8, to_uint8
@@ -46,7 +47,6 @@ from jaxface.methods import encoder
 from jaxface.methods.reenactment import Driving, drive_chunks
 from jaxface.methods.transfer import LatentArithmetic, TransferReenactment
 from jaxface.methods.transfer.scores import Judges, clip_scores, mean_scores
-from jaxface.morphable import render
 from jaxface.runtime.progress import Pace
 from jaxface.suite import Suite
 
@@ -137,13 +137,14 @@ def measured_clip(
     Returns:
       ``table1_<score>`` of `clip_scores`, ``true_<measure>`` [T], and uint8 images by name.
     """
-    own = person_clip(protocol, number)
-    driver = person_clip(protocol, (number + 1) % protocol.persons)
+    of = suite_world(judging)
+    own = person_clip(protocol, number, of)
+    driver = person_clip(protocol, (number + 1) % protocol.persons, of)
     scenes = perfect_scenes(own, driver)
     size = suite.generator.resolution
     seen = {"driving": driver.scenes, "own": own.scenes, "perfect": scenes}
     clip = {
-        name: np.asarray(from_uint8(to_uint8(render(each, size)))) for name, each in seen.items()
+        name: np.asarray(from_uint8(to_uint8(of.render(each, size)))) for name, each in seen.items()
     }
     result, still = (
         np.asarray(from_uint8(to_uint8(jnp.clip(each, -1, 1))))
@@ -267,7 +268,7 @@ def run(
 def _measure(
     suite: Suite, suites: Mapping[str, Suite], protocol: Protocol, workspace: Workspace
 ) -> dict[str, Any]:
-    parts, ranges = Parts(workspace.folder / "parts"), expression_ranges()
+    parts, ranges = Parts(workspace.folder / "parts"), expression_ranges(suite_world(suite))
     numbers = range(protocol.persons)
     pace = Pace(parts.missing([f"{row}-{n:03d}" for row in suites for n in numbers]))
     found: dict[str, Any] = {"table1": {}, "table1_true": {}}

@@ -11,10 +11,11 @@ from PIL import Image
 
 from jaxface.cli import main
 from jaxface.errors import UsageError
-from jaxface.evaluation.pvp_protocol import rendered, world_scenes, write_clip
+from jaxface.evaluation.pvp_protocol import world_clip, write_clip
 from jaxface.jobs import personalisation
 from jaxface.jobs.inputs.person_clips import _Face, _who
 from jaxface.methods.pvp.features import features_of
+from jaxface.morphable.worlds import world
 
 QUICK = ["--set", "key_frames.count=8", "--set", "tuning.steps=2", "--set", "mappers.steps=30"]
 QUICK += ["--set", "tuning_batch=4", "--set", "mappers.batch_size=2"]
@@ -25,7 +26,7 @@ def two_clips(tmp_path_factory):
     """Two persons, 40 frames each."""
     folder = tmp_path_factory.mktemp("clips")
     return [
-        write_clip(folder / f"p{number}", rendered(world_scenes(number, 40), 64))
+        write_clip(folder / f"p{number}", world_clip(number, 40, size=64, of=world("2.0.0")).images)
         for number in range(2)
     ]
 
@@ -163,7 +164,7 @@ def test_what_is_black_in_the_mattes_is_black_in_the_frames(clips, tmp_path):
 
 
 def test_three_frames(tmp_path, capsys):
-    clip = write_clip(tmp_path / "short", rendered(world_scenes(0, 3), 64))
+    clip = write_clip(tmp_path / "short", world_clip(0, 3, size=64, of=world("2.0.0")).images)
     told = error_of(capsys, ["personalise", str(clip), "--out", str(tmp_path / "out")])
     assert "3 frames with a face; an avatar needs 8 at least" in told
 
@@ -193,7 +194,8 @@ def test_two_faces_are_asked_about():
 
 def test_of_a_clip_with_a_cut_the_longest_shot_is_used(tmp_path, capsys, monkeypatch):
     first, second = (
-        rendered(world_scenes(number, count), 64) for number, count in ((0, 12), (5, 20))
+        world_clip(number, count, size=64, of=world("2.0.0")).images
+        for number, count in ((0, 12), (5, 20))
     )
     clip = write_clip(tmp_path / "cut", np.concatenate([first, second]))
 

@@ -15,6 +15,7 @@ from jaxface.data.pipelines import DataError
 from jaxface.data.sharded_builder import GenerationError
 from jaxface.data.synthetic_clips import ClipsConfig, SyntheticClips, generate
 from jaxface.morphable import FaceParameters, world
+from jaxface.morphable.acting import act
 
 CONFIG = {"resolution": 16, "num_train": 3, "num_test": 1, "clips": 2, "frames": 5}
 
@@ -113,10 +114,10 @@ def test_the_verb_refuses_what_does_not_belong_together(tmp_path, capsys):
 
 @pytest.mark.parametrize("version", synthetic_clips.VERSIONS)
 def test_every_third_frame_is_at_the_time_of_the_third(version):
-    u, key = jnp.zeros(world(version).num_factors), jax.random.key(3)
-    act = {"2.0.0": synthetic_clips._through_keys, "3.0.0": synthetic_clips._behaving}[version]
-    whole, _ = act(key, u, frames=10, first=0, fps=25.0)
-    third, _ = act(key, u, frames=4, first=0, fps=25.0 / 3)
+    of, key = world(version), jax.random.key(3)
+    u = jnp.zeros(of.num_factors)
+    whole, _ = act(of, key, u, frames=10, fps=25.0)
+    third, _ = act(of, key, u, frames=4, fps=25.0 / 3)
     rotation = np.asarray(whole.face.rotation)
     np.testing.assert_allclose(third.face.rotation, rotation[::3], atol=1e-4)
     assert np.abs(np.diff(rotation, axis=0)).max() > 1e-3

@@ -43,7 +43,7 @@ def suite_folder(generator, network, tmp_path_factory):
 def test_the_command_writes_scores_and_sheets(suite_folder, tmp_path, capsys):
     out = tmp_path / "report"
     call = ["evaluate", "generator", "--suite", str(suite_folder), "--out", str(out)]
-    assert main([*call, "--samples", "40", "--portraits", "0"]) == 0
+    assert main([*call, "--world", "2.0.0", "--samples", "40", "--portraits", "0"]) == 0
     scores = json.loads((out / "generator.json").read_text())
     # Random weights draw noise: far from renders, and outside of their manifold.
     assert scores["frechet"] > 3 * scores["frechet_floor"] > 0
@@ -93,8 +93,9 @@ def test_plain_noise_is_not_taken_for_factors(network, tmp_path, capsys):
 
 def test_the_command_refuses_nonsense(suite_folder, tmp_path, capsys):
     call = ["evaluate", "generator", "--suite", str(suite_folder), "--out", str(tmp_path / "no")]
-    assert main([*call, "--world", "9"]) == 2
-    assert "--world" in capsys.readouterr().err
+    for world_given in (["--world", "9"], []):  # nothing in the suite tells its world
+        assert main([*call, *world_given]) == 2
+        assert "--world" in capsys.readouterr().err
     assert main([*call, "--samples", "1"]) == 2
     assert "--samples" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()

@@ -21,6 +21,7 @@ from jaxface.evaluation.parts import Parts
 from jaxface.evaluation.pie_report import pie_report, scatter_data, write_figures
 from jaxface.evaluation.pie_transfer import table3
 from jaxface.methods import pie
+from jaxface.morphable.worlds import world
 from jaxface.nets import ReconstructionConfig, RigNetConfig
 from jaxface.suite import load_suite
 from jaxface.weights import save_network
@@ -48,10 +49,13 @@ def test_columns_are_those_of_the_paper():
 
 
 @pytest.mark.slow
-def test_more_portraits_and_edits_leave_the_first_alone():
+@pytest.mark.parametrize("version", ["2.0.0", "3.0.0"])
+def test_more_portraits_and_edits_leave_the_first_alone(version):
     few = held_out.Protocol(portraits=3, edits=2)
     many = held_out.Protocol(portraits=40, edits=5)
-    (scenes, wanted), (others, more) = (held_out.held_out(each) for each in (few, many))
+    (scenes, wanted), (others, more) = (
+        held_out.held_out(each, world(version)) for each in (few, many)
+    )
     np.testing.assert_allclose(others.face.flat[:3], scenes.face.flat, atol=1e-6)
     np.testing.assert_allclose(more[:3, :2], wanted, atol=1e-6)
     own = jnp.repeat(others.face.rotation, 5, axis=0)

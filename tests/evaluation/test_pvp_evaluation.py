@@ -16,11 +16,14 @@ from jaxface.evaluation.pvp_protocol import (
     write_clip,
 )
 from jaxface.media.video.reading import open_clip
+from jaxface.morphable.worlds import world
 from jaxface.suite import load_suite
 
 
-def test_a_longer_clip_begins_as_a_shorter_one_and_persons_differ():
-    short, long, other = (world_scenes(*which) for which in ((0, 20), (0, 40), (1, 20)))
+@pytest.mark.parametrize("version", ["2.0.0", "3.0.0"])
+def test_a_longer_clip_begins_as_a_shorter_one_and_persons_differ(version):
+    of = world(version)
+    short, long, other = (world_scenes(*which, of) for which in ((0, 20), (0, 40), (1, 20)))
     for name in ("rotation", "expression", "identity"):
         ours = np.asarray(getattr(long.face, name))[:20]
         np.testing.assert_allclose(getattr(short.face, name), ours, atol=1e-5)
@@ -29,7 +32,7 @@ def test_a_longer_clip_begins_as_a_shorter_one_and_persons_differ():
 
 
 def test_turned_heads_look_as_they_are_told():
-    scenes = turned_scenes(world_scenes(0, 4), np.zeros(64, np.float32))
+    scenes = turned_scenes(world_scenes(0, 4, world("2.0.0")), np.zeros(64, np.float32))
     found = np.rad2deg(np.asarray(scenes.face.rotation))
     np.testing.assert_allclose(found[:, 1], YAWS, atol=1e-4)
     np.testing.assert_allclose(found[:, [0, 2]], 0)

@@ -26,6 +26,7 @@ from jaxface.media.images import to_uint8
 from jaxface.methods import pie
 from jaxface.methods.pie.reenactment import RigNetReenactment
 from jaxface.morphable import render
+from jaxface.morphable.worlds import world
 from jaxface.nets import IRSEConfig, LandmarkConfig, ReconstructionConfig, RigNetConfig
 from jaxface.suite import load_suite
 from jaxface.weights import save_network
@@ -44,11 +45,13 @@ def test_the_protocol_is_frozen():
         assert protocols.CORRELATED_WITH.get(name, name) in protocols.TRUE_MEASURES
 
 
-def test_clips_move_the_face_and_nothing_else():
+@pytest.mark.parametrize("version", ["2.0.0", "3.0.0"])
+def test_clips_move_the_face_and_nothing_else(version):
+    of = world(version)
     few, many = protocols.Protocol(persons=2, frames=9), protocols.Protocol(persons=9, frames=9)
-    clip = protocols.person_clip(few, 1)
-    jax.tree.map(np.testing.assert_array_equal, clip, protocols.person_clip(many, 1))
-    other = protocols.person_clip(few, 0)
+    clip = protocols.person_clip(few, 1, of)
+    jax.tree.map(np.testing.assert_array_equal, clip, protocols.person_clip(many, 1, of))
+    other = protocols.person_clip(few, 0, of)
     perfect = protocols.perfect_scenes(clip, other)
     for name in ("rotation", "expression"):
         assert np.abs(np.diff(np.asarray(getattr(clip.face, name)), axis=0)).max() > 0
@@ -61,8 +64,9 @@ def test_clips_move_the_face_and_nothing_else():
     jax.tree.map(np.testing.assert_array_equal, own, clip.scenes)
 
 
-def test_ranges_hold_the_worlds_expressions():
-    ranges = protocols.expression_ranges()
+@pytest.mark.parametrize("version", ["2.0.0", "3.0.0"])
+def test_ranges_hold_the_worlds_expressions(version):
+    ranges = protocols.expression_ranges(world(version))
     assert ranges.shape == (64, 2)
     assert (ranges[:, 0] < ranges[:, 1]).all()
 
@@ -201,7 +205,8 @@ def test_pairs_are_two_frames_of_a_person():
     suite = load_suite("embedded")
     pairs = training.ClipPairs(suite, 3)
     assert pairs.images.shape == (3, 2, 64, 64, 3)
-    clip = protocols.random_clip(jax.random.split(jax.random.key(training.SEED), 3)[1], 2)
+    key = jax.random.split(jax.random.key(training.SEED), 3)[1]
+    clip = protocols.random_clip(key, 2, world("2.0.0"))
     for name in ("identity", "reflectance", "illumination"):
         value = np.asarray(getattr(clip.face, name))
         np.testing.assert_array_equal(value[0], value[1])

@@ -14,6 +14,7 @@ from jaxface.methods.pvp import EMBEDDED, PRETRAINED, MapperSettings, personalis
 from jaxface.methods.pvp.features import Features
 from jaxface.methods.pvp.prior import AvatarPriorSettings, errors, initial_state, prior_phase
 from jaxface.methods.pvp.training import prior_mappers
+from jaxface.morphable.worlds import world
 from jaxface.nets import AvatarPrior, AvatarPriorConfig
 from jaxface.suite import load_suite
 from jaxface.weights import load_network, save_network
@@ -156,7 +157,7 @@ def test_a_person_begins_with_the_shipped_prior():
         tuning=dataclasses.replace(PRETRAINED.tuning, steps=1),
         mappers=dataclasses.replace(PRETRAINED.mappers, steps=1),
     )
-    images = world_clip(3, 12, size=64).images
+    images = world_clip(3, 12, size=64, of=world("2.0.0")).images
     seconds = np.arange(12) / 25
     found = personalise(settings, suite, images, seconds=seconds, key=jax.random.key(0))
     ours, theirs = found.avatar.mappers.expression, suite.avatar_prior.expression

@@ -9,12 +9,13 @@ import pytest
 
 import jaxface
 from jaxface.errors import UsageError
-from jaxface.evaluation.pvp_protocol import rendered, world_scenes
+from jaxface.evaluation.pvp_protocol import world_clip
 from jaxface.jobs.avatars import read_avatar, write_avatar
 from jaxface.keys import item_keys
 from jaxface.media.images import from_uint8
 from jaxface.methods.pvp import EMBEDDED, PVPReenactment
 from jaxface.methods.reenactment import Driving, drive_chunks
+from jaxface.morphable.worlds import world
 from jaxface.suite import load_suite
 
 QUICK = {
@@ -28,7 +29,7 @@ QUICK = {
 
 @pytest.mark.slow
 def test_one_line_makes_an_avatar_that_is_kept(tmp_path):
-    images = rendered(world_scenes(0, 20), 64)
+    images = world_clip(0, 20, size=64, of=world("2.0.0")).images
     avatar = jaxface.personalise(images, held_out=0.0, **QUICK)
     assert avatar.drawn(avatar.clip[:3]).shape == (3, 64, 64, 3)
     assert len(avatar.training) == 20
@@ -43,7 +44,7 @@ def test_one_line_makes_an_avatar_that_is_kept(tmp_path):
 @pytest.mark.slow
 def test_the_common_seam():
     suite = load_suite("embedded")
-    frames = np.asarray(from_uint8(rendered(world_scenes(0, 16), 64)))
+    frames = np.asarray(from_uint8(world_clip(0, 16, size=64, of=world("2.0.0")).images))
     settings = dataclasses.replace(
         EMBEDDED,
         key_frames=dataclasses.replace(EMBEDDED.key_frames, count=8),

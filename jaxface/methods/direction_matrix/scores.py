@@ -91,12 +91,12 @@ def _reenacted(
         ),
     }
     if isinstance(faces, PieFaces):
-        scores |= _pie_scores(read, source["true"], wanted)
+        scores |= _pie_scores(faces, read, source["true"], wanted)
     return scores
 
 
 def _pie_scores(
-    read: FaceParameters, source: FaceParameters, wanted: FaceParameters
+    faces: PieFaces, read: FaceParameters, source: FaceParameters, wanted: FaceParameters
 ) -> dict[str, jax.Array]:
     """Errors in the units of `jaxface.methods.face_errors.parameter_errors`, [N] each."""
     from jaxface.morphable.camera import rotation_matrix
@@ -109,9 +109,12 @@ def _pie_scores(
         expression=read.expression,
         illumination=source.illumination,
     )
-    each = jax.vmap(lambda a, b: parameter_errors(*jax.tree.map(lambda x: x[None], (a, b))))(
-        known, wanted
-    )
+
+    def errors(*pair: FaceParameters) -> dict[str, jax.Array]:
+        one = jax.tree.map(lambda leaf: leaf[None], pair)
+        return parameter_errors(*one, landmarks=faces.models.landmarks)
+
+    each = jax.vmap(errors)(known, wanted)
     turns = jnp.einsum(
         "nij,nij->n", rotation_matrix(read.rotation), rotation_matrix(wanted.rotation)
     )

@@ -39,7 +39,7 @@ from jaxface.methods.latent_difference.losses import (
 )
 from jaxface.methods.latent_difference.scores import merit, validation
 from jaxface.methods.latent_difference.settings import LatentDifferenceSettings
-from jaxface.morphable.annotation import landmark_model
+from jaxface.morphable.bases import models_of
 from jaxface.nets import (
     KeypointConfig,
     KeypointEncoder,
@@ -338,7 +338,9 @@ def frozen_networks(settings: LatentDifferenceSettings, networks: Mapping[str, A
         found["recognition"] = needed("recognition", "the identity term needs it")
     if reads and normal:
         found["reconstruction"] = needed("reconstruction", "wishes are normalised by faces")
-    return Frozen(**found, landmark_model=landmark_model() if normal else None)
+    # Faces, read or of the data, are those of the model that the suite reads.
+    model = models_of(networks.get("reconstruction")).landmarks if normal else None
+    return Frozen(**found, landmark_model=model)
 
 
 def check_fit(settings: LatentDifferenceSettings, generator: Any) -> None:

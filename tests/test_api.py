@@ -1,6 +1,7 @@
 """One line a job from Python."""
 
 import doctest
+import inspect
 from fractions import Fraction
 from typing import Any
 
@@ -33,7 +34,8 @@ def samples():
 @pytest.mark.slow
 def test_a_sample_depends_on_its_seed_and_number_alone(samples):
     again = jaxface.generate(2, seed=1)
-    np.testing.assert_array_equal(again.w_plus, samples.w_plus[:2])
+    # Another batch size is summed in another order: some bits of numbers below 13.
+    np.testing.assert_allclose(again.w_plus, samples.w_plus[:2], atol=1e-5)
     np.testing.assert_allclose(again.images, samples.images[:2], atol=1e-5)
     assert np.abs(jaxface.generate(1, seed=2).w_plus - samples.w_plus[:1]).max() > 0.1
 
@@ -195,6 +197,7 @@ def test_shapes_are_checked():
 
 @pytest.mark.slow
 def test_the_docstrings_examples_run():
-    result = doctest.testmod(api, extraglobs={"jaxface": jaxface})
-    assert result.attempted >= 6
-    assert result.failed == 0
+    modules = {inspect.getmodule(getattr(api, name)) for name in api.__all__}
+    results = [doctest.testmod(each, extraglobs={"jaxface": jaxface}) for each in modules]
+    assert sum(result.attempted for result in results) >= 6
+    assert sum(result.failed for result in results) == 0

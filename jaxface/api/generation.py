@@ -17,7 +17,7 @@ def generate(
     Args:
       count: how many, N.
       suite: or a shipped one's name, or a folder.
-      seed: a sample depends on it and its number alone.
+      seed: a sample depends on it and its number alone, but for rounding.
       truncation: 1 for the generator's whole distribution, towards 0 for its average face.
 
     Example:

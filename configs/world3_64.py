@@ -21,7 +21,10 @@ StyleGAN2's mapping divides z by its length, so it does not see the factors' siz
 3%, the deviation of the length of 512 numbers. Renders of factors that are off by as much differ
 by 41.9 dB (64 px, 32 scenes; at least 33.4): little, and the residual mapping does not lose it.
 
-Expect: not measured yet.
+Expect, of the first command: 29.7 dB at 16 px on 256 held-out renders, read by the linear layer;
+some 40 minutes of two CPU cores, rendering included. Of the second: not measured yet; on the way,
+at 8,000 of 13,500 steps, 27.4 dB at 64 px on them, where glasses and patterns of backdrops are
+missing.
 """
 
 from jaxface.data.sources import EndlessRenders

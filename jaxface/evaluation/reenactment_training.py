@@ -126,9 +126,9 @@ class ClipPairs:
     def images(self) -> np.ndarray:
         """[count, 2, R, R, 3] uint8."""
         keys = jax.random.split(jax.random.key(SEED), self._count)
+        frames = jax.jit(lambda keys: _two_frames(self._world, keys, self._resolution))
         parts = [
-            np.asarray(_two_frames(self._world, keys[i : i + _AT_ONCE], self._resolution))
-            for i in range(0, self._count, _AT_ONCE)
+            np.asarray(frames(keys[i : i + _AT_ONCE])) for i in range(0, self._count, _AT_ONCE)
         ]
         return np.concatenate(parts)
 

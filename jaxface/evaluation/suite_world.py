@@ -1,7 +1,7 @@
 """The embedded world that a suite is of: whose renders it is compared with."""
 
 from jaxface.errors import UsageError
-from jaxface.morphable.bases import basis_of
+from jaxface.methods.suite_basis import suite_basis
 from jaxface.morphable.worlds import World, world_of_basis
 from jaxface.suite import Suite
 
@@ -13,7 +13,7 @@ def suite_world(suite: Suite) -> World:
       UsageError: it reads faces of no embedded world, which have no renders.
       SuiteError: the suite lacks a reconstruction network.
     """
-    basis = basis_of(suite.reconstruction, suite.face_model if "face_model" in suite else None)
+    basis = suite_basis(suite)
     of = world_of_basis(basis)
     if of is None:
         raise UsageError(

@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxface.methods.inversion import Inverter
 from jaxface.methods.pie.editing import read_parameters
-from jaxface.morphable.bases import basis_of
+from jaxface.methods.suite_basis import suite_basis
 from jaxface.morphable.flame import NUM_LANDMARKS
 from jaxface.morphable.motion import Motion, motion_of_pie
 from jaxface.nets import Generator
@@ -360,8 +360,7 @@ def read_motion(suite: Suite, images: Any, *, chunk: int = 16) -> Motion:
     Raises:
       SuiteError: the suite has no reconstruction network.
     """
-    own = suite.face_model if "face_model" in suite else None
-    basis = basis_of(suite.reconstruction, own)
+    basis = suite_basis(suite)
 
     def read(part: Any) -> Motion:
         return motion_of_pie(read_parameters(suite, part), basis=basis)

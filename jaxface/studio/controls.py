@@ -6,8 +6,8 @@ from typing import Any
 
 from jaxface.methods.motion_directions import DIRECTIONS
 from jaxface.methods.motion_editing import edits_motion
+from jaxface.methods.suite_basis import suite_basis
 from jaxface.morphable.attributes import attribute
-from jaxface.morphable.bases import basis_of
 from jaxface.nets import FaceReconstruction
 from jaxface.nets.edits.linear_directions import LatentDirections
 from jaxface.suite import Suite
@@ -208,9 +208,8 @@ def _named(name: str) -> bool:
 
 
 def _names_expressions(suite: Suite) -> bool:
-    network = suite.reconstruction
-    own = suite.face_model if "face_model" in suite else None
-    return isinstance(network, FaceReconstruction) and basis_of(network, own) == "embedded"
+    reads = isinstance(suite.reconstruction, FaceReconstruction)
+    return reads and suite_basis(suite) == "embedded"
 
 
 def _value(name: str, limit: float, *, one_way: bool = False) -> Control:

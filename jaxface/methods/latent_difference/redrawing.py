@@ -12,9 +12,9 @@ from flax import struct
 
 from jaxface.errors import SuiteError
 from jaxface.methods.latent_difference.landmarks import conditioned, normalised
+from jaxface.methods.suite_basis import suite_basis
 from jaxface.morphable import FaceParameters
 from jaxface.morphable.annotation import LandmarkModel
-from jaxface.morphable.bases import basis_of
 from jaxface.morphable.worlds import world_of_basis
 from jaxface.nets import Generator, NaiveEncoder
 from jaxface.nets.encoders.styles import read_generated
@@ -69,7 +69,7 @@ def redrawing_of(suite: Suite) -> Redrawing:
         embedded world's two.
     """
     suite.require(ROLES)
-    basis = basis_of(suite.reconstruction, suite.face_model if "face_model" in suite else None)
+    basis = suite_basis(suite)
     of = world_of_basis(basis)
     if of is None:
         raise SuiteError(

@@ -35,7 +35,7 @@ from jaxface.methods.pie.editing import (
 )
 from jaxface.methods.pie.settings import EMBEDDED, EMBEDDED_ALL, Settings
 from jaxface.methods.reenactment import Driving, Moved, Subject
-from jaxface.morphable.bases import basis_of
+from jaxface.methods.suite_basis import suite_basis
 from jaxface.morphable.motion import (
     MOTION_GROUPS,
     Basis,
@@ -139,7 +139,7 @@ class RigNetReenactment:
         generator = suite.generator if generator is None else generator
         w_plus = subject_latent("RigNetReenactment", generator, w_plus)
         images = _draw(generator, w_plus, self._noise)
-        motion = motion_of_pie(read_parameters(suite, images), basis=_basis(suite))
+        motion = motion_of_pie(read_parameters(suite, images), basis=suite_basis(suite))
         return Subject(suite, w_plus, motion, generator)
 
     def drive(self, subject: Subject, driving: Driving) -> jax.Array:
@@ -177,7 +177,7 @@ class RigNetReenactment:
     def networks(self, suite: Suite) -> RigNetworks:
         """See `BatchReenactor.networks`."""
         rignets = {group: rignet_of(suite, group) for group in self.groups}
-        return RigNetworks(suite.reconstruction, rignets, _basis(suite))
+        return RigNetworks(suite.reconstruction, rignets, suite_basis(suite))
 
     def read(self, networks: RigNetworks, images: Any) -> Motion:
         """See `BatchReenactor.read`."""
@@ -218,10 +218,6 @@ class RigNetReenactment:
     @property
     def _noise(self) -> Literal["const", "none"]:
         return "none" if self.inversion.noise == "none" else "const"
-
-
-def _basis(suite: Suite) -> Basis:
-    return basis_of(suite.reconstruction, suite.face_model if "face_model" in suite else None)
 
 
 @functools.partial(jax.jit, static_argnames="noise")

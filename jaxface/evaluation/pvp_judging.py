@@ -22,6 +22,7 @@ from jaxface.methods.pvp.scores import image_scores
 from jaxface.metrics import nme
 from jaxface.morphable import FaceParameters, Scene
 from jaxface.morphable.annotation import project_landmarks
+from jaxface.morphable.attributes import named_parameter
 from jaxface.morphable.models import FaceModels
 from jaxface.morphable.motion import Motion
 from jaxface.nets.recognition.crops import portrait_embeddings
@@ -176,7 +177,8 @@ def edited(suite: Suite, avatar: Avatar, rows: np.ndarray) -> dict[str, float]:
     scale = np.maximum(scale, _LEAST_DEVIATION * scale.max())
     for edit in EDITS:
         moved = []
-        place = 1 if edit.directions == "pose" else 3 + _SMILE
+        group, places = named_parameter(edit.name, avatar.clip.basis)
+        at = np.array(places) + (0 if group == "pose" else 3)
         for who in (avatar, plain):
             pair = [
                 np.asarray(to_uint8(np.clip(who.drawn(motion, edits=each), -1, 1)))
@@ -184,11 +186,11 @@ def edited(suite: Suite, avatar: Avatar, rows: np.ndarray) -> dict[str, float]:
             ]
             before, after = (_numbers(see(suite, images).motion) for images in pair)
             change = after - before
-            moved.append(float(change[:, place].mean()))
+            moved.append(float(change[:, at].mean()))
             if who is avatar:
                 first, second = (_embeddings(network, images) for images in pair)
                 known["identity"].append(float((first * second).sum(axis=1).mean()))
-                others = np.delete(change / scale, place, axis=1)
+                others = np.delete(change / scale, at, axis=1)
                 known["drift"].append(float(np.sqrt(np.square(others).mean())))
         known["response"].append(moved[0] / moved[1])
     return {name: float(np.mean(values)) for name, values in known.items()}
@@ -200,4 +202,3 @@ def _numbers(motion: Motion) -> np.ndarray:
 
 
 _LEAST_DEVIATION = 0.1  # of the largest: a number that hardly moves is noise
-_SMILE = 1  # among the embedded world's expressions

@@ -19,11 +19,13 @@ from jaxface.methods import encoder, pie
 from jaxface.methods.inversion import Inverter
 from jaxface.methods.motion_editing import apply_motion, edits_motion, motion_networks
 from jaxface.methods.pie.editing import EditingNetworks, apply_edits, editing_networks
+from jaxface.methods.suite_basis import suite_basis
 from jaxface.morphable import EDITABLE_GROUPS
-from jaxface.morphable.attributes import ATTRIBUTES, attribute
+from jaxface.morphable.attributes import named_parameters
 from jaxface.morphable.parameters import group_width
 from jaxface.solving.solver import Stage, State, Status, initial_state, stage_keys, update
 from jaxface.suite import Suite
+from jaxface.vocabulary import Basis
 
 What = Literal["synthesis", "encoder", "edit", "invert_step"]
 Arrays = dict[str, jax.Array]
@@ -158,18 +160,22 @@ def _edit(suite: Suite, groups: Sequence[str], feedback: int) -> Exportable:
 
     about = (
         "PIE's edit: parameters of a group replace the portrait's own where given; angles in "
-        "radians. Groups are edited one after the other. " + _places(chosen)
+        "radians. Groups are edited one after the other. " + _places(chosen, suite_basis(suite))
     )
     return Exportable("edit", edit, named(networks), inputs, about)
 
 
-def _places(groups: Sequence[str]) -> str:
+def _places(groups: Sequence[str], basis: Basis) -> str:
     """Where the parameters that have names are: "pose: pitch 0, yaw 1"."""
     told = []
     for group in groups:
-        places = {name: attribute(name)[1] for name in ATTRIBUTES if attribute(name)[0] == group}
+        places = [
+            f"{name} {'+'.join(map(str, each.places))}"
+            for name, each in named_parameters(basis).items()
+            if each.group == group
+        ]
         if places:
-            told.append(f"{group}: " + ", ".join(f"{name} {at}" for name, at in places.items()))
+            told.append(f"{group}: " + ", ".join(places))
     return "; ".join(told)
 
 

@@ -30,8 +30,8 @@ def missed(edits: Mapping[str, Any], attributes: Mapping[str, Sequence[Attribute
     for group, moments in edits.items():
         for each in attributes.get(group, ()):
             tolerance = TOLERANCES[_kind(group, each)]
-            wanted, after = (moments[when][each.place] for when in ("wanted", "after"))
-            by = math.inf if after is None else abs(after - wanted) / each.unit
+            wanted, after = (each.read(moments[when]) for when in ("wanted", "after"))
+            by = math.inf if wanted is None or after is None else abs(after - wanted)
             if by > tolerance:
                 notes.append(f"{MISSED} {each.name} by {by:.1f}, more than {tolerance:g}")
         if group not in attributes and (left := _left(moments)) > TOLERANCES["way"]:
@@ -59,8 +59,7 @@ def described(
         for each in attributes.get(group, ()):
             digits = 2 if _kind(group, each) == "unit" else 1
             wanted, before, after = (
-                _shown(moments[when][each.place], each.unit, digits)
-                for when in ("wanted", "before", "after")
+                _shown(each.read(moments[when]), digits) for when in ("wanted", "before", "after")
             )
             parts.append(f"{each.name} {wanted} -> {after}, before {before}")
         if group not in attributes:
@@ -83,8 +82,8 @@ def _kind(group: str, attribute: Attribute) -> str:
     return "pose" if attribute.name in ANGLES else "unit"
 
 
-def _shown(value: float | None, unit: float, digits: int) -> str:
-    return "?" if value is None else f"{value / unit:.{digits}f}"
+def _shown(value: float | None, digits: int) -> str:
+    return "?" if value is None else f"{value:.{digits}f}"
 
 
 def _left(moments: Mapping[str, Sequence[float | None]]) -> float:

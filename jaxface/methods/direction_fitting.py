@@ -23,10 +23,12 @@ from jaxface.methods.linear_directions import (
     sample_w,
 )
 from jaxface.morphable import FaceParameters
-from jaxface.morphable.attributes import attribute
+from jaxface.morphable.attributes import NamedParameter, named_parameter
+from jaxface.morphable.bases import basis_of
 from jaxface.nets import Generator, LatentDirections
 from jaxface.nets.edits.linear_directions import directions_of
 from jaxface.training.recipe import Recipe
+from jaxface.vocabulary import Basis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,7 @@ class BoundarySettings:
     attribute. Nothing is optimised on a device.
 
     Attributes:
-      attributes: names of `jaxface.morphable.attributes.ATTRIBUTES`, such as yaw and smile.
+      attributes: names of `jaxface.morphable.attributes.named_parameters`, such as yaw and smile.
       samples: latents drawn, without truncation; 500,000 in the reference.
       share: see `interfacegan_boundary`.
       conditioned: whether each boundary is kept free of the others, see `conditioned`.
@@ -105,10 +107,12 @@ class BoundarySettings:
         """
         del held_out
         generator, reconstruction = _required(self, networks, "generator", "reconstruction")
+        basis = basis_of(reconstruction, networks.get("face_model"))
 
         def find(_: Any) -> dict[str, LatentDirections]:
             try:
-                return {self.trains: boundaries(self, generator, reconstruction, key)}
+                found = boundaries(self, generator, reconstruction, key, basis=basis)
+                return {self.trains: found}
             except ValueError as error:
                 raise UsageError(f"train direction: {error}") from error
 
@@ -116,7 +120,12 @@ class BoundarySettings:
 
 
 def boundaries(
-    settings: BoundarySettings, generator: Generator, reconstruction: Any, key: jax.Array
+    settings: BoundarySettings,
+    generator: Generator,
+    reconstruction: Any,
+    key: jax.Array,
+    *,
+    basis: Basis = "embedded",
 ) -> LatentDirections:
     """A boundary in W for each attribute, from samples that a network reads.
 
@@ -125,6 +134,7 @@ def boundaries(
       generator: unconditional.
       reconstruction: images to PIE's 257 parameters.
       key: typed key of the samples.
+      basis: of the face model that these are of.
 
     Returns:
       Directions by the attributes' names, of unit 1: a strength is a distance in W.
@@ -133,11 +143,11 @@ def boundaries(
       ValueError: an unknown attribute, or see `interfacegan_boundary` and `conditioned`.
       UsageError: scikit-learn is not installed.
     """
-    places = tuple(attribute(name) for name in settings.attributes)
+    parameters = tuple(named_parameter(name, basis) for name in settings.attributes)
     latents, scores = [], []
     for start in range(0, settings.samples, settings.batch_size):
         numbers = np.arange(start, start + settings.batch_size)
-        w, values = _read_samples(generator, reconstruction, key, numbers, places=places)
+        w, values = _read_samples(generator, reconstruction, key, numbers, parameters=parameters)
         latents.append(np.asarray(w)[: settings.samples - start])
         scores.append(np.asarray(values)[: settings.samples - start])
     latents, scores = np.concatenate(latents), np.concatenate(scores)
@@ -156,21 +166,22 @@ def boundaries(
     return directions_of(settings.attributes, jnp.concatenate([each.vectors[...] for each in free]))
 
 
-@functools.partial(jax.jit, static_argnames="places")
+@functools.partial(jax.jit, static_argnames="parameters")
 def _read_samples(
     generator: Generator,
     reconstruction: Any,
     key: jax.Array,
     numbers: np.ndarray,
     *,
-    places: tuple[tuple[str, int], ...],
+    parameters: tuple[NamedParameter, ...],
 ) -> tuple[jax.Array, jax.Array]:
-    """w [N, w_dim] of samples, and the parameters at those places of groups: [N, places]."""
+    """w [N, w_dim] of samples, and named parameters of theirs, [N, K]."""
     w = sample_w(generator, key, numbers)
     face = FaceParameters.from_flat(
         reconstruction(generator.synthesis(broadcast_w(w, generator.num_ws)))
     )
-    return w, jnp.stack([face.group(group)[:, place] for group, place in places], axis=1)
+    values = [face.group(group)[:, np.array(at)].mean(axis=1) for group, at in parameters]
+    return w, jnp.stack(values, axis=1)
 
 
 def _required(settings: Any, networks: Mapping[str, Any], *roles: str) -> list[Any]:

@@ -131,7 +131,7 @@ def named_motion(
     """
     names = suite.network(f"direction_{DIRECTIONS}").names
     target = motion_target(names, values, relative=relative)
-    return target, [Attribute(name, names.index(name), 1.0) for name in values]
+    return target, [Attribute(name, (names.index(name),), (1.0,)) for name in values]
 
 
 def motion_networks(suite: Suite) -> MotionNetworks:

@@ -31,12 +31,11 @@ from jax import Array
 
 from jaxface.errors import did_you_mean
 from jaxface.morphable.arkit import ARKIT_UNITS, EXPRESSIONS, unit_index
-from jaxface.morphable.attributes import attribute
 from jaxface.morphable.flame_parameters import FlameParameters
 from jaxface.morphable.gaze import gaze_degrees, looking
 from jaxface.morphable.parameters import FaceParameters, group_width
 from jaxface.morphable.rotations import axis_angle_to_matrix
-from jaxface.vocabulary import ANGLES
+from jaxface.vocabulary import ANGLES, EXPRESSION_NAMES
 from jaxface.vocabulary import Basis as Basis  # part of this module's surface
 
 JAW_OPEN = 0.3104
@@ -340,7 +339,7 @@ def _width(owner: str, group: str) -> int:
     return group_width(group)
 
 
-_JAW_PLACES = np.array([attribute("jaw_open")[1], attribute("jaw_left")[1]])
+_JAW_PLACES = np.array([EXPRESSION_NAMES.index("jaw_open"), EXPRESSION_NAMES.index("jaw_left")])
 _JAW_RADIANS = np.array([JAW_OPEN, JAW_LEFT], np.float32)
 _ARKIT_JAW_PLACES = np.array([unit_index(name) for name in ("jawOpen", "jawLeft", "jawRight")])
 _JAW = {"embedded": _JAW_PLACES, "anatomical": _ARKIT_JAW_PLACES}

@@ -10,9 +10,11 @@ same numbers:
 
 * ``"scan"``: the whole chunk is one compiled program, a `jax.lax.scan`; a phase with an interval is
   a `jax.lax.cond`. Nothing returns to the host inside a chunk. The accelerators' form.
-* ``"host"``: every phase is one compiled program that the host calls, step after step, without
-  waiting for results. The CPU's form, because XLA's CPU backend runs the gradient of a convolution
-  inside a loop body 10 to 90 times slower than the same step compiled alone.
+* ``"host"``: every phase is one compiled program that the host calls, step after step. The CPU's
+  form, because XLA's CPU backend runs the gradient of a convolution inside a loop body 10 to 90
+  times slower than the same step compiled alone. The host is one call ahead of what is computed, no
+  more: the CPU backend allocates a program's memory when it is called, so that a chunk of 50 steps
+  that were all called at once would hold 50 times what one of them needs.
 
 Programs are compiled ahead of time, several side by side, once for each signature (structure,
 shapes, dtypes, placement), so compile time is known apart (`Iteration.compile_seconds`) and a
@@ -274,6 +276,7 @@ class Iteration:
     def _advance_host(self, carry, constants, first, count, inputs, wanted):
         outputs: dict[str, list[Any]] = {}
         programs: dict[str, jax.stages.Compiled] = {}
+        before = None
         for phase in self.phases:
             if phase.steps(first, count):
                 self.programs[phase.name].prepare(carry, constants, inputs[0], np.int32(first))
@@ -287,6 +290,8 @@ class Iteration:
                 carry, out = programs[phase.name](*args)
                 if wanted:
                     outputs.setdefault(phase.name, []).append(out)
+                jax.block_until_ready(before)
+                before = out
         return carry, {name: _stack(outs) for name, outs in outputs.items()}
 
     def _advance_scan(self, carry, constants, first, count, inputs, wanted):

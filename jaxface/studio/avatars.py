@@ -27,7 +27,6 @@ from jaxface.methods.pvp import Avatar
 from jaxface.methods.pvp.features import features_of
 from jaxface.morphable import FaceParameters
 from jaxface.morphable.arkit import ARKIT_UNITS
-from jaxface.morphable.attributes import attribute
 from jaxface.morphable.motion import Motion, motion_of_pie, pie_group
 from jaxface.morphable.parameters import NUM_PARAMETERS
 from jaxface.runtime.iteration import Flat, Program
@@ -198,7 +197,7 @@ def _control(name: str, low: float, high: float, step: float, unit: str, region:
 def _places(clip: Motion) -> dict[str, int]:
     """Which coefficients have sliders, by name."""
     if clip.basis == "embedded":
-        return {name: attribute(name)[1] for name in EXPRESSION_NAMES}
+        return {name: place for place, name in enumerate(EXPRESSION_NAMES)}
     if clip.basis in ("anatomical", "arkit"):
         return {name: place for place, name in enumerate(ARKIT_UNITS)}
     width = _expression(clip).shape[1]

@@ -6,9 +6,7 @@ from typing import Any
 
 from jaxface.methods.motion_directions import DIRECTIONS
 from jaxface.methods.motion_editing import edits_motion
-from jaxface.methods.suite_basis import suite_basis
-from jaxface.morphable.attributes import attribute
-from jaxface.nets import FaceReconstruction
+from jaxface.methods.pie.attributes import names_expressions
 from jaxface.nets.edits.linear_directions import LatentDirections
 from jaxface.suite import Suite
 from jaxface.vocabulary import (
@@ -146,7 +144,7 @@ class Controls:
         else:
             if "pose" in groups:
                 values |= {name: _value(name, 0.0) for name in ANGLES}
-            if "expression" in groups and _names_expressions(suite):
+            if "expression" in groups and names_expressions(suite):
                 values |= {name: _value(name, EXPRESSION_LIMIT) for name in EXPRESSION_NAMES}
         moves = moves_of(sets)
         if motion:  # what is asked for as it is to be, is not moved as well
@@ -155,7 +153,8 @@ class Controls:
 
     def groups_of(self, values: Collection[str], light: bool) -> list[str]:
         """The semantic groups that an edit of these names, and of the light, goes through."""
-        named = set() if self.motion else {attribute(name)[0] for name in values}
+        named = {"pose" if name in ANGLES else "expression" for name in values}
+        named = set() if self.motion else named
         named |= {"illumination"} if light else set()
         return [group for group in EDITABLE_GROUPS if group in named]
 
@@ -205,11 +204,6 @@ _WAYS = ("In", "Out", "Up", "Down")
 def _named(name: str) -> bool:
     """Whether `jaxface edit` has an option of a motion's name; others are directions."""
     return name in ANGLES or name in EXPRESSION_NAMES
-
-
-def _names_expressions(suite: Suite) -> bool:
-    reads = isinstance(suite.reconstruction, FaceReconstruction)
-    return reads and suite_basis(suite) == "embedded"
 
 
 def _value(name: str, limit: float, *, one_way: bool = False) -> Control:

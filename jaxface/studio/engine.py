@@ -7,7 +7,7 @@ an argument of one program, not a program each, so that nothing compiles while a
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -21,11 +21,10 @@ from jaxface.media.images import to_uint8
 from jaxface.methods.direction_matrix import direction_sets
 from jaxface.methods.motion_editing import apply_motion, motion_networks, motion_target
 from jaxface.methods.motion_reading import read_motion
-from jaxface.methods.pie.attributes import light_target, named_targets
+from jaxface.methods.pie.attributes import Attribute, light_target, named_targets
 from jaxface.methods.pie.editing import Target, apply_together, editing_networks
+from jaxface.methods.suite_basis import suite_basis
 from jaxface.morphable import FaceParameters, group_width
-from jaxface.morphable.attributes import attribute
-from jaxface.morphable.bases import basis_of
 from jaxface.morphable.motion import Motion, measured, motion_of_pie
 from jaxface.nets.edits.linear_directions import LatentDirections
 from jaxface.runtime.iteration import Flat, Program
@@ -185,22 +184,18 @@ class Engine(Drawer):
         if shown.face is None:
             return {}
         told = {}
-        for name, (group, place, unit) in self._units.items():
-            told[name] = round(float(np.asarray(shown.face.group(group))[0, place]) / unit, 3)
+        for group, attributes in self._named.items():
+            values = np.asarray(shown.face.group(group))[0].tolist()
+            told |= {each.name: round(each.read(values), 3) for each in attributes}
         return told
 
     @functools.cached_property
-    def _units(self) -> dict[str, tuple[str, int, float]]:
-        """Of each named value its group, place and unit."""
+    def _named(self) -> Mapping[str, Sequence[Attribute]]:
+        """The named values by group."""
         if not self.controls.values:
             return {}
         ones = dict.fromkeys(self.controls.values, 1.0)
-        _, attributes = named_targets(self.suite, ones, relative=False)
-        return {
-            each.name: (group, attribute(each.name)[1], each.unit)
-            for group, some in attributes.items()
-            for each in some
-        }
+        return named_targets(self.suite, ones, relative=False)[1]
 
     @functools.cached_property
     def basis(self) -> Any:
@@ -209,8 +204,7 @@ class Engine(Drawer):
             return "arkit"
         if not self.controls.groups:
             return None
-        own = self.suite.face_model if "face_model" in self.suite else None
-        return basis_of(self.suite.reconstruction, own)
+        return suite_basis(self.suite)
 
     def motion(self, shown: Reading) -> Motion | None:
         return None if shown.face is None else motion_of_pie(shown.face, basis=self.basis)

@@ -23,6 +23,7 @@ from jaxface.methods.direction_matrix import losses as losses_of
 from jaxface.methods.direction_matrix.reenactment import EMBEDDED_TUNING, MatrixReenactment
 from jaxface.methods.reenactment import Driving, drive_chunks
 from jaxface.morphable import FaceParameters
+from jaxface.morphable.arkit import ARKIT_UNITS
 from jaxface.morphable.motion import ARKIT_JAW_OPEN, JAW_OPEN, Motion
 from jaxface.nets import (
     DirectionMatrix,
@@ -171,6 +172,8 @@ def test_columns_of_the_face_models():
     embedded = method.column_names("embedded", 15)
     assert embedded[3:5] == ("jaw_open", "smile")
     assert embedded[-1] == "expression_14"
+    assert method.column_names("anatomical", 53)[-2:] == ("tongueOut", "expression_52")
+    assert columns.expression_place("mouthSmileLeft") == ARKIT_UNITS.index("mouthSmileLeft")
     for basis, expressions in (("arkit", 3), ("flame", 51), ("embedded", 65)):
         with pytest.raises(ValueError, match="column_names"):
             method.column_names(basis, expressions)

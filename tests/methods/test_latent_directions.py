@@ -13,7 +13,7 @@ from jaxface.errors import UsageError
 from jaxface.methods import linear_directions as latent_directions
 from jaxface.methods.direction_fitting import BoundarySettings, GANSpaceSettings
 from jaxface.methods.linear_directions import conditioned, ganspace, interfacegan_boundary
-from jaxface.morphable.attributes import ATTRIBUTES
+from jaxface.morphable.attributes import group_places, named_parameter
 from jaxface.morphable.parameters import WIDTHS
 from jaxface.nets import GeneratorConfig
 from jaxface.nets.edits.linear_directions import directions_of
@@ -144,7 +144,9 @@ def reading(images):
     """257 parameters of images: the yaw is the mean of red, the smile that of green."""
     flat = jnp.zeros((len(images), sum(WIDTHS.values())))
     for channel, name in enumerate(("yaw", "smile")):
-        flat = flat.at[:, ATTRIBUTES[name][1]].set(images[..., channel].mean(axis=(1, 2)))
+        group, places = named_parameter(name, "embedded")
+        place = group_places(group)[places[0]]
+        flat = flat.at[:, place].set(images[..., channel].mean(axis=(1, 2)))
     return flat
 
 

@@ -11,8 +11,10 @@ from jaxface.errors import SuiteError
 from jaxface.methods import pie
 from jaxface.methods.linear_directions import edit_along
 from jaxface.methods.pie import editing
+from jaxface.methods.pie.attributes import Attribute
 from jaxface.morphable import EXPRESSION_NAMES, NUM_PARAMETERS, FaceParameters
-from jaxface.morphable.attributes import ATTRIBUTES, group_places
+from jaxface.morphable.arkit import ARKIT_UNITS
+from jaxface.morphable.attributes import group_places, named_parameters
 from jaxface.morphable.illumination import shade
 from jaxface.morphable.scenes import LIGHTS, named_light
 from jaxface.nets.edits.linear_directions import directions_of
@@ -230,11 +232,29 @@ def test_wrong_latents_are_told(suite):
 
 def test_names_are_the_places_of_the_flat_layout():
     face = faces(3, 1)
-    for name, (_, place) in ATTRIBUTES.items():
-        field = face.rotation if name in ("pitch", "yaw", "roll") else face.expression
-        index = ("pitch", "yaw", "roll", *EXPRESSION_NAMES).index(name) % 3
-        index = index if field is face.rotation else EXPRESSION_NAMES.index(name)
-        assert face.flat[0, place] == field[0, index]
+    known = named_parameters("embedded")
+    assert list(known) == ["pitch", "yaw", "roll", *EXPRESSION_NAMES]
+    for name, (group, (place,)) in known.items():
+        field = face.rotation if group == "pose" else face.expression
+        names = ("pitch", "yaw", "roll") if group == "pose" else EXPRESSION_NAMES
+        assert face.flat[0, group_places(group)[place]] == field[0, names.index(name)]
+    assert set(named_parameters("basel")) == {"pitch", "yaw", "roll"}
+
+
+def test_version_3_names_units_and_their_means():
+    """A smile is of both corners of the mouth there; the second coefficient is a brow's."""
+    known = named_parameters("anatomical")
+    assert set(known) == {"pitch", "yaw", "roll", *EXPRESSION_NAMES, *ARKIT_UNITS}
+    both = [ARKIT_UNITS.index(f"mouthSmile{side}") for side in ("Left", "Right")]
+    target = pie.Target.named({"smile": 0.7, "browInnerUp": 0.2}, basis="anatomical")["expression"]
+    given = np.flatnonzero(np.asarray(target.given))
+    assert set(given) == {*both, ARKIT_UNITS.index("browInnerUp")}
+    np.testing.assert_allclose(np.asarray(target.values)[0, both], 0.7)
+    smile = Attribute("smile", known["smile"].places, (0.5, 0.25))
+    values = np.zeros(64)
+    values[both] = 1.0, 0.5
+    assert smile.read(values.tolist()) == 2.0
+    assert smile.read([None] * 64) is None
 
 
 @pytest.mark.parametrize("name", LIGHTS)

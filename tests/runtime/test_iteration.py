@@ -63,6 +63,33 @@ def test_each_program_is_compiled_once(strategy, programs):
     assert iteration.compile_seconds > 0
 
 
+def test_the_host_is_one_call_ahead_of_what_is_computed(monkeypatch):
+    """Each call holds memory from then on, so a chunk must not be called all at once."""
+
+    def slow(carry, constants, inputs, index):
+        carry = jax.lax.fori_loop(0, 40, lambda _, x: x @ constants, carry)
+        return carry, carry.sum()
+
+    iteration = Iteration([Phase("slow", slow)], strategy="host")
+    program, results, waiting = iteration.programs["slow"], [], []
+    found = program.compiled
+
+    def watched(*arguments):
+        def call(*arguments):
+            waiting.append(sum(not each.is_ready() for each in results))
+            carry, out = compiled(*arguments)
+            results.append(out)
+            return carry, out
+
+        compiled = found(*arguments)
+        return call
+
+    monkeypatch.setattr(program, "compiled", watched)
+    iteration.advance(jnp.eye(400), jnp.eye(400), 0, 8, [None] * 8)
+    assert len(results) == 8
+    assert max(waiting) <= 1
+
+
 def test_placement_chosen_for_the_carry_is_kept():
     mesh = jax.make_mesh((8,), ("data",), (jax.sharding.AxisType.Auto,))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))

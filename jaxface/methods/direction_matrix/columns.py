@@ -3,7 +3,8 @@
 ``pitch``, ``yaw`` and ``roll`` are degrees, with the signs of `jaxface.morphable.motion` (the
 authors' yaw is the negative of this one: the lines of a converted matrix have that sign).
 ``jaw`` is the first component of FLAME's jaw, radians. The rest are coefficients of the basis's
-expressions: the embedded world's by their names, others as ``expression_K``.
+expressions: the embedded world's by their names (in its version 3 ARKit's), others as
+``expression_K``.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import numpy as np
 from flax import nnx
 
 from jaxface.errors import UsageError
+from jaxface.morphable.arkit import ARKIT_UNITS
 from jaxface.morphable.motion import Basis, Motion, pie_group, pie_group_given
 from jaxface.nets import DirectionMatrix, LatentDirections
 from jaxface.nets.edits.linear_directions import DirectionsConfig
@@ -53,7 +55,7 @@ def column_names(
             f"column_names: expected 0 to {most} expressions and angles out of "
             f"{', '.join(ANGLES)}; got {expressions} and {', '.join(angles)}."
         )
-    named = EXPRESSION_NAMES if basis == "embedded" else ()
+    named = {"embedded": EXPRESSION_NAMES, "anatomical": ARKIT_UNITS}.get(basis, ())
     rest = (f"{NUMBERED}{k}" for k in range(len(named), expressions))
     jaw = (JAW,) if basis == "flame" else ()
     return (*angles, *jaw, *named[:expressions], *rest)
@@ -67,8 +69,9 @@ def expression_place(name: str) -> int | None:
     """
     if name in ANGLES or name == JAW:
         return None
-    if name in EXPRESSION_NAMES:
-        return EXPRESSION_NAMES.index(name)
+    for named in (EXPRESSION_NAMES, ARKIT_UNITS):
+        if name in named:
+            return named.index(name)
     number = name.removeprefix(NUMBERED)
     if not name.startswith(NUMBERED) or not number.isdecimal():
         raise ValueError(f"a column {name!r} is no angle, no jaw and no expression.")

@@ -4,12 +4,16 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from jaxface.errors import UsageError
 from jaxface.methods.pie.editing import Target
-from jaxface.morphable.attributes import attribute, group_places
+from jaxface.methods.suite_basis import suite_basis
+from jaxface.morphable.attributes import group_places, named_parameter, named_parameters
 from jaxface.morphable.scenes import named_light
 from jaxface.nets import FaceReconstruction
 from jaxface.suite import Suite
+from jaxface.vocabulary import EXPRESSION_NAMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,13 +22,20 @@ class Attribute:
 
     Attributes:
       name: as the user knows it.
-      place: among its group's parameters.
-      unit: what one of the user's units is, such as a degree in radians.
+      places: among its group's parameters; the value is the mean of these.
+      units: of each what one of the user's units is, such as a degree in radians.
     """
 
     name: str
-    place: int
-    unit: float
+    places: tuple[int, ...]
+    units: tuple[float, ...]
+
+    def read(self, values: Sequence[float | None]) -> float | None:
+        """Its value in the user's units, of a group's parameters; None: nothing read them."""
+        found = [values[place] for place in self.places]
+        if None in found:
+            return None
+        return float(np.mean([x / unit for x, unit in zip(found, self.units, strict=True)]))
 
 
 def named_targets(
@@ -34,7 +45,7 @@ def named_targets(
 
     Args:
       suite: reads portraits with the face model that the names are of.
-      values: by the names of `jaxface.morphable.attributes.ATTRIBUTES`, angles in degrees,
+      values: by the names of `jaxface.morphable.attributes.named_parameters`, angles in degrees,
         expressions in standard deviations.
       relative: they are added to what a portrait has.
 
@@ -44,14 +55,26 @@ def named_targets(
     Raises:
       UsageError: the suite's face model does not name its expressions.
     """
-    in_units: dict[str, float] = {}
+    basis = suite_basis(suite)
+    in_units: dict[str, list[float]] = {}
     attributes: dict[str, list[Attribute]] = {}
     for name, value in values.items():
-        group, place = attribute(name)
-        unit = math.pi / 180 if group == "pose" else _deviation(suite, place)
-        in_units[name] = value * unit
-        attributes.setdefault(group, []).append(Attribute(name, place, unit))
-    return Target.named(in_units, relative=relative), dict(attributes)
+        if name in EXPRESSION_NAMES and not names_expressions(suite):
+            raise UsageError(
+                f"{suite.name!r} reads portraits with a face model, or a network, that does not "
+                f"know expressions such as {name} by name; use --like with --group expression"
+            )
+        group, places = named_parameter(name, basis)
+        units = _DEGREE if group == "pose" else _deviations(suite, places)
+        in_units[name] = [value * unit for unit in units]
+        attributes.setdefault(group, []).append(Attribute(name, places, units))
+    return Target.named(in_units, basis=basis, relative=relative), dict(attributes)
+
+
+def names_expressions(suite: Suite) -> bool:
+    """Whether `named_targets` knows the expressions of a suite with a reconstruction network."""
+    known = "smile" in named_parameters(suite_basis(suite))
+    return known and isinstance(suite.reconstruction, FaceReconstruction)
 
 
 def light_target(name: str, strength: float) -> Target:
@@ -66,12 +89,10 @@ def light_target(name: str, strength: float) -> Target:
         raise UsageError(f"--light: {error}") from error
 
 
-def _deviation(suite: Suite, place: int) -> float:
-    """The standard deviation of an expression coefficient in the world of the suite's faces."""
-    network = suite.reconstruction
-    if not isinstance(network, FaceReconstruction):
-        raise UsageError(
-            f"expressions by name are those of the embedded face model, and {suite.name!r} reads "
-            f"portraits with a {type(network).__name__}; use --like with --group expression"
-        )
-    return float(network.scale[...][group_places("expression")[place]])
+def _deviations(suite: Suite, places: Sequence[int]) -> tuple[float, ...]:
+    """Standard deviations of expression coefficients in the world of the suite's faces."""
+    scale = np.asarray(suite.reconstruction.scale[...])[group_places("expression")]
+    return tuple(scale[list(places)].tolist())
+
+
+_DEGREE = (math.pi / 180,)

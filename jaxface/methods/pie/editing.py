@@ -25,7 +25,7 @@ Linear directions, InterFaceGAN's boundaries and GANSpace's components, move the
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -36,10 +36,11 @@ from flax import struct
 from jaxface.errors import SuiteError
 from jaxface.latents import check_w_plus
 from jaxface.morphable import EDITABLE_GROUPS, SEMANTIC_GROUPS, FaceParameters, group_width
-from jaxface.morphable.attributes import attribute
+from jaxface.morphable.attributes import named_parameter
 from jaxface.morphable.parameters import WIDTHS, split_flat
 from jaxface.nets import Generator, RigNet
 from jaxface.suite import Suite
+from jaxface.vocabulary import Basis
 
 Noise = Literal["const", "none"]
 
@@ -88,12 +89,19 @@ class Target:
         return cls(change.group(group), jnp.ones(group_width(group), bool), jnp.ones(()))
 
     @classmethod
-    def named(cls, values: Mapping[str, float], *, relative: bool = False) -> "dict[str, Target]":
+    def named(
+        cls,
+        values: Mapping[str, float | Sequence[float]],
+        *,
+        basis: Basis = "embedded",
+        relative: bool = False,
+    ) -> "dict[str, Target]":
         """Single parameters by name, for all portraits: the targets of the groups they are in.
 
         Args:
-          values: by the names of `jaxface.morphable.attributes.ATTRIBUTES`, angles in radians,
-            expressions in coefficients.
+          values: by the names of `jaxface.morphable.attributes.named_parameters`, angles in
+            radians, expressions in coefficients: one for all that a name stands for, or one each.
+          basis: of the face model that the parameters are of.
           relative: the values are added to what the portraits have.
 
         Raises:
@@ -101,10 +109,10 @@ class Target:
         """
         found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for name, value in values.items():
-            group, place = attribute(name)
+            group, places = named_parameter(name, basis)
             empty = (np.zeros(group_width(group), np.float32), np.zeros(group_width(group), bool))
             wanted, given = found.setdefault(group, empty)
-            wanted[place], given[place] = value, True
+            wanted[list(places)], given[list(places)] = value, True
         return {
             group: cls(
                 jnp.asarray(wanted)[None],

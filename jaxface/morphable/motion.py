@@ -29,13 +29,13 @@ import numpy as np
 from flax import struct
 from jax import Array
 
-from jaxface.errors import did_you_mean
-from jaxface.morphable.arkit import ARKIT_UNITS, EXPRESSIONS, unit_index
+from jaxface.morphable.arkit import ARKIT_UNITS, unit_index
+from jaxface.morphable.attributes import named_parameter, named_parameters
 from jaxface.morphable.flame_parameters import FlameParameters
 from jaxface.morphable.gaze import gaze_degrees, looking
 from jaxface.morphable.parameters import FaceParameters, group_width
 from jaxface.morphable.rotations import axis_angle_to_matrix
-from jaxface.vocabulary import ANGLES, EXPRESSION_NAMES
+from jaxface.vocabulary import EXPRESSION_NAMES
 from jaxface.vocabulary import Basis as Basis  # part of this module's surface
 
 JAW_OPEN = 0.3104
@@ -224,7 +224,7 @@ def motion_of_arkit(rotations: Array, coefficients: Array) -> Motion:
 
 def motion_names() -> tuple[str, ...]:
     """What `measured` knows: angles, the expressions of `EXPRESSIONS`, ARKit's units."""
-    return (*ANGLES, *EXPRESSIONS, *ARKIT_UNITS)
+    return tuple(named_parameters("anatomical"))
 
 
 def measured(motion: Motion, names: Sequence[str]) -> Array:
@@ -241,13 +241,9 @@ def measured(motion: Motion, names: Sequence[str]) -> Array:
         raise ValueError(f"measured: expected motion of the basis 'arkit', got {motion.basis!r}.")
     columns = []
     for name in names:
-        if name in ANGLES:
-            columns.append(motion.degrees[:, ANGLES.index(name)])
-            continue
-        if name not in EXPRESSIONS and name not in ARKIT_UNITS:
-            raise ValueError(f"unknown motion {name!r}; {did_you_mean(name, motion_names())}")
-        units = [ARKIT_UNITS.index(unit) for unit in EXPRESSIONS.get(name, (name,))]
-        columns.append(motion.expression[:, np.array(units)].mean(axis=1))
+        group, places = named_parameter(name, "anatomical")
+        values = motion.degrees if group == "pose" else motion.expression
+        columns.append(values[:, np.array(places)].mean(axis=1))
     return jnp.stack(columns, axis=1)
 
 

@@ -31,7 +31,7 @@ def missed(edits: Mapping[str, Any], attributes: Mapping[str, Sequence[Attribute
         for each in attributes.get(group, ()):
             tolerance = TOLERANCES[_kind(group, each)]
             wanted, after = (each.read(moments[when]) for when in ("wanted", "after"))
-            by = math.inf if wanted is None or after is None else abs(after - wanted)
+            by = math.inf if math.isnan(after - wanted) else abs(after - wanted)
             if by > tolerance:
                 notes.append(f"{MISSED} {each.name} by {by:.1f}, more than {tolerance:g}")
         if group not in attributes and (left := _left(moments)) > TOLERANCES["way"]:
@@ -82,8 +82,8 @@ def _kind(group: str, attribute: Attribute) -> str:
     return "pose" if attribute.name in ANGLES else "unit"
 
 
-def _shown(value: float | None, digits: int) -> str:
-    return "?" if value is None else f"{value:.{digits}f}"
+def _shown(value: float, digits: int) -> str:
+    return "?" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _left(moments: Mapping[str, Sequence[float | None]]) -> float:

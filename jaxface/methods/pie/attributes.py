@@ -30,12 +30,10 @@ class Attribute:
     places: tuple[int, ...]
     units: tuple[float, ...]
 
-    def read(self, values: Sequence[float | None]) -> float | None:
-        """Its value in the user's units, of a group's parameters; None: nothing read them."""
-        found = [values[place] for place in self.places]
-        if None in found:
-            return None
-        return float(np.mean([x / unit for x, unit in zip(found, self.units, strict=True)]))
+    def read(self, values: Sequence[float | None]) -> float:
+        """Its value in the user's units, of a group's parameters; NaN where one is None."""
+        found = np.array([values[place] for place in self.places], float)
+        return float((found / self.units).mean())
 
 
 def named_targets(
@@ -91,7 +89,9 @@ def light_target(name: str, strength: float) -> Target:
 
 def _deviations(suite: Suite, places: Sequence[int]) -> tuple[float, ...]:
     """Standard deviations of expression coefficients in the world of the suite's faces."""
-    scale = np.asarray(suite.reconstruction.scale[...])[group_places("expression")]
+    network = suite.reconstruction
+    assert isinstance(network, FaceReconstruction)  # names_expressions
+    scale = np.asarray(network.scale[...])[group_places("expression")]
     return tuple(scale[list(places)].tolist())
 
 

@@ -446,7 +446,7 @@ def load_suite(name_or_path: str | os.PathLike[str] = "embedded") -> Suite:
     """Open a suite by the name of a shipped one, or by its folder.
 
     Args:
-        name_or_path: ``"embedded"`` (64 px) or ``"embedded-128"``, a folder of
+        name_or_path: ``"embedded"`` (64 px), ``"embedded-128"`` or ``"embedded-3"``, a folder of
             ``<role>.safetensors`` files, or ``"hf:owner/name@revision"`` on the Hugging Face Hub,
             see :func:`jaxface.sharing.fetch_suite`.
 

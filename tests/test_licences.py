@@ -54,7 +54,7 @@ def test_terms_come_back_from_a_header():
     assert terms_of(terms.header()) == terms
 
 
-@pytest.mark.parametrize("name", ["embedded", "embedded-128"])
+@pytest.mark.parametrize("name", ["embedded", "embedded-128", "embedded-3"])
 def test_the_shipped_suites_may_be_used_commercially(name):
     suite = load_suite(name)
     assert require_commercial_use(suite) == []

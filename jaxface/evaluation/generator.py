@@ -29,7 +29,7 @@ from jaxface.evaluation.generator_judge import (
     judge_rows,
 )
 from jaxface.evaluation.outputs import Outcome, Workspace
-from jaxface.evaluation.sheets import factor_sheet, generator_sheets
+from jaxface.evaluation.sheets import factor_sheet, gaze_sheet, generator_sheets
 from jaxface.evaluation.suite_world import suite_world
 from jaxface.keys import item_keys
 from jaxface.losses import perceptual
@@ -290,7 +290,8 @@ def run(
       portraits: held-out renders to invert; 0 leaves that out.
       samples: items in each set, >= 10.
       plain: z does not begin with a scene's factors.
-      world: the version of the embedded world; None: the suite's, see `suite_world`.
+      world: the version of the embedded world; None: the suite's, which its judge or its
+        reconstruction network reads.
 
     Raises:
       UsageError: there is no such world, the suite is of none, z is narrower than its factors, or
@@ -311,12 +312,16 @@ def run(
     sheets = generator_sheets(suite.generator)
     if not plain:
         sheets["factors"] = factor_sheet(suite.generator, of, jax.random.key(SEED))
+        if "gaze" in of.factors:
+            sheets["gaze"] = gaze_sheet(suite.generator, of, jax.random.key(SEED))
     for name, (images, columns) in sheets.items():
         write_png(workspace.folder / f"{name}.png", grid(images, columns))
     return Outcome(report)
 
 
 def _world(suite: Suite, version: str | None, plain: bool) -> World:
+    if version is None and "attributes" in suite:
+        version = VERSION
     if version is None and "reconstruction" not in suite:
         raise UsageError(
             f"suite {suite.name!r} has no reconstruction network, which would tell the world that "

@@ -35,15 +35,28 @@ def factor_sheet(
     generator: Generator, of: World, key: jax.Array, *, count: int = 32
 ) -> tuple[jax.Array, int]:
     """Renders, eight to a row, and below each row the generator's images of their factors."""
-    z = jax.random.normal(key, (count, generator.config.z_dim))
+    return _beside_renders(generator, of, jax.random.normal(key, (count, generator.config.z_dim)))
+
+
+def gaze_sheet(
+    generator: Generator, of: World, key: jax.Array, *, rows: int = 3
+) -> tuple[jax.Array, int]:
+    """The same of heads from the front that look from one side to the other, one a row.
+
+    Raises:
+      KeyError: the world's eyes do not move.
+    """
+    head, gaze = of.factors["rotation"], of.factors["gaze"].start
+    z = jax.random.normal(key, (rows, 1, generator.config.z_dim)).repeat(8, axis=1)
+    z = z.at[..., head].set(0.0).at[..., gaze].set(jnp.linspace(-2.0, 2.0, 8))
+    return _beside_renders(generator, of, z.reshape(-1, z.shape[-1]))
+
+
+def _beside_renders(generator: Generator, of: World, z: jax.Array) -> tuple[jax.Array, int]:
+    """Renders of latents' factors, eight to a row, each row above what the generator draws."""
     rendered = of.render(of.scenes(z[:, : of.num_factors]), generator.resolution)
-    pairs = jnp.stack(
-        [
-            rendered.reshape(-1, 8, *rendered.shape[1:]),
-            _draw(generator, generator.mapping(z)).reshape(-1, 8, *rendered.shape[1:]),
-        ],
-        1,
-    )
+    drawn = _draw(generator, generator.mapping(z))
+    pairs = jnp.stack([each.reshape(-1, 8, *each.shape[1:]) for each in (rendered, drawn)], 1)
     return pairs.reshape(-1, *rendered.shape[1:]), 8
 
 

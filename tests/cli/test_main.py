@@ -126,7 +126,7 @@ def test_freed_memory_is_kept_where_the_cpu_computes():
             "precision; did you mean 'pie'?",
         ),
         ("benchmark synthesis --batch-size x", "expected a whole number from 1 on, got 'x'"),
-        ("demo --suite Embeded", "embedded-128; did you mean 'embedded'?"),
+        ("demo --suite Embeded", "embedded-3; did you mean 'embedded'?"),
         ("status x --quiet --verbose", "not allowed with"),
     ],
 )

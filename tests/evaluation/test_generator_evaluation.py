@@ -70,10 +70,11 @@ def test_a_network_that_no_training_reads_judges_too(network, tmp_path):
     state = initial_state(AttributeSettings(sizes, steps=1), jax.random.key(0))
     save_network(suite / "attributes.safetensors", state.network)
     call = ["evaluate", "generator", "--suite", str(suite), "--out", str(tmp_path / "report")]
-    assert main([*call, "--world", "3.0.0", "--samples", "40", "--portraits", "0"]) == 0
+    assert main([*call, "--samples", "40", "--portraits", "0"]) == 0  # the judge tells the world
     scores = json.loads((tmp_path / "report/generator.json").read_text())
     judge = scores["judge"]
     assert scores["world"] == "3.0.0"
+    assert (tmp_path / "report/gaze.png").stat().st_size > 0
     assert judge["frechet"] > 3 * judge["frechet_floor"] > 0
     # It answers with the world's mean, so it tells nobody's glasses.
     assert judge["samples"]["glasses_accuracy"] == 0.5

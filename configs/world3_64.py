@@ -24,9 +24,9 @@ by 41.9 dB (64 px, 32 scenes; at least 33.4): little, and the residual mapping d
 Expect, of the first command: 29.7 dB at 16 px on 256 held-out renders, read by the linear layer;
 some 40 minutes of two CPU cores, rendering included. Of the second, on the same renders at 64 px:
 27.7 dB by pixels alone, at 10,500 steps, whose images are soft and without glasses; 27.3 dB with
-features, at the end, whose eyes and lips are sharp and whose dark frames show, while thin frames and
-patterns of backdrops are still missing. Some three and a half hours of two CPU cores with other work
-beside.
+features, at the end, whose eyes and lips are sharp and whose dark frames show, while thin frames
+and patterns of backdrops are still missing. Some three and a half hours of two CPU cores that had
+other work beside.
 """
 
 from jaxface.data.sources import EndlessRenders

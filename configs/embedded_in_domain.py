@@ -9,7 +9,8 @@ is not VGG-16. The encoder is narrow: its last layer has a weight for each numbe
 and of W+, so its size is that of the last map. Data and steps are as many as the first encoder's
 (`configs/embedded_encoder.py`), so that the two compare.
 
-Expect, of the shipped weights (float16), on 256 held-out renders, and in brackets the first
+Expect, of the shipped weights (in float16; the large ones ship in 8 bits, with 0.001 dB between on
+256 renders), on 256 held-out renders, and in brackets the first
 encoder's: 24.4 dB, lowest 18.2 (23.1, 17.2); a perceptual distance of 0.194 (0.397) and a cosine of
 identity of 0.517 (0.538); of a RigNet's turn by 20 degrees 93% (96%) are read afterwards. Of 256
 samples the codes' squared error is 35% of W's variance (40%). The rows of a code deviate from their

@@ -153,8 +153,8 @@ class Controls:
 
     def groups_of(self, values: Collection[str], light: bool) -> list[str]:
         """The semantic groups that an edit of these names, and of the light, goes through."""
-        named = {"pose" if name in ANGLES else "expression" for name in values}
-        named = set() if self.motion else named
+        own = () if self.motion else values
+        named = {"pose" if name in ANGLES else "expression" for name in own}
         named |= {"illumination"} if light else set()
         return [group for group in EDITABLE_GROUPS if group in named]
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxface.errors import SuiteError
+from jaxface.errors import SuiteError, UsageError
 from jaxface.methods import pie
 from jaxface.methods.linear_directions import edit_along
 from jaxface.methods.pie import editing
-from jaxface.methods.pie.attributes import Attribute
+from jaxface.methods.pie.attributes import Attribute, named_targets
 from jaxface.morphable import EXPRESSION_NAMES, NUM_PARAMETERS, FaceParameters
 from jaxface.morphable.arkit import ARKIT_UNITS
 from jaxface.morphable.attributes import group_places, named_parameters
@@ -255,6 +255,15 @@ def test_version_3_names_units_and_their_means():
     values[both] = 1.0, 0.5
     assert smile.read(values.tolist()) == 2.0
     assert np.isnan(smile.read([None] * 64))
+
+
+@pytest.mark.parametrize("name", ["smile", "mouthSmileLeft"])
+def test_a_reader_without_deviations_names_no_expressions(name):
+    class Suite(dict):
+        name, reconstruction = "photo", types.SimpleNamespace(basis="anatomical")
+
+    with pytest.raises(UsageError, match=f"such as {name}.*--like"):
+        named_targets(Suite(), {name: 1.0}, relative=False)
 
 
 @pytest.mark.parametrize("name", LIGHTS)

@@ -13,7 +13,7 @@ from jaxface.morphable.attributes import group_places, named_parameter, named_pa
 from jaxface.morphable.scenes import named_light
 from jaxface.nets import FaceReconstruction
 from jaxface.suite import Suite
-from jaxface.vocabulary import EXPRESSION_NAMES
+from jaxface.vocabulary import ANGLES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def named_targets(
     in_units: dict[str, list[float]] = {}
     attributes: dict[str, list[Attribute]] = {}
     for name, value in values.items():
-        if name in EXPRESSION_NAMES and not names_expressions(suite):
+        if name not in ANGLES and not names_expressions(suite):
             raise UsageError(
                 f"{suite.name!r} reads portraits with a face model, or a network, that does not "
                 f"know expressions such as {name} by name; use --like with --group expression"

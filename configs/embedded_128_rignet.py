@@ -21,7 +21,6 @@ half of the steps are enough (0.0233 instead of 0.0230 rad).
 
 from jaxface.data.sources import Latents
 from jaxface.methods.rignet import RigNetSettings
-from jaxface.morphable import NUM_FACTORS
 from jaxface.suite import load_suite
 from jaxface.training.experiment import Experiment
 
@@ -30,9 +29,7 @@ def get_config() -> Experiment:
     """16,000 edits."""
     begin = load_suite("embedded").files
     return Experiment(
-        method=RigNetSettings(
-            group="pose", steps=1_000, num_factors=NUM_FACTORS, learning_rate=1e-3
-        ),
+        method=RigNetSettings(group="pose", steps=1_000, known_scenes=True, learning_rate=1e-3),
         data=Latents(),
         networks={role: str(file) for role, file in begin.items() if role.startswith("rignet_")},
         suite="embedded-128",

@@ -23,14 +23,13 @@ import dataclasses
 
 from jaxface.data.sources import Latents
 from jaxface.methods.direction_matrix import EMBEDDED
-from jaxface.morphable import NUM_FACTORS
 from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:
     """12,000 sources."""
     return Experiment(
-        method=dataclasses.replace(EMBEDDED, num_factors=NUM_FACTORS),
+        method=dataclasses.replace(EMBEDDED, known_scenes=True),
         data=Latents(num_test=256),
         suite="embedded",
         log_every=20,

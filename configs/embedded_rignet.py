@@ -4,7 +4,7 @@
     jaxface train rignet --config configs/embedded_rignet.py --set method.group=expression
     jaxface train rignet --config configs/embedded_rignet.py --set method.group=illumination
 
-Another suite's: --set suite=FOLDER --set method.num_factors=0.
+Another suite's: --set suite=FOLDER --set method.known_scenes=false.
 
 The suite needs its face reconstruction network; another file of it: --set
 "networks={'reconstruction': 'FILE'}".
@@ -27,14 +27,13 @@ edits takes 0.23 to 0.28 s of one core of an Intel Xeon, 0.15 s of an AMD EPYC's
 
 from jaxface.data.sources import Latents
 from jaxface.methods.rignet import RigNetSettings
-from jaxface.morphable import NUM_FACTORS
 from jaxface.training.experiment import Experiment
 
 
 def get_config() -> Experiment:
     """48,000 edits."""
     return Experiment(
-        method=RigNetSettings(group="pose", steps=3_000, num_factors=NUM_FACTORS),
+        method=RigNetSettings(group="pose", steps=3_000, known_scenes=True),
         data=Latents(),
         suite="embedded",
     )

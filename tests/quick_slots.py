@@ -1,5 +1,4 @@
-"""ContinuousBatcher that find nothing: for tests of signals, processes and files, which compile
-nothing."""
+"""Slots that solve nothing: for tests of signals, processes and files, which compile nothing."""
 
 import time
 

@@ -6,28 +6,25 @@ from jaxface.nets import Generator
 from jaxface.vocabulary import Basis
 
 
-def world_of_samples(name: str, num_factors: int, generator: Generator, basis: Basis) -> World:
+def world_of_samples(name: str, generator: Generator, basis: Basis) -> World:
     """The embedded world whose scenes a generator draws.
 
     Args:
       name: of the method, for the message.
-      num_factors: the first coordinates of z that are a scene's whitened factors.
-      generator: that draws them.
+      generator: that draws them, from a z that begins with a scene's whitened factors.
       basis: of the expressions that the suite's reader of faces knows.
 
     Raises:
-      UsageError: the reader's faces are of no embedded world, its scenes have another number of
-        factors, or z cannot hold them.
+      UsageError: the reader's faces are of no embedded world, or z cannot hold a scene's factors.
     """
     of = world_of_basis(basis)
     if of is None:
         raise UsageError(
-            f"{name}: faces of the basis {basis!r} are of no embedded world; set num_factors=0"
+            f"{name}: faces of the basis {basis!r} are of no embedded world; set known_scenes=false"
         )
-    if num_factors != of.num_factors or num_factors > generator.config.z_dim:
+    if of.num_factors > generator.config.z_dim:
         raise UsageError(
-            f"{name}: scenes of the world's version {of.version} have {of.num_factors} factors and "
-            f"the generator's z {generator.config.z_dim} coordinates, num_factors is "
-            f"{num_factors}; set it to the former, or to 0 where z does not begin with factors"
+            f"{name}: scenes of the world's version {of.version} have {of.num_factors} factors, "
+            f"the generator's z {generator.config.z_dim} coordinates; set known_scenes=false"
         )
     return of

@@ -146,9 +146,9 @@ def neck_and_clothes(static: Surroundings, skin: Array, style: Nuisance) -> tupl
 def background(style: Nuisance, resolution: int) -> Array:
     """A two-coloured backdrop, plain, shaded or patterned, sRGB in [0, 1].
 
-    ContinuousBatcher of ``style.background``: two colours; slope in x and y; frequency and phase of
-    a ripple in x, then in y; strength of a pattern, its direction, fineness and phase, and whether
-    it is of stripes or of checks.
+    Entries of ``style.background``: two colours; slope in x and y; frequency and phase of a ripple
+    in x, then in y; strength of a pattern, its direction, fineness and phase, and whether it is of
+    stripes or of checks.
     """
     grid = (jnp.arange(resolution) + 0.5) / resolution * 2.0 - 1.0
     y, x = jnp.meshgrid(grid, grid, indexing="ij")

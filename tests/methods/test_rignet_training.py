@@ -190,7 +190,7 @@ def test_units_are_the_readers(state, seen):
 
 def test_scores_of_the_identity(models, state):
     words = key_data(0, "test", ITEMS)
-    held_out = rignet.held_out_latents("pose", models, words, num_factors=0)
+    held_out = rignet.held_out_latents("pose", models, words, known_scenes=False)
     scores = rignet.edit_scores("pose", models, state.network, held_out)
     for measure in ("rotation_rad", "translation", "landmarks_relative"):
         assert scores[f"edit_{measure}"] == pytest.approx(scores[f"unedited_{measure}"], rel=1e-5)
@@ -231,7 +231,7 @@ def test_scores_against_the_truth(models, run, w_plus, seen):
 def test_the_true_pictures_of_edits(models):
     """The partner's true pose in the latent's own scene."""
     words = key_data(0, "test", ITEMS[:2])
-    held_out = rignet.held_out_latents("pose", models, words, num_factors=NUM_FACTORS)
+    held_out = rignet.held_out_latents("pose", models, words, known_scenes=True)
     assert held_out.renders is not None
     assert held_out.own_renders is not None
     assert held_out.renders.shape == held_out.own_renders.shape == (2, 16, 16, 3)
@@ -250,7 +250,7 @@ def test_the_true_pictures_of_edits(models):
 
 def test_the_sheet_shows_givers_and_takers(models, state):
     words = key_data(0, "test", ITEMS)
-    held_out = rignet.held_out_latents("pose", models, words, num_factors=0)
+    held_out = rignet.held_out_latents("pose", models, words, known_scenes=False)
     draw = rignet.edit_sheet("pose", models, held_out, rows=5, columns=9)
     sheet = np.asarray(draw(state.network)).reshape(5, 9, 16, 16, 3)
     np.testing.assert_array_equal(sheet[0, 0], 1.0)
@@ -285,11 +285,9 @@ def test_networks_must_be_there_and_fit(models, state, random_network):
     with pytest.raises(UsageError, match="in pairs, got 3"):
         make(held_out={"key": np.zeros((3, 2), np.uint32)}, rignet_pose=state.network, **own)
     small = random_network("Generator", GeneratorConfig(4, z_dim=9, w_dim=4, mapping_layers=1))
-    known = dataclasses.replace(SETTINGS, num_factors=NUM_FACTORS)
-    with pytest.raises(UsageError, match="9 coordinates"):
+    known = dataclasses.replace(SETTINGS, known_scenes=True)
+    with pytest.raises(UsageError, match=r"have 277 factors.* 9 coordinates"):
         make(known, generator=small, reconstruction=models.reconstruction)
-    with pytest.raises(UsageError, match=r"have 277 factors .*num_factors is 9"):
-        make(dataclasses.replace(SETTINGS, num_factors=9), **own)
 
 
 def write_suite(folder, models):
@@ -327,7 +325,7 @@ from jaxface.training.experiment import Experiment
 
 def get_config():
     return Experiment(
-        method=RigNetSettings(group="pose", steps=4, batch_size=4, hidden=4, num_factors=FACTORS),
+        method=RigNetSettings(group="pose", steps=4, batch_size=4, hidden=4, known_scenes=KNOWN),
         data=Latents(num_test=4), suite="SUITE",
         log_every=1, checkpoint_every=2, eval_every=2,
     )
@@ -336,7 +334,7 @@ def get_config():
 
 def test_the_name_is_the_family_or_the_role(tmp_path, capsys):
     path = tmp_path / "tiny.py"
-    path.write_text(CONFIG.replace("FACTORS", "0").replace("SUITE", str(tmp_path)))
+    path.write_text(CONFIG.replace("KNOWN", "False").replace("SUITE", str(tmp_path)))
     call = ["train", "perceptual", "--config", str(path), "--out", str(tmp_path / "run")]
     assert jaxface.cli.main(call) == 2
     said = capsys.readouterr().err
@@ -353,7 +351,7 @@ def test_the_name_is_the_family_or_the_role(tmp_path, capsys):
 def test_trains_by_the_verb_and_resumes(tmp_path, models, monkeypatch):
     write_suite(tmp_path, models)
     path = tmp_path / "tiny.py"
-    text = CONFIG.replace("FACTORS", str(NUM_FACTORS)).replace("SUITE", str(tmp_path))
+    text = CONFIG.replace("KNOWN", "True").replace("SUITE", str(tmp_path))
     path.write_text(text)
     monkeypatch.chdir(tmp_path)
     call = ["train", "--config", str(path), "--set", "method.group=illumination"]

@@ -37,8 +37,8 @@ def scores_of(
     """
     keys = jax.random.wrap_key_data(jnp.asarray(words[: len(words) // 2 * 2]))
     of = None
-    if count := settings.num_factors:
-        of = world_of_samples("direction_matrix", count, models.generator, models.faces.basis)
+    if settings.known_scenes:
+        of = world_of_samples("direction_matrix", models.generator, models.faces.basis)
     observed = jax.jit(lambda models, keys: _observed(settings, of, models, keys))
     reenacted = jax.jit(lambda *args: _reenacted(settings, *args))
     known = in_chunks(lambda part: observed(models, part), keys)

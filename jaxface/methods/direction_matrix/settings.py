@@ -132,7 +132,7 @@ class MatrixSettings:
       weight_decay: L2 in the gradient, as torch's Adam has it.
       ema_half_life: of the EMA of the matrix, in items; 0 for none, as published.
       microbatches: equal parts of a batch whose gradients are accumulated; see docs/training.md.
-      num_factors: see `jaxface.methods.rignet.RigNetSettings`: of scores alone.
+      known_scenes: see `jaxface.methods.rignet.RigNetSettings`.
     """
 
     stages: tuple[MatrixStage, ...]
@@ -157,7 +157,7 @@ class MatrixSettings:
     weight_decay: float = 0.0
     ema_half_life: float = 0.0
     microbatches: int = 1
-    num_factors: int = 0
+    known_scenes: bool = False
 
     def __post_init__(self):
         if not self.stages:

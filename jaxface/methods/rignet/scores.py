@@ -67,14 +67,16 @@ class HeldOut(struct.PyTreeNode):
     """The true images of the latents themselves."""
 
 
-def held_out_latents(group: str, models: Models, words: np.ndarray, *, num_factors: int) -> HeldOut:
+def held_out_latents(
+    group: str, models: Models, words: np.ndarray, *, known_scenes: bool
+) -> HeldOut:
     """The latents of the items with these key words, uint32 [N, 2], N even.
 
     Args:
       group: that the edits are of.
       models: frozen.
       words: see `jaxface.data.latent_items.key_data`.
-      num_factors: the first coordinates of z that are a scene's factors; 0 where none are.
+      known_scenes: see `RigNetSettings`.
 
     Raises:
       UsageError: see `world_of_samples`.
@@ -83,10 +85,10 @@ def held_out_latents(group: str, models: Models, words: np.ndarray, *, num_facto
     w_plus = draw_latents(models.generator, keys)
     images, read = observe_all(models, w_plus)
     true, renders, own_renders = read, None, None
-    if num_factors:
+    if known_scenes:
         basis = basis_of(models.reconstruction)
-        of = world_of_samples("rignet", num_factors, models.generator, basis)
-        scenes = of.scenes(sample_z(keys, models.generator.config.z_dim)[:, :num_factors])
+        of = world_of_samples("rignet", models.generator, basis)
+        scenes = of.scenes(sample_z(keys, models.generator.config.z_dim)[:, : of.num_factors])
         true = scenes.face
         wanted = true.with_group(group, swap_pairs(true))
         own_renders, renders = (
@@ -102,7 +104,7 @@ def edit_scores(group: str, models: Models, network: RigNet, held_out: HeldOut) 
     Returns:
       Errors of the group in the units of `jaxface.methods.face_errors.parameter_errors`
       (landmarks: of the wanted face with the predicted group): ``edit_*`` of the edits as F reads
-      them, ``unedited_*`` of the latents as they were, ``best_*`` of the swap_pairs' own images,
+      them, ``unedited_*`` of the latents as they were, ``best_*`` of the partners' own images,
       F's error. ``kept_*``: what F reads after the edit against what it read before, for all else,
       landmarks with the former group. Where renders are known, dB: ``edit_psnr`` and
       ``unedited_psnr`` against the true image of the edit, ``best_psnr`` of the latents against

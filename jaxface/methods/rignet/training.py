@@ -64,9 +64,8 @@ class RigNetSettings:
       occluded: the same from the middle of the training on; geometric in between.
       mixing_probability: share of the latents whose rows from a random one onwards come from
         another (style mixing, Karras et al. 2019, section 3.1).
-      num_factors: the first coordinates of z that are a scene's whitened factors, all of them, in a
-        generator of an embedded world: then scores compare with the true parameters. 0: they are
-        not known, scores compare with what F predicts.
+      known_scenes: z begins with a scene's whitened factors, as in the generators of the embedded
+        worlds: scores compare with the true parameters. Otherwise with what F predicts.
       ema_half_life: half-life of the EMA of the weights, in latents.
       resolution: of the images, one that the generator has; None: its own.
       begins_linear: a fresh network is not the identity but regressed on the samples that its units
@@ -93,7 +92,7 @@ class RigNetSettings:
     )
     occluded: float = 0.1
     mixing_probability: float = 0.5
-    num_factors: int = 0
+    known_scenes: bool = False
     ema_half_life: float = 5_000.0
     resolution: int | None = None
     begins_linear: bool = False
@@ -135,9 +134,9 @@ class RigNetSettings:
                     "configuration's networks, or a suite that has it"
                 )
         generator = networks["generator"]
-        if self.num_factors:
+        if self.known_scenes:
             basis = basis_of(networks["reconstruction"])
-            world_of_samples("rignet", self.num_factors, generator, basis)
+            world_of_samples("rignet", generator, basis)
         models_key, state_key = jax.random.split(key)
         reader = networks["reconstruction"]
         frozen = frozen_models(generator, reader, models_key, resolution=self.resolution)
@@ -297,7 +296,7 @@ def _eval_hooks(
             f"rignet: held-out latents are edited in pairs, got {len(keys)}; set an even num_test"
         )
     group = settings.group
-    latents = held_out_latents(group, frozen, np.asarray(keys), num_factors=settings.num_factors)
+    latents = held_out_latents(group, frozen, np.asarray(keys), known_scenes=settings.known_scenes)
     sheet = edit_sheet(group, frozen, latents)
     return (
         lambda state: edit_scores(group, frozen, state.average, latents),

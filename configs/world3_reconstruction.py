@@ -21,7 +21,10 @@ def get_config() -> Experiment:
     """640,000 images, each render four times."""
     return Experiment(
         method=MoFASettings(
-            network=ReconstructionConfig(basis="anatomical"), steps=20_000, truth_weight=1.0
+            network=ReconstructionConfig(basis="anatomical", close_ups=True),
+            steps=20_000,
+            truth_weight=1.0,
+            unit_weight=2.0,
         ),
         data=EndlessRenders(resolution=64, uses=4),
         eval_every=1_000,

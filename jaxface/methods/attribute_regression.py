@@ -4,7 +4,9 @@ Whether a generator draws them is asked of this network, so no training reads it
 are a second space in which samples and renders are compared. It regresses `ATTRIBUTES` of the
 world's version 3, whose scenes are known, in units of their deviation. Images are made softer and
 noisier at random, since a generator's will be read. Batches are
-``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "factors": [N, F] float32}``.
+``{"image": [N, R, R, 3] uint8 or float32 in [-1, 1], "factors": [N, F] float32}``, and for a
+network that looks closer at eyes and mouth (`jaxface.nets.reconstruction.close_ups`)
+``"landmarks": [N, 68, 2]`` in pixels, which tell it where they are.
 """
 
 import dataclasses
@@ -17,11 +19,13 @@ import optax
 from flax import nnx
 
 from jaxface.media.images import from_uint8
+from jaxface.morphable.annotation import feature_boxes
 from jaxface.morphable.arkit import unit_index
 from jaxface.morphable.gaze import gaze_degrees
 from jaxface.morphable.parameters import PortraitNuisance
 from jaxface.morphable.worlds import world
 from jaxface.nets import FaceReconstruction, ReconstructionConfig
+from jaxface.nets.reconstruction.close_ups import place_loss
 from jaxface.training import averaged
 from jaxface.training.augmented_regression import regression_phase
 from jaxface.training.averaged import AveragedState
@@ -64,6 +68,8 @@ class AttributeSettings:
     blur: float = 0.8
     ema_half_life: float = 10_000.0
     """Half-life of the EMA of the weights, in images."""
+    place_weight: float = 300.0
+    """Of where a network with close-ups looks, see `close_ups.place_loss`."""
 
     def __post_init__(self):
         if self.network.outputs != len(ATTRIBUTES):
@@ -94,7 +100,7 @@ class AttributeSettings:
             self,
             attribute_phase(self),
             state,
-            fields=("image", "factors"),
+            fields=("image", "factors", *(("landmarks",) if self.network.close_ups else ())),
             parameters=state.network,
             finished=lambda state: state.average,
             score=None if held_out is None else _score(held_out),
@@ -133,18 +139,28 @@ def attributes(factors: jax.Array) -> jax.Array:
 def attribute_phase(settings: AttributeSettings) -> Phase:
     """The one phase of a step, for `jaxface.training.loop.fit`; it reads no constants.
 
-    Metrics: ``loss``, the mean squared error in deviations.
+    Metrics: ``loss``, the mean squared error in deviations, with the loss of the places.
     """
 
     def loss_fn(network, part):
-        images, true = part
-        return jnp.mean(jnp.square((network(images) - true) / network.scale[...])), None
+        images, (true, *boxes) = part
+        read, places = network.read(images)
+        loss = jnp.mean(jnp.square((read - true) / network.scale[...]))
+        if boxes:
+            loss += settings.place_weight * jnp.mean(place_loss(places, boxes[0]))
+        return loss, None
+
+    def truth(batch):
+        true = attributes(batch["factors"])
+        if not settings.network.close_ups:
+            return (true,)
+        return true, feature_boxes(batch["landmarks"]) / batch["image"].shape[1]
 
     return regression_phase(
         "attributes",
         settings,
         loss_fn,
-        lambda batch: attributes(batch["factors"]),
+        truth,
         optimizer=_optimizer(settings),
     )
 

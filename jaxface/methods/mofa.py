@@ -21,7 +21,9 @@ Face Model as in the paper (`models`). The embedded world knows the true paramet
 portraits tell the encoder's error in radians, standard deviations and shares
 (`parameter_errors`). The paper's loss never sees them. Where `truth_weight` is not 0, the loss has
 one more term, which is not the paper's: the squared difference from the true parameters, a batch's
-``face`` [N, 257], in standard deviations of each.
+``face`` [N, 257], in standard deviations of each; and with `unit_weight` once more of ARKit's units
+alone, which are few among them. A network that looks closer at eyes and mouth
+(`jaxface.nets.reconstruction.close_ups`) is told by the landmarks where they are.
 """
 
 import dataclasses
@@ -42,7 +44,8 @@ from jaxface.morphable import (
     BaselModel,
     FaceParameters,
 )
-from jaxface.morphable.annotation import project_landmarks
+from jaxface.morphable.annotation import feature_boxes, project_landmarks
+from jaxface.morphable.arkit import ARKIT_UNITS
 from jaxface.morphable.bases import basis_of
 from jaxface.morphable.illumination import ambient_light
 from jaxface.morphable.models import FaceModels, basel_models
@@ -56,6 +59,7 @@ from jaxface.nets import (
     VGGFaceReconstructionConfig,
 )
 from jaxface.nets.reconstruction.backbones import load_backbone, make_reconstruction
+from jaxface.nets.reconstruction.close_ups import place_loss
 from jaxface.training import averaged
 from jaxface.training.averaged import AveragedState
 from jaxface.training.beginning import network_to_begin_with
@@ -117,6 +121,10 @@ class MoFASettings:
     illumination_weight: float = 1e-2
     truth_weight: float = 0.0
     """Of the mean squared difference from the true parameters, in standard deviations."""
+    unit_weight: float = 0.0
+    """Of the same of ARKit's units; of a network of the basis "anatomical" alone."""
+    place_weight: float = 300.0
+    """Of where a network with close-ups looks, see `close_ups.place_loss`."""
     occlusion_threshold_init: float = dataclasses.field(
         default=0.5, metadata={"formerly": "occluded_first"}
     )
@@ -137,6 +145,16 @@ class MoFASettings:
                 f"MoFASettings: the face model has 257 parameters, the network gives "
                 f"{self.network.outputs}."
             )
+        if self.unit_weight and basis_of(self.network) != "anatomical":
+            raise ValueError(
+                "MoFASettings: unit_weight is of ARKit's units, which faces of the basis "
+                f"{basis_of(self.network)!r} have not."
+            )
+
+    @property
+    def learns_from_truth(self) -> bool:
+        """Whether the loss reads the true parameters."""
+        return self.truth_weight > 0 or self.unit_weight > 0
 
     def recipe(
         self,
@@ -176,7 +194,7 @@ class MoFASettings:
             self,
             reconstruction_phase(self),
             state,
-            fields=("image", "landmarks", *(("face",) if self.truth_weight else ())),
+            fields=("image", "landmarks", *(("face",) if self.learns_from_truth else ())),
             parameters=state.network,
             finished=lambda state: state.average,
             constants=constants,
@@ -358,10 +376,11 @@ def reconstruction_energy(
 def reconstruction_phase(settings: MoFASettings) -> Phase:
     """The one phase of a step, for `jaxface.training.loop.fit`; its constants are `Models`."""
     optimizer = _optimizer(settings)
+    close_ups = isinstance(settings.network, ReconstructionConfig) and settings.network.close_ups
 
     def loss_fn(network, part, models, seen):
         images, landmarks, *truth = part
-        flat = network(images)
+        flat, places = network.read(images) if close_ups else (network(images), None)
         losses, terms = reconstruction_energy(
             settings,
             models,
@@ -371,16 +390,22 @@ def reconstruction_phase(settings: MoFASettings) -> Phase:
             occlusion_threshold(settings, seen),
         )
         if truth:
-            off = jnp.square((flat - truth[0]) / models.deviation)
-            terms["truth"] = jnp.mean(off, axis=-1)
+            off = FaceParameters.from_flat(jnp.square((flat - truth[0]) / models.deviation))
+            terms["truth"] = jnp.mean(off.flat, axis=-1)
             losses += settings.truth_weight * terms["truth"]
+            if settings.unit_weight:
+                terms["units"] = jnp.mean(off.expression[:, : len(ARKIT_UNITS)], axis=-1)
+                losses += settings.unit_weight * terms["units"]
+        if places is not None:
+            terms["places"] = place_loss(places, feature_boxes(landmarks) / images.shape[1])
+            losses += settings.place_weight * terms["places"]
         return jnp.mean(losses), {name: jnp.mean(term) for name, term in terms.items()}
 
     def step(state: AveragedState, constants: Models, batch: Batch, key: jax.Array):
         del key
         images = batch["image"]
         images = from_uint8(images) if images.dtype == jnp.uint8 else images
-        truth = (batch["face"],) if settings.truth_weight else ()
+        truth = (batch["face"],) if settings.learns_from_truth else ()
         state, loss, terms = averaged.train_step(
             state,
             lambda network, part: loss_fn(network, part, constants, state.items_seen),

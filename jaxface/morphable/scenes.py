@@ -257,7 +257,8 @@ def _muted(u: Array, low: float, high: float, saturation: float) -> Array:
 
 
 def _pattern(u: Array) -> Array:
-    """Entries 12 to 16 of the backdrop, see `surroundings.background`; one in four has a pattern."""
+    """Entries 12 to 16 of the backdrop, one in four of which is patterned; see
+    `surroundings.background`."""
     strength = 3.0 * jax.nn.sigmoid(6.0 * (u[:, 0] - 0.7))
     fineness = 9.0 * jnp.exp(0.35 * _bounded(u[:, 2], 2.0))
     return jnp.stack([strength, 0.8 * u[:, 1], fineness, u[:, 3], ndtr(2.0 * u[:, 4])], axis=1)

@@ -36,7 +36,7 @@ def regression_phase(
     name: str,
     settings: Augmented,
     loss_fn: Callable[[Any, Any], tuple[jax.Array, Any]],
-    truth: Callable[[Batch], jax.Array],
+    truth: Callable[[Batch], Any],
     *,
     optimizer: optax.GradientTransformation,
 ) -> Phase:
@@ -48,7 +48,7 @@ def regression_phase(
       name: of the phase.
       settings: of the method.
       loss_fn: (network, (images, what is true)) -> (mean loss, means), see `averaged.train_step`.
-      truth: of a batch, what the network is to say of its ``image``, [N, ...].
+      truth: of a batch, what the network is to say of its ``image``, arrays [N, ...].
       optimizer: as given to `averaged.init_state`.
     """
 

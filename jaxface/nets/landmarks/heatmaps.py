@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxface.nets.reconstruction.regressor import ResidualBlock
+from jaxface.nets.reconstruction.image_trunk import ResidualBlock
 from jaxface.nets.torch_layers import Conv2d, check_images, resize_bilinear
 
 _SLOPE = 0.1  # of the leaky ReLU

@@ -5,18 +5,17 @@ network of the same purpose does.
 """
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxface.nets.torch_layers import Conv2d, Linear, resize_bilinear
+from jaxface.nets.reconstruction.close_ups import CloseUps
+from jaxface.nets.reconstruction.image_trunk import ImageTrunk
+from jaxface.nets.torch_layers import Linear, resize_bilinear
 from jaxface.nets.variables import Buffer
 from jaxface.vocabulary import Basis
-
-_SLOPE = 0.1  # of the leaky ReLU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +29,8 @@ class ReconstructionConfig:
       outputs: number of parameters.
       basis: whose face model they are of, the embedded world's version 2, "embedded", or version
         3, "anatomical".
+      close_ups: whether the network finds the eyes and the mouth and reads those once more, cut out
+        and enlarged; see `jaxface.nets.reconstruction.close_ups`.
     """
 
     resolution: int = 64
@@ -37,6 +38,7 @@ class ReconstructionConfig:
     hidden: int = 256
     outputs: int = 257
     basis: Basis = "embedded"
+    close_ups: bool = False
 
     def __post_init__(self):
         if self.basis not in ("embedded", "anatomical"):
@@ -49,21 +51,6 @@ class ReconstructionConfig:
                 f"ReconstructionConfig: {self.resolution} px cannot be halved "
                 f"{len(self.channels) - 1} times."
             )
-
-
-class ResidualBlock(nnx.Module):
-    """x + f(x) with two 3 x 3 convolutions."""
-
-    def __init__(self, channels: int, *, rngs: nnx.Rngs):
-        self.conv0 = Conv2d(channels, channels, 3, padding=1, rngs=rngs)
-        self.conv1 = Conv2d(channels, channels, 3, padding=1, rngs=rngs)
-        # The block begins as the identity: no normalisation is needed.
-        self.gain = nnx.Param(jnp.zeros(()))
-
-    def __call__(self, x: Float[Array, "n h w i"]) -> Float[Array, "n h2 w2 o"]:
-        """[N, H, W, channels]."""
-        y = self.conv1(jax.nn.leaky_relu(self.conv0(x), _SLOPE))
-        return jax.nn.leaky_relu(x + self.gain[...].astype(x.dtype) * y, _SLOPE)
 
 
 class ParameterRegressor(nnx.Module):
@@ -84,20 +71,14 @@ class ParameterRegressor(nnx.Module):
         return self.mean[...] + self.scale[...] * self.out(x)
 
 
-class FaceReconstruction(ParameterRegressor):
+class FaceReconstruction(ImageTrunk, ParameterRegressor):
     """Portraits to flat face parameters, PIE's 257 (`jaxface.morphable.FaceParameters`)."""
 
     def __init__(self, config: ReconstructionConfig, *, rngs: nnx.Rngs):
         self.config = config
-        self.stem = Conv2d(3, config.channels[0], 3, padding=1, rngs=rngs)
-        self.downs = nnx.List(
-            Conv2d(a, b, 4, stride=2, padding=1, rngs=rngs)
-            for a, b in itertools.pairwise(config.channels)
-        )
-        self.residuals = nnx.List(ResidualBlock(c, rngs=rngs) for c in config.channels[1:])
-        side = config.resolution >> (len(config.channels) - 1)
-        self.hidden = Linear(side * side * config.channels[-1], config.hidden, rngs=rngs)
-        super().__init__(config.hidden, config.outputs, rngs=rngs)
+        ImageTrunk.__init__(self, config.resolution, config.channels, config.hidden, rngs=rngs)
+        ParameterRegressor.__init__(self, config.hidden, config.outputs, rngs=rngs)
+        self.close_ups = CloseUps(config.hidden, rngs=rngs) if config.close_ups else None
 
     def __call__(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n p"]:
         """Estimates the parameters.
@@ -121,12 +102,27 @@ class FaceReconstruction(ParameterRegressor):
 
     def features(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n d"]:
         """What the parameters are read from, [N, hidden]; see `__call__`."""
+        return self._seen(images)[0]
+
+    def read(
+        self, images: Float[Array, "n h w 3"]
+    ) -> tuple[Float[Array, "n p"], Float[Array, "n 3 3"] | None]:
+        """The parameters, and where the network looked closer; see `__call__`.
+
+        Returns:
+          [N, outputs]; and `jaxface.nets.reconstruction.close_ups.feature_places` as it takes them
+          to be, None of a network without close-ups.
+        """
+        features, places = self._seen(images)
+        return self.parameters(features), places
+
+    def _seen(self, images: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         if images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"FaceReconstruction: expected [N, H, W, 3], got {images.shape}.")
         size = (self.config.resolution, self.config.resolution)
         if images.shape[1:3] != size:
             images = resize_bilinear(images, size, align_corners=False, antialias=True)
-        x = jax.nn.leaky_relu(self.stem(images), _SLOPE)
-        for down, residual in zip(self.downs, self.residuals, strict=True):
-            x = residual(jax.nn.leaky_relu(down(x), _SLOPE))
-        return jax.nn.leaky_relu(self.hidden(x.reshape(x.shape[0], -1)), _SLOPE)
+        features = self.encode(images)
+        if self.close_ups is None:
+            return features, None
+        return self.close_ups(features, images)

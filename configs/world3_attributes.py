@@ -22,7 +22,7 @@ def get_config() -> Experiment:
     return Experiment(
         method=AttributeSettings(
             network=ReconstructionConfig(
-                channels=(16, 32, 48, 64), hidden=128, outputs=len(ATTRIBUTES)
+                channels=(16, 32, 48, 64), hidden=128, outputs=len(ATTRIBUTES), close_ups=True
             ),
             steps=6_000,
         ),

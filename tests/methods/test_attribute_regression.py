@@ -89,6 +89,31 @@ def test_outputs_that_are_not_the_attributes_are_refused():
 
 
 @pytest.mark.slow
+def test_close_ups_learn_from_landmarks_where_to_look():
+    network = dataclasses.replace(SETTINGS.network, close_ups=True)
+    settings = dataclasses.replace(SETTINGS, network=network)
+    recipe = settings.recipe(key=jax.random.key(0), networks={}, held_out=None)
+    assert recipe.fields == ("image", "factors", "landmarks")
+    state, step = recipe.state, jax.jit(recipe.stages[0].phases[0].fn)
+    # Wherever the image is bright, there is the whole face: a pixel in sixteen.
+    batch = batch_of(16, jax.random.key(5)) | {"landmarks": np.zeros((16, 68, 2), np.float32)}
+    batch["landmarks"] += np.linspace(3.0, 13.0, 16)[:, None, None]
+    batch["image"] = (batch["landmarks"][:, :1, :1, None] * np.full((SIZE, SIZE, 3), 16.0)).astype(
+        np.uint8
+    )
+
+    def off(state):
+        places = state.network.read(jnp.asarray(batch["image"]) / 127.5 - 1)[1]
+        return np.abs(places[:, :, 0] * SIZE - batch["landmarks"][:, :1, 0]).mean()
+
+    before = off(state)
+    for i in range(60):
+        state, metrics = step(state, None, batch, jax.random.key(i))
+    assert np.isfinite(float(metrics["loss"]))
+    assert off(state) < 0.3 * before
+
+
+@pytest.mark.slow
 def test_microbatches_change_nothing():
     recipe = SETTINGS.recipe(key=jax.random.key(0), networks={}, held_out=None)
     batch = batch_of(16, jax.random.key(3))

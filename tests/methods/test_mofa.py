@@ -153,9 +153,9 @@ def test_a_step_is_split_over_the_devices(items):
     assert_split(mofa.reconstruction_phase(SETTINGS), state, models, batch)
 
 
-def with_labels(**changes):
-    network = dataclasses.replace(SETTINGS.network, basis="anatomical", **changes)
-    return dataclasses.replace(SETTINGS, network=network, truth_weight=1.0)
+def with_labels():
+    network = dataclasses.replace(SETTINGS.network, basis="anatomical", close_ups=True)
+    return dataclasses.replace(SETTINGS, network=network, truth_weight=1.0, unit_weight=1.0)
 
 
 @pytest.mark.slow  # version 3's scenes are compiled
@@ -201,9 +201,14 @@ def test_true_parameters_are_learned_from():
     state, losses = recipe.state, []
     for _ in range(settings.steps):
         state, metrics = step(state, recipe.constants, batch, jax.random.key(1))
-        losses.append(float(metrics["truth"]))
-    assert losses[0] == pytest.approx(1, abs=0.3)  # standard deviations
-    assert losses[-1] < 0.5 * losses[0]
+        losses.append([float(metrics[name]) for name in ("truth", "units", "places")])
+    assert losses[0][:2] == pytest.approx([1, 1], abs=0.4)  # standard deviations
+    assert (np.array(losses[-1]) < 0.5 * np.array(losses[0])).all()
+
+
+def test_units_are_of_version_3_alone():
+    with pytest.raises(ValueError, match=r"unit_weight is of ARKit's units, .*'embedded' have not"):
+        dataclasses.replace(SETTINGS, unit_weight=1.0)
 
 
 def test_refuses_a_face_model_that_there_is_not():

@@ -10,13 +10,12 @@ the suite's perceptual features, whose heads were not learned and give larger di
 published ones', so its weight is less than pSp's 0.8.
 
 Expect, of the shipped weights (in float16; the large ones ship in 8 bits, with 0.001 dB between on
-256 renders), on 256 held-out renders: 23.1 dB (lowest 17.2), an
-identity distance of 0.46 (a cosine of 0.54) and a perceptual distance of 1.12; the generator's mean
-image, where training begins, has 16.0 dB, 1.02 and 3.89. On 256 samples: 24.9 dB, 0.18 and 0.87,
-and codes whose squared error is 42% of the variance of W. The styles of an image deviate by a
-length of 0.25, where w is 31 from the mean: what it gives is almost in W. Embedding by optimisation
-(`pie_embedded`, 600 steps) has 30.4 dB on 32 renders; the generator's images of the true factors
-have 25.8.
+256 renders), on 256 held-out renders: 23.1 dB (lowest 17.2), an identity distance of 0.46 (a cosine
+of 0.54) and 1.12 by LPIPS' form on the features; the generator's mean image, where training begins,
+has 16.0 dB, 1.02 and 3.89. On 256 samples: 24.9 dB, 0.18 and 0.87, and codes whose squared error is
+42% of the variance of W. The styles of an image deviate by a length of 0.25, where w is 31 from the
+mean: what it gives is almost in W. Embedding by optimisation (`pie_embedded`, 600 steps) has 30.4
+dB on 32 renders; the generator's images of the true factors have 25.8.
 
 Pose, the shape of the hair, and the colours of skin, hair and clothes are right. Glasses and
 patterned backdrops are missing, gaze and expression are mostly the average's: it learned for too

@@ -31,7 +31,7 @@ NETWORK = InDomainConfig(resolution=64, width=24, max_width=48, num_ws=10)
 
 
 def get_config() -> Experiment:
-    """32,000 samples for their codes, then 8,000 renders."""
+    """32,000 samples for their codes, then 4,800 renders and 4,800 samples."""
     return Experiment(
         method=EncoderSettings(
             "in_domain",

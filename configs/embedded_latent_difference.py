@@ -34,7 +34,8 @@ the authors' code:
     jaxface train latent_difference --config configs/embedded_latent_difference.py:ROW
 
 Expect, of the shipped weights (float16), on 64 held-out renders: landmarks within 3.3% of the
-face's box of the wished ones (3.0% before the two lines; 22.4% without an edit), a cosine of
+face's box of the wished ones (3.0% before the steps with
+``opening_weight``; 22.4% without an edit), a cosine of
 identity of 0.566 (the inversion's 0.563). The first line was stopped at 975 of its steps, after 600
 steps of 8 and 200 of 16 portraits with this file's identity weight and rates; in all 31,600
 portraits, in about 90 minutes of a share of one CPU core that other work kept busy.

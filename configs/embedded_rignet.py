@@ -4,7 +4,7 @@
     jaxface train rignet --config configs/embedded_rignet.py --set method.group=expression
     jaxface train rignet --config configs/embedded_rignet.py --set method.group=illumination
 
-Another suite's: --set suite=FOLDER --set method.known_scenes=false.
+Another suite's: --set suite=FOLDER --set method.known_scenes=False.
 
 The suite needs its face reconstruction network; another file of it: --set
 "networks={'reconstruction': 'FILE'}".

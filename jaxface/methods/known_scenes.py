@@ -20,11 +20,11 @@ def world_of_samples(name: str, generator: Generator, basis: Basis) -> World:
     of = world_of_basis(basis)
     if of is None:
         raise UsageError(
-            f"{name}: faces of the basis {basis!r} are of no embedded world; set known_scenes=false"
+            f"{name}: faces of the basis {basis!r} are of no embedded world; set known_scenes=False"
         )
     if of.num_factors > generator.config.z_dim:
         raise UsageError(
             f"{name}: scenes of the world's version {of.version} have {of.num_factors} factors, "
-            f"the generator's z {generator.config.z_dim} coordinates; set known_scenes=false"
+            f"the generator's z {generator.config.z_dim} coordinates; set known_scenes=False"
         )
     return of

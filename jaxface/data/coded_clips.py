@@ -4,7 +4,7 @@
     batch = next(data.batches(8, ("w_plus", "pose", "expression"), seed=0))
 
 A batch holds, of K frames of each of N clips in no order, ``w_plus`` float32 [N, K, L, w_dim],
-their codes by the suite's encoder; and ``pose`` [N, K, 2] and ``expression`` [N, K, E], what its
+their codes by the suite's encoder; and ``pose`` [N, K, 3] and ``expression`` [N, K, E], what its
 reader sees in them (`jaxface.methods.pvp.features.Features`). Frames are encoded and read once and
 stay on disk (`jaxface.data.identity_codes`).
 """
@@ -25,7 +25,7 @@ from jaxface.data.sources import DataIterator
 from jaxface.data.transfer_pairs import digest_of
 from jaxface.methods import encoder
 from jaxface.methods.direction_matrix.faces import suite_faces
-from jaxface.methods.pvp.features import features_of
+from jaxface.methods.pvp.features import ANGLES, features_of
 from jaxface.suite import Suite, load_suite
 
 FIELDS = ("w_plus", "pose", "expression")
@@ -118,6 +118,7 @@ class CodedClips:
             "networks": {r: suite.digest(r) for r in (*self.inversion.roles(), *readers)},
             "inversion": dataclasses.asdict(self.inversion),
             "fields": FIELDS,
+            "angles": ANGLES,
         }
         return encoded(
             self.directory,

@@ -13,6 +13,7 @@ from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
 from jaxface.jobs.stages import STAGES, SavedStage, TimedStage
 from jaxface.media.images import from_uint8
 from jaxface.methods.pvp import Avatar
+from jaxface.methods.pvp.features import ANGLES
 from jaxface.methods.pvp.personalise import Split
 from jaxface.methods.pvp.scores import SCORES, image_scores, per_frame
 from jaxface.runtime.files import atomic_writer, write_json
@@ -115,8 +116,8 @@ def _scored(
 def _range(avatar: Avatar) -> dict[str, list[float]]:
     degrees = np.rad2deg(avatar.range.pose)
     return {
-        name: [round(float(value), 2) for value in degrees[:, place]]
-        for place, name in enumerate(("pitch", "yaw"))
+        name: [round(float(value), 2) for value in column]
+        for name, column in zip(ANGLES, degrees.T, strict=False)
     }
 
 

@@ -24,7 +24,7 @@ from jaxface.jobs.inputs.items import Item
 from jaxface.jobs.inputs.motion_files import write_motion
 from jaxface.media.images import to_uint8
 from jaxface.methods.pvp import Avatar
-from jaxface.methods.pvp.features import features_of
+from jaxface.methods.pvp.features import ANGLES, features_of
 from jaxface.morphable import FaceParameters
 from jaxface.morphable.arkit import ARKIT_UNITS
 from jaxface.morphable.motion import Motion, motion_of_pie, pie_group
@@ -36,9 +36,6 @@ from jaxface.studio.edits import AskedEdit
 from jaxface.studio.engine import sets_of, shift_of
 from jaxface.studio.subjects import Gallery, Portrait
 from jaxface.vocabulary import EXPRESSION_NAMES
-
-HEAD = ("pitch", "yaw")
-"""What an avatar's head does: aligned portraits do not roll."""
 
 NUMBERED = 10
 """Of expressions without names, such as FLAME's, so many are shown."""
@@ -59,8 +56,9 @@ class AvatarDrawer(Drawer):
         self._learned = learned.mean()
         self._sets = sets_of(avatar.suite)
         low, high = avatar.range.pose
+        self._head = ANGLES[: avatar.mappers.config.angles]
         values = {}
-        for place, name in enumerate(HEAD):
+        for place, name in enumerate(self._head):
             values[name] = _control(
                 name, np.rad2deg(low[place]), np.rad2deg(high[place]), 0.1, "°", "Head"
             )
@@ -91,7 +89,7 @@ class AvatarDrawer(Drawer):
         """The motion of one frame that is asked for."""
         rotation = np.zeros((1, 3), np.float32)
         mean = np.rad2deg(np.asarray(self._learned.rotation)[0])
-        for place, name in enumerate(HEAD):
+        for place, name in enumerate(self._head):
             rotation[0, place] = np.deg2rad(values.get(name, round(float(mean[place]), 1)))
         expression = self._mean.copy()
         for name, place in _places(self.avatar.clip).items():
@@ -100,7 +98,7 @@ class AvatarDrawer(Drawer):
 
     def told(self, shown: Motion) -> dict[str, float]:
         degrees, expression = np.asarray(shown.degrees)[0], _expression(shown)[0]
-        told = {name: round(float(degrees[place]), 3) for place, name in enumerate(HEAD)}
+        told = {name: round(float(degrees[place]), 3) for place, name in enumerate(self._head)}
         for name, place in _places(self.avatar.clip).items():
             if name in self.controls.values:
                 own = (expression[place] - self._mean[place]) / self._deviation[place]

@@ -32,9 +32,10 @@ from jaxface.methods.pvp.features import (
     renormalised,
     standard,
 )
-from jaxface.methods.pvp.key_frames import choose_key_frames
+from jaxface.methods.pvp.key_frames import choose_key_frames, clustered
 from jaxface.methods.pvp.regions import eyes_and_mouth
 from jaxface.methods.pvp.settings import TERMS
+from jaxface.methods.pvp.training import fresh_mappers
 from jaxface.methods.pvp.tuning import batch_of
 from tests.methods.linear_avatar_world import (
     ANCHORS,
@@ -175,7 +176,7 @@ def test_driven_by_itself_nothing_changes_and_another_is_brought_to_its_proporti
 
 def test_what_is_beyond_the_range_is_told_and_not_changed():
     motion = motion_of(30)
-    known = Range.of(features_of(motion))
+    known = Range.of(features_of(motion), angles=2)
     assert known.outside(features_of(motion)) == [{}] * 30
     beyond = dataclasses.replace(motion, rotation=motion.rotation + np.float32([0, 2, 0]))
     rows = known.outside(features_of(beyond))
@@ -185,11 +186,20 @@ def test_what_is_beyond_the_range_is_told_and_not_changed():
     assert any(row.get("expressions") for row in known.outside(features_of(wide)))
 
 
-def test_roll_has_no_part():
+@pytest.mark.parametrize("angles", [2, 3])
+def test_roll_has_a_part_where_it_is_asked_for(angles):
     motion = motion_of(5)
     rolled = dataclasses.replace(motion, rotation=motion.rotation + np.float32([0, 0, 0.35]))
-    for a, b in zip(features_of(motion), features_of(rolled), strict=True):
-        np.testing.assert_array_equal(a, b)
+    settings = MapperSettings(angles=angles, hidden=8, standardise=True)
+    codes = np.random.default_rng(0).normal(size=(4, 9, 6))
+    mappers = fresh_mappers(settings, codes, features_of(motion), key=jax.random.key(0))
+    mean = features_of(motion).pose.mean(axis=0)[:angles]
+    np.testing.assert_allclose(mappers.pose_mean[...], mean, rtol=1e-5)
+    here, there = (mappers(*map(jnp.asarray, features_of(each))) for each in (motion, rolled))
+    assert (np.abs(here - there).max() > 1e-4) == (angles == 3)
+    beyond = Range.of(features_of(motion), angles=angles).outside(features_of(rolled))
+    assert any("roll" in row for row in beyond) == (angles == 3)
+    assert clustered(motion, angles=angles).shape == (5, angles + motion.expression.shape[1])
 
 
 def test_gaze_is_part_of_the_expression_in_radians():

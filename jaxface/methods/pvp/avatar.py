@@ -42,7 +42,8 @@ class Avatar(Subject):
     @property
     def range(self) -> Range:
         """Of the training frames."""
-        return Range.of(features_of(self.clip[self.training]))
+        features = features_of(self.clip[self.training])
+        return Range.of(features, angles=self.mappers.config.angles)
 
     def own(self, driver: Motion, *, clip: Motion, pose: MatchPose = "none") -> Motion:
         """Another person's motion in the avatar's proportions; its own clip's is unchanged.

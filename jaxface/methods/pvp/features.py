@@ -1,7 +1,9 @@
 """What an avatar is driven by: head pose and expression as numbers, their range, their statistics.
 
-Pose is pitch and yaw with the signs of `jaxface.morphable.motion`; roll has no part, since aligned
-portraits have none. The authors' pitch is this one, and the tangent of their yaw is -tan(yaw) /
+Pose is pitch, yaw and roll with the signs of `jaxface.morphable.motion`. Avatars as published read
+the first two of it (`jaxface.nets.AvatarConfig.angles`): FFHQ's alignment takes roll out of
+portraits, and where squares only follow the head, as here without ``--align``, it is there. The
+authors' pitch is this one, and the tangent of their yaw is -tan(yaw) /
 cos(pitch) (``compute_pitch_yaw``); their scripts that choose key frames transpose the rotation
 first, which gives other angles, and is not followed.
 
@@ -17,6 +19,9 @@ import numpy as np
 
 from jaxface.morphable.motion import Motion
 
+ANGLES = ("pitch", "yaw", "roll")
+"""Of a head, as poses have them."""
+
 MatchPose = Literal["none", "mean", "deviation"]
 """What is taken over of the person's own head poses when another drives: nothing, their mean, or
 their mean and standard deviation."""
@@ -26,7 +31,7 @@ class Features(NamedTuple):
     """Of T frames.
 
     Attributes:
-      pose: [T, 2], pitch and yaw in radians.
+      pose: [T, 3], pitch, yaw and roll in radians.
       expression: [T, E].
     """
 
@@ -40,7 +45,7 @@ def features_of(motion: Motion) -> Features:
     if motion.gaze is not None:
         parts.append(jnp.deg2rad(motion.gaze))
     expression = jnp.concatenate([part for part in parts if part is not None], axis=-1)
-    return Features(motion.rotation[:, :2], expression)
+    return Features(motion.rotation, expression)
 
 
 class Layout(NamedTuple):
@@ -92,7 +97,8 @@ class Range:
     """The least and the largest of each number over the training frames.
 
     Attributes:
-      pose: [2, 2], radians: rows are least and largest, columns pitch and yaw.
+      pose: [2, A], radians: rows are least and largest, columns the angles that an avatar reads, of
+        `ANGLES`.
       expression: [2, E].
     """
 
@@ -100,11 +106,11 @@ class Range:
     expression: np.ndarray
 
     @classmethod
-    def of(cls, features: Features) -> "Range":
-        """Of the training frames."""
+    def of(cls, features: Features, *, angles: int) -> "Range":
+        """Of the training frames; of the head's first so many angles."""
+        read = Features(features.pose[:, :angles], features.expression)
         found = [
-            np.stack([np.asarray(each).min(axis=0), np.asarray(each).max(axis=0)])
-            for each in features
+            np.stack([np.asarray(each).min(axis=0), np.asarray(each).max(axis=0)]) for each in read
         ]
         return cls(*found)
 
@@ -112,7 +118,7 @@ class Range:
         """What of each frame lies beyond the training frames; nothing is clamped.
 
         Returns:
-          T dictionaries: ``pitch`` and ``yaw`` in degrees where they do, ``expressions``, how many
+          T dictionaries: of `ANGLES` those that do, in degrees, ``expressions``, how many
           coefficients do, and ``furthest``, by what share of its range the furthest does; empty for
           a frame that was trained for.
         """
@@ -120,7 +126,7 @@ class Range:
         width = np.maximum(self.expression[1] - self.expression[0], 1e-6)
         for pose, expression in zip(*map(np.asarray, features), strict=True):
             row: dict[str, Any] = {}
-            for name, value, low, high in zip(("pitch", "yaw"), pose, *self.pose, strict=True):
+            for name, value, low, high in zip(ANGLES, pose, *self.pose, strict=False):
                 if not low - SLACK <= value <= high + SLACK:
                     row[name] = round(float(np.rad2deg(value)), 2)
             beyond = np.maximum(self.expression[0] - expression, expression - self.expression[1])
@@ -136,7 +142,7 @@ SLACK = 1e-5
 
 
 def standard(features: Features, *, floor: float) -> tuple[np.ndarray, ...]:
-    """Mean and scale of poses, and of expressions: [2], [2], [E], [E].
+    """Mean and scale of poses, and of expressions: [3], [3], [E], [E].
 
     Args:
       features: of the training frames.

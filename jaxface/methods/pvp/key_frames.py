@@ -29,23 +29,34 @@ class KeyFrames(NamedTuple):
     filled: np.ndarray
 
 
-def clustered(motion: Motion) -> np.ndarray:
-    """What is clustered: pitch, yaw and the expression of T frames, over their deviations.
+def clustered(motion: Motion, *, angles: int = 2) -> np.ndarray:
+    """What is clustered: head poses and expressions of T frames, over their deviations.
 
     Numbers that do not move are left out.
+
+    Args:
+      motion: of the frames.
+      angles: of the head's that count, from the first: pitch, yaw, roll.
 
     Returns:
       float64 [T, F].
     """
     expression = np.asarray(motion.expression, np.float64)
-    values = np.concatenate([np.asarray(motion.rotation, np.float64)[:, :2], expression], axis=1)
+    values = np.concatenate(
+        [np.asarray(motion.rotation, np.float64)[:, :angles], expression], axis=1
+    )
     deviation = values.std(axis=0)
     moving = deviation > 1e-9
     return values[:, moving] / deviation[moving]
 
 
 def choose_key_frames(
-    settings: KeyFrameSettings, motion: Motion, frames: np.ndarray, *, key: jax.Array
+    settings: KeyFrameSettings,
+    motion: Motion,
+    frames: np.ndarray,
+    *,
+    key: jax.Array,
+    angles: int = 2,
 ) -> KeyFrames:
     """K of a clip's training frames.
 
@@ -54,6 +65,7 @@ def choose_key_frames(
       motion: of the training frames, T rows.
       frames: [T], their numbers in the clip, increasing.
       key: typed; decides everything that is random.
+      angles: see `clustered`.
 
     Raises:
       UsageError: scikit-learn, the extra `directions`, is not installed.
@@ -65,7 +77,7 @@ def choose_key_frames(
         return KeyFrames(frames[np.unique(places)], nothing)
     if count == len(frames):
         return KeyFrames(np.array(frames), nothing)
-    values = clustered(motion)
+    values = clustered(motion, angles=angles)
     seeds = np.asarray(jax.random.bits(key, (2,), np.uint32))
     labels = clusters(values, count, restarts=settings.restarts, seed=int(seeds[0]))
     rng = np.random.default_rng(int(seeds[1]))

@@ -52,7 +52,7 @@ class Batch(NamedTuple):
 
     Attributes:
       images: [N, r, r, 3] at the side of comparison, uint8 or in [-1, 1].
-      pose: [N, 2], pitch and yaw.
+      pose: [N, 3], pitch, yaw and roll.
       expression: [N, E], see `jaxface.methods.pvp.features.Features`.
       rotation: kappa, [N, 3].
       identity: embeddings of the frames, [N, D].

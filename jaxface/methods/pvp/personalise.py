@@ -169,7 +169,13 @@ class Personalisation:
         """Which rows of the frames are key frames."""
         rows = self.split.training
         key = jax.random.fold_in(self._key, _KEY_FRAMES)
-        return choose_key_frames(self.settings.key_frames, self.seen.motion[rows], rows, key=key)
+        return choose_key_frames(
+            self.settings.key_frames,
+            self.seen.motion[rows],
+            rows,
+            key=key,
+            angles=self.settings.mappers.angles,
+        )
 
     def pivots(
         self, key_frames: np.ndarray, *, progress: Callable[[int, int], None] | None = None

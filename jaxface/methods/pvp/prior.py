@@ -123,10 +123,13 @@ def initial_state(
             # Everybody's expressions are less their own mean.
             moved = expression - expression.mean(axis=1, keepdims=True)
             flat = Features(
-                held_out["pose"].reshape(-1, 2), moved.reshape(-1, expression.shape[-1])
+                held_out["pose"].reshape(-1, held_out["pose"].shape[-1]),
+                moved.reshape(-1, expression.shape[-1]),
             )
             mean, scale, _, deviation = standard(flat, floor=settings.deviation_floor)
-            prior.pose_mean[...], prior.pose_scale[...] = jnp.asarray(mean), jnp.asarray(scale)
+            angles = settings.network.angles
+            prior.pose_mean[...] = jnp.asarray(mean[:angles])
+            prior.pose_scale[...] = jnp.asarray(scale[:angles])
             prior.expression_scale[...] = jnp.asarray(deviation)
         return prior
 
@@ -168,7 +171,7 @@ def errors(
     Args:
       settings: how many frames of each clip are anchors, its first.
       prior: the network.
-      clips: ``w_plus`` [N, K, L, w_dim], ``pose`` [N, K, 2], ``expression`` [N, K, E].
+      clips: ``w_plus`` [N, K, L, w_dim], ``pose`` [N, K, 3], ``expression`` [N, K, E].
 
     Returns:
       Means over clips: ``loss``, squares; ``share``, of the squares that the mean of a clip's

@@ -87,6 +87,8 @@ class MapperSettings:
       standardise: whether inputs are standardised by the training frames' mean and deviation;
         published ones are radians and coefficients as they are.
       deviation_floor: of the largest deviation, the least by which an expression is standardised.
+      angles: of the head's that F_rot reads: 2, pitch and yaw, as published, where alignment has
+        taken roll out of the frames; or 3, roll too. Key frames are clustered by as many.
       hidden: width of the MLPs.
       expression_rows: of W+ that expressions move: those of blocks up to 32 px, or all there are;
         by share a generator of 64 px would have 4 of its 10.
@@ -117,6 +119,7 @@ class MapperSettings:
     identity_crop: Literal["code", "network"] = "code"
     standardise: bool = False
     deviation_floor: float = 0.1
+    angles: Literal[2, 3] = 2
     hidden: int = 128
     expression_rows: int = 8
     beta: float = 0.02

@@ -73,6 +73,7 @@ def fresh_mappers(
         num_ws=rows,
         expression=features.expression.shape[1],
         w_dim=width,
+        angles=settings.angles,
         expression_rows=min(settings.expression_rows, rows),
         hidden=settings.hidden,
         beta=settings.beta,
@@ -86,7 +87,8 @@ def fresh_mappers(
         found = standard(features, floor=settings.deviation_floor)
         names = ("pose_mean", "pose_scale", "expression_mean", "expression_scale")
         for name, value in zip(names, found, strict=True):
-            getattr(mappers, name)[...] = jnp.asarray(value)
+            array = getattr(mappers, name)
+            array[...] = jnp.asarray(value)[: len(array[...])]
     return mappers
 
 
@@ -116,6 +118,7 @@ def prior_mappers(
         settings,
         start="zero",
         standardise=False,
+        angles=known.angles,
         hidden=known.hidden,
         expression_rows=known.expression_rows,
         beta=known.beta,

@@ -33,6 +33,7 @@ class AvatarConfig:
         num_ws: rows of W+.
         w_dim: width of a row.
         expression: numbers of a face's jaw and expression.
+        angles: of head poses that are read, from the first: pitch, yaw and roll; 2 as published.
         expression_rows: of W+ that expressions move, from the first.
         hidden: width between the two layers of each MLP.
         beta: how far below zero blending weights may be.
@@ -50,6 +51,7 @@ class AvatarConfig:
     num_ws: int
     expression: int
     w_dim: int = 512
+    angles: int = 2
     expression_rows: int = 8
     hidden: int = 128
     beta: float = 0.02
@@ -59,10 +61,10 @@ class AvatarConfig:
 
     def __post_init__(self) -> None:
         sizes = (self.anchors, self.num_ws, self.expression, self.w_dim, self.hidden)
-        if min(sizes) < 1 or not 1 <= self.expression_rows <= self.num_ws:
+        if min(sizes) < 1 or not 1 <= self.expression_rows <= self.num_ws or self.angles > 3:
             raise ValueError(
-                "AvatarConfig: expected positive sizes and expression_rows from 1 to num_ws, got "
-                f"{self}"
+                "AvatarConfig: expected positive sizes, expression_rows from 1 to num_ws and at "
+                f"most 3 angles, got {self}"
             )
         if self.beta < 0 or not self.sharpness > 0:
             raise ValueError(
@@ -103,30 +105,31 @@ class AvatarMappers(nnx.Module):
     """F_rot and F_expr over a person's anchors.
 
     Arrays that no optimiser touches: ``anchors`` [K, L, w_dim]; and ``pose_mean``, ``pose_scale``
-    [2], ``expression_mean`` and ``expression_scale`` [E], by which inputs are standardised: 0 and 1
-    as published, radians and coefficients as they are.
+    [angles], ``expression_mean`` and ``expression_scale`` [E], by which inputs are standardised: 0
+    and 1 as published, radians and coefficients as they are.
     """
 
     def __init__(self, config: AvatarConfig, *, rngs: nnx.Rngs):
         self.config = config
         shape = (config.anchors, config.num_ws, config.w_dim)
         self.anchors = Buffer(jnp.zeros(shape))
-        self.pose_mean, self.pose_scale = Buffer(jnp.zeros((2,))), Buffer(jnp.ones((2,)))
+        self.pose_mean = Buffer(jnp.zeros((config.angles,)))
+        self.pose_scale = Buffer(jnp.ones((config.angles,)))
         self.expression_mean = Buffer(jnp.zeros((config.expression,)))
         self.expression_scale = Buffer(jnp.ones((config.expression,)))
         heads = 1 if config.rotation == "blend" else config.num_ws
         outputs = config.anchors if config.rotation == "blend" else config.w_dim
         sizes = {"hidden": config.hidden, "start": config.published_start}
-        self.rotation = TwoLayers(heads, 2, outputs, **sizes, rngs=rngs)
+        self.rotation = TwoLayers(heads, config.angles, outputs, **sizes, rngs=rngs)
         self.expression = TwoLayers(
             config.expression_rows, config.expression, config.w_dim, **sizes, rngs=rngs
         )
 
-    def weights(self, pose: Float[Array, "n 2"]) -> Float[Array, "n k"]:
+    def weights(self, pose: Float[Array, "n a"]) -> Float[Array, "n k"]:
         """Blending weights alpha of the anchors.
 
         Args:
-            pose: [N, 2], pitch and yaw in radians.
+            pose: [N, A], pitch, yaw and roll in radians, of which the first `angles` are read.
 
         Raises:
             ValueError: `rotation` is "direct", which has none.
@@ -134,7 +137,7 @@ class AvatarMappers(nnx.Module):
         residual = self._residual(pose)
         return hull_weights(residual, beta=self.config.beta, sharpness=self.config.sharpness)
 
-    def weight_sums(self, pose: Float[Array, "n 2"]) -> Float[Array, " n"]:
+    def weight_sums(self, pose: Float[Array, "n a"]) -> Float[Array, " n"]:
         """What the weights are divided by, [N]: the manifold is well defined where it is positive.
 
         Raises:
@@ -144,12 +147,11 @@ class AvatarMappers(nnx.Module):
         weights = dilated(residual, beta=self.config.beta, sharpness=self.config.sharpness)
         return jnp.sum(weights, axis=-1)
 
-    def turned(self, pose: Float[Array, "n 2"]) -> Float[Array, "n l d"]:
-        """w_rot of head poses [N, 2], pitch and yaw in radians."""
+    def turned(self, pose: Float[Array, "n a"]) -> Float[Array, "n l d"]:
+        """w_rot of head poses."""
         if self.config.rotation == "blend":
             return blend(self.weights(pose), self.anchors[...])
-        standard = (pose - self.pose_mean[...]) / self.pose_scale[...]
-        return self.anchors[...].mean(axis=0) + self.rotation(standard)
+        return self.anchors[...].mean(axis=0) + self._rotated(pose)
 
     def offsets(self, expression: Float[Array, "n e"]) -> Float[Array, "n r d"]:
         """F_expr of jaws and expressions [N, E]: what is added to the first rows."""
@@ -157,7 +159,7 @@ class AvatarMappers(nnx.Module):
         return self.expression(standard)
 
     def __call__(
-        self, pose: Float[Array, "n 2"], expression: Float[Array, "n e"]
+        self, pose: Float[Array, "n a"], expression: Float[Array, "n e"]
     ) -> Float[Array, "n l d"]:
         """Latents of N faces; rows from `expression_rows` on are those of `turned`, bit for bit."""
         return self.moved(self.turned(pose), self.offsets(expression))
@@ -171,8 +173,11 @@ class AvatarMappers(nnx.Module):
     def _residual(self, pose: jax.Array) -> jax.Array:
         if self.config.rotation != "blend":
             raise ValueError("AvatarMappers: rotation='direct' has no blending weights")
-        standard = (pose - self.pose_mean[...]) / self.pose_scale[...]
-        return self.rotation(standard)[:, 0]
+        return self._rotated(pose)[:, 0]
+
+    def _rotated(self, pose: jax.Array) -> jax.Array:
+        read = pose[:, : self.config.angles]
+        return self.rotation((read - self.pose_mean[...]) / self.pose_scale[...])
 
 
 def _uniform(rngs: nnx.Rngs, shape: tuple[int, ...], inputs: int) -> jax.Array:

@@ -41,6 +41,7 @@ class AvatarPriorConfig:
         num_ws: rows of W+.
         expression: numbers of a face's jaw and expression.
         w_dim: width of a row.
+        angles: of head poses that are read, from the first: pitch, yaw and roll.
         expression_rows: of W+ that expressions move, from the first.
         hidden: width between the two layers of each MLP.
         beta, sharpness: of the dilated hull.
@@ -52,6 +53,7 @@ class AvatarPriorConfig:
     num_ws: int
     expression: int
     w_dim: int = 512
+    angles: int = 2
     expression_rows: int = 8
     hidden: int = 128
     beta: float = 0.02
@@ -69,18 +71,19 @@ class AvatarPriorConfig:
 class AvatarPrior(nnx.Module):
     """F_expr, the first layer of F_rot, and how its last layer is solved for.
 
-    Arrays that no optimiser touches: ``pose_mean``, ``pose_scale`` [2] and ``expression_scale`` [E]
-    standardise inputs; expressions are less each person's own mean.
+    Arrays that no optimiser touches: ``pose_mean``, ``pose_scale`` [angles] and
+    ``expression_scale`` [E] standardise inputs; expressions are less each person's own mean.
     """
 
     def __init__(self, config: AvatarPriorConfig, *, rngs: nnx.Rngs):
         self.config = config
-        self.pose_mean, self.pose_scale = Buffer(jnp.zeros((2,))), Buffer(jnp.ones((2,)))
+        self.pose_mean = Buffer(jnp.zeros((config.angles,)))
+        self.pose_scale = Buffer(jnp.ones((config.angles,)))
         self.expression_scale = Buffer(jnp.ones((config.expression,)))
-        limit = 2**-0.5
+        limit = config.angles**-0.5
         draw = jax.random.uniform
         self.weight1 = nnx.Param(
-            draw(rngs.params(), (2, config.hidden), minval=-limit, maxval=limit)
+            draw(rngs.params(), (config.angles, config.hidden), minval=-limit, maxval=limit)
         )
         self.bias1 = nnx.Param(draw(rngs.params(), (config.hidden,), minval=-limit, maxval=limit))
         self.expression = TwoLayers(
@@ -95,12 +98,12 @@ class AvatarPrior(nnx.Module):
         self.log_share = nnx.Param(jnp.zeros(()))
 
     def last_layer(
-        self, pose: Float[Array, "k 2"], expression: Float[Array, "k e"]
+        self, pose: Float[Array, "k a"], expression: Float[Array, "k e"]
     ) -> tuple[Float[Array, "h k"], Float[Array, " k"]]:
         """Weights and biases of F_rot's last layer over K anchors.
 
         Args:
-            pose: of the anchors, pitch and yaw in radians.
+            pose: of the anchors: pitch, yaw and roll in radians, of which `angles` are read.
             expression: of the anchors, jaw and expression as they are read.
         """
         hidden = self._hidden(pose)
@@ -120,9 +123,9 @@ class AvatarPrior(nnx.Module):
 
     def weights(
         self,
-        anchor_pose: Float[Array, "k 2"],
+        anchor_pose: Float[Array, "k a"],
         anchor_expression: Float[Array, "k e"],
-        pose: Float[Array, "n 2"],
+        pose: Float[Array, "n a"],
     ) -> Float[Array, "n k"]:
         """Blending weights of a person's anchors for N head poses."""
         weight, bias = self.last_layer(anchor_pose, anchor_expression)
@@ -139,9 +142,9 @@ class AvatarPrior(nnx.Module):
     def __call__(
         self,
         anchors: Float[Array, "k l d"],
-        anchor_pose: Float[Array, "k 2"],
+        anchor_pose: Float[Array, "k a"],
         anchor_expression: Float[Array, "k e"],
-        pose: Float[Array, "n 2"],
+        pose: Float[Array, "n a"],
         expression: Float[Array, "n e"],
     ) -> Float[Array, "n l d"]:
         """Latents of N faces of a person who is known by K anchors alone."""
@@ -150,6 +153,6 @@ class AvatarPrior(nnx.Module):
         return turned.at[:, : self.config.expression_rows].add(offsets)
 
     def _hidden(self, pose: jax.Array) -> jax.Array:
-        standard = (pose - self.pose_mean[...]) / self.pose_scale[...]
+        standard = (pose[:, : self.config.angles] - self.pose_mean[...]) / self.pose_scale[...]
         y = jnp.matmul(standard, self.weight1[...], precision=jax.lax.Precision.HIGHEST)
         return jax.nn.leaky_relu(y + self.bias1[...], SLOPE)

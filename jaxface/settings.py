@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxface.errors import UsageError, did_you_mean
+from jaxface.errors import UsageError, did_you_mean, on_one_line
 
 _Changes = dict[str, Any]  # name -> further changes, or a `_Value`
 
@@ -40,7 +40,7 @@ def apply_overrides(settings: Any, changes: Sequence[str]) -> Any:
             raise UsageError(f"--set: expected NAME=VALUE, got {change!r}")
         try:
             value: Any = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             value = text
         path = name.split(".")
         if _inside_a_value(tree, path):
@@ -105,7 +105,7 @@ def _replace(node: Any, changes: _Changes, name: str) -> Any:
     try:
         if dataclasses.is_dataclass(node) and not isinstance(node, type):
             return dataclasses.replace(node, **new)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UsageError(f"--set {_told(changes, name)}: {error}") from error
     if isinstance(node, Mapping):
         return {**node, **new}
@@ -149,7 +149,7 @@ def _typed(old: Any, change: _Value, kind: Any, name: str) -> Any:
     fits = _fits(value, wanted) if wanted else _replaces(value, old)
     if not fits:
         shown = getattr(kind, "__name__", str(kind)) if wanted else type(old).__name__
-        raise UsageError(f"--set {name}: expected {shown}, got {change.text!r}")
+        raise UsageError(f"--set {name}: expected {shown}, got {on_one_line(change.text)!r}")
     floats = float in wanted if wanted else isinstance(old, float)
     return float(value) if floats and type(value) is int else value
 

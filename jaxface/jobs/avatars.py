@@ -18,13 +18,13 @@ import numpy as np
 
 from jaxface.errors import UsageError, on_one_line
 from jaxface.jobs.inputs.motion_files import read_motion_file, write_motion
+from jaxface.licences import terms_of
 from jaxface.methods.pvp import Avatar
 from jaxface.runtime.files import atomic_path, write_json
 from jaxface.suite import Suite, load_suite
 from jaxface.weights import load_network, save_network
 
 HEADER, FOLDER, VERSION = "avatar.json", "avatar", 1
-_FROM_THE_GENERATOR = ("license", "licence", "terms", "source", "source_sha256", "notice")
 
 
 class StoredAvatar(NamedTuple):
@@ -76,7 +76,9 @@ def write_avatar(
         raise UsageError(f"{folder}: is there already; name another folder, or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     known = avatar.suite.metadata("generator")
-    terms = {name: known[name] for name in _FROM_THE_GENERATOR if name in known}
+    terms = terms_of(known).header()
+    if "source_sha256" in known:
+        terms["source_sha256"] = known["source_sha256"]
     header = {
         "version": VERSION,
         "suite": avatar.suite.name,

@@ -73,16 +73,18 @@ def stop_requests(
         yield flag
         return
     before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+    heard = 0  # by the handler; `_deadline` may have set the flag for the same signal before
 
     def restore() -> None:
         while before:
             signal.signal(*before.popitem())
 
     def receive(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
         del frame
-        if number == flag.number == signal.SIGINT:  # Ctrl-C again: at once
+        if number == heard == signal.SIGINT:  # Ctrl-C again: at once
             raise KeyboardInterrupt
-        flag.number = number
+        flag.number = heard = number
         if grace is None:
             restore()
 

@@ -97,7 +97,11 @@ class Checkpoints:
                 return self._restored(state, newest)
             except CheckpointError:
                 raise  # it is whole, and of another run
+            except (MemoryError, jax.errors.JaxRuntimeError):
+                raise  # this machine's trouble, which says nothing of the checkpoint
             except Exception as error:
+                if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                    raise  # likewise the disk's or the network's
                 reason = " ".join(str(error).split())[:200]
                 what = f"{self.directory} step {newest} is damaged ({reason})"
                 if older is None:

@@ -13,6 +13,7 @@ stopped leaves there the networks as they are then. Of several processes
 import dataclasses
 import inspect
 import json
+import math
 import os
 import pathlib
 import runpy
@@ -239,7 +240,9 @@ class BestNetworks:
         """Keeps the networks of a state if its metrics are the best."""
         assert self._recipe.merit is not None
         merit, row = float(self._recipe.merit(metrics)), self._row()
-        if jax.process_index() or (row is not None and not merit > row["merit"]):
+        if jax.process_index() or not math.isfinite(merit):
+            return
+        if row is not None and not merit > row["merit"]:
             return
         _write(self._recipe.networks(state), self._experiment, step, self.folder)
         with atomic_writer(self.folder / "best.json") as file:

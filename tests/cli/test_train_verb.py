@@ -162,6 +162,7 @@ def test_a_begun_run_resumes_and_passes_over_a_damaged_checkpoint(run, capsys):
         ("method.num_factors=301", "factors"),
         ("method.learning_rate", "NAME=VALUE"),
         ("seed.x=1", "nothing can be set"),
+        ("method.stages={{}}", "expected"),
     ],
 )
 def test_overrides_are_checked(tmp_path, change, words):

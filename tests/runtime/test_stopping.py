@@ -1,10 +1,12 @@
 """Graceful shutdown: what signals do within the block, and after it."""
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -32,6 +34,30 @@ def test_a_signal_is_a_request_and_a_second_one_is_not():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert [signal.getsignal(number) for number in BOTH] == before
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_first_ctrl_c_is_a_request_also_deep_inside_a_compilation():
+    wait = ctypes.CDLL(None).usleep  # without the lock; goes on after a signal's interruption
+    with stop_requests(BOTH, grace=60.0) as stop:
+        heard = threading.Event()
+
+        def press():
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):
+                if stop():
+                    heard.set()
+                    return
+                time.sleep(0.001)
+
+        pressing = threading.Thread(target=press)
+        pressing.start()
+        while pressing.is_alive():
+            wait(200_000)
+        assert heard.is_set()
+        assert stop.name == "SIGINT"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_jobs_are_asked_by_sigterm_alone():

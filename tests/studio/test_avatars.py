@@ -11,7 +11,8 @@ import pytest
 
 from jaxface.cli import main
 from jaxface.errors import UsageError
-from jaxface.jobs.avatars import write_avatar
+from jaxface.jobs.avatars import read_avatar, write_avatar
+from jaxface.licences import Terms, terms_of
 from jaxface.methods.pvp import Avatar
 from jaxface.methods.pvp.features import features_of
 from jaxface.morphable import FaceParameters
@@ -20,7 +21,8 @@ from jaxface.nets.edits.avatar import AvatarConfig, AvatarMappers
 from jaxface.studio.avatars import AvatarGallery
 from jaxface.studio.edits import AskedEdit
 from jaxface.studio.exports import Gesture, record
-from jaxface.suite import load_suite
+from jaxface.suite import Suite, load_suite
+from jaxface.weights import read_header
 
 EDIT = {"values": {"yaw": 9.0, "smile": 1.25, "jaw_open": 0.5}, "moves": {"age.old": 0.25}}
 
@@ -59,6 +61,14 @@ def avatar_folder(studio_suite, random_network, tmp_path_factory):
     return write_avatar(
         tmp_path_factory.mktemp("anna") / "avatar", avatar, times, range(4), told={}
     )
+
+
+def test_an_avatar_has_the_terms_of_its_generator(folder, studio_suite, tmp_path, monkeypatch):
+    known = read_avatar(folder, suite=str(studio_suite))
+    terms = Terms("CC-BY-NC-4.0", "no", "as somebody says")
+    monkeypatch.setattr(Suite, "metadata", lambda suite, role: terms.header())
+    kept = write_avatar(tmp_path / "kept", known.avatar, known.times, range(4), told={})
+    assert terms_of(read_header(kept / "generator.safetensors")) == terms
 
 
 @pytest.fixture(scope="module", name="gallery")

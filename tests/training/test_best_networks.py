@@ -88,6 +88,20 @@ def test_the_best_networks_are_the_result(tmp_path):
     assert row == {"step": 3, "merit": 0, "height": 3}
 
 
+def test_a_merit_that_is_no_number_is_in_nobodys_way(tmp_path, monkeypatch):
+    climb = Climb.recipe
+
+    def undecided(self, **options):
+        recipe = climb(self, **options)
+        merit = recipe.merit
+        assert merit is not None
+        later = lambda scores: merit(scores) if scores["height"] > 1 else float("nan")  # noqa: E731
+        return dataclasses.replace(recipe, merit=later)
+
+    monkeypatch.setattr(Climb, "recipe", undecided)
+    assert height(run_experiment(experiment(), tmp_path)["direction_toy"]) == 3
+
+
 def test_without_a_merit_the_last_ones_are(tmp_path):
     found = run_experiment(experiment(by_merit=False), tmp_path)
     assert height(found["direction_toy"]) == 6

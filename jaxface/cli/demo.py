@@ -77,8 +77,10 @@ def _of_renders(suite: Any, out: Path, arguments: argparse.Namespace) -> int:
         latents = [str(out / row["latents"]) for row in rows[:EDITED_RENDERS]]
         call = [*latents, "--out", str(out / EDITED), "--suite", arguments.suite, *RENDER_EDIT]
         status = edit.run(_parsed(edit, call))
-        edited = _rows(out / EDITED)
-    _draw(out, rows, [row for row in edited if row["status"] == "ok"])
+        if status > 1:  # stopped
+            return status
+        edited = [row for row in _rows(out / EDITED) if row["status"] == "ok"]
+    _draw(out, rows, edited)
     print(f"\nRenders, an edit and photographs: {out / 'contact_sheet.png'}")
     for row in edited[:1]:
         print(f"Animation:                        {out / EDITED / row['sequence'][0]}")
@@ -96,6 +98,8 @@ def _of_photographs(out: Path, arguments: argparse.Namespace, *, edited: bool) -
     for folder, change in ((TURNED, TURN), (EDITED, SMILE)):
         call = [arguments.out, "--out", str(out / folder), "--suite", arguments.suite, *change]
         status = max(status, edit.run(_parsed(edit, call)))
+        if status > 1:  # stopped
+            return status
     _draw_photographs(out)
     print(f"\nPhotographs, embedded, edited and put back: {out / 'contact_sheet.png'}")
     return status

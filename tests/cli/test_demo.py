@@ -1,13 +1,15 @@
 """`jaxface demo` is `jaxface invert` on the samples that ship with the package."""
 
+import argparse
 import json
+import types
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxface.cli import main
+from jaxface.cli import demo, edit, invert, main
 from jaxface.cli.demo import SAMPLES
 from jaxface.media.images import read_image, to_uint8
 
@@ -33,6 +35,45 @@ def test_demo_inverts_every_sample(tmp_path, tiny_suite, capsys):
         # Three rows of two renders and one of two photographs, each of two images at 256 px.
         assert sheet.width > 4 * 256
         assert sheet.height > 4 * 256
+
+
+def calls_of(status, folder, monkeypatch):
+    """The edits that the demo begins, each of which ends with a status; embedding is done."""
+    calls = []
+    row = json.dumps({"id": "a", "status": "ok", "latents": "latents/a.safetensors"})
+    (folder / "results.jsonl").write_text(row)
+    monkeypatch.setattr(invert, "run", lambda options: 0)
+    monkeypatch.setattr(invert, "embed", lambda options, tell: 0)
+    monkeypatch.setattr(edit, "run", lambda options: calls.append(options.out) or status)
+    return calls
+
+
+@pytest.mark.parametrize("of", ["renders", "photographs"])
+def test_a_stopped_edit_ends_the_demo(of, tmp_path, monkeypatch):
+    calls = calls_of(130, tmp_path, monkeypatch)
+    arguments = argparse.Namespace(out=str(tmp_path), suite="embedded")
+    if of == "renders":
+        suite = types.SimpleNamespace(files={"reconstruction": "", "rignet_pose": ""})
+        assert demo._of_renders(suite, tmp_path, arguments) == 130
+    else:
+        assert demo._of_photographs(tmp_path, arguments, edited=True) == 130
+    assert len(calls) == 1
+
+
+def test_the_animation_that_is_named_was_made(tmp_path, monkeypatch, capsys):
+    calls_of(1, tmp_path, monkeypatch)
+    edited = [
+        {"id": "a", "status": "failed", "sequence": []},
+        {"id": "b", "status": "ok", "sequence": ["sequences/b.gif"]},
+    ]
+    (tmp_path / demo.EDITED).mkdir()
+    lines = "\n".join(map(json.dumps, edited))
+    (tmp_path / demo.EDITED / "results.jsonl").write_text(lines)
+    monkeypatch.setattr(demo, "_draw", lambda out, rows, edited: None)
+    suite = types.SimpleNamespace(files={"reconstruction": "", "rignet_pose": ""})
+    arguments = argparse.Namespace(out=str(tmp_path), suite="embedded")
+    assert demo._of_renders(suite, tmp_path, arguments) == 1
+    assert str(tmp_path / demo.EDITED / "sequences" / "b.gif") in capsys.readouterr().out
 
 
 def test_samples_are_square_and_documented():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxface.cli.driver_options import check_driver_arguments
 from jaxface.errors import UsageError
 
 _AVATARS = ("pitch", "yaw", "turn_frames", "directions", "project", "match_pose")
@@ -153,6 +154,7 @@ def _check(
         if name not in (*_AVATARS, *_SHARED) and value != parser.get_default(name):
             option = {"gains": "gain", "changes": "set"}.get(name, name.replace("_", "-"))
             raise UsageError(f"--{option} is not of avatars")
+    check_driver_arguments(arguments)
     turns = [name for name in ("pitch", "yaw") if getattr(arguments, name) is not None]
     if arguments.driving is None:
         for name in ("match_pose", "steady", "align", "fps", "start", "end", "every"):

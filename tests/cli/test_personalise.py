@@ -247,6 +247,7 @@ def stub(folder):
         (["--yaw", "120"], "up to 90"),
         (["--yaw", "5", "--driving", "x.mp4"], "in place of --driving"),
         (["--match-pose", "mean"], "--match-pose requires --driving"),
+        (["--driving", "x.mp4", "--steady", "nan"], "--steady: expected 0 or more seconds"),
         (["--project"], "--project requires --direction"),
         (["--turn-frames", "5"], "with --pitch or --yaw"),
         ([], "damaged"),

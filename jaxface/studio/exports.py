@@ -2,6 +2,7 @@
 
 import bisect
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +24,7 @@ from jaxface.runtime.files import atomic_writer
 from jaxface.studio.drawing import Drawer
 from jaxface.studio.edits import AskedEdit
 from jaxface.studio.engine import FEEDBACK, MOTION_FEEDBACK
-from jaxface.studio.subjects import Gallery, LatentGallery, Portrait, free_name
+from jaxface.studio.subjects import Gallery, LatentGallery, Portrait, new_path
 
 RATE = 25
 """Frames a second of a recorded gesture."""
@@ -51,7 +52,7 @@ def save(gallery: LatentGallery, portrait: Portrait, edit: AskedEdit, *, paste_b
       A new folder, which holds what the command writes.
 
     Raises:
-      UsageError: nothing is asked for, or the edit's row tells that it failed.
+      UsageError: nothing is asked for, or the edit's row tells that it failed; no folder is left.
     """
     if edit.empty:
         raise UsageError("nothing is edited yet: turn the head first, or move a slider")
@@ -77,13 +78,17 @@ def save(gallery: LatentGallery, portrait: Portrait, edit: AskedEdit, *, paste_b
         paste_back=paste_back,
         together=together,
     )
-    folder = free_name(gallery.folder / "saved", Path(portrait.name).stem)
-    with ResultsFolder(folder, task.description(), files=task.files) as results:
-        run_job([portrait.item], results, task, batch_size=1, show_progress=False)
-        (row,) = results.finished([portrait.item])[0]
-        if row["status"] != "ok":
-            raise UsageError(f"{portrait.name}: {row['reason']}")
-        task.draw_sheet([portrait.item], results)
+    folder = new_path(gallery.folder / "saved", Path(portrait.name).stem, Path.mkdir)
+    try:
+        with ResultsFolder(folder, task.description(), files=task.files) as results:
+            run_job([portrait.item], results, task, batch_size=1, show_progress=False)
+            (row,) = results.finished([portrait.item])[0]
+            if row["status"] != "ok":
+                raise UsageError(f"{portrait.name}: {row['reason']}")
+            task.draw_sheet([portrait.item], results)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder
 
 
@@ -173,15 +178,19 @@ def record(
     paths = []
     for kind in kinds:
         suffix = {"motion": "safetensors"}.get(kind, kind)
-        path = free_name(gallery.folder / "recorded", f"{Path(portrait.name).stem}.{suffix}")
-        if kind == "motion":
-            _write_motion(engine, images, path)
-        else:
-            seconds = len(frames) / RATE
-            large = enlarged(frames, SIDE)
-            data = (encode_gif if kind == "gif" else encode_mp4)(large, seconds=seconds)
-            with atomic_writer(path) as file:
-                file.write(data)
+        path = new_path(gallery.folder / "recorded", f"{Path(portrait.name).stem}.{suffix}")
+        try:
+            if kind == "motion":
+                _write_motion(engine, images, path)
+            else:
+                seconds = len(frames) / RATE
+                large = enlarged(frames, SIDE)
+                data = (encode_gif if kind == "gif" else encode_mp4)(large, seconds=seconds)
+                with atomic_writer(path) as file:
+                    file.write(data)
+        except BaseException:
+            path.unlink()
+            raise
         paths.append(path)
     tell(1.0)
     return paths

@@ -27,7 +27,7 @@ from jaxface.studio.drivers import LoadedDriver, drives, load_driver
 from jaxface.studio.edits import AskedEdit
 from jaxface.studio.exports import Gesture, record, save, saved_image
 from jaxface.studio.session import FAILURES, Session, Wanted, draw_frame, link_of
-from jaxface.studio.subjects import Gallery, LatentGallery, Portrait, free_name
+from jaxface.studio.subjects import Gallery, LatentGallery, Portrait, new_path
 
 LARGEST = 50 * 2**20
 """Bytes of an upload."""
@@ -190,7 +190,7 @@ class Server:
             raise UsageError(f"{path}: {error}") from error
         own = self.gallery.folder / "photographs" / path.name
         if not own.exists() or not filecmp.cmp(path, own, shallow=False):
-            own = free_name(own.parent, path.name)
+            own = new_path(own.parent, path.name)
             shutil.copyfile(path, own)
         self._brought.append(own)
 
@@ -245,10 +245,10 @@ class Server:
             raise web.HTTPRequestEntityTooLarge(
                 LARGEST, request.content_length or 0, text=json.dumps({"error": too_large})
             )
-        path = free_name(self.gallery.folder / kind, request.query.get("name", ""))
+        path = new_path(self.gallery.folder / kind, request.query.get("name", ""))
         written = 0
         try:
-            with path.open("xb") as file:
+            with path.open("wb") as file:
                 async for part in request.content.iter_chunked(2**20):
                     written += len(part)
                     if written <= LARGEST:

@@ -461,12 +461,17 @@ class LatentGallery(Gallery):
         ]
 
 
-def free_name(folder: Path, name: str) -> Path:
-    """A new file's path in a folder: the name's harmless letters, with a number where it is taken.
+def _new_file(path: Path) -> None:
+    path.touch(exist_ok=False)
+
+
+def new_path(folder: Path, name: str, make: Callable[[Path], None] = _new_file) -> Path:
+    """Makes a file or folder that was not there, though several threads may want one name.
 
     Args:
       folder: is created.
-      name: as a client calls the file.
+      name: as a client calls it; its harmless letters are taken, and a number where those are.
+      make: an empty file by default; `Path.mkdir` for a folder.
     """
     base = re.split(r"[/\\]", name)[-1]
     base = re.sub(r"[^\w.\- ]", "_", base).strip(" .")[-80:] or "file"
@@ -474,9 +479,13 @@ def free_name(folder: Path, name: str) -> Path:
     stem, dot, suffix = base.rpartition(".")
     stem, ending = (stem, dot + suffix) if stem else (base, "")
     path, number = folder / base, 2
-    while path.exists():
-        path, number = folder / f"{stem}-{number}{ending}", number + 1
-    return path
+    while True:
+        try:
+            make(path)
+        except FileExistsError:
+            path, number = folder / f"{stem}-{number}{ending}", number + 1
+        else:
+            return path
 
 
 def _face_finder(suite: Suite) -> Any:

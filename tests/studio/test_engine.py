@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +14,14 @@ from jaxface.errors import UsageError
 from jaxface.jobs.inputs.latents import find_latents, read_latent
 from jaxface.media.images import read_image, to_uint8
 from jaxface.morphable.motion import motion_names
+from jaxface.studio import exports
 from jaxface.studio.controls import Controls
 from jaxface.studio.drawing import Plan, plans_of
 from jaxface.studio.drivers import load_driver
 from jaxface.studio.edits import AskedEdit
 from jaxface.studio.engine import Engine
-from jaxface.studio.exports import Gesture, record, save, saved_image
-from jaxface.studio.subjects import LatentGallery, free_name
+from jaxface.studio.exports import RATE, Gesture, record, save, saved_image
+from jaxface.studio.subjects import LatentGallery, new_path
 from jaxface.suite import load_suite
 
 EVERYTHING = {
@@ -246,7 +249,37 @@ def test_an_earlier_studio_is_taken_up(gallery, engine):
     ],
 )
 def test_names_of_uploads_are_harmless(tmp_path, given, name):
-    path = free_name(tmp_path, given)
+    path = new_path(tmp_path, given)
     assert path == tmp_path / name
-    path.touch()
-    assert free_name(tmp_path, given) != path
+    assert path.is_file()
+    assert new_path(tmp_path, given) != path
+
+
+def test_threads_that_want_one_name_have_a_folder_each(tmp_path):
+    def take(_):
+        return new_path(tmp_path, "anna", Path.mkdir)
+
+    with ThreadPoolExecutor(8) as pool:
+        taken = [*pool.map(take, range(64))]
+    assert len({*taken}) == 64
+    assert all(path.is_dir() for path in taken)
+
+
+def test_what_cannot_be_written_leaves_nothing(gallery, monkeypatch):
+    def full(*_, **__):
+        raise OSError("the disk is full")
+
+    portrait, engine = gallery.portraits()[0], gallery.engine
+    edit = AskedEdit.of_json({"values": {"yaw": 9}}, engine.controls)
+    monkeypatch.setattr(exports, "run_job", full)
+    monkeypatch.setattr(exports, "encode_gif", full)
+    gesture = Gesture()
+    for number in range(2):
+        gesture.add(number / RATE, edit)
+    before = {*gallery.folder.rglob("*")} - {gallery.folder / "saved", gallery.folder / "recorded"}
+    with pytest.raises(OSError, match="is full"):
+        save(gallery, portrait, edit, paste_back=False)
+    with pytest.raises(OSError, match="is full"):
+        record(gallery, portrait, gesture, ["gif"])
+    after = {*gallery.folder.rglob("*")} - {gallery.folder / "saved", gallery.folder / "recorded"}
+    assert after == before

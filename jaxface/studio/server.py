@@ -123,9 +123,11 @@ class Server:
         self._tell_all(self._hello())
         for path in self._brought:
             self._take(path)
-        with contextlib.suppress(JaxfaceError):  # which a photograph will tell
-            await loop.run_in_executor(self._embedding, self._latents.warm)
-        self._warming = False
+        try:
+            with contextlib.suppress(*FAILURES):  # which a photograph will tell
+                await loop.run_in_executor(self._embedding, self._latents.warm)
+        finally:
+            self._warming = False
 
     async def _remember(self, beginning: Beginning) -> None:
         """Keeps the page as it begins, for the next start."""
@@ -269,10 +271,14 @@ class Server:
         """Begins to draw for a page."""
         session = Session(socket, self.gallery, self._drawing)
         self._sessions[session] = asyncio.ensure_future(self._serve(session))
-        if self._ready.is_set():
-            await session.tell(self._hello())
-        else:
-            await session.tell({"is": "preparing", "text": self._said})
+        try:
+            if self._ready.is_set():
+                await session.tell(self._hello())
+            else:
+                await session.tell({"is": "preparing", "text": self._said})
+        except BaseException:  # the page is gone already
+            self.leave(session)
+            raise
         return session
 
     def leave(self, session: Session) -> None:

@@ -377,6 +377,41 @@ def test_a_page_begins_as_before_while_networks_are_loaded(engine, tmp_path):
     asyncio.run(asyncio.wait_for(test(), 200))
 
 
+def test_a_page_that_goes_as_it_comes_is_not_kept(engine, tmp_path):
+    class Gone:
+        closed = False
+
+        async def send_str(self, text):
+            raise ConnectionResetError
+
+    async def test():
+        gallery = LatentGallery(engine, tmp_path / "out")
+        server = Server(gallery)
+        with pytest.raises(ConnectionResetError):
+            await server.attend(Gone())
+        assert not server._sessions
+        server.close()
+
+    asyncio.run(test())
+
+
+def test_warming_that_fails_ends(engine, tmp_path, monkeypatch):
+    def fail(self):
+        raise OSError("the encoder's file is gone")
+
+    async def test():
+        gallery = LatentGallery(engine, tmp_path / "out")
+        gallery.open([])
+        monkeypatch.setattr(LatentGallery, "warm", fail)
+        server = Server(gallery)
+        server.begin(Beginning(gallery.folder, []))
+        while server.busy:
+            await asyncio.sleep(0.05)
+        server.close()
+
+    asyncio.run(asyncio.wait_for(test(), 100))
+
+
 def test_a_start_that_fails_behind_its_page_is_told_once(engine, tmp_path, capsys):
     gallery = LatentGallery(engine, tmp_path / "out")
     gallery.open([])

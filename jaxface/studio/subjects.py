@@ -289,7 +289,7 @@ class LatentGallery(Gallery):
         return remarks
 
     def files(self) -> list[str]:
-        own = [each.item.path for each in self.portraits()]
+        own = [re.sub(r"#\d+$", "", each.item.path) for each in self.portraits()]  # rows of shards
         return [*map(str, self.engine.suite.files.values()), *own]
 
     def load(self, portrait: Portrait) -> LatentSubject:

@@ -1,5 +1,6 @@
 """What is asked for, and what is drawn of it: without the web, with random networks."""
 
+import dataclasses
 import json
 import shlex
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from jaxface.jobs.inputs.latents import find_latents, read_latent
 from jaxface.media.images import read_image, to_uint8
 from jaxface.morphable.motion import motion_names
 from jaxface.studio import exports
+from jaxface.studio.beginning import Beginning
 from jaxface.studio.controls import Controls
 from jaxface.studio.drawing import Plan, plans_of
 from jaxface.studio.drivers import load_driver
@@ -283,3 +285,16 @@ def test_what_cannot_be_written_leaves_nothing(gallery, monkeypatch):
         record(gallery, portrait, gesture, ["gif"])
     after = {*gallery.folder.rglob("*")} - {gallery.folder / "saved", gallery.folder / "recorded"}
     assert after == before
+
+
+def test_the_files_of_embeddings_in_shards_are_the_shards(gallery, monkeypatch):
+    portraits = gallery.portraits()[:2]
+    path = portraits[0].item.path
+    rows = [
+        dataclasses.replace(each, item=dataclasses.replace(each.item, path=f"{path}#{row}"))
+        for row, each in enumerate(portraits)
+    ]
+    monkeypatch.setattr(gallery, "portraits", lambda: rows)
+    beginning = Beginning(gallery.folder, [])
+    beginning.keep({}, b"", {}, gallery.files())
+    assert Beginning(gallery.folder, []).hello == {}

@@ -24,6 +24,12 @@ _OPTIONS = {
 }
 """Options that need SOURCE, and their defaults."""
 
+UNLISTED = (
+    *("out", "resolution", "frames", "shard_size"),
+    *("align", "suite", "landmarks", "workers", "every", "process", "processes"),
+)
+"""Options that say how a collection becomes a data set, without effect on its manifest."""
+
 
 def add_collection_arguments(parser: argparse.ArgumentParser) -> None:
     """What `make_collection` reads, besides --out, --resolution, --frames and --shard-size."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.cli.inversion_options import add_method_arguments, inversion_of
+from jaxface.cli.refusals import refuse_options
 from jaxface.cli.suite_options import fit_for_use
 from jaxface.errors import UsageError
 
@@ -37,6 +38,12 @@ ones, want a fixed --batch-size.
 
 exit status: 0, compiled; 2, the call was wrong
 """
+
+_EMBEDDING = ("preset", "dtype", "seed", "shard_size", "reconstructions")
+_WITHOUT = {
+    "method": (*_EMBEDDING, "changes"),
+    "config": (*_EMBEDDING, "suite", "commercial"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"--{name} requires --topology")
     if arguments.method and arguments.config:
         raise UsageError("--method is of a reenactment and --config of a training; give one")
+    for name, without in _WITHOUT.items():
+        if getattr(arguments, name):
+            refuse_options(arguments, add_arguments, without, f"has no use with --{name}")
     if arguments.topology is not None:
         return _tell(arguments)
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")

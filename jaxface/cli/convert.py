@@ -112,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise Refusal(
                 f"{arguments.family} takes no --network, --with or --reduced-precision{of_parts}"
             )
+        if arguments.family == "photo" and arguments.unpack_limit is not None:
+            raise Refusal("photo takes no --unpack-limit: what its wheels hold is known")
         if arguments.family == "photo":
             report = convert_photo(arguments.source, arguments.target, check=arguments.check)
         elif arguments.family == "suite":

@@ -8,11 +8,13 @@ from typing import Any
 
 from jaxface.cli.argument_types import seed
 from jaxface.cli.collections import (
+    UNLISTED,
     add_collection_arguments,
     list_collection,
     make_collection,
     refuse_collection_arguments,
 )
+from jaxface.cli.refusals import refuse_options
 from jaxface.errors import UsageError
 
 NAME = "data"
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make portrait_clips of it: a folder of videos or of a published collection, FFHQ's "
         "zip, or a manifest (left out: render the face world)",
     )
-    parser.add_argument("--out", metavar="DIR", help="folder of data sets; not needed by --list")
+    parser.add_argument("--out", metavar="DIR", help="folder of data sets; --list has none")
     parser.add_argument("--resolution", type=int, default=64, help="pixels per side (64)")
     parser.add_argument("--train", type=int, help="training items (100000), or persons (200)")
     parser.add_argument("--test", type=int, help="test items (2000), or persons (20)")
@@ -74,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.source is not None and args.list is not None:
+        refuse_options(args, add_arguments, UNLISTED, "is of a data set, and --list makes none")
         return list_collection(args)
     if args.out is None:
         raise UsageError("--out DIR is required: the folder that data sets are made in")

@@ -20,6 +20,7 @@ from jaxface.cli.inversion_options import (
     inversion_of,
 )
 from jaxface.cli.job_options import JobCall, add_job_arguments
+from jaxface.cli.refusals import refuse_options
 from jaxface.errors import printable
 
 NAME = "invert"
@@ -112,6 +113,9 @@ def embed(arguments: argparse.Namespace, tell: Callable[[Sequence[dict[str, Any]
     from jaxface.runtime.progress import note
 
     clips, reading = clips_of(arguments)
+    if clips:
+        of_images = ("column", "split", "max_pixels")
+        refuse_options(arguments, add_arguments, of_images, "is of images; the inputs are clips")
     alignment = alignment_of(arguments)
     call = JobCall(arguments)
     if reading is None:

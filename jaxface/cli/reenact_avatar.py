@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxface.cli.driver_options import check_driver_arguments
+from jaxface.cli.refusals import refuse_options
 from jaxface.errors import UsageError
 
 _AVATARS = ("pitch", "yaw", "turn_frames", "directions", "project", "match_pose")
@@ -148,12 +149,8 @@ def _check(
         raise UsageError(f"{arguments.sources[0]} is an avatar; it is driven by itself")
     if arguments.out is None:
         raise UsageError("--out DIR is missing: the folder for the results")
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    for name, value in vars(arguments).items():
-        if name not in (*_AVATARS, *_SHARED) and value != parser.get_default(name):
-            option = {"gains": "gain", "changes": "set"}.get(name, name.replace("_", "-"))
-            raise UsageError(f"--{option} is not of avatars")
+    others = vars(arguments).keys() - {*_AVATARS, *_SHARED}
+    refuse_options(arguments, add_arguments, others, "is not of avatars")
     check_driver_arguments(arguments)
     turns = [name for name in ("pitch", "yaw") if getattr(arguments, name) is not None]
     if arguments.driving is None:

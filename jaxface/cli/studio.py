@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxface.cli.reenact_avatar import is_avatar
+from jaxface.cli.refusals import refuse_options
 from jaxface.cli.suite_options import add_commercial_argument, fit_for_use
 from jaxface.errors import UsageError
 
@@ -116,11 +117,11 @@ def _opened(arguments: argparse.Namespace, folder: Path) -> "Server":
     from jaxface.suite import load_suite
 
     embeddings, photographs = _kinds(arguments.inputs)
+    if any(map(is_avatar, arguments.inputs)):
+        return _avatar(arguments, folder)
     if arguments.preset is not None:
         preset(arguments.preset)  # or it is unknown
     name = arguments.suite
-    if any(map(is_avatar, arguments.inputs)):
-        return _avatar(arguments, folder)
     if embeddings:
         survey = survey_latents(find_latents(embeddings).items)
         suite = survey.suite() if name is None else load_suite(name)
@@ -144,6 +145,7 @@ def _avatar(arguments: argparse.Namespace, folder: Path) -> "Server":
 
     if len(arguments.inputs) > 1:
         raise UsageError("an avatar is alone on its page; name it and nothing else")
+    refuse_options(arguments, add_arguments, ("preset",), "is of photographs; INPUT is an avatar")
     gallery = AvatarGallery.read(arguments.inputs[0], folder, suite=arguments.suite)
     fit_for_use(gallery.engine.suite, arguments)
     gallery.open([])

@@ -13,6 +13,9 @@ from jaxface.media.images import write_png
 
 METHOD = ["--set", "w_steps=2", "--set", "w_plus_steps=2", "--batch-size", "2"]
 
+REENACT = ("--topology", "v5e", "--method", "pie_rignet")
+TRAIN = ("--topology", "v5e", "--config", "x.py")
+
 
 @pytest.fixture(scope="module", name="photos")
 def photos_folder(tmp_path_factory):
@@ -83,6 +86,12 @@ def test_shards_compile_nothing_after_the_first(tmp_path, tiny_suite, photos):
         (["--inputs", "0"], "--inputs: expected at least 1, got 0"),
         (["--reconstructions"], "--reconstructions requires --shard-size"),
         (["--devices", "9"], "--devices 9: this process has 8; compile where there are 9"),
+        ([*REENACT, "--dtype", "bfloat16"], "--dtype has no use with --method"),
+        ([*REENACT, "--set", "steps=1"], "--set has no use with --method"),
+        ([*REENACT, "--shard-size", "9"], "--shard-size has no use with --method"),
+        ([*TRAIN, "--suite", "x"], "--suite has no use with --config"),
+        ([*TRAIN, "--preset", "pti"], "--preset has no use with --config"),
+        ([*TRAIN, "--commercial"], "--commercial has no use with --config"),
         (["--batch-size", "0"], "--batch-size: expected at least 1, got 0"),
         ([], "there is no compilation cache"),
     ],

@@ -388,6 +388,8 @@ def test_the_verb_refuses_in_one_line(tmp_path, capsys):
     assert "random_face==2021.7.21.1" in error
     assert main([*arguments, "--network", "G"]) == 2
     assert "photo takes no --network" in capsys.readouterr().err
+    assert main([*arguments, "--unpack-limit", "1"]) == 2
+    assert "photo takes no --unpack-limit" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -369,6 +369,12 @@ def test_the_verb_tells_what_it_recognised(talks, made, tmp_path, capsys):
     assert "bob/broken.mp4: not_a_video" in told.err
     manifest = tmp_path / "clips.jsonl"
     assert cli.main(["data", str(talks), "--list", str(manifest)]) == 0
+    capsys.readouterr()
+    listing = ["data", str(talks), "--list", str(tmp_path / "no.jsonl")]
+    for option in (["--align"], ["--suite", "embedded"], ["--every", "2"], ["--out", "x"]):
+        assert cli.main([*listing, *option]) == 2
+        assert f"{option[0]} is of a data set, and --list" in capsys.readouterr().err
+    assert not (tmp_path / "no.jsonl").exists()
     assert cli.main(["data", str(talks)]) == 2  # no --out
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     kept = [row for row in rows if "broken" not in row["clip"]]

@@ -148,3 +148,6 @@ def test_its_page_is_its_own(folder, studio_suite, capsys, tmp_path):
     words = ["studio", str(folder), str(folder), "--suite", str(studio_suite)]
     assert main([*words, "--out", str(tmp_path), "--port", "0"]) == 2
     assert "alone on its page" in capsys.readouterr().err
+    words = ["studio", str(folder), "--preset", "pie_embedded", "--out", str(tmp_path)]
+    assert main([*words, "--port", "0"]) == 2
+    assert "--preset is of photographs" in capsys.readouterr().err

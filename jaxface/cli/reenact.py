@@ -182,6 +182,11 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.runtime.progress import note
 
     method: Any = reenactment_preset(arguments.method)
+    if getattr(method, "relative_to", None) is not None:
+        raise UsageError(
+            f"--method {arguments.method} is of jaxface.methods.reenactment.reenact; give "
+            f"--method {arguments.method.removesuffix('_relative')} --motion relative"
+        )
     if is_image_driven(method):
         check_driven_by_images(arguments)
     else:

@@ -180,6 +180,10 @@ def test_a_person_is_edited_and_kept(person, tmp_path):
         (lambda s: jaxface.invert(s.images, preset="pie_embeded"), "did you mean 'pie_embedded'"),
         (lambda s: jaxface.invert(s.images, w_step=3), "w_steps"),
         (lambda s: jaxface.reenact(s, s.images, method="transfr"), "did you mean 'transfer'"),
+        (
+            lambda s: jaxface.reenact(s, s.images, method="direction_matrix_relative"),
+            "here direction_matrix with relative=True",
+        ),
         (lambda s: jaxface.reenact(s, s.images, regions=["moth"]), "did you mean 'mouth'"),
         (lambda s: jaxface.reenact(s, s.images, gains={"pose": 99}), "gain of pose"),
         (lambda s: jaxface.reenact(s, s.images, method="transfer", relative=True), "by images"),

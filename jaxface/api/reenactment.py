@@ -14,7 +14,7 @@ from jaxface.errors import UsageError
 from jaxface.jobs.reenactment import own_motion
 from jaxface.methods.direction_matrix.faces import suite_faces
 from jaxface.methods.reenactment import Moved
-from jaxface.methods.reenactment_presets import is_image_driven, reenactment_preset
+from jaxface.methods.reenactment_presets import is_image_driven, mover
 from jaxface.morphable.retargeting import Retargeting
 from jaxface.portraits import Person, Portraits, joined
 from jaxface.runtime.chunks import by_chunks
@@ -55,8 +55,8 @@ def reenact(
       ``pitch_wanted``, ``yaw_wanted`` and ``roll_wanted`` in degrees.
 
     Raises:
-      UsageError: an unknown method; regions, gains or relative motion of a method that is driven by
-        images, or that the driver's motion does not have.
+      UsageError: an unknown method, or one that is relative by itself; regions, gains or relative
+        motion of a method that is driven by images, or that the driver's motion does not have.
       ImageError: a file is no usable image.
       SuiteError: the suite lacks a network.
       ValueError: no batch of square images.
@@ -69,7 +69,7 @@ def reenact(
     """
     if isinstance(portraits, Person):
         return _person_driven(portraits, driving)
-    by: Any = reenactment_preset(method)
+    by: Any = mover(method, "relative=True")
     by_images = is_image_driven(by)
     if by_images and (relative or gains or tuple(regions) != ("all",)):
         raise UsageError(

@@ -178,15 +178,10 @@ def run(arguments: argparse.Namespace) -> int:
     from jaxface.jobs.driven_task import frames_of
     from jaxface.jobs.inputs.driving import driving_notes, is_embedded, is_motion_file
     from jaxface.jobs.inputs.latent_survey import survey_latents
-    from jaxface.methods.reenactment_presets import is_image_driven, reenactment_preset
+    from jaxface.methods.reenactment_presets import is_image_driven, mover
     from jaxface.runtime.progress import note
 
-    method: Any = reenactment_preset(arguments.method)
-    if getattr(method, "relative_to", None) is not None:
-        raise UsageError(
-            f"--method {arguments.method} is of jaxface.methods.reenactment.reenact; give "
-            f"--method {arguments.method.removesuffix('_relative')} --motion relative"
-        )
+    method: Any = mover(arguments.method, "--motion relative")
     if is_image_driven(method):
         check_driven_by_images(arguments)
     else:

@@ -52,6 +52,25 @@ def reenactment_preset(name: str) -> BatchReenactor | ImageReenactor:
     return known[name]
 
 
+def mover(name: str, relative: str) -> BatchReenactor | ImageReenactor:
+    """`reenactment_preset` for callers who say themselves whether motion is relative.
+
+    Args:
+      name: of the method.
+      relative: how they say it, for the message.
+
+    Raises:
+      UsageError: there is none, or it is one that says so itself.
+    """
+    found = reenactment_preset(name)
+    if getattr(found, "relative_to", None) is not None:
+        raise UsageError(
+            f"method: {name} is of jaxface.methods.reenactment.reenact alone; here "
+            f"{name.removesuffix('_relative')} with {relative}"
+        )
+    return found
+
+
 def is_image_driven(method: BatchReenactor | ImageReenactor) -> bool:
     """Whether a method is driven by images, not by motion."""
     return "image" in method.requires

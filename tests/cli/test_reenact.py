@@ -430,7 +430,7 @@ def test_faces_are_found_in_photographs_and_in_the_driver(suite, tmp_path, capsy
         (["{people}", "--out", "out", "--method", "pie_rig"], "did you mean 'pie_rignet'"),
         (
             ["{people}", "--out", "out", "--method", "pie_rignet_relative"],
-            "give --method pie_rignet --motion relative",
+            "here pie_rignet with --motion relative",
         ),
         (["{people}", "--out", "out", "--regions", "eye"], "did you mean 'eyes'"),
         (["{people}", "--out", "out", "--gain", "pose"], "expected such as pose=1.2"),

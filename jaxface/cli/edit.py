@@ -29,7 +29,6 @@ NAME = "edit"
 HELP = "change pose, expression, light or other attributes of embedded portraits"
 
 TABLE_ROWS = 40  # a longer table is replaced by a summary
-MOTION_FEEDBACK = 2  # rounds along directions of motion; a RigNet's edit, PIE's, has one
 
 _EPILOG = """\
 EMBEDDING is what `jaxface invert` wrote: its output folder, for all of its embeddings, or a file of
@@ -203,7 +202,7 @@ def run(arguments: argparse.Namespace) -> int:
     call.set_up()
 
     from jaxface import load_suite
-    from jaxface.jobs.editing import Animation, Editing
+    from jaxface.jobs.editing import FEEDBACK, MOTION_FEEDBACK, Animation, Editing
 
     suite = load_suite(arguments.suite) if arguments.suite else survey.suite()
     fit_for_use(suite, arguments)
@@ -229,7 +228,7 @@ def run(arguments: argparse.Namespace) -> int:
     animation = None
     if arguments.frames is not None:
         animation = Animation(arguments.frames, arguments.seconds or 2.0, arguments.mp4)
-    feedback = 1 if targets.motion is None else MOTION_FEEDBACK
+    feedback = FEEDBACK if targets.motion is None else MOTION_FEEDBACK
     if arguments.feedback is not None:
         feedback = arguments.feedback
     editing = Editing(

@@ -61,7 +61,8 @@ from jaxface.suite import identity_network
 from jaxface.vocabulary import LANDMARKS
 
 BATCH, CPU_BATCH = 16, 4  # latent codes edited together on each device, where there are that many
-GIF_SIDE = 256  # pixels, the least: viewers show GIFs as they are
+FEEDBACK, MOTION_FEEDBACK = 1, 2
+"""Rounds of `jaxface edit`: of RigNets, as PIE has them, and along directions of motion."""
 MOTION = DIRECTIONS
 """Beside the semantic groups, in a row's edits: pose and expression in users' units."""
 
@@ -321,7 +322,7 @@ class Editing(LatentTask):
         codes = np.asarray(_interpolate(latent.w_plus, w_plus, animation.frames))
         generator = self._generator_of(latent)
         frames = ping_pong([_draw(generator, code, latent.noise) for code in codes])
-        files = {"gif": encode_gif(enlarged(frames, GIF_SIDE), seconds=2 * animation.seconds)}
+        files = {"gif": encode_gif(enlarged(frames), seconds=2 * animation.seconds)}
         if animation.mp4:
             files["mp4"] = encode_mp4(frames, seconds=2 * animation.seconds)
         return files

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxface.errors import SuiteError
+from jaxface.jobs.editing import FEEDBACK, MOTION_FEEDBACK
 from jaxface.jobs.inputs.latents import Latent
 from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.media.images import to_uint8
@@ -32,9 +33,6 @@ from jaxface.studio.controls import Controls
 from jaxface.studio.drawing import Drawer, Plan, Subject, size_of
 from jaxface.studio.edits import AskedEdit
 from jaxface.suite import Suite
-
-FEEDBACK, MOTION_FEEDBACK = 1, 2
-"""Rounds of `jaxface edit`: of RigNets, and along directions of motion."""
 
 
 class Networks(NamedTuple):

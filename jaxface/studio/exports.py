@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxface.errors import UsageError
-from jaxface.jobs.editing import Editing
+from jaxface.jobs.editing import FEEDBACK, MOTION_FEEDBACK, Editing
 from jaxface.jobs.inputs.latents import load_latent
 from jaxface.jobs.job import run_job
 from jaxface.jobs.outputs.results import ResultsFolder
@@ -23,7 +23,6 @@ from jaxface.methods.linear_directions import Move
 from jaxface.runtime.files import atomic_writer
 from jaxface.studio.drawing import Drawer
 from jaxface.studio.edits import AskedEdit
-from jaxface.studio.engine import FEEDBACK, MOTION_FEEDBACK
 from jaxface.studio.subjects import Gallery, LatentGallery, Portrait, new_path
 
 RATE = 25
@@ -31,9 +30,6 @@ RATE = 25
 
 LONGEST = 60.0
 """Seconds of a gesture that are kept."""
-
-SIDE = 256
-"""Pixels a side that smaller clips are enlarged to, the least."""
 
 KINDS = ("mp4", "gif", "motion")
 """Of files of a gesture."""
@@ -184,7 +180,7 @@ def record(
                 _write_motion(engine, images, path)
             else:
                 seconds = len(frames) / RATE
-                large = enlarged(frames, SIDE)
+                large = enlarged(frames)
                 data = (encode_gif if kind == "gif" else encode_mp4)(large, seconds=seconds)
                 with atomic_writer(path) as file:
                     file.write(data)

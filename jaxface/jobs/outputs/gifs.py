@@ -14,7 +14,6 @@ from jaxface.media.images import read_image
 from jaxface.media.video import encode_gif, enlarged
 from jaxface.runtime.files import atomic_writer
 
-SIDE = 256  # pixels, the least
 RATE = Fraction(25)
 """Frames a second that a GIF has at most: browsers show shorter ones slowly."""
 LONGEST = 250
@@ -43,7 +42,7 @@ def write_gifs(rows: Sequence[Mapping[str, Any]], results: ResultsFolder) -> Ite
         times = [Fraction(row["frame"]["time"]) for row in shown]
         each = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1 / RATE
         path = results.folder / "sequences" / file_name(clip, ".gif")
-        data = encode_gif(enlarged(np.stack(images), SIDE), seconds=float(each * len(times)))
+        data = encode_gif(enlarged(np.stack(images)), seconds=float(each * len(times)))
         with atomic_writer(path) as file:
             file.write(data)
         rest = f", the first {len(shown)} frames" if left else ""

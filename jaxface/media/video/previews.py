@@ -14,6 +14,9 @@ from jaxface.media.credentials import with_credentials
 from jaxface.media.images import to_uint8
 from jaxface.media.marks import comment
 
+SIDE = 256
+"""Pixels a side, the least, that sequences are enlarged to: viewers show them as they are."""
+
 _LEVELS = np.rint(np.rint(np.arange(256) * 63 / 255) * 255 / 63).astype(np.uint8)
 """Of 8 bits, the nearest of 64 even ones; both ends are among them."""
 
@@ -40,7 +43,7 @@ def encode_gif(frames: Any, *, seconds: float) -> bytes:
     return with_credentials(file.getvalue(), ".gif", "synthetic")
 
 
-def enlarged(frames: Any, side: int) -> np.ndarray:
+def enlarged(frames: Any, side: int = SIDE) -> np.ndarray:
     """[T, H, W, 3] in [-1, 1], by the least whole factor that makes the shorter side `side`."""
     frames = np.asarray(frames, np.float32)
     count, height, width, channels = frames.shape

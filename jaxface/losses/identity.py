@@ -38,16 +38,6 @@ def distance(embeddings: Float[Array, "n d"], targets: Float[Array, "n d"]) -> F
     return 1 - similarity(embeddings, targets)
 
 
-def improvement(
-    embeddings: Float[Array, "n d"], targets: Float[Array, "n d"], sources: Float[Array, "n d"]
-) -> Float[Array, " n"]:
-    """How much nearer embeddings are to their targets than `sources` were, [N].
-
-    e4e's ``sim_improvement``.
-    """
-    return similarity(embeddings, targets) - similarity(targets, sources)
-
-
 def unit(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     """Rows [N, D] scaled to length 1; a row of zeros stays."""
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=1, keepdims=True) + SMALLEST)

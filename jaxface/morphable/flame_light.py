@@ -1,4 +1,4 @@
-"""Light as DECA shades FLAME's surface: spherical harmonics, lamps far away and lamps nearby.
+"""Light as DECA shades FLAME's surface: spherical harmonics.
 
 The harmonics are those of `illumination`, in another order and already convolved with the clamped
 cosine; band 0 lacks the convolution's factor pi (``constant_factor`` of DECA's renderer.py), so
@@ -29,40 +29,3 @@ def harmonics_shading(normals: Array, coefficients: Array) -> Array:
     gamma = coefficients.reshape(coefficients.shape[0], SH_BANDS, 3)
     bands = spherical_harmonics(normals)[..., _ORDER] * _TRANSFER
     return jnp.einsum("n...b,nbc->n...c", bands, gamma, precision="highest")
-
-
-def directional_shading(normals: Array, lamps: Array) -> Array:
-    """Mean of lamps infinitely far away, ``add_directionlight``; their backs are dark.
-
-    Args:
-        normals: [N, V, 3], unit vectors.
-        lamps: [N, L, 6], the direction towards each lamp, of any length, then its RGB.
-
-    Returns:
-        [N, V, 3].
-    """
-    towards = _unit(lamps[:, :, None, :3])
-    cosine = jnp.clip((normals[:, None] * towards).sum(axis=-1, keepdims=True), 0.0, 1.0)
-    return (cosine * lamps[:, :, None, 3:]).mean(axis=1)
-
-
-def point_shading(points: Array, normals: Array, lamps: Array) -> Array:
-    """Mean of lamps nearby, ``add_pointlight``: no falloff, and negative behind a surface.
-
-    Args:
-        points: [N, V, 3].
-        normals: [N, V, 3], unit vectors.
-        lamps: [N, L, 6], the position of each lamp, then its RGB.
-
-    Returns:
-        [N, V, 3].
-    """
-    towards = _unit(lamps[:, :, None, :3] - points[:, None])
-    cosine = (normals[:, None] * towards).sum(axis=-1, keepdims=True)
-    return (cosine * lamps[:, :, None, 3:]).mean(axis=1)
-
-
-def _unit(vectors: Array) -> Array:
-    squared = (vectors**2).sum(axis=-1, keepdims=True)
-    length = jnp.sqrt(jnp.where(squared == 0, 1.0, squared))
-    return vectors / jnp.maximum(length, 1e-12)  # torch.nn.functional.normalize's floor

@@ -65,16 +65,6 @@ def euler_to_quaternion(angles: Array) -> Array:
     )
 
 
-def euler_to_matrix(angles: Array) -> Array:
-    """Rx(a) Ry(b) Rz(c), [..., 3, 3], of [..., 3] in radians."""
-    w, x, y, z = jnp.moveaxis(euler_to_quaternion(angles), -1, 0)
-    return _matrix(
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-
-
 def euler_to_axis_angle(angles: Array) -> Array:
     """The axis-angle vector, of at most pi, of Rx(a) Ry(b) Rz(c): [..., 3] to [..., 3]."""
     quaternion = euler_to_quaternion(angles)

@@ -9,7 +9,6 @@ import functools
 import io
 import json
 import time
-from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,11 +108,6 @@ class Session:
         self._out = 0
         self.gesture: Gesture | None = None
         self.playing: Playing | None = None
-
-    @property
-    def waiting(self) -> int:
-        """Edits that wait to be drawn: 0 or 1."""
-        return int(self._news.is_set())
 
     def want(self, message: dict[str, Any]) -> None:
         """Takes an edit, in place of one that was not drawn yet.
@@ -225,10 +219,6 @@ def _encoded(pixels: Any, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format=kind, **options)
     return file.getvalue()
-
-
-Tell = Callable[[float], None]
-"""Receives the share of a task that is done, from its thread."""
 
 
 def link_of(gallery: Gallery, path: Path) -> str:

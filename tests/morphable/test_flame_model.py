@@ -10,7 +10,6 @@ from jaxface.morphable.mesh import surface_points, vertex_normals
 from jaxface.morphable.rotations import (
     axis_angle_to_matrix,
     euler_to_axis_angle,
-    euler_to_matrix,
 )
 from jaxface.weights import build_network, network_names
 
@@ -46,9 +45,7 @@ def heads_of(model, given, rest):
     return model(*given, **rest)
 
 
-to_matrix, of_euler, to_vector = map(
-    jax.jit, (axis_angle_to_matrix, euler_to_matrix, euler_to_axis_angle)
-)
+to_matrix, to_vector = map(jax.jit, (axis_angle_to_matrix, euler_to_axis_angle))
 matrix_jacobian, vector_jacobian = (
     jax.jit(jax.vmap(jax.jacobian(fn))) for fn in (axis_angle_to_matrix, euler_to_axis_angle)
 )
@@ -226,7 +223,6 @@ def test_euler_angles_in_both_forms_are_one_rotation(size):
             for a, b, c in angles
         ]
     )
-    np.testing.assert_allclose(of_euler(angles), expected, atol=2e-6)
     vectors = to_vector(angles)
     np.testing.assert_allclose(to_matrix(vectors), expected, atol=2e-6)
     assert np.linalg.norm(vectors, axis=1).max() <= np.pi + 1e-6

@@ -22,8 +22,6 @@ from jaxtyping import Array, Float
 from jaxface.latents import num_ws
 from jaxface.nets.mobile_stylegan.config import MobileGeneratorConfig
 
-IN_A_BLOCK = 3
-
 
 def teacher_rows(resolution: int = 1024) -> tuple[int, ...]:
     """For each row of the student's W+, the row of StyleGAN2's that works at its resolution.

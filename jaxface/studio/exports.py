@@ -74,7 +74,7 @@ def save(gallery: LatentGallery, portrait: Portrait, edit: AskedEdit, *, paste_b
         paste_back=paste_back,
         together=together,
     )
-    folder = new_path(gallery.folder / "saved", Path(portrait.name).stem, Path.mkdir)
+    folder = new_path(gallery.folder / "saved", Path(portrait.name).stem, make=Path.mkdir)
     try:
         with ResultsFolder(folder, task.description(), files=task.files) as results:
             run_job([portrait.item], results, task, batch_size=1, show_progress=False)

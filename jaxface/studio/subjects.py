@@ -465,7 +465,7 @@ def _new_file(path: Path) -> None:
     path.touch(exist_ok=False)
 
 
-def new_path(folder: Path, name: str, make: Callable[[Path], None] = _new_file) -> Path:
+def new_path(folder: Path, name: str, *, make: Callable[[Path], None] = _new_file) -> Path:
     """Makes a file or folder that was not there, though several threads may want one name.
 
     Args:

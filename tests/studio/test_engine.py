@@ -259,7 +259,7 @@ def test_names_of_uploads_are_harmless(tmp_path, given, name):
 
 def test_threads_that_want_one_name_have_a_folder_each(tmp_path):
     def take(_):
-        return new_path(tmp_path, "anna", Path.mkdir)
+        return new_path(tmp_path, "anna", make=Path.mkdir)
 
     with ThreadPoolExecutor(8) as pool:
         taken = [*pool.map(take, range(64))]

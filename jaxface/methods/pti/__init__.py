@@ -47,7 +47,6 @@ from jaxface.methods.pti.tuning import (
     start,
     tune,
     tuned_generator,
-    with_weights,
 )
 
 __all__ = [
@@ -77,5 +76,4 @@ __all__ = [
     "start",
     "tune",
     "tuned_generator",
-    "with_weights",
 ]

@@ -17,6 +17,7 @@ from jaxface.losses.perceptual import downsample
 from jaxface.methods.inversion import generator_in
 from jaxface.methods.pti.settings import REPO, Settings
 from jaxface.nets import LPIPS, Generator
+from jaxface.nets.stylegan2.generator import with_synthesis
 from jaxface.runtime.devices import on_each_device
 from jaxface.runtime.iteration import platform_strategy
 from jaxface.solving.procedure import Compiled, Procedure
@@ -160,9 +161,7 @@ def tuned_generator(generator: Generator, weights: Any, row: int) -> Generator:
       weights: `Tuning.weights`.
       row: which portrait.
     """
-    found = jax.tree.map(lambda leaf: leaf, generator)
-    found.synthesis = with_weights(generator, jax.tree.map(lambda leaf: leaf[row], weights))
-    return found
+    return with_synthesis(generator, jax.tree.map(lambda leaf: leaf[row], weights))
 
 
 def changed_generator(generator: Generator, change: Any, row: int) -> Generator:
@@ -232,12 +231,6 @@ def _tuned(settings: Settings, synthesis: Any) -> Any:
     return kept
 
 
-def with_weights(generator: Generator, weights: Any) -> Any:
-    """The synthesis network with other parameters; those that `weights` lacks are its own."""
-    graphdef, own, rest = nnx.split(generator.synthesis, nnx.Param, ...)
-    return nnx.merge(graphdef, nnx.merge_state(own, weights), rest)
-
-
 def read_targets(
     settings: Settings, networks: Networks, images: jax.Array, w_plus: jax.Array
 ) -> Targets:
@@ -286,7 +279,7 @@ def evaluate(
 
     def one(row: tuple[Any, Targets, jax.Array]) -> Any:
         weights, target, key = row
-        synthesis = with_weights(networks.generator, weights)
+        synthesis = with_synthesis(networks.generator, weights).synthesis
         fit, each, image = fitted(
             settings, networks, synthesis, jax.tree.map(lambda leaf: leaf[None], target)
         )

@@ -30,9 +30,10 @@ from jaxface.methods.pvp.losses import Batch, Frozen, embedded
 from jaxface.methods.pvp.regions import eyes_and_mouth
 from jaxface.methods.pvp.settings import PVPSettings
 from jaxface.methods.pvp.training import Training, fresh_mappers, prior_mappers, with_noise
-from jaxface.methods.pvp.tuning import Tuned, Tuning, drawn_with
+from jaxface.methods.pvp.tuning import Tuned, Tuning
 from jaxface.morphable.motion import Motion
 from jaxface.nets import LPIPS, AvatarMappers
+from jaxface.nets.stylegan2.generator import with_synthesis
 from jaxface.runtime.chunks import by_chunks, chunks
 from jaxface.suite import Suite
 
@@ -224,7 +225,7 @@ class Personalisation:
         if weighted["perceptual"]:
             perceptual = settings.distance == "perceptual"
             lpips = LPIPS.of_trunk(suite.perceptual) if perceptual else suite.lpips
-        generator = drawn_with(generator_in(suite, self.settings.dtype), weights)
+        generator = with_synthesis(generator_in(suite, self.settings.dtype), weights)
         frozen = Frozen(
             generator,
             suite_faces(suite) if settings.reads else None,
@@ -287,7 +288,7 @@ class Personalisation:
           trained: all that the mappers' training changed (noise maps, where it has them).
           key_frames: rows of the frames.
         """
-        generator = with_noise(drawn_with(self.suite.generator, weights), trained)
+        generator = with_noise(with_synthesis(self.suite.generator, weights), trained)
         return Avatar(
             suite=self.suite,
             w_plus=mappers.anchors[...],

@@ -25,6 +25,7 @@ from jaxface.methods.pvp.settings import MapperSettings
 from jaxface.methods.pvp.tuning import batch_of
 from jaxface.metrics import psnr
 from jaxface.nets import AvatarConfig, AvatarMappers, AvatarPrior, Generator
+from jaxface.nets.stylegan2.generator import with_synthesis
 from jaxface.runtime.chunks import by_chunks
 from jaxface.runtime.devices import divisor_mesh, over_devices
 from jaxface.runtime.iteration import Iteration, Phase
@@ -304,12 +305,7 @@ def _merged(mappers: AvatarMappers, params: Any) -> AvatarMappers:
 
 def with_noise(generator: Generator, params: Any) -> Generator:
     """The generator with the noise maps of what was trained, where they were."""
-    if "noise" not in params:
-        return generator
-    graphdef, _, rest = nnx.split(generator.synthesis, is_noise, ...)
-    copy = jax.tree.map(lambda leaf: leaf, generator)
-    copy.synthesis = nnx.merge(graphdef, params["noise"], rest)
-    return copy
+    return with_synthesis(generator, params["noise"]) if "noise" in params else generator
 
 
 @jax.jit

@@ -21,7 +21,7 @@ from flax import struct
 from jaxface.errors import JaxfaceError
 from jaxface.media.images import from_uint8
 from jaxface.methods import pti
-from jaxface.nets import Generator
+from jaxface.nets.stylegan2.generator import with_synthesis
 from jaxface.runtime.devices import divisor_mesh, over_devices
 from jaxface.runtime.iteration import Iteration, Phase
 from jaxface.solving.placement import Placement
@@ -56,7 +56,7 @@ class Tuned:
     """What the tuning came to.
 
     Attributes:
-      weights: the tuned parameters of the synthesis network; see `drawn_with`.
+      weights: the tuned parameters of the synthesis network; see `with_synthesis`.
       trace: {"loss", "lpips", "l2"} and with L_R "locality": [rounds], means of each round.
       stopped: whether it ended because LPIPS was low enough.
     """
@@ -202,7 +202,7 @@ class Tuning:
             near = over_devices(jnp.concatenate(near))
 
         def total(weights: Any) -> Any:
-            synthesis = pti.with_weights(networks.generator, weights)
+            synthesis = with_synthesis(networks.generator, weights).synthesis
             return energy(settings, networks, synthesis, targets, near)
 
         (loss, means), gradient = jax.value_and_grad(total, has_aux=True)(state.weights)
@@ -212,11 +212,6 @@ class Tuning:
 
 
 _SAMPLES = 0x736D
-
-
-def drawn_with(generator: Generator, weights: Any) -> Generator:
-    """A generator with the tuned parameters of its synthesis network."""
-    return pti.tuned_generator(generator, jax.tree.map(lambda leaf: leaf[None], weights), 0)
 
 
 def batch_of(key: jax.Array, index: jax.Array, *, count: int, batch: int) -> jax.Array:

@@ -19,6 +19,7 @@ from jaxface.methods.transfer.losses import Batch, Frozen, transfer_losses
 from jaxface.methods.transfer.scores import Judges, merit, validation
 from jaxface.methods.transfer.settings import TransferSettings
 from jaxface.nets import LPIPS, Generator, TransferNetwork
+from jaxface.nets.stylegan2.generator import with_synthesis
 from jaxface.training.beginning import network_to_begin_with
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
@@ -158,9 +159,9 @@ def transfer_phase(settings: TransferSettings) -> Phase:
             # A copy, which may change: its running statistics move.
             network = nnx.merge(graphdef, params["network"], rest, copy=True)
             network.train()
-            generator = constants.generator
-            if generator is None:
-                generator = _with_synthesis(state.generator, params["synthesis"])
+            generator: Any = constants.generator
+            if state.generator is not None:
+                generator = with_synthesis(state.generator, params["synthesis"])
             losses, terms, _ = transfer_losses(
                 settings,
                 network,
@@ -181,7 +182,7 @@ def transfer_phase(settings: TransferSettings) -> Phase:
         params: Any = optax.apply_updates(params, updates)
         generator = state.generator
         if generator is not None:
-            generator = _with_synthesis(generator, params["synthesis"])
+            generator = with_synthesis(generator, params["synthesis"])
         network = nnx.merge(graphdef, params["network"], rest)
         return TransferState(network, generator, optimizer_state), {"loss": loss, **terms}
 
@@ -216,14 +217,6 @@ def _trained(network: TransferNetwork, generator: Generator | None) -> dict[str,
     if generator is not None:
         params["synthesis"] = nnx.state(generator.synthesis, nnx.Param)
     return params
-
-
-def _with_synthesis(generator: Any, params: Any) -> Generator:
-    """A generator with other parameters of its synthesis network."""
-    graphdef, _, rest = nnx.split(generator.synthesis, nnx.Param, ...)
-    copy = jax.tree.map(lambda leaf: leaf, generator)
-    copy.synthesis = nnx.merge(graphdef, params, rest)
-    return copy
 
 
 def _finished(state: TransferState) -> dict[str, Any]:

@@ -85,3 +85,16 @@ class Generator(nnx.Module):
         """[N, z_dim] to images [N, R, R, 3]; see the two parts for the arguments."""
         w_plus = self.mapping(z, c, truncation=truncation, truncation_cutoff=truncation_cutoff)
         return self.synthesis(w_plus, noise)
+
+
+def with_synthesis(generator: Generator, variables: nnx.State) -> Generator:
+    """A generator that draws with other weights or noise maps; the one given stays as it is.
+
+    Args:
+      generator: StyleGAN2's or MobileStyleGAN's.
+      variables: of its synthesis network; those that are missing here are its own.
+    """
+    graphdef, own = nnx.split(generator.synthesis)
+    copy = jax.tree.map(lambda leaf: leaf, generator)
+    copy.synthesis = nnx.merge(graphdef, nnx.merge_state(own, variables))
+    return copy

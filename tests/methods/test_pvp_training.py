@@ -249,14 +249,16 @@ def test_two_runs_are_equal_and_one_that_goes_on_too():
 
 @pytest.mark.slow
 def test_pose_dependent_images_are_learned_in_a_linear_world():
-    """K = 12, to a PSNR above 30 dB within 2000 steps."""
+    """K = 12, of poses that were not trained on: to a PSNR above 30 dB within 2000 steps, and well
+    above that of the centroid, which knows no pose."""
     settings = dataclasses.replace(
         SETTINGS, steps=2000, batch_size=16, hidden=64, locality_weight=0.0, standardise=True
     )
-    motion = motion_of(200)
+    motion = motion_of(250)
     still = dataclasses.replace(motion, expression=0 * motion.expression, jaw=0 * motion.jaw)
-    images = world_frames(still)
-    frames = batch_like(still, images)
+    every = batch_like(still, world_frames(still))
+    frames = jax.tree.map(lambda leaf: leaf[:200], every)
+    others = jax.tree.map(lambda leaf: leaf[200:], every)
     quiet = dataclasses.replace(
         settings, expression_weight=0.0, pose_weight=0.0, consistency_weight=0.0
     )
@@ -272,10 +274,14 @@ def test_pose_dependent_images_are_learned_in_a_linear_world():
         layout=Layout(3, 0),
         key=jax.random.key(1),
     )
+
+    def ratio(codes):
+        drawn = World().synthesis(codes)
+        return -10 * np.log10(np.mean(np.square(np.asarray(drawn - others.images))) / 4)
+
     found, _, _ = training.run(training.start())
-    drawn = World().synthesis(found(frames.pose, frames.expression))
-    error = np.mean(np.square(np.asarray(drawn) - images))
-    assert 10 * np.log10(4 / error) > 30
+    centroid = ratio(jnp.mean(POINTS, axis=0, keepdims=True))
+    assert ratio(found(others.pose, others.expression)) > max(30, centroid + 8)
 
 
 def test_the_best_step_of_a_selection_is_kept():

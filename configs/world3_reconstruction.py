@@ -9,13 +9,13 @@ out eyes and mouth and reads them once more, and a term of their own weighs the 
 among 257 numbers. Scores have the gaze's error in degrees, and the share of the variance that is
 read of the twenty units that move the head most.
 
-Expect, of the shipped weights (large ones in 8 bits) on 1,024 renders that no training saw, with the average
-face's errors in brackets: rotation 0.0129 rad (0.148), landmarks 1.50% of the face's size (18.7%),
-light 12.2% (26.3%), translation 0.029 (0.040), identity 0.72 standard deviations (0.77), gaze 3.6
-degrees (9.7). Of the twenty units 0.52 of the variance is read: blinks 0.90, looking sideways 0.88
-(up and down 0.50), an open jaw 0.84, smiles 0.71, a mouth to the side 0.33, and less than 0.15 of
-puckered lips, dimples and a jaw that moves forward or sideways. Of others 0.61 of a funnelled mouth
-and 0.49 of lowered brows.
+Expect, of the shipped weights (large ones in 8 bits) on 1,024 renders that no training saw, with
+the average face's errors in brackets: rotation 0.0129 rad (0.148), landmarks 1.50% of the face's
+size (18.7%), light 12.2% (26.3%), translation 0.029 (0.040), identity 0.72 standard deviations
+(0.77), gaze 3.6 degrees (9.7). Of the twenty units 0.52 of the variance is read: blinks 0.90,
+looking sideways 0.88 (up and down 0.50), an open jaw 0.84, smiles 0.71, a mouth to the side 0.33,
+and less than 0.15 of puckered lips, dimples and a jaw that moves forward or sideways. Of others
+0.61 of a funnelled mouth and 0.49 of lowered brows.
 
 They learnt in two runs: 7,967 steps without close-ups and without the units' own term, where gaze
 ended at 8.0 degrees and the twenty units at 0.21; then, begun with those weights, 12,000 steps as

@@ -11,10 +11,12 @@ import pytest
 
 import jaxface
 from jaxface import Person, api
+from jaxface.api.editing import _measures
 from jaxface.cli import main
 from jaxface.errors import UsageError
 from jaxface.jobs.avatars import read_avatar
 from jaxface.media.images import to_uint8
+from jaxface.methods.pie.attributes import Attribute
 from jaxface.methods.pvp import Avatar
 from jaxface.methods.pvp.features import features_of
 from jaxface.methods.pvp.personalise import see
@@ -63,6 +65,21 @@ def test_an_edit_tells_what_it_reached(samples):
     assert np.abs(turned.measures["yaw"] - 15).max() < 2
     lit = jaxface.edit(turned, light="left", like=samples.images[0], groups=["expression"])
     assert np.abs(lit.images - turned.images).mean() > 0.01
+
+
+def test_what_an_edit_reached_is_told_in_its_names_and_units():
+    named = [Attribute("yaw", (1,), (0.5,)), Attribute("smile", (0, 2), (1.0, 2.0))]
+    wanted, before, after = np.float32([[1, 2, 4]]), np.eye(2, 3), 2 * np.eye(2, 3)
+    told = _measures(named, wanted, before, after)
+    found = {name: values.tolist() for name, values in told.items()}
+    assert found == {
+        "yaw_wanted": [4, 4],
+        "yaw_before": [0, 2],
+        "yaw": [0, 4],
+        "smile_wanted": [1.5, 1.5],
+        "smile_before": [0.5, 0],
+        "smile": [1, 0],
+    }
 
 
 @pytest.mark.slow

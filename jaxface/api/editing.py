@@ -201,6 +201,6 @@ def _measures(named: Sequence[Any], *parameters: Any) -> dict[str, np.ndarray]:
     told = {}
     for each in named:
         for ending, values in zip(("_wanted", "_before", ""), parameters, strict=True):
-            column = np.asarray(values)[:, each.place] / each.unit
+            column = [each.read(row) for row in np.asarray(values)]
             told[each.name + ending] = np.broadcast_to(column, (rows,))
     return told

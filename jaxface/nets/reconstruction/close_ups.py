@@ -83,6 +83,7 @@ class CloseUps(nnx.Module):
     def __init__(self, features: int, *, rngs: nnx.Rngs):
         self.places = Linear(features, _USUAL.size, rngs=rngs)
         self.places.weight[...] = jnp.zeros_like(self.places.weight[...])
+        assert self.places.bias is not None
         self.places.bias[...] = jnp.asarray(_USUAL.reshape(-1))
         self.eye = ImageTrunk(EYE, _CHANNELS, _WIDTH, rngs=rngs)
         self.mouth = ImageTrunk(MOUTH, _CHANNELS, _WIDTH, rngs=rngs)

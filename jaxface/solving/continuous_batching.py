@@ -18,6 +18,7 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -174,22 +175,26 @@ class ContinuousBatcher:
         self._clear()
         networks = self.solver.placement.replicate(networks)
         source = iter(problems)
-        while not stop():
-            pool = self._next_pool(source)
-            if pool is None:
-                break
-            self._fill(pool, networks)
-            begin, compiled = time.perf_counter(), self.compile_seconds
-            count = self._advance(pool, networks)
-            # The device is at work: now is the time to write what ended before.
-            if self._ended:
-                ended, self._ended = self._ended, []
-                yield ended
-            status, step = jax.device_get((pool.state.status, pool.state.step))
-            seconds = time.perf_counter() - begin - (self.compile_seconds - compiled)
-            pool.step_seconds = seconds / count
-            self._leave(pool, networks, status, step, seconds)
-            progress(self._under_way())
+        with ThreadPoolExecutor(1) as watch:
+            while not stop():
+                pool = self._next_pool(source)
+                if pool is None:
+                    break
+                self._fill(pool, networks)
+                begin, compiled = time.perf_counter(), self.compile_seconds
+                count = self._advance(pool, networks)
+                begin += self.compile_seconds - compiled
+                # The device is at work: now is the time to write what ended before. How long that
+                # takes is none of the chunk's time.
+                end = watch.submit(_time_of, pool.state)
+                if self._ended:
+                    ended, self._ended = self._ended, []
+                    yield ended
+                status, step = jax.device_get((pool.state.status, pool.state.step))
+                seconds = end.result() - begin
+                pool.step_seconds = seconds / count
+                self._leave(pool, networks, status, step, seconds)
+                progress(self._under_way())
         if self._ended:
             ended, self._ended = self._ended, []
             yield ended
@@ -204,7 +209,10 @@ class ContinuousBatcher:
         rows = [row for pool in self._pools for row in [*pool.rows, *pool.waiting] if row]
         self._clear()
         return [
-            dataclasses.replace(row.problem, saved=Snapshot(scale=row.saved.scale)) for row in rows
+            row.problem
+            if row.saved.scale == row.problem.saved.scale
+            else dataclasses.replace(row.problem, saved=Snapshot(scale=row.saved.scale))
+            for row in rows
         ]
 
     def saved(self) -> dict[str, Snapshot]:
@@ -495,6 +503,12 @@ class ContinuousBatcher:
                     pool.number + 1, False, leaves, int(steps[slot]), row.saved.scale
                 )
                 self._pools[pool.number + 1].waiting.append(row)
+
+
+def _time_of(arrays: Any) -> float:
+    """When arrays are computed, as `time.perf_counter` has it; waits for them."""
+    jax.block_until_ready(arrays)
+    return time.perf_counter()
 
 
 def _replaced(old: Any, new: Any, rows: jax.Array) -> tuple[Any, None]:

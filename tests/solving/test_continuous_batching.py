@@ -1,6 +1,7 @@
 """Refilled slots: the same results as whole batches, whatever comes when, stops or diverges."""
 
 import dataclasses
+import time
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 from jaxface.jobs.outputs.snapshots import read_checkpoint, write_checkpoint
 from jaxface.keys import item_keys
 from jaxface.runtime.devices import data_mesh
-from jaxface.solving.continuous_batching import ContinuousBatcher, Problem
+from jaxface.solving.continuous_batching import ContinuousBatcher, Problem, Snapshot
 from jaxface.solving.solver import Solver, Stage, Status
 from tests.collectives import assert_no_word_between_devices
 
@@ -175,6 +176,42 @@ def test_stopped_rows_go_on_where_they_were(machine, chunks, tmp_path):
     assert {outcome.name for outcome in found} == set(expected)
     for outcome in found:
         np.testing.assert_array_equal(outcome.result["x"], expected[outcome.name])
+
+
+def test_rows_in_flight_are_taken_back_as_they_came(machine):
+    """After a shortage of memory too, what was stored of them is gone on with."""
+    items = problems(rows(6))
+    items[3].inputs["fragile"] = np.float32(1)  # it diverges, and is to begin again
+    left = [3]
+
+    def stop():
+        left[0] -= 1
+        return left[0] < 0
+
+    outcomes(machine, items[:3], stop=stop)
+    saved = machine.saved()
+    assert any(row.begun for row in saved.values())
+    stored = [dataclasses.replace(p, saved=saved[p.name]) for p in items[:3] if p.name in saved]
+    left[0] = 1
+    outcomes(machine, [*stored, *items[3:]], stop=stop)
+    back = {problem.name: problem.saved for problem in machine.in_flight()}
+    assert stored
+    for problem in stored:
+        assert back[problem.name] is problem.saved
+    assert back["item 3"] == Snapshot(scale=0.5)
+
+
+def test_the_time_that_writing_takes_is_not_the_rows(machine):
+    items = problems(rows(8))
+    outcomes(machine, items)
+    slept, counted = 0.0, 0.0
+    for some in machine.run(NETWORKS, items):
+        time.sleep(0.2)
+        slept += 0.2
+        counted += sum(outcome.seconds for outcome in some)
+    assert counted > 0
+    assert counted < slept / 4
+    assert all(pool.step_seconds < 0.05 for pool in machine._pools)
 
 
 def test_diverged_row_is_begun_again_with_half_the_step_and_then_reported(machine):

@@ -10,7 +10,9 @@ The data iterator's position and the notes are JSON. The position must be the sa
 number of hosts.
 """
 
+import itertools
 import pathlib
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from jaxface.errors import JaxfaceError
 
@@ -78,14 +81,16 @@ class Checkpoints:
 
         Args:
           state: pytree with the structure, shapes, dtypes and placement wanted back.
-          step: which one; default: the newest that is whole. One that is damaged is removed, with
-            a warning, and the one before it is taken.
+          step: which one; default: the newest that is whole. One that is damaged is set aside, as
+            ``damaged-<step>``, with a warning, and the one before it is taken.
 
         Returns:
           (state, data, meta) as they were saved.
 
         Raises:
           CheckpointError: there is none, none is whole, or its arrays are not those of `state`.
+          Exception: what kept a checkpoint from being read that may be whole, such as a shortage
+            of memory or a file that may not be read; all checkpoints stay.
         """
         if step is not None:
             return self._restored(state, step)
@@ -97,18 +102,28 @@ class Checkpoints:
                 return self._restored(state, newest)
             except CheckpointError:
                 raise  # it is whole, and of another run
-            except (MemoryError, jax.errors.JaxRuntimeError):
-                raise  # this machine's trouble, which says nothing of the checkpoint
             except Exception as error:
-                if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-                    raise  # likewise the disk's or the network's
+                if not _is_damage(error):
+                    raise
                 reason = " ".join(str(error).split())[:200]
                 what = f"{self.directory} step {newest} is damaged ({reason})"
                 if older is None:
                     raise CheckpointError(f"{what}, and there is none before it.") from error
                 print(f"jaxface: warning: {what}; going on from step {older}", file=sys.stderr)
-                self._manager.delete(newest)  # else it would be in the way when its step comes
+                self._set_aside(newest)
         raise AssertionError("unreachable")
+
+    def _set_aside(self, step: int) -> None:
+        """Renames a checkpoint that would be in the way when its step comes."""
+        if jax.process_index() == 0:
+            path = self.directory / f"damaged-{step}"
+            for number in itertools.count(2):
+                if not path.exists():
+                    break
+                path = path.with_name(f"damaged-{step}-{number}")
+            (self.directory / str(step)).rename(path)
+        multihost_utils.sync_global_devices(f"set checkpoint {step} aside")
+        self._manager.reload()
 
     def _restored(self, state: Any, step: int) -> tuple[Any, Any, dict[str, Any]]:
         wanted = _flatten(state)
@@ -159,6 +174,23 @@ class Checkpoints:
                 f"{self.directory} step {step} does not fit this run: {'; '.join(faults[:8])}"
                 f"{more}. Use the settings the run was started with, or a new folder."
             )
+
+
+_PASSING = re.compile(
+    "ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|PERMISSION_DENIED|RESOURCE_EXHAUSTED|"
+    "UNAUTHENTICATED|UNAVAILABLE|UNKNOWN"
+)
+"""Statuses by which TensorStore says that reading failed, and not that data are wrong."""
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether an error of reading says that files are missing, cut off or changed."""
+    if type(error) is Exception and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # Orbax tells so of arrays
+    if isinstance(error, OSError):
+        return isinstance(error, FileNotFoundError)
+    wrong = (ValueError, LookupError, TypeError, AttributeError, EOFError)
+    return isinstance(error, wrong) and not _PASSING.match(str(error))
 
 
 def is_key(leaf: Any) -> bool:

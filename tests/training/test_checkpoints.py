@@ -112,6 +112,45 @@ def test_a_damaged_newest_checkpoint_gives_way(tmp_path, capsys):
     checkpoints.save(2, state(2.0), data=None, meta={"step": 2})  # nothing is in its way
     checkpoints.wait()
     assert checkpoints.latest() == 2
+    # Cut off as it is, it is kept, and so is the next that is damaged.
+    (tmp_path / "2" / "meta" / "metadata").unlink()
+    assert Checkpoints(tmp_path).restore(state(0.0))[2] == {"step": 1}
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"1", "damaged-2", "damaged-2-2"}
+
+
+def _of_tensorstore(text):
+    """As Orbax tells what kept an array from being read."""
+    error = Exception("Encountered error while reading array index: ().")
+    error.__cause__ = ValueError(f'{text}: Error opening "zarr" driver')
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        PermissionError(13, "Permission denied"),
+        OSError(5, "Input/output error"),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"),
+        _of_tensorstore("UNAVAILABLE"),
+        _of_tensorstore("PERMISSION_DENIED"),
+    ],
+    ids=repr,
+)
+def test_what_may_be_whole_is_left_alone(tmp_path, monkeypatch, error):
+    _saved(tmp_path)
+    checkpoints = Checkpoints(tmp_path)
+
+    def fail(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints._manager, "restore", fail)
+        with pytest.raises(type(error)) as caught:
+            checkpoints.restore(state(0.0))
+    assert caught.value is error
+    assert checkpoints.restore(state(0.0))[2] == {"step": 2}
 
 
 def test_a_single_damaged_checkpoint_is_one_error(tmp_path):

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -18,12 +19,16 @@ from jaxface.runtime.files import remove_leftovers
 from jaxface.training.checkpoints import CheckpointError, Checkpoints
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
-def test_a_file_system_without_locks_is_a_warning(number, tmp_path, monkeypatch, capsys):
+def _without_locks(monkeypatch, number=errno.ENOLCK):
     def no_locks(*_):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(locks.fcntl, "flock", no_locks)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_a_warning(number, tmp_path, monkeypatch, capsys):
+    _without_locks(monkeypatch, number)
     path = tmp_path / "out" / ".lock"
     held = locks.take_lock(path)
     assert "has no locks" in capsys.readouterr().err
@@ -38,6 +43,33 @@ def test_a_file_system_without_locks_is_a_warning(number, tmp_path, monkeypatch,
     (path.parent / f".lock.only.{locks.socket.gethostname()}.{gone.pid}").touch()
     locks.take_lock(path, shared=True).close()
     assert [p.name for p in path.parent.iterdir()] == [".lock"]
+
+
+def test_a_holder_on_another_host_is_gone_when_it_does_not_touch_its_file(tmp_path, monkeypatch):
+    _without_locks(monkeypatch)
+    monkeypatch.setattr(locks, "TOUCH", 0.01)
+    path, other = tmp_path / ".lock", tmp_path / ".lock.only.elsewhere.1"
+    with monkeypatch.context() as there:
+        there.setattr(locks.socket, "gethostname", lambda: "elsewhere")
+        there.setattr(locks.os, "getpid", lambda: 1)
+        held = locks.take_lock(path)
+
+    def age():
+        long_ago = time.time() - locks.STALE - 60
+        os.utime(other, (long_ago, long_ago))
+
+    age()
+    deadline = time.monotonic() + 10
+    while other.stat().st_mtime < time.time() - locks.STALE and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with pytest.raises(UsageError, match="another process is writing"):
+        locks.take_lock(path)
+    held.close()
+    assert not other.exists()
+    other.touch()
+    age()
+    locks.take_lock(path).close()
+    assert not other.exists()
 
 
 def test_leftovers_are_removed_and_nothing_else(tmp_path):

@@ -1,8 +1,9 @@
 """Locks of output folders: the file system's own, or a file that says who writes.
 
 Some file systems (NFS without its daemon, FUSE, some clusters') have no locks. There a file names
-the host and process that hold the folder; it is slower to be taken over, as only a process of the
-same host can be seen to be gone.
+the host and process that hold the folder. A process of the same host can be seen to be gone; of
+one on another host only that it has not touched its file for long, so that it is slower to be
+taken over.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import fcntl
 import os
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +21,9 @@ from jaxface.errors import UsageError
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 STALE = 24 * 3600.0
-"""Seconds after which a holder on another host counts as gone."""
+"""Seconds without a touch after which a holder on another host counts as gone."""
+TOUCH = 600.0
+"""Seconds between touches, much fewer than `STALE`: hosts' clocks differ."""
 
 
 class Lock(Protocol):
@@ -78,11 +82,25 @@ class _FileLock:
         for other in others:
             both_shared = shared and other.name.startswith(f"{path.name}.shared.")
             if not both_shared and not _gone(other):
-                self.close()
+                self._unlink()
                 raise UsageError(_in_use(path.parent))
+        self._closed = threading.Event()
+        self._toucher = threading.Thread(target=self._touch, daemon=True)
+        self._toucher.start()
 
     def close(self) -> None:
         """Lets go."""
+        self._closed.set()
+        self._toucher.join()
+        self._unlink()
+
+    def _touch(self) -> None:
+        """Shows that the process lives, as long as it holds the folder."""
+        while not self._closed.wait(TOUCH):
+            with contextlib.suppress(OSError):
+                os.utime(self._held)
+
+    def _unlink(self) -> None:
         with contextlib.suppress(OSError):
             self._held.unlink(missing_ok=True)
 

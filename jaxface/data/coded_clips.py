@@ -24,7 +24,7 @@ from jaxface.data.pipelines import ArraySource, DataError, Item, batches
 from jaxface.data.sources import DataIterator
 from jaxface.data.transfer_pairs import digest_of
 from jaxface.methods import encoder
-from jaxface.methods.direction_matrix.faces import suite_faces
+from jaxface.methods.direction_matrix.faces import reading_roles, suite_faces
 from jaxface.methods.pvp.features import ANGLES, features_of
 from jaxface.suite import Suite, load_suite
 
@@ -111,11 +111,11 @@ class CodedClips:
     def _codes(self, split: str) -> IdentityCodes:
         suite = load_suite(self.suite)
         suite.require(self.inversion.roles())
-        readers = [r for r in ("deca", "flame", "landmarks", "reconstruction") if r in suite]
+        roles = (*self.inversion.roles(), *reading_roles(suite))
         origin = {
             "data": digest_of(self.path),
             "split": split,
-            "networks": {r: suite.digest(r) for r in (*self.inversion.roles(), *readers)},
+            "networks": {r: suite.digest(r) for r in roles},
             "inversion": dataclasses.asdict(self.inversion),
             "fields": FIELDS,
             "angles": ANGLES,

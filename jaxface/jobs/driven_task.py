@@ -32,6 +32,7 @@ from jaxface.media.images import (
     read_image,
     to_uint8,
 )
+from jaxface.methods.direction_matrix.faces import reading_roles
 from jaxface.methods.reenactment import BatchReenactor, ImageReenactor, Moved
 from jaxface.nets import Generator
 from jaxface.runtime.devices import batch_over_devices
@@ -196,8 +197,11 @@ class DrivenTask(LatentTask):
 
     def description(self) -> dict[str, Any]:
         """See `Task`."""
-        roles = self.method.driving_roles()
-        self.suite.require(roles)
+        needed = self.method.driving_roles()
+        self.suite.require(needed)
+        # Subjects are read for their motion; a driver's is in its digest.
+        readers = reading_roles(self.suite) if isinstance(self.driving, DrivingMotion) else ()
+        roles = dict.fromkeys([*needed, *readers])
         return {
             "reenactment": self.name,
             "settings": dataclasses.asdict(self.method),  # type: ignore

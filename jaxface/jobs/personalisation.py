@@ -31,7 +31,7 @@ from jaxface.jobs.outputs.contact_sheet import Cell, write_contact_sheet
 from jaxface.jobs.personalisation_report import write_report
 from jaxface.jobs.stages import STAGES, SavedStage, TimedStage
 from jaxface.media.images import from_uint8
-from jaxface.methods.direction_matrix.faces import suite_faces
+from jaxface.methods.direction_matrix.faces import reading_roles, suite_faces
 from jaxface.methods.pvp import Personalisation, PVPSettings, split_frames
 from jaxface.methods.pvp.key_frames import KeyFrames
 from jaxface.methods.pvp.settings import described
@@ -66,7 +66,7 @@ def job_description(
 ) -> dict[str, Any]:
     """Everything that decides an avatar, JSON-like."""
     alignment = None if source.alignment is None else source.alignment.description()
-    roles = sorted({*settings.roles(), "reconstruction", "deca", "landmarks"})
+    roles = sorted({*settings.roles(), *reading_roles(suite)})
     found = {
         "verb": "personalise",
         "clip": clip_digest(source.path),

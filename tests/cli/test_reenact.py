@@ -17,19 +17,24 @@ from safetensors.numpy import load_file
 
 from jaxface.cli import main
 from jaxface.jobs import runner
+from jaxface.jobs.driven_task import Frames
+from jaxface.jobs.inputs.drivers import Driver
+from jaxface.jobs.inputs.driving import DrivingMotion
 from jaxface.jobs.inputs.motion_files import read_motion_file, write_motion
 from jaxface.jobs.outputs.results import read_job
+from jaxface.jobs.reenactment import Reenactment
 from jaxface.media import detection
 from jaxface.media.images import from_uint8, read_image
 from jaxface.media.video.reading import open_clip
 from jaxface.methods import pie
+from jaxface.methods.direction_matrix.reenactment import MatrixReenactment
 from jaxface.methods.pie.reenactment import RigNetReenactment
 from jaxface.methods.reenactment_presets import REENACTMENT_PRESETS
 from jaxface.morphable import NUM_PARAMETERS, FaceParameters
 from jaxface.morphable.motion import motion_of_pie
 from jaxface.morphable.retargeting import Retargeting
 from jaxface.nets import ReconstructionConfig, RigNetConfig
-from jaxface.suite import load_suite
+from jaxface.suite import Suite, load_suite
 from jaxface.weights import save_network
 from tests.cli.test_edit_clips import LOSSLESS, embed, embedding, rows_in
 from tests.jobs.test_motion_files import recording
@@ -179,6 +184,21 @@ def test_motion_regions_and_gains(suite, people, driver, tmp_path, capsys, optio
         images_of(out, rows), expected(suite, 100, frames, how), atol=TOLERANCE
     )
     assert len(list((out / "clips" / "in" / "anna.png").glob("*.png"))) == 5
+
+
+def test_what_reads_the_subjects_is_part_of_the_job(tmp_path, monkeypatch):
+    monkeypatch.setattr(Suite, "require", lambda *_: None)
+    driving = DrivingMotion(Driver("nod", "nod.mp4", (Fraction(0),), Fraction(0), {}), None, "digest")  # type: ignore
+    found = []
+    for weights in (b"one", b"other"):
+        files = {role: tmp_path / role for role in ("generator", "direction_matrix", "deca")}
+        for path in files.values():
+            path.write_bytes(b"")
+        files["deca"].write_bytes(weights)
+        frames = Frames((), (), {})
+        task = Reenactment(Suite("some", files), "matrix", MatrixReenactment(), driving, frames)
+        found.append(task.description())
+    assert found[0] != found[1]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from jaxface.data import coded_clips
 from jaxface.data.clip_view import Place
 from jaxface.data.coded_clips import CodedClips
 from jaxface.data.pipelines import DataError
+from jaxface.suite import Suite
 
 LENGTHS = {"train": (12, 5, 20, 9), "test": (4, 10)}
 SIZE = 16
@@ -63,6 +64,18 @@ def test_a_group_is_of_one_clip_and_its_numbers_belong_together(views, tmp_path)
     assert kept >= sum(length for length in LENGTHS["train"] if length >= 8)
     next(CodedClips("clips", frames=8, directory=str(tmp_path)).batches(3, ("pose",), seed=0))
     assert views["train"].source.read == kept  # they stay on disk
+
+
+def test_codes_are_of_all_networks_that_read(views, tmp_path, monkeypatch):
+    roles = ("deca", "face_model", "flame", "landmarks", "reconstruction")
+    suite = Suite("some", dict.fromkeys(("generator", "encoder", *roles), tmp_path / "network"))
+    (tmp_path / "network").write_bytes(b"")
+    origins = []
+    monkeypatch.setattr(coded_clips, "load_suite", lambda name: suite)
+    monkeypatch.setattr(Suite, "require", lambda *_: None)
+    monkeypatch.setattr(coded_clips, "encoded", lambda *_, origin, chunk: origins.append(origin))
+    CodedClips("clips", frames=8)._codes("train")
+    assert set(roles) < set(origins[0]["networks"])
 
 
 def test_the_test_split_is_held_out(views, tmp_path):

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from jaxface.evaluation.pvp_protocol import write_clip
+from jaxface.jobs import personalisation
 from jaxface.jobs.inputs import person_clips
 from jaxface.jobs.inputs.clips import ClipReading
 from jaxface.jobs.inputs.person_clips import person_clip, with_parts
+from jaxface.jobs.personalisation import Source
 from jaxface.methods.pvp.personalise import Seen, Split
 from jaxface.morphable.motion import Motion
+from jaxface.suite import Suite
 
 SUITE = SimpleNamespace(generator=SimpleNamespace(resolution=16))
 
@@ -65,6 +68,21 @@ def test_a_frame_without_a_face_is_listed_and_drops_no_other(clip, tmp_path, mon
     told = [row.get("part") for row in parts]
     assert told[:7] == ["training"] * 5 + [None, None]
     assert told[14:] == ["gap", "selection", "gap", "held_out", "held_out", "held_out"]
+
+
+def test_another_model_of_the_face_is_another_job(clip, tmp_path):
+    settings = SimpleNamespace(roles=lambda: {"generator": "It is tuned"})
+    found = []
+    for model in (b"one", b"other"):
+        files = {role: tmp_path / role for role in ("generator", "deca", "flame", "landmarks")}
+        for path in files.values():
+            path.write_bytes(b"")
+        files["flame"].write_bytes(model)
+        suite, source = Suite("some", files), Source(str(clip), ClipReading())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(personalisation, "described", lambda settings: {})
+            found.append(personalisation.job_description(source, suite, settings, seed=0))  # type: ignore
+    assert found[0] != found[1]
 
 
 def test_it_is_made_once_and_read_again(clip, tmp_path, monkeypatch):

@@ -37,6 +37,8 @@ counts: 8 * 112 pixels for a metre."""
 BOX = 1.25 * 1.1
 """DECA's crop in units of the mean of the landmark box's sides (``decalib/datasets``)."""
 
+_READERS = ("deca", "face_model", "flame", "landmarks", "reconstruction")
+
 AngleReading = Literal["exact", "code"]
 """How a face with one angle replaced becomes an axis-angle vector. "code": by a rotation whose
 order of angles is another one, so that the pose of a face that is also turned otherwise is some
@@ -242,6 +244,12 @@ def suite_faces(suite: Suite) -> Faces:
       UsageError: the suite has neither whole; see `faces_of`.
     """
     return faces_of(_Roles(suite))
+
+
+def reading_roles(suite: Suite) -> tuple[str, ...]:
+    """The suite's networks that may decide what `suite_faces` reads; whatever is kept of readings
+    names their digests."""
+    return tuple(role for role in _READERS if role in suite)
 
 
 class _Roles:

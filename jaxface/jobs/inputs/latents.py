@@ -63,7 +63,8 @@ class Latent:
 class FoundLatents:
     """The items in a stable order, and remarks on what was passed over, one line each.
 
-    An item's `load` gives a `Latent`, or raises `LatentError`.
+    An item's `load` gives a `Latent`, or raises `LatentError`; its `path` is its own, with ``#`` and
+    the code's name or row where a file holds several.
     """
 
     items: tuple[Item, ...]
@@ -174,7 +175,7 @@ def _of_other_tools(path: Path) -> list[Item]:
         item_id = f"{path.stem}{name}"
         header = {"id": item_id, "path": str(path), _ONE_ROW: "yes"}
         load: Any = functools.partial(Latent, code, header)
-        some.append(Item(item_id, str(path), load))
+        some.append(Item(item_id, f"{path}{name}", load))
     return some
 
 

@@ -1,11 +1,15 @@
 """A person's clip as an artefact: every frame is accounted for, parts are told, it is made once."""
 
 import json
+from fractions import Fraction
 from types import SimpleNamespace
 
+import clips
 import numpy as np
 import pytest
+from PIL import Image
 
+from jaxface.errors import UsageError
 from jaxface.evaluation.pvp_protocol import write_clip
 from jaxface.jobs import personalisation
 from jaxface.jobs.inputs import person_clips
@@ -37,14 +41,14 @@ def folder_of_a_clip(tmp_path, monkeypatch):
     return write_clip(tmp_path / "clip", np.broadcast_to(levels, (20, 16, 16, 3)).astype(np.uint8))
 
 
-def made(clip, folder):
+def made(clip, folder, *, reading=ClipReading(), mattes=None):  # noqa: B008 (frozen)
     return person_clip(
         str(clip),
         SUITE,  # type: ignore
-        reading=ClipReading(),
+        reading=reading,
         alignment=None,
         chosen=False,
-        mattes=None,
+        mattes=None if mattes is None else str(mattes),
         folder=folder,
     )
 
@@ -68,6 +72,38 @@ def test_a_frame_without_a_face_is_listed_and_drops_no_other(clip, tmp_path, mon
     told = [row.get("part") for row in parts]
     assert told[:7] == ["training"] * 5 + [None, None]
     assert told[14:] == ["gap", "selection", "gap", "held_out", "held_out", "held_out"]
+
+
+def mattes_of(folder, count):
+    """Images without times, as a matting program writes them: each of a brightness of its own."""
+    folder.mkdir()
+    for number in range(count):
+        Image.new("RGB", (16, 16), (255 - 10 * number,) * 3).save(folder / f"{number:04}.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_mattes_are_of_the_frames_of_their_numbers(clip, tmp_path, kind):
+    mattes = mattes_of(tmp_path / "mattes", 20)
+    if kind == "file":
+        levels = np.arange(200, 220)[:, None, None, None]
+        frames = np.broadcast_to(levels, (20, 16, 16, 3)).astype(np.uint8)
+        clip = clips.write_clip(tmp_path / "talk.mp4", frames)
+    reading = ClipReading(start=Fraction(4, 25), end=Fraction(20, 25), every=2)
+    plain = np.asarray(made(clip, tmp_path / "plain", reading=reading).images, np.float32)
+    found = np.asarray(made(clip, tmp_path / "out", reading=reading, mattes=mattes).images)
+    share = (255 - 10 * np.arange(4, 20, 2)[:, None, None, None]) / 255
+    np.testing.assert_allclose(found, plain * share, atol=0.51)
+
+
+def test_other_numbers_of_mattes_are_refused_before_faces_are_looked_for(
+    clip, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(person_clips, "_surveyed", None)
+    for count in (19, 21):
+        mattes = mattes_of(tmp_path / f"mattes{count}", count)
+        with pytest.raises(UsageError, match=f"has {count} frames, and .*clip has 20;"):
+            made(clip, tmp_path / "out", mattes=mattes)
 
 
 def test_another_model_of_the_face_is_another_job(clip, tmp_path):

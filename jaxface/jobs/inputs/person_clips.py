@@ -17,6 +17,7 @@ import collections
 import dataclasses
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -132,6 +133,8 @@ def _make(
     folder: Path,
 ) -> None:
     data, size = folder / DATA, suite.generator.resolution
+    if mattes is not None:
+        _check_mattes(path, mattes, reading)
     data.mkdir(parents=True, exist_ok=True)
     if alignment is not None and not chosen:
         alignment = dataclasses.replace(alignment, who="all", told="all")
@@ -176,7 +179,7 @@ def _make(
                 for number, (place, face) in enumerate(used):
                     pixels = _read(reader, sources[place]).pixels
                     if mattes is not None:
-                        matte = dataclasses.replace(sources[place], path=mattes)
+                        matte = FrameSource(mattes, _by_index(reading), sources[place].index)
                         pixels = _masked(pixels, _read(matte_reader, matte).pixels, mattes)
                     file.write(np.ascontiguousarray(_crop(pixels, face, size)).tobytes())
                     line.doing(f"{path}: cutting out frames, {number + 1} of {len(used)}")
@@ -192,6 +195,40 @@ def _make(
     with atomic_writer(data / ROWS) as file:
         for row in rows:
             file.write(json.dumps(row).encode() + b"\n")
+
+
+def _by_index(reading: ClipReading) -> ClipReading:
+    """How mattes are read: all of them, since frames are told by their numbers, not their times."""
+    return dataclasses.replace(reading, fps=Fraction(1), start=Fraction(0), end=None, every=1)
+
+
+def _check_mattes(path: str, mattes: str, reading: ClipReading) -> None:
+    """Insists on as many mattes as frames, before faces are looked for, which takes long.
+
+    Raises:
+      UsageError: there are fewer, or more though the clip is read to its end.
+    """
+    with working(f"{mattes}: counting frames"):
+        try:
+            frames = _count(path, reading)
+        except VideoError:
+            return  # the survey tells it, with what to do
+        try:
+            count = _count(mattes, _by_index(reading))
+        except VideoError as error:
+            raise UsageError(str(error)) from error
+    if count < frames or (count > frames and reading.end is None):
+        raise UsageError(
+            f"{mattes}: has {count} frames, and {path} has {frames}; mattes are of the same frames"
+        )
+
+
+def _count(path: str, reading: ClipReading) -> int:
+    """Frames of a clip up to the end of what is read; hardly any is kept."""
+    with dataclasses.replace(reading, every=sys.maxsize).open(path) as clip:
+        for _ in clip:
+            pass
+        return clip.info.frames
 
 
 def _surveyed(

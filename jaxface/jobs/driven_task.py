@@ -25,7 +25,6 @@ from jaxface.jobs.latent_task import AGAIN, NOT_FINITE, LatentCase, LatentTask
 from jaxface.jobs.outputs.contact_sheet import LARGE, SHEET_CELLS, Cell, write_contact_sheet
 from jaxface.jobs.outputs.results import ResultsFolder
 from jaxface.jobs.outputs.rows import FRAME_COLUMNS, OK, Column, Result, versions
-from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.media.images import (
     MAX_PIXELS,
     decoding_bytes,
@@ -298,11 +297,8 @@ class DrivenTask(LatentTask):
             with contextlib.suppress(LatentError):  # gone since it was driven
                 subject = next(item for item in self.frames.subjects if item.path == path)
                 latent = read_latent(subject, self.w_plus_shape)
-                own = (
-                    None if latent.weights is None else tuned_generator(latent.weights, self.suite)
-                )
+                generator = self.own_generator(latent) or self.suite.generator
                 codes = jnp.asarray(latent.w_plus)[None]
-                generator = own or self.suite.generator
                 image = _draw(generator, codes, method=self.method, noise=latent.noise)
                 image = np.asarray(image[0])
             drawn = read_image(results.file_path("edited", row["id"])).pixels
@@ -322,12 +318,16 @@ class TunedGenerators:
         self._tuned: tuple[int, dict[str, Any] | None] = (-1, None)
 
     def generator(self, place: int) -> dict[str, Any] | None:
-        """The networks that are a subject's own; the same object for all of its frames."""
+        """The networks that are a subject's own; the same object for all of its frames.
+
+        Raises:
+          LatentError: they cannot be read, or are of another generator.
+        """
         if self._tuned[0] != place:
             task = self._task
-            weights = read_latent(task.frames.subjects[place], task.w_plus_shape).weights
-            own = None if weights is None else {"generator": tuned_generator(weights, task.suite)}
-            self._tuned = (place, own)
+            latent = read_latent(task.frames.subjects[place], task.w_plus_shape)
+            own = task.own_generator(latent)
+            self._tuned = (place, None if own is None else {"generator": own})
         return self._tuned[1]
 
 

@@ -33,7 +33,6 @@ from jaxface.jobs.outputs.rows import (
     numbers,
     versions,
 )
-from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.latents import interpolate
 from jaxface.media.images import (
     MAX_PIXELS,
@@ -268,8 +267,7 @@ class Editing(LatentTask):
 
     def problem(self, case: LatentCase, saved: Snapshot) -> Problem:
         """See `Task`."""
-        weights = case.latent.weights
-        generator = None if weights is None else tuned_generator(weights, self.suite)
+        generator = self.own_generator(case.latent)
         return Problem(
             case.id,
             {
@@ -320,17 +318,12 @@ class Editing(LatentTask):
     ) -> dict[str, bytes]:
         """The files of the way from the inversion to its edit, and back."""
         codes = np.asarray(_interpolate(latent.w_plus, w_plus, animation.frames))
-        generator = self._generator_of(latent)
+        generator = self.own_generator(latent) or self.suite.generator
         frames = ping_pong([_draw(generator, code, latent.noise) for code in codes])
         files = {"gif": encode_gif(enlarged(frames), seconds=2 * animation.seconds)}
         if animation.mp4:
             files["mp4"] = encode_mp4(frames, seconds=2 * animation.seconds)
         return files
-
-    def _generator_of(self, latent: Latent) -> Generator:
-        if latent.weights is None:
-            return self.suite.generator
-        return tuned_generator(latent.weights, self.suite)
 
     def described(self, row: Mapping[str, Any]) -> str:
         """What an edit asked for and gave; see `jaxface.jobs.edit_outcomes.described`."""
@@ -359,7 +352,8 @@ class Editing(LatentTask):
                 continue
             try:
                 latent = read_latent(item, self.w_plus_shape)
-                image = _draw(self._generator_of(latent), latent.w_plus, latent.noise)
+                generator = self.own_generator(latent) or self.suite.generator
+                image = _draw(generator, latent.w_plus, latent.noise)
             except LatentError:  # gone since it was edited
                 image = None
             edited = read_image(results.file_path("edited", row["id"])).pixels

@@ -9,12 +9,21 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
+from jaxface.errors import SuiteError, WeightsError
 from jaxface.jobs.inputs.items import Item
-from jaxface.jobs.inputs.latents import Latent, LatentError, read_latent
+from jaxface.jobs.inputs.latents import (
+    NOT_AN_EMBEDDING,
+    UNREADABLE,
+    Latent,
+    LatentError,
+    read_latent,
+)
 from jaxface.jobs.inputs.reading import read_items
 from jaxface.jobs.outputs.pasted import pasted_png
 from jaxface.jobs.outputs.rows import FRAME_COLUMNS, Result, number, photographs_of
+from jaxface.jobs.outputs.tuned import tuned_generator
 from jaxface.media.images import ImageError, encode_png
+from jaxface.nets import Generator
 from jaxface.suite import Suite
 
 NOT_FINITE, NO_PHOTOGRAPH = "not_finite", "no_photograph"
@@ -82,6 +91,21 @@ class LatentTask:
                 return error
 
         return read_items(items, read, ahead=ahead)
+
+    def own_generator(self, latent: Latent) -> Generator | None:
+        """The generator that was tuned to a portrait; None where it is drawn by the suite's.
+
+        Raises:
+          LatentError: its file cannot be read, or is of another generator.
+        """
+        if latent.weights is None:
+            return None
+        try:
+            return tuned_generator(latent.weights, self.suite)
+        except WeightsError as error:
+            raise LatentError(UNREADABLE, str(error)) from error
+        except SuiteError as error:
+            raise LatentError(NOT_AN_EMBEDDING, str(error)) from error
 
     def unloaded(self) -> Self:
         """See `Task`."""

@@ -16,6 +16,7 @@ import jax
 from tqdm import tqdm
 
 from jaxface.errors import JaxfaceError, UsageError
+from jaxface.jobs.inputs.latents import LatentError
 from jaxface.jobs.outputs.rows import Result, make_row
 from jaxface.jobs.task import Case, Prepared, Task
 from jaxface.runtime.devices import divisor_mesh, memory_bytes
@@ -120,7 +121,7 @@ class Runner:
         failed: list[Result],
         in_flight: dict[str, Case],
     ) -> Iterator[Problem]:
-        """Cases as problems; inputs without any go to `failed`."""
+        """Cases as problems; inputs without any, and cases that make none, go to `failed`."""
         for item, cases in prepared:
             if not isinstance(cases, list):
                 row = make_row(
@@ -139,8 +140,15 @@ class Runner:
                 if known(case):
                     self._bar.update(1)
                     continue
+                try:
+                    problem = self._task.problem(case, saved.get(case.id, Snapshot()))
+                except LatentError as error:
+                    said = {"status": error.status, "reason": str(error)}
+                    failed.append(Result(self._row(case) | said))
+                    self._bar.update(1)
+                    continue
                 in_flight[case.id] = case
-                yield self._task.problem(case, saved.get(case.id, Snapshot()))
+                yield problem
 
     def _finished(self, ended: list[Outcome], in_flight: dict[str, Case]) -> list[Result]:
         self._bar.update(len(ended))

@@ -112,7 +112,11 @@ class Task(Protocol):
         ...
 
     def problem(self, case: Any, saved: Snapshot) -> Problem:
-        """A case for the batcher, going on where it was stopped."""
+        """A case for the batcher, going on where it was stopped.
+
+        Raises:
+          LatentError: what belongs to its code cannot be used; it gets a row that says so.
+        """
         ...
 
     def result(self, case: Any, outcome: Outcome, row: dict[str, Any]) -> Result:

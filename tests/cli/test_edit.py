@@ -270,6 +270,29 @@ def test_bad_embeddings_of_a_folder_have_their_rows(run, embedded, tmp_path):
     assert "takes [6, 32]" in rows["in/a.png"]["reason"]
 
 
+def test_tuned_weights_that_cannot_be_used_have_their_rows(run, embedded, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(embedded, folder)
+    (folder / "damaged.safetensors").write_bytes(b"no weights")
+    other = {"generator": "of somebody else"}
+    save_file({"x": np.zeros(1)}, folder / "foreign.safetensors", metadata=other)
+    weights = {"in/a.png": "damaged.safetensors", "in/b.png": "foreign.safetensors"}
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    rows = [json.dumps(row | {"weights": weights.get(row["id"])}) for row in rows]
+    (folder / "results.jsonl").write_text("\n".join([*rows, ""]))
+    status, rows, printed = run(folder, "--yaw", 5)
+    assert status == 1
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "in/a.png": "unreadable",
+        "in/b.png": "not_an_embedding",
+        "in/c.png": "ok",
+    }
+    assert "damaged.safetensors: not a readable" in rows["in/a.png"]["reason"]
+    assert "was tuned from another generator" in rows["in/b.png"]["reason"]
+    assert "1 of 3 edited" in printed.out
+    assert (tmp_path / "edited" / "contact_sheet.png").is_file()
+
+
 def test_an_edit_that_is_not_finite_has_its_row(run, embedded, tmp_path, monkeypatch):
     def first_is_lost(*arguments, **options):
         edit = apply_together(*arguments, **options)

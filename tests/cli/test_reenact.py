@@ -1,6 +1,7 @@
 """`jaxface reenact`, with networks of random weights: sources, drivers, outcomes, resuming."""
 
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -199,6 +200,23 @@ def test_what_reads_the_subjects_is_part_of_the_job(tmp_path, monkeypatch):
         task = Reenactment(Suite("some", files), "matrix", MatrixReenactment(), driving, frames)
         found.append(task.description())
     assert found[0] != found[1]
+
+
+def test_a_subject_whose_weights_are_damaged_has_rows_that_say_so(
+    suite, people, driver, tmp_path, capsys
+):
+    folder = tmp_path / "people"
+    shutil.copytree(people, folder)
+    (folder / "damaged.safetensors").write_bytes(b"no weights")
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    rows[0]["weights"] = "damaged.safetensors"
+    (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ("--driving", driver[0], "--suite", suite, "--out", tmp_path / "out")
+    assert run(capsys, folder, *options)[0] == 1
+    found = sorted(rows_in(tmp_path / "out"), key=lambda row: row["id"])
+    assert [row["status"] for row in found] == ["unreadable"] * 5 + ["ok"] * 5
+    assert "damaged.safetensors" in found[0]["reason"]
+    assert (tmp_path / "out" / "contact_sheet.png").is_file()
 
 
 @pytest.mark.slow

@@ -189,7 +189,8 @@ def test_motion_regions_and_gains(suite, people, driver, tmp_path, capsys, optio
 
 def test_what_reads_the_subjects_is_part_of_the_job(tmp_path, monkeypatch):
     monkeypatch.setattr(Suite, "require", lambda *_: None)
-    driving = DrivingMotion(Driver("nod", "nod.mp4", (Fraction(0),), Fraction(0), {}), None, "digest")  # type: ignore
+    driver = Driver("nod", "nod.mp4", (Fraction(0),), Fraction(0), {})
+    driving = DrivingMotion(driver, None, "digest")  # type: ignore (nothing is read)
     found = []
     for weights in (b"one", b"other"):
         files = {role: tmp_path / role for role in ("generator", "direction_matrix", "deca")}

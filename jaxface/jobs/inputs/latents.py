@@ -63,8 +63,8 @@ class Latent:
 class FoundLatents:
     """The items in a stable order, and remarks on what was passed over, one line each.
 
-    An item's `load` gives a `Latent`, or raises `LatentError`; its `path` is its own, with ``#`` and
-    the code's name or row where a file holds several.
+    An item's `load` gives a `Latent`, or raises `LatentError`. Its `path` is its own, with ``#``
+    and the code's name or row where a file holds several.
     """
 
     items: tuple[Item, ...]

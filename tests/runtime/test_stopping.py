@@ -37,27 +37,29 @@ def test_a_signal_is_a_request_and_a_second_one_is_not():
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_a_first_ctrl_c_is_a_request_also_deep_inside_a_compilation():
-    wait = ctypes.CDLL(None).usleep  # without the lock; goes on after a signal's interruption
+def test_a_first_ctrl_c_is_a_request_even_deep_inside_a_compilation():
+    reader, writer = os.pipe()
+
+    def press():  # this thread gets the signal, so that the main one is not woken
+        time.sleep(0.1)  # it reads by then
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        for _ in range(2000):
+            if stop():
+                break
+            time.sleep(0.001)
+        os.write(writer, b"." if stop() else b"?")
+
     with stop_requests(BOTH, grace=60.0) as stop:
-        heard = threading.Event()
-
-        def press():
-            os.kill(os.getpid(), signal.SIGINT)
-            for _ in range(1000):
-                if stop():
-                    heard.set()
-                    return
-                time.sleep(0.001)
-
-        pressing = threading.Thread(target=press)
+        pressing, answer = threading.Thread(target=press), ctypes.create_string_buffer(1)
         pressing.start()
-        while pressing.is_alive():
-            wait(200_000)
-        assert heard.is_set()
+        ctypes.CDLL(None).read(reader, answer, 1)  # C code, after which Python runs its handler
+        pressing.join()
+        assert answer.raw == b"."
         assert stop.name == "SIGINT"
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+    os.close(reader)
+    os.close(writer)
 
 
 def test_jobs_are_asked_by_sigterm_alone():

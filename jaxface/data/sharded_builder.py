@@ -2,7 +2,7 @@
 
 Shards are written beside the data set's folder and take their names when they are whole; when all
 are there they are moved in. The same call goes on after the shards that are finished, and several
-processes can share them.
+processes can share them; a process that was given no share waits for others that are at work.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from tensorflow_datasets.core import example_serializer, splits
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
 from jaxface.data.scene_items import SPLITS
-from jaxface.errors import JaxfaceError, UsageError
+from jaxface.errors import JaxfaceError
 from jaxface.jobs.launchers import Share
-from jaxface.jobs.outputs.locks import take_lock
+from jaxface.jobs.outputs.locks import Lock, wait_for_lock
 from jaxface.runtime.files import atomic_path, atomic_writer
 from jaxface.runtime.progress import Progress
 
@@ -122,6 +122,9 @@ class ShardedBuilder(FileReaderBuilder, Generic[Settings], skip_registration=Tru
     def prepare(self, share: Share | None = None) -> bool:
         """Makes the missing shards of a share; whoever makes the last completes the data set.
 
+        While processes that share nothing with this one are at work on the data set it waits, and
+        tells so; of those that were killed it goes on with what they left.
+
         Args:
           share: of several processes with the same folder; None for all shards.
 
@@ -130,25 +133,30 @@ class ShardedBuilder(FileReaderBuilder, Generic[Settings], skip_registration=Tru
 
         Raises:
           GenerationError: shards of something else are there already.
+          UsageError: the folder cannot be written.
         """
         if self.is_complete:
             return True
-        partial = self._partial
-        self._make_shards(partial, share or Share())
-        if any(not (partial / shard.name).exists() for shard in self._shards()):
-            return self.is_complete  # completed since by another process
-        path = partial.with_name(f"{partial.name}.lock")
-        try:
-            lock = take_lock(path)
-        except UsageError:
-            return False  # another process completes it
-        try:
+        share = share or Share()
+        if share.count > 1:
+            with self._held(shared=True):
+                if not self.is_complete:
+                    self._make_shards(self._partial, share)
+            if any(not (self._partial / shard.name).exists() for shard in self._shards()):
+                return self.is_complete  # completed since by another process
+        with self._held():
             if not self.is_complete:
+                if share.count == 1:
+                    self._make_shards(self._partial, share)
                 self.download_and_prepare()
-        finally:
-            path.unlink(missing_ok=True)
-            lock.close()
+            self._lock_path.unlink(missing_ok=True)
         return True
+
+    def _held(self, *, shared: bool = False) -> contextlib.closing[Lock]:
+        """The data set is this process's, or its and those' that share it, from the time on when
+        others let go of it."""
+        text = f"waiting for another process that makes {self.folder}"
+        return contextlib.closing(wait_for_lock(self._lock_path, text, shared=shared))
 
     def download_and_prepare(self, **options) -> None:
         """TFDS's own call: all of it in this process."""
@@ -164,6 +172,10 @@ class ShardedBuilder(FileReaderBuilder, Generic[Settings], skip_registration=Tru
     @property
     def _partial(self) -> pathlib.Path:
         return self.folder.with_name(f"{self.folder.name}.partial")
+
+    @property
+    def _lock_path(self) -> pathlib.Path:
+        return self.folder.with_name(f"{self.folder.name}.partial.lock")
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         """Makes the missing shards beside the data set's folder, then moves all of them in."""

@@ -202,9 +202,5 @@ def generate(config: ClipsConfig, directory: str | os.PathLike[str]) -> pathlib.
       GenerationError: a killed generation left shards of another world or machine there.
     """
     builder = SyntheticClips(config=config, data_dir=os.fspath(directory))
-    if not builder.prepare():
-        raise GenerationError(
-            f"{builder.folder}: another process is completing it, or left its lock; run this again "
-            "when it is done"
-        )
+    builder.prepare()
     return builder.folder

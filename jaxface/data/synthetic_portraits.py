@@ -178,11 +178,7 @@ def generate(config: PortraitsConfig, directory: str | os.PathLike[str]) -> path
       GenerationError: a killed generation left shards of another world or machine there.
     """
     builder = SyntheticPortraits(config=config, data_dir=os.fspath(directory))
-    if not builder.prepare():
-        raise GenerationError(
-            f"{builder.folder}: another process is completing it, or left its lock; run this again "
-            "when it is done"
-        )
+    builder.prepare()
     return builder.folder
 
 

@@ -3,6 +3,8 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -14,7 +16,9 @@ from jaxface.data import synthetic_portraits
 from jaxface.data.pipelines import DataError, batches, tfds_source
 from jaxface.data.scene_items import item_keys
 from jaxface.data.synthetic_portraits import GenerationError, PortraitsConfig, generate
+from jaxface.jobs.outputs import locks
 from jaxface.media import images
+from jaxface.runtime.progress import working
 
 CONFIG = {"resolution": 32, "num_train": 80, "num_test": 40, "seed": 3, "shard_size": 32}
 
@@ -136,6 +140,52 @@ def test_shards_of_two_worlds_are_not_mixed(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic_portraits, "_render", changed)
     with pytest.raises(GenerationError, match="another version of the face world"):
         generate(PortraitsConfig(**CONFIG), tmp_path)
+
+
+def test_a_second_process_waits_for_the_first_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "POLL", 0.01)
+    config = PortraitsConfig(**{**CONFIG, "num_train": 32, "num_test": 0})
+    begun, go_on, render = threading.Event(), threading.Event(), synthetic_portraits._render
+    calls, told = [], []
+
+    def slow(*arguments):
+        calls.append(arguments)
+        begun.set()
+        assert go_on.wait(60)
+        return render(*arguments)
+
+    def waiting(text):
+        told.append(text)
+        go_on.set()
+        return working(text)
+
+    monkeypatch.setattr(synthetic_portraits, "_render", slow)
+    monkeypatch.setattr(locks, "working", waiting)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(generate, config, tmp_path)
+        assert begun.wait(60)
+        second = pool.submit(generate, config, tmp_path)
+        assert first.result() == second.result()
+    assert len(calls) == 2  # the check of the world and the shard, by the first one only
+    assert told == [f"waiting for another process that makes {first.result()}"]
+    assert [path.name for path in first.result().parent.iterdir()] == ["2.0.0"]
+
+
+def test_what_a_process_left_that_was_killed_is_taken_over(tmp_path):
+    config = PortraitsConfig(**{**CONFIG, "num_train": 32, "num_test": 0})
+    builder = synthetic_portraits.SyntheticPortraits(config=config, data_dir=str(tmp_path))
+    lock = builder.folder.with_name(f"{builder.folder.name}.partial.lock")
+    hold = "import sys, time; from pathlib import Path; from jaxface.jobs.outputs import locks; "
+    hold += "held = locks.take_lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(99)"
+    program = [sys.executable, "-c", hold, str(lock)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as holder, ThreadPoolExecutor() as pool:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        waiting = pool.submit(generate, config, tmp_path)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=1)
+        holder.kill()
+        assert len(tfds_source(waiting.result())) == 32
 
 
 def test_the_verb_prints_the_folder_and_redoes_nothing(made, capsys):

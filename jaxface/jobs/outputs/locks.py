@@ -9,6 +9,7 @@ taken over.
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import socket
 import sys
@@ -18,12 +19,19 @@ from pathlib import Path
 from typing import Protocol
 
 from jaxface.errors import UsageError
+from jaxface.runtime.progress import working
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 STALE = 24 * 3600.0
 """Seconds without a touch after which a holder on another host counts as gone."""
 TOUCH = 600.0
 """Seconds between touches, much fewer than `STALE`: hosts' clocks differ."""
+POLL = 0.5
+"""Seconds between two tries of one who waits."""
+
+
+class HeldError(UsageError):
+    """Another process holds the lock."""
 
 
 class Lock(Protocol):
@@ -40,7 +48,8 @@ def take_lock(path: Path, *, shared: bool = False) -> Lock:
       shared: with all others that hold it shared.
 
     Raises:
-      UsageError: another process holds it, or it cannot be written.
+      HeldError: another process holds it.
+      UsageError: it cannot be written.
     """
     folder = path.parent
     try:
@@ -52,17 +61,42 @@ def take_lock(path: Path, *, shared: bool = False) -> Lock:
         fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         lock.close()
-        raise UsageError(_in_use(folder)) from error
+        raise HeldError(_in_use(folder)) from error
     except OSError as error:
         lock.close()
         if error.errno not in _NO_LOCKS:
             raise UsageError(f"{folder}: cannot be locked: {error.strerror}") from error
-        print(
-            f"jaxface: warning: {folder}: its file system has no locks; a file says who writes",
-            file=sys.stderr,
-        )
+        _tell_of_files(folder)
         return _FileLock(path, shared=shared)
     return lock
+
+
+def wait_for_lock(path: Path, text: str, *, shared: bool = False) -> Lock:
+    """As `take_lock`, once the processes that hold it have let go or have ended.
+
+    Args:
+      path: created if it does not exist.
+      text: told while another one holds it.
+      shared: with all others that hold it shared.
+
+    Raises:
+      UsageError: it cannot be written.
+    """
+    with contextlib.suppress(HeldError):
+        return take_lock(path, shared=shared)
+    with working(text):
+        while True:
+            time.sleep(POLL)
+            with contextlib.suppress(HeldError):
+                return take_lock(path, shared=shared)
+
+
+@functools.cache
+def _tell_of_files(folder: Path) -> None:
+    print(
+        f"jaxface: warning: {folder}: its file system has no locks; a file says who writes",
+        file=sys.stderr,
+    )
 
 
 class _FileLock:
@@ -74,7 +108,7 @@ class _FileLock:
         try:
             self._held.touch(exist_ok=False)
         except FileExistsError as error:  # this process holds it already
-            raise UsageError(_in_use(path.parent)) from error
+            raise HeldError(_in_use(path.parent)) from error
         except OSError as error:
             raise UsageError(f"{path.parent}: cannot be written: {error.strerror}") from error
         # Whoever comes second sees the other's file, in whichever order; both may then refuse.
@@ -83,7 +117,7 @@ class _FileLock:
             both_shared = shared and other.name.startswith(f"{path.name}.shared.")
             if not both_shared and not _gone(other):
                 self._unlink()
-                raise UsageError(_in_use(path.parent))
+                raise HeldError(_in_use(path.parent))
         self._closed = threading.Event()
         self._toucher = threading.Thread(target=self._touch, daemon=True)
         self._toucher.start()

@@ -143,8 +143,10 @@ class Progress:
             self._line.draw(self._text)
 
     def close(self) -> None:
-        """Leaves the line as it is."""
+        """Leaves the line as it is; the thread has ended then."""
         self._closed.set()
+        if self._thread.is_alive():
+            self._thread.join()
         if not is_quiet():
             self._line.end()
 

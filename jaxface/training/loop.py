@@ -167,11 +167,6 @@ def fit(
         data.set_state(position)
         step, window = meta["step"], MetricWindow(meta["window"])
     reporter = Reporter(directory, step, steps, chief=jax.process_index() == 0)
-    if parameters is not None:
-        reporter.say(parameter_table(parameters))
-    if step:
-        reporter.say(f"Resumed from step {step}.")
-
     pending: list[tuple[int, int, Any]] = []
 
     def collect() -> None:
@@ -184,6 +179,10 @@ def fit(
         checkpoints.save(step, state, data=data.get_state(), meta=meta)
 
     try:
+        if parameters is not None:
+            reporter.say(parameter_table(parameters))
+        if step:
+            reporter.say(f"Resumed from step {step}.")
         with (
             stop_requests((signal.SIGTERM, signal.SIGINT), grace=None) as stop,
             ChunkTrace(profile, settle=lambda: jax.block_until_ready(state)) as between_chunks,

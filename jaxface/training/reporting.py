@@ -9,14 +9,13 @@ import json
 import math
 import os
 import pathlib
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any, TextIO
+from typing import Any
 
-from jaxface.errors import JaxfaceError
+from jaxface.errors import JaxfaceError, on_one_line
 from jaxface.runtime.files import atomic_writer
-from jaxface.runtime.progress import Progress
+from jaxface.runtime.progress import Progress, note
 
 
 class NonFiniteMetricError(JaxfaceError):
@@ -55,15 +54,14 @@ class MetricWindow:
 
 
 class MetricLog:
-    """Rows of a run in `<directory>/metrics.jsonl`, and in TensorBoard if tensorboardX is there.
+    """Rows of a run in `<directory>/metrics.jsonl`, and in TensorBoard where tensorboardX works.
 
     Args:
       directory: the run's folder, made if absent.
       resume_at: steps already done; rows after them are dropped, they will be written again.
-      notices: where to say that TensorBoard is off.
     """
 
-    def __init__(self, directory: pathlib.Path, *, resume_at: int, notices: TextIO = sys.stderr):
+    def __init__(self, directory: pathlib.Path, *, resume_at: int):
         directory.mkdir(parents=True, exist_ok=True)
         self.path = directory / "metrics.jsonl"
         if self.path.exists():
@@ -73,15 +71,7 @@ class MetricLog:
                 with atomic_writer(self.path) as file:
                     file.writelines(kept)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = None
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            print("TensorBoard is off: tensorboardX is not installed.", file=notices)
-        else:
-            self._board = SummaryWriter(
-                str(directory / "tensorboard"), purge_step=resume_at + 1 if resume_at else None
-            )
+        self._board = _board(directory / "tensorboard", resume_at)
 
     def write(self, step: int, row: Mapping[str, float]) -> None:
         self._file.write(json.dumps({"step": step, **row}) + "\n")
@@ -91,9 +81,23 @@ class MetricLog:
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        try:
+            self._file.close()
+        finally:
+            if self._board is not None:
+                self._board.close()
+
+
+def _board(folder: pathlib.Path, resume_at: int) -> Any:
+    """A `SummaryWriter`; None where there is none, which is told and stops no training."""
+    try:
+        from tensorboardX import SummaryWriter
+
+        return SummaryWriter(str(folder), purge_step=resume_at + 1 if resume_at else None)
+    except Exception as error:  # noqa: BLE001 (whatever it, or protobuf below it, raises)
+        reason = on_one_line(f"{type(error).__name__}: {error}")
+        note(f"TensorBoard is off: tensorboardX cannot write {folder} ({reason})")
+        return None
 
 
 def read_metrics(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -192,6 +196,8 @@ class Reporter:
         self._progress.update(step, rate=rate, steps_per_second=steps / seconds, metrics=metrics)
 
     def close(self) -> None:
-        self._progress.close()
-        if self._log:
-            self._log.close()
+        try:
+            self._progress.close()
+        finally:
+            if self._log:
+                self._log.close()

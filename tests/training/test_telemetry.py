@@ -1,7 +1,10 @@
 import io
 import math
 import re
+import sys
+import threading
 import time
+import types
 
 import pytest
 
@@ -32,15 +35,29 @@ def test_a_window_refuses_what_is_not_finite(value):
         MetricWindow().add("g/loss", 7, value)
 
 
-def test_without_tensorboardx_there_is_a_notice_and_a_file(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
-    notices = io.StringIO()
-    log = MetricLog(tmp_path, resume_at=0, notices=notices)
+@pytest.mark.parametrize(
+    ("writer", "reason"),
+    [
+        (None, "ModuleNotFoundError"),
+        (types.SimpleNamespace(), "ImportError"),
+        ("folder", "NotADirectoryError"),
+    ],
+)
+def test_where_tensorboardx_cannot_write_there_is_a_note_and_a_file(
+    writer, reason, tmp_path, monkeypatch, capsys
+):
+    board = tmp_path / "tensorboard"
+    if writer == "folder":
+        board.touch()  # which is in the way
+    else:
+        monkeypatch.setitem(sys.modules, "tensorboardX", writer)
+    log = MetricLog(tmp_path, resume_at=0)
     log.write(1, {"loss": 2.0})
     log.close()
-    assert "TensorBoard is off" in notices.getvalue()
+    said = capsys.readouterr().err
+    assert f"TensorBoard is off: tensorboardX cannot write {board} ({reason}" in said
     assert read_metrics(tmp_path) == [{"step": 1, "loss": 2.0}]
-    assert not (tmp_path / "tensorboard").exists()
+    assert not board.is_dir()
 
 
 class Terminal(io.StringIO):
@@ -72,6 +89,13 @@ def test_what_takes_long_is_told_again_and_again(monkeypatch):
         time.sleep(0.05)
     progress.close()
     assert stream.getvalue().startswith("0/4  compiling  (for 0:0")
+
+
+def test_no_thread_outlives_its_line():
+    before = threading.active_count()
+    for _ in range(20):
+        Progress(4, stream=io.StringIO(), text="compiling").close()
+    assert threading.active_count() == before
 
 
 def test_quiet_says_nothing():

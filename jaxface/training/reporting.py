@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jaxface.errors import JaxfaceError, on_one_line
+from jaxface.errors import JaxfaceError, UsageError, on_one_line
 from jaxface.runtime.files import atomic_writer
 from jaxface.runtime.progress import Progress, note
 
@@ -65,11 +65,7 @@ class MetricLog:
         directory.mkdir(parents=True, exist_ok=True)
         self.path = directory / "metrics.jsonl"
         if self.path.exists():
-            lines = self.path.read_bytes().splitlines(keepends=True)
-            kept = [line for line in lines if _step_of(line) <= resume_at]
-            if kept != lines:
-                with atomic_writer(self.path) as file:
-                    file.writelines(kept)
+            _drop_rows(self.path, resume_at)
         self._file = self.path.open("a", encoding="utf-8")
         self._board = _board(directory / "tensorboard", resume_at)
 
@@ -101,17 +97,53 @@ def _board(folder: pathlib.Path, resume_at: int) -> Any:
 
 
 def read_metrics(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The rows of a run's `metrics.jsonl`, oldest first."""
-    text = (pathlib.Path(directory) / "metrics.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    """The rows of a run's `metrics.jsonl`, oldest first.
 
-
-def _step_of(line: bytes) -> float:
-    """The row's step; infinity for a line that was cut off when the process was killed."""
+    Raises:
+      UsageError: there is no such file, or a line of it is no row.
+    """
+    path = pathlib.Path(directory) / "metrics.jsonl"
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        row = _row(line)
+        if row is None:
+            raise UsageError(
+                f"{path}, line {number}: expected a row of metrics, got "
+                f"{on_one_line(line.decode(errors='replace'))!r}; remove the line"
+            )
+        rows.append(row)
+    return rows
+
+
+def _drop_rows(path: pathlib.Path, after: int) -> None:
+    """Rewrites a file of metrics without the rows after a step; damaged lines are told and dropped.
+
+    The last line alone may be cut off: the process was killed while it wrote it.
+    """
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = []
+    for number, line in enumerate(lines, start=1):
+        row = _row(line)
+        if row is None and line.endswith(b"\n"):
+            note(f"{path}, line {number}: no row of metrics; it is left out")
+        if row is not None and row["step"] <= after:
+            kept.append(line)
+    if kept != lines:
+        with atomic_writer(path) as file:
+            file.writelines(kept)
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """The row that a line holds; None where it is damaged."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None
 
 
 class Reporter:

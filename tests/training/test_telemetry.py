@@ -8,6 +8,7 @@ import types
 
 import pytest
 
+from jaxface.errors import UsageError
 from jaxface.runtime import progress as telling
 from jaxface.runtime.progress import (
     JobProgress,
@@ -58,6 +59,22 @@ def test_where_tensorboardx_cannot_write_there_is_a_note_and_a_file(
     assert f"TensorBoard is off: tensorboardX cannot write {board} ({reason}" in said
     assert read_metrics(tmp_path) == [{"step": 1, "loss": 2.0}]
     assert not board.is_dir()
+
+
+@pytest.mark.parametrize("damaged", ['{"step": 2, "lo', "[2]", '{"step": "2"}', "", "\udcff\0"])
+def test_a_damaged_line_is_told_with_file_and_number(damaged, tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
+    good = '{"step": %d}\n'
+    text = f"{good % 1}{damaged}\n{good % 3}{good % 9}" + '{"step": 12, "lo'
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    where = f"{path}, line 2"
+    with pytest.raises(UsageError, match=re.escape(f"{where}: expected a row of metrics")):
+        read_metrics(tmp_path)
+    MetricLog(tmp_path, resume_at=3).close()
+    assert capsys.readouterr().err.count("no row of metrics") == 1
+    assert read_metrics(tmp_path) == [{"step": 1}, {"step": 3}]
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        read_metrics(tmp_path / "absent")
 
 
 class Terminal(io.StringIO):

@@ -126,10 +126,17 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.begin is not None:
         networks = dict(experiment.networks) | _networks(pathlib.Path(arguments.begin))
         experiment = dataclasses.replace(experiment, networks=networks)
-        if jax.process_index() == 0 and not arguments.resume:
+
+    def remember() -> None:
+        if jax.process_index() or arguments.resume:
+            return
+        if arguments.begin is None:
+            begin.unlink(missing_ok=True)  # of a call that got no further
+        else:
             with atomic_writer(begin) as file:
                 file.write(str(pathlib.Path(arguments.begin).absolute()).encode())
-    networks = run_experiment(experiment, out, profile=arguments.profile)
+
+    networks = run_experiment(experiment, out, profile=arguments.profile, ready=remember)
     for role in networks if jax.process_index() == 0 else ():
         print(out / f"{role}.safetensors")
     return 0

@@ -17,7 +17,7 @@ import math
 import os
 import pathlib
 import runpy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -149,7 +149,11 @@ def recipe_of(experiment: Experiment) -> Recipe:
 
 
 def run_experiment(
-    experiment: Experiment, directory: pathlib.Path, *, profile: pathlib.Path | None = None
+    experiment: Experiment,
+    directory: pathlib.Path,
+    *,
+    profile: pathlib.Path | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Trains to the end, from the run folder's newest checkpoint if there is one.
 
@@ -158,6 +162,7 @@ def run_experiment(
       directory: the run folder.
       profile: folder for a trace of the first stage, see `jaxface.training.loop.fit`; None for
         none.
+      ready: called once data and networks are there and fit, before anything is written.
 
     Returns:
       The finished networks by role, as they were written to `<directory>/<role>.safetensors`.
@@ -180,10 +185,14 @@ def run_experiment(
     try:
         for stage in recipe.stages:
             steps += stage.steps
+            batches = data.batches(stage.batch_size, recipe.fields, seed=experiment.seed)
+            mesh = _mesh(method.trains, stage.batch_size, stage.microbatches)
+            if steps == stage.steps:
+                ready()
             state = fit(
                 state,
                 stage.phases,
-                data.batches(stage.batch_size, recipe.fields, seed=experiment.seed),
+                batches,
                 key=run_key,
                 steps=steps,
                 directory=directory,
@@ -193,7 +202,7 @@ def run_experiment(
                 hooks=_hooks(recipe, best, directory, experiment.eval_every),
                 settings=_identity(experiment),
                 upgrade=lambda stored: _upgrade(stored, experiment),
-                mesh=_mesh(method.trains, stage.batch_size, stage.microbatches),
+                mesh=mesh,
                 parameters=recipe.parameters if steps == stage.steps else None,
                 profile=profile if steps == stage.steps else None,
             )

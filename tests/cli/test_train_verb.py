@@ -108,6 +108,43 @@ def test_begins_with_the_networks_of_another_run(run, capsys):
     assert "one of them" in capsys.readouterr().err
 
 
+def test_a_call_that_cannot_begin_leaves_no_folder(tmp_path, capsys):
+    config, begin, out = tmp_path / "live.py", tmp_path / "begin", tmp_path / "out"
+    config.write_text(
+        CONFIG.replace(
+            "RenderedPortraits(16, num_train=32, num_test=8)", "LiveRenders(16)"
+        ).replace("RenderedPortraits", "LiveRenders")
+    )
+    begin.mkdir()
+    (begin / "generator.safetensors").write_bytes(b"damaged")
+    call = ["train", "--config", str(config), "--out", str(out), "--set", "data.num_test=0"]
+    assert jaxface.cli.main([*call, "--begin", str(begin)]) == 2
+    assert "generator.safetensors" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("begin", [True, False])
+def test_begin_is_remembered_when_the_run_is_ready(tmp_path, monkeypatch, begin):
+    """And that of a call before, which got no further, is forgotten."""
+    (tmp_path / "tiny.py").write_text(CONFIG)
+    other, out = tmp_path / "other", tmp_path / "out"
+    for folder in (other, out):
+        folder.mkdir()
+    (other / "generator.safetensors").touch()
+    (out / "begin.txt").write_text("of before")
+
+    def run_experiment(experiment, directory, *, profile, ready):
+        assert (out / "begin.txt").read_text() == "of before"
+        ready()
+        return {}
+
+    monkeypatch.setattr(experiment, "run_experiment", run_experiment)
+    call = ["train", "--config", str(tmp_path / "tiny.py"), "--out", str(out)]
+    assert jaxface.cli.main([*call, "--begin", str(other)] if begin else call) == 0
+    told = out / "begin.txt"
+    assert told.read_text() == str(other) if begin else not told.exists()
+
+
 @pytest.mark.slow
 def test_a_stopped_run_leaves_its_networks(run, monkeypatch):
     folder, _, arguments = run

@@ -6,6 +6,8 @@ for `HEARTBEAT_TIMEOUT`; the same command again goes on from what is stored.
 """
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from jaxface.errors import UsageError
 
@@ -48,3 +50,11 @@ def join(coordinator: str | None, index: int | None, count: int | None) -> None:
         raise UsageError(
             f"--distributed: the processes did not find each other: {reason}"
         ) from error
+
+
+def gathered(rows: np.ndarray) -> np.ndarray:
+    """The rows of all processes, [n, ...] of each, in the processes' order: the same on every one.
+
+    Every process calls it, with as many rows.
+    """
+    return np.asarray(multihost_utils.process_allgather(rows, tiled=True))

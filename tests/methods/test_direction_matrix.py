@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import socket
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -146,6 +149,52 @@ def frozen_models(networks):
 @pytest.fixture(scope="module", name="state")
 def first_state(models):
     return method.initial_state(SETTINGS, models, jax.random.key(1), jax.random.key(2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Share(Noise):
+    """This process's rows of every batch."""
+
+    def batches(self, size, fields, *, seed):
+        rows = size // jax.process_count()
+        own = slice(jax.process_index() * rows, (jax.process_index() + 1) * rows)
+        return (
+            {"image": batch["image"][own]} for batch in super().batches(size, fields, seed=seed)
+        )
+
+
+EMBEDDING = """
+import pathlib, sys
+import jax
+import numpy as np
+suite, out, address, index = sys.argv[1:]
+jax.distributed.initialize(address, 2, int(index))
+from jaxface.methods.direction_matrix import training
+from jaxface.weights import load_network
+from tests.methods.test_direction_matrix import Share
+networks = (load_network(f"{suite}/{role}.safetensors") for role in ("generator", "encoder"))
+found = training.embed(*networks, Share(), training.CHUNK + 3)
+np.savez(f"{out}/{index}.npz", w_plus=found.w_plus, images=found.images)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_embed_the_same_portraits(suite_folder, networks, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    program = [sys.executable, "-c", EMBEDDING, str(suite_folder), str(tmp_path), address]
+    running = [
+        subprocess.Popen([*program, str(index)], stderr=subprocess.PIPE, text=True)
+        for index in range(2)
+    ]
+    said = [process.communicate(timeout=300)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    first, second = (np.load(tmp_path / f"{index}.npz") for index in range(2))
+    alone = training.embed(networks["generator"], networks["encoder"], Noise(), training.CHUNK + 3)
+    for name, expected in (("images", alone.images), ("w_plus", alone.w_plus)):
+        np.testing.assert_array_equal(first[name], second[name])
+        np.testing.assert_allclose(first[name], expected, rtol=1e-4, atol=1e-5)
 
 
 def keys_of(count, split="train"):

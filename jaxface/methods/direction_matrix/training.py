@@ -34,6 +34,7 @@ from jaxface.methods.direction_matrix.settings import (
 )
 from jaxface.methods.rignet.latents import CHUNK, sample_latents
 from jaxface.nets import DirectionMatrix, DirectionMatrixConfig, Generator
+from jaxface.runtime.distributed import gathered
 from jaxface.training import averaged
 from jaxface.training.averaged import AveragedState
 from jaxface.training.loop import Phase
@@ -120,6 +121,8 @@ def frozen_models(settings: MatrixSettings, networks: Mapping[str, Any]) -> Mode
 def embed(generator: Generator, network: Any, data: DataSource, count: int) -> Embedded:
     """The first `count` items of a data source and their codes; encoded once.
 
+    Of several processes each encodes its share, and all have them all.
+
     Args:
       generator: its rows of W+ are the codes'.
       network: the encoder.
@@ -134,8 +137,8 @@ def embed(generator: Generator, network: Any, data: DataSource, count: int) -> E
             part = np.asarray(to_uint8(jnp.asarray(part)))
         flat = jnp.asarray(part.reshape(-1, *part.shape[-3:]), jnp.float32) / 127.5 - 1.0
         found = encode(encoder.Networks(generator, network), flat)
-        codes.append(np.asarray(found).reshape(*part.shape[:-3], *found.shape[1:]))
-        images.append(part)
+        codes.append(gathered(np.asarray(found).reshape(*part.shape[:-3], *found.shape[1:])))
+        images.append(gathered(part))
     return Embedded(
         jnp.asarray(np.concatenate(codes)[:count]), jnp.asarray(np.concatenate(images)[:count])
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxface.runtime.arrays import read_arrays
 from jaxface.runtime.files import atomic_writer
 
 
@@ -41,8 +42,7 @@ class Parts:
             arrays = {key: np.asarray(value) for key, value in make().items()}
             with atomic_writer(path) as file:
                 np.savez(file, allow_pickle=False, **arrays)
-        with np.load(path) as stored:
-            return dict(stored)
+        return read_arrays(path)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"

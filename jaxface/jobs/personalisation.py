@@ -35,6 +35,7 @@ from jaxface.methods.direction_matrix.faces import reading_roles, suite_faces
 from jaxface.methods.pvp import Personalisation, PVPSettings, split_frames
 from jaxface.methods.pvp.key_frames import KeyFrames
 from jaxface.methods.pvp.settings import described
+from jaxface.runtime.arrays import read_array
 from jaxface.runtime.devices import program_bytes
 from jaxface.runtime.files import atomic_writer, write_json
 from jaxface.runtime.progress import note
@@ -207,7 +208,7 @@ class PersonalisationJob:
                 pivots = work.pivots(key_frames.frames, progress=stage.told)
                 with atomic_writer(path) as file:
                     np.save(file, pivots, allow_pickle=False)
-        return np.load(path, allow_pickle=False)
+        return read_array(path)
 
     def _tuned(self, work: Personalisation, key_frames: KeyFrames, pivots: np.ndarray) -> Any:
         tuning = work.tuning(key_frames.frames, pivots)

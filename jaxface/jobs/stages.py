@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxface.runtime.arrays import read_arrays
 from jaxface.runtime.files import atomic_writer, write_json
 from jaxface.runtime.progress import format_seconds, working
 
@@ -30,9 +31,9 @@ class SavedStage:
         """State, trace and whether it is done; `start` and `trace` where nothing is kept."""
         if not self._arrays.is_file():
             return start, trace, False
-        with np.load(self._arrays, allow_pickle=False) as stored:
-            told = json.loads(str(stored["told"]))
-            leaves = [jnp.asarray(stored[f"{place}"]) for place in range(len(stored.files) - 1)]
+        stored = read_arrays(self._arrays)
+        told = json.loads(str(stored["told"]))
+        leaves = [jnp.asarray(stored[f"{place}"]) for place in range(len(stored) - 1)]
         return jax.tree.unflatten(self._structure, leaves), told["trace"], told["done"]
 
     def due(self, state: Any, trace: list[dict[str, float]]) -> None:
@@ -51,8 +52,7 @@ class SavedStage:
     @staticmethod
     def trace(stem: Path) -> list[dict[str, float]]:
         """The trace of a stage that is kept."""
-        with np.load(stem.with_suffix(".npz"), allow_pickle=False) as stored:
-            return json.loads(str(stored["told"]))["trace"]
+        return json.loads(str(read_arrays(stem.with_suffix(".npz"))["told"]))["trace"]
 
 
 class TimedStage:

@@ -24,6 +24,7 @@ import numpy as np
 
 from jaxface.errors import UsageError
 from jaxface.media.mesh_landmarks import to_68 as mesh_to_68
+from jaxface.runtime.arrays import DAMAGES
 from jaxface.runtime.files import read_regular
 
 COUNTS = (66, 68, 98, 478)
@@ -127,7 +128,7 @@ def _read(path: Path) -> np.ndarray:
             if line and line not in "{}" and not re.match(r"(#|version\s*:|n_points\s*:)", line)
         ]
         return _paired(np.array(rows, np.float64))
-    except (ValueError, TypeError) as error:
+    except (TypeError, MemoryError, RecursionError, *DAMAGES) as error:
         raise UsageError(
             f"{path}: no landmarks: expected a point a line, a JSON list or an .npy file"
         ) from error

@@ -11,6 +11,7 @@ from PIL import Image
 from jaxface.data.clips import single_persons
 from jaxface.data.clips.layouts import LAYOUTS, list_clips
 from jaxface.data.clips.listing import LayoutError, read_manifest, with_splits, write_manifest
+from jaxface.data.clips.reading import open_listed
 from jaxface.data.clips.voxceleb import read_annotation
 from jaxface.errors import UsageError
 
@@ -200,6 +201,24 @@ def test_ffhq(tmp_path, kind):
     ]
     assert absent == (f"{inside}/01000/01003.png",)
     assert {clip.landmarks for clip in listing.clips} == {"ffhq-dataset-v2.json"}
+
+
+def test_a_damaged_archive_is_told_by_name(tmp_path):
+    archive, manifest = tmp_path / "images1024x1024.zip", tmp_path / "clips.jsonl"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("images1024x1024/00000/00003.png", b"0" * 100)
+    listing, _ = listed(archive)
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:70] + b"1" + whole[71:])
+    with (
+        pytest.raises(LayoutError, match=r"images1024x1024\.zip: no archive .* Bad CRC"),
+        open_listed(listing, listing.clips[0]),
+    ):
+        pass
+    archive.write_bytes(whole[:60])
+    write_manifest(manifest, listing)
+    with pytest.raises(LayoutError, match=r"images1024x1024\.zip: no archive that can be read"):
+        listed(manifest)
 
 
 def test_own_videos_and_folders(tmp_path):

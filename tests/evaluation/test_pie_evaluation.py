@@ -80,6 +80,11 @@ def test_a_part_is_made_once(tmp_path):
         np.testing.assert_array_equal(parts.get("x-00000", make)["a"], [0, 1, 2])
     assert len(made) == 1
     assert parts.missing(names) == 1
+    (tmp_path / "x-00000.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(
+        UsageError, match=r"x-00000.npz: damaged .*; remove it, and it is made anew"
+    ):
+        parts.get("x-00000", make)
 
 
 @pytest.fixture(scope="module")

@@ -76,7 +76,23 @@ def test_what_cannot_be_drawn_is_refused(points, words):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"no points at all", b"\x93NUMPY broken", b"[1, [2]]"])
+def of_shape(text):
+    """An .npy file that says so."""
+    said = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {text}, }}".ljust(117).encode()
+    return b"\x93NUMPY\x01\x00" + bytes([118, 0]) + said + b"\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no points at all",
+        b"\x93NUMPY broken",
+        b"[1, [2]]",
+        b"[" * 100_000,
+        of_shape("(68, 2"),
+        of_shape("(1000000000000000,)"),
+    ],
+)
 def test_what_is_no_file_of_landmarks_is_refused(tmp_path, content):
     path = tmp_path / "points"
     path.write_bytes(content)

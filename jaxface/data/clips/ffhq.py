@@ -11,6 +11,7 @@ import pathlib
 import re
 import zipfile
 
+from jaxface.data.clips.archives import members_of
 from jaxface.data.clips.listing import LayoutError, ListedClip, Listing, ordered
 
 FOLDERS = ("images1024x1024", "thumbnails128x128")
@@ -65,12 +66,7 @@ def _folder(root: pathlib.Path, names: tuple[str, ...] = FOLDERS) -> dict[int, s
 
 
 def _archive(path: pathlib.Path) -> dict[int, str] | None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise LayoutError(f"{path}: no archive that can be read: {error}") from error
-    images = [name for name in members if _NAME.fullmatch(name.rpartition("/")[2])]
+    images = [name for name in members_of(path) if _NAME.fullmatch(name.rpartition("/")[2])]
     return {int(name[-9:-4]): f"{path.name}/{name}" for name in images} or None
 
 

@@ -7,9 +7,9 @@ one. To add one, write it and name it here.
 import dataclasses
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable, Mapping
 
+from jaxface.data.clips.archives import members_of
 from jaxface.data.clips.ffhq import list_ffhq
 from jaxface.data.clips.listing import LayoutError, Listing, read_manifest, with_splits
 from jaxface.data.clips.own_videos import list_folders, list_videos
@@ -110,6 +110,6 @@ class Present:
         if member is None:
             return any(True for _ in matches(where)) if "*" in path else where.exists()
         if archive not in self._members:
-            names = zipfile.ZipFile(where).namelist() if where.is_file() else ()
+            names = members_of(where) if where.is_file() else ()
             self._members[archive] = frozenset(names)
         return member in self._members[archive]

@@ -2,15 +2,14 @@
 
 import contextlib
 import dataclasses
-import functools
 import io
 import pathlib
-import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
 
+from jaxface.data.clips.archives import read_member
 from jaxface.data.clips.landmarks import read_landmarks
 from jaxface.data.clips.listing import LayoutError, ListedClip, Listing
 from jaxface.data.clips.own_videos import FOLDER_FPS
@@ -53,7 +52,7 @@ def open_listed(listing: Listing, clip: ListedClip, *, every: int = 1) -> Iterat
     archive, member = split_archive(clip.path)
     path = listing.where(archive)
     if member is not None:
-        image = decode_image(io.BytesIO(_archive(path).read(member)), name=member)
+        image = decode_image(io.BytesIO(read_member(path, member)), name=member)
         yield _of_image(listing, clip, member, image)
     elif "*" in clip.path:
         notes: list[str] = []
@@ -64,11 +63,6 @@ def open_listed(listing: Listing, clip: ListedClip, *, every: int = 1) -> Iterat
         fps = (clip.fps or FOLDER_FPS) if path.is_dir() else None
         with open_clip(path, fps=fps, span=span, allow_truncated=True) as opened:
             yield OpenedClip(((frame, None) for frame in opened), opened.info.notes)
-
-
-@functools.lru_cache(maxsize=4)
-def _archive(path: pathlib.Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
 
 
 def _of_image(listing: Listing, clip: ListedClip, name: str, image: LoadedImage) -> OpenedClip:

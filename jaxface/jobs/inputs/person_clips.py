@@ -36,6 +36,7 @@ from jaxface.media.images import LoadedImage, from_uint8, to_square, to_uint8
 from jaxface.media.video.errors import VideoError
 from jaxface.media.video.frames import Frame
 from jaxface.methods.pvp.personalise import LEAST, Seen, Split, see
+from jaxface.runtime.arrays import read_array
 from jaxface.runtime.files import atomic_path, atomic_writer
 from jaxface.runtime.progress import note, working
 from jaxface.suite import Suite
@@ -105,8 +106,8 @@ def person_clip(
     motion, _ = read_motion_file(str(data / MOTION))
     rows = [json.loads(line) for line in lines]
     times = tuple(Fraction(row["time"]) for row in rows if row["status"] == USED)
-    images = np.load(data / FRAMES, mmap_mode="r", allow_pickle=False)
-    landmarks = np.load(data / LANDMARKS, allow_pickle=False)
+    images = read_array(data / FRAMES, mapped=True, remove=data)
+    landmarks = read_array(data / LANDMARKS, remove=data)
     return PersonClip(images, Seen(motion, landmarks), times, rows)
 
 
@@ -183,7 +184,7 @@ def _make(
                         pixels = _masked(pixels, _read(matte_reader, matte).pixels, mattes)
                     file.write(np.ascontiguousarray(_crop(pixels, face, size)).tobytes())
                     line.doing(f"{path}: cutting out frames, {number + 1} of {len(used)}")
-    images = np.load(data / FRAMES, mmap_mode="r", allow_pickle=False)
+    images = read_array(data / FRAMES, mapped=True, remove=data)
     with working(f"{path}: reading faces") as line:
         seen = see(
             suite, images, progress=lambda n, of: line.doing(f"{path}: reading faces, {n} of {of}")

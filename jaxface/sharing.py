@@ -55,7 +55,7 @@ def save_suite(
         for role, network in networks.items():
             save_network(made / f"{role}.safetensors", network)
         whole = load_suite(made)
-        whole.check()
+        whole.check(staged=made)
         named = Suite(Path(folder).resolve().name, whole.files)
         (made / CARD).write_text(as_markdown(named))
     return Path(folder)

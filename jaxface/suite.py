@@ -12,9 +12,9 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, NoReturn, TypeVar, overload
 
-from jaxface.errors import SuiteError, did_you_mean
+from jaxface.errors import SuiteError, WeightsError, did_you_mean
 from jaxface.morphable.basel import BaselModel
 from jaxface.morphable.flame import FLAME
 from jaxface.morphable.mesh_reconstruction import MeshReconstruction
@@ -230,7 +230,7 @@ class Suite:
 
     def _in_own_rows(self, directions: LatentDirections) -> LatentDirections:
         """Directions of W+ in the rows of the suite's generator, where they are its teacher's."""
-        config = config_of(self.metadata("generator")) if "generator" in self.files else None
+        config = self._config("generator") if "generator" in self.files else None
         if not isinstance(config, MobileGeneratorConfig) or directions.config.rows == config.num_ws:
             return directions
         return directions.of_rows(teacher_rows(config.resolution))
@@ -261,20 +261,35 @@ class Suite:
             except SuiteError as error:
                 raise SuiteError(f"{error}. {reason}") from error
 
-    def check(self) -> None:
+    def check(self, *, staged: Path | None = None) -> None:
         """Insist that every network can play its role and fits the others, from the headers alone.
 
+        Args:
+            staged: a folder that has another name later: files in it are told without it.
+
         Raises:
-            SuiteError: naming the first that does not.
+            SuiteError: naming the file of the first that does not.
             WeightsError: if a file is damaged.
         """
+        told = {
+            stem: path.relative_to(staged) if staged and path.is_relative_to(staged) else path
+            for stem, path in self.files.items()
+        }
         headers = {stem: self.metadata(stem) for stem in self.files}
         for stem, header in headers.items():
-            check_role(stem, header["network"], where=self.files[stem])
-        configs = {stem: config_of(header) for stem, header in headers.items()}
+            check_role(stem, header["network"], where=told[stem])
+        configs = {stem: self._config(stem) for stem in self.files}
         for stem, config in configs.items():
-            check_group(stem, config, where=self.files[stem])
-        _check_fit(configs)
+            check_group(stem, config, where=told[stem])
+        _check_fit(configs, told)
+
+    def _config(self, role: str) -> Any:
+        """A network's configuration, from its file's header."""
+        header = self.metadata(role)
+        try:
+            return config_of(header)
+        except WeightsError as error:
+            raise WeightsError(f"{self.files[role]}: {error}") from error
 
     def _stems(self, role: str) -> list[str]:
         if role in NAMED_ROLES:
@@ -341,12 +356,17 @@ def check_group(stem: str, config: Any, *, where: object) -> None:
         raise SuiteError(f"{where}: expected a RigNet of {wanted}, got one of {config.group}")
 
 
-def _check_fit(configs: Mapping[str, Any]) -> None:
+def _check_fit(configs: Mapping[str, Any], told: Mapping[str, Path]) -> None:
     """Refuse networks between which no latents or images could pass.
 
     Args:
-        configs: of the networks, by the names of their files.
+        configs: of the networks, by role.
+        told: their files, as the error names them.
     """
+
+    def refuse(role: str, text: str) -> NoReturn:
+        raise SuiteError(f"{told[role]}: {text}")
+
     generator = configs.get("generator")
     if generator is None:
         return
@@ -354,57 +374,65 @@ def _check_fit(configs: Mapping[str, Any]) -> None:
     known = rows_known(generator)
     encoder = configs.get("encoder")
     if encoder and (encoder.num_ws not in known or encoder.w_dim != width):
-        raise SuiteError(
+        refuse(
+            "encoder",
             f"the encoder gives W+ of {encoder.num_ws} x {encoder.w_dim}, the generator takes "
-            f"{rows} x {width}; take both from one file (network decoder is its generator)"
+            f"{rows} x {width}; take both from one file (network decoder is its generator)",
         )
     matrix = configs.get("direction_matrix")
     if matrix and (matrix.rows > rows or matrix.w_dim != width):
-        raise SuiteError(
+        refuse(
+            "direction_matrix",
             f"the direction_matrix moves {matrix.rows} rows of {matrix.w_dim}, the generator takes "
-            f"W+ of {rows} x {width}; take one made for this generator"
+            f"W+ of {rows} x {width}; take one made for this generator",
         )
     for role in ("transfer", "in_domain_encoder", "latent_difference"):
         config = configs.get(role)
         if config and (config.num_ws, config.w_dim) != (rows, width):
-            raise SuiteError(
+            refuse(
+                role,
                 f"{role} gives W+ of {config.num_ws} x {config.w_dim}, the generator takes "
-                f"{rows} x {width}; take one trained on this generator"
+                f"{rows} x {width}; take one trained on this generator",
             )
     discriminator = configs.get("discriminator")
     for name in ("resolution", "image_channels", "c_dim"):
         wanted = getattr(generator, name)
         if discriminator and getattr(discriminator, name) != wanted:
-            raise SuiteError(
+            refuse(
+                "discriminator",
                 f"the discriminator's {name} is {getattr(discriminator, name)}, the generator's "
-                f"{wanted}; take both from one file (network D)"
+                f"{wanted}; take both from one file (network D)",
             )
     of_styles = (ROLES["style_directions"], NAMED_ROLES["style_mappers"])
     spaces = {"z": ((1,), generator.z_dim), "w": (known, width)}
     for stem, config in configs.items():
         role = role_of(stem)
         if role in of_styles and config.widths != generator.style_widths:
-            raise SuiteError(
+            refuse(
+                stem,
                 f"{stem} edits {len(config.widths)} styles of {sum(config.widths)} channels, the "
                 f"generator has {len(generator.style_widths)} of {sum(generator.style_widths)}, or "
-                "others; take one made for this generator"
+                "others; take one made for this generator",
             )
         if role is NAMED_ROLES["directions"]:
             own, dim = spaces[config.space]
             if config.dim != dim or config.rows not in (1, *own):
-                raise SuiteError(
+                refuse(
+                    stem,
                     f"{stem} moves {config.rows} x {config.dim} in {config.space}, where the "
-                    f"generator has {own[0]} x {dim}; take one made for this generator"
+                    f"generator has {own[0]} x {dim}; take one made for this generator",
                 )
         elif role is NAMED_ROLES["rignets"] and (config.num_ws, config.w_dim) != (rows, width):
-            raise SuiteError(
+            refuse(
+                stem,
                 f"{stem} edits W+ of {config.num_ws} x {config.w_dim}, the generator takes "
-                f"{rows} x {width}; take one trained on this generator"
+                f"{rows} x {width}; take one trained on this generator",
             )
         elif role is NAMED_ROLES["text_mappers"] and config.w_dim != width:
-            raise SuiteError(
+            refuse(
+                stem,
                 f"{stem} maps W of {config.w_dim}, the generator's has {width}; take one made for "
-                "this generator"
+                "this generator",
             )
 
 

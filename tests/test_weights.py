@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -266,3 +267,13 @@ def test_roles_are_checked_by_name():
     with pytest.raises(jaxface.SuiteError, match="part: 'perceptul' is no role; expected gen"):
         suites.check_role("perceptul", "VGG16", where="part")
     suites.check_role("landmarks", "FAN", where="part")
+
+
+def test_a_header_that_describes_no_network_is_told_with_its_file(generator, tmp_path):
+    path = tmp_path / "generator.safetensors"
+    jaxface.save_network(path, generator)
+    header = jaxface.weights.read_header(path)
+    config = json.dumps(json.loads(header["config"]) | {"colour": 3})
+    save_file(load_file(path), path, metadata=header | {"config": config})
+    with pytest.raises(jaxface.WeightsError, match=f"^{re.escape(str(path))}: .*unknown colour"):
+        jaxface.load_suite(tmp_path).check()

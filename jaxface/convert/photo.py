@@ -196,7 +196,7 @@ def convert_photo(
                 f"licence  {wheel.terms.told()}",
             ]
         try:
-            load_suite(suite).check()
+            load_suite(suite).check(staged=suite)
         except SuiteError as error:
             raise Refusal(f"{folder}: {error}") from error
     return [*report, f"written  {target}: {', '.join(networks)}"]

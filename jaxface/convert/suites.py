@@ -89,7 +89,7 @@ def convert_suite(
             except Refusal as refusal:
                 raise Refusal(f"{source}, [{part.role}]: {refusal}") from refusal
         try:
-            load_suite(folder).check()
+            load_suite(folder).check(staged=folder)
         except SuiteError as error:
             raise Refusal(f"{source}: {error}") from error
     return [*report, f"written  {target}: {', '.join(part.role for part in parts)}"]

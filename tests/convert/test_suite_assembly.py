@@ -158,7 +158,7 @@ COPIES_REFUSED = {
     "arrays": ('[generator]\nfile = "less.safetensors"', "missing mapping.layers.0.bias"),
     "fit": (
         '[generator]\nfile = "made.safetensors"\n[rignet_pose]\nfile = "wide.safetensors"',
-        "rignet_pose edits W+ of 2 x 8, the generator takes 6 x 8",
+        "SUITE.toml: rignet_pose.safetensors: rignet_pose edits W+ of 2 x 8, the generator takes",
     ),
 }
 
@@ -228,7 +228,10 @@ def test_an_encoder_of_another_generator_is_refused(sources, tmp_path, capsys, m
     text = '[generator]\nfile = "8px.pkl"\n[encoder]\nfile = "whole.pt"'
     status, _, errors = run(sources, text, tmp_path / "suite", capsys)
     assert (status, len(errors)) == (2, 1)
-    assert "SUITE.toml: the encoder gives W+ of 6 x 8, the generator takes 4 x 8" in errors[0]
+    assert (
+        "SUITE.toml: encoder.safetensors: the encoder gives W+ of 6 x 8, the generator takes 4 x 8"
+        in errors[0]
+    )
 
 
 def test_parts_that_do_not_fit_are_refused(tmp_path, random_network):

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import zlib
 from pathlib import Path
 
@@ -390,5 +391,5 @@ def test_rows_of_neither_are_refused(student_suite, tmp_path, random_network):
             )
         )
         save_network(files[stem], network)
-        with pytest.raises(SuiteError, match="12 x 4"):
+        with pytest.raises(SuiteError, match=re.escape(f"{files[stem]}: ") + ".* 12 x 4"):
             Suite("s", files).check()

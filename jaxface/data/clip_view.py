@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxface.data.pipelines import DataError, Source, tfds_source
+from jaxface.errors import on_one_line
 from jaxface.media.images import from_uint8
 from jaxface.media.video import encode_mp4
 from jaxface.morphable.behaviour import FPS
@@ -61,6 +62,7 @@ class ClipView:
       split: "train" or "test".
 
     Attributes:
+      folder, split: as given.
       source: the records of the split.
       places: of each clip, in the records' order; clips without frames are left out.
 
@@ -69,16 +71,20 @@ class ClipView:
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, split: str = "train"):
-        self.split = split
+        self.folder, self.split = pathlib.Path(folder), split
         self.source: Source = tfds_source(folder, split=split)
         if not {"person", "clip", "frame"} <= set(self.source[0]):
             raise DataError(f"{folder}: a data set of images; expected one of clips.")
         # By name: the builder's module takes seconds to import.
-        report = pathlib.Path(folder) / "report.jsonl"
+        report = self.folder / "report.jsonl"
         self._rendered = not report.is_file()
         self.places = _even(self.source) if self._rendered else _reported(report, split)
         if sum(len(place.rows) for place in self.places) != len(self.source):
-            raise DataError(f"{report}: does not fit the {len(self.source)} records of {split}.")
+            told = "clips of one length" if self._rendered else "its report.jsonl"
+            raise DataError(
+                f"{folder}: {told} and the {len(self.source)} records of {split} do not fit; make "
+                "the data set anew."
+            )
         self._by_name = {(place.person, place.clip): place for place in self.places}
 
     @property
@@ -101,8 +107,8 @@ class ClipView:
         if place is None:
             persons, clips = self.persons, self.clips
             raise DataError(
-                f"ClipView: no clip {person}/{clip} in {self.split}; persons are {persons[0]} to "
-                f"{persons[-1]}, clips {clips[0]} to {clips[-1]}."
+                f"{self.folder}: no clip {person}/{clip} in {self.split}; persons are {persons[0]} "
+                f"to {persons[-1]}, clips {clips[0]} to {clips[-1]}."
             )
         return Clip(self.source, place.rows)
 
@@ -122,7 +128,9 @@ class ClipView:
           UsageError: PyAV is not installed.
         """
         if not self._rendered:
-            raise DataError("ClipView: write_videos is for synthetic_clips; these were videos.")
+            raise DataError(
+                f"{self.folder}: its clips were videos; write_videos is for synthetic_clips."
+            )
         paths = []
         for person, name, clip in self:
             path = pathlib.Path(folder) / self.split / "mp4" / person / f"clip{name}" / "00001.mp4"
@@ -151,8 +159,12 @@ def _reported(path: pathlib.Path, split: str) -> tuple[Place, ...]:
     """The clips of `portrait_clips`."""
     from jaxface.data.portrait_clips import read_report
 
-    return tuple(
-        Place(row["identity"], row["clip"], range(row["first"], row["first"] + row["frames"]))
-        for row in read_report(path.parent)
-        if row["split"] == split and row["frames"]
-    )
+    try:
+        return tuple(
+            Place(row["identity"], row["clip"], range(row["first"], row["first"] + row["frames"]))
+            for row in read_report(path.parent)
+            if row["split"] == split and row["frames"]
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = on_one_line(f"{type(error).__name__}: {error}")
+        raise DataError(f"{path}: damaged ({reason}); make the data set anew.") from error

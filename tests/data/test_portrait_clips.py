@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,8 +130,20 @@ def test_the_view_knows_persons_and_clips_by_name(made):
     assert view.clips == ("anna/c1.mp4", "anna/c2.mp4")
     assert len(view.clip("anna", "anna/c2.mp4")) == 5
     assert [item["frame"] for item in view.clip("anna", "anna/c2.mp4")] == list(range(5))
-    with pytest.raises(DataError, match="these were videos"):
+    with pytest.raises(DataError, match=f"{re.escape(str(made))}: its clips were videos"):
         view.write_videos("anywhere")
+
+
+def test_a_view_tells_what_is_damaged_by_name(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / made.parent.name / made.name)
+    report = folder / "report.jsonl"
+    rows = report.read_text().splitlines(keepends=True)
+    report.write_text("".join(row for row in rows if "c1.mp4" not in row))
+    with pytest.raises(DataError, match=f"{re.escape(str(folder))}: its report.jsonl and the 9 re"):
+        ClipView(folder)
+    report.write_text(rows[0][:20])
+    with pytest.raises(DataError, match=f"{re.escape(str(report))}: damaged .JSONDecodeError"):
+        ClipView(folder)
 
 
 def test_a_killed_preparation_goes_on_and_gives_the_same_files(talks, made, tmp_path, capfd):

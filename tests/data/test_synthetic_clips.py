@@ -1,6 +1,7 @@
 """Clips: frames in order, persons of one split each, exact flow, and VoxCeleb's shape."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,8 @@ def test_the_view_is_voxcelebs(made):
     assert [item["frame"] for item in clip[1:3]] == [1, 2]
     assert clip.stacked("image", "flow")["flow"].shape == (5, 16, 16, 2)
     assert [(person, name) for person, name, _ in test] == [("id00003", c) for c in test.clips]
-    with pytest.raises(DataError, match="no clip id00003/00000 in train; persons are id00000"):
+    said = f"{re.escape(str(made))}: no clip id00003/00000 in train; persons are id00000"
+    with pytest.raises(DataError, match=said):
         train.clip("id00003", "00000")
 
 

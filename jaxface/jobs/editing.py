@@ -81,7 +81,7 @@ _COLUMNS = {
     "sequence": Column("files", ()),
     "weights": Column("text"),
 }
-"""Of frames' rows: whether the embedding was an edit already."""
+"""Of an edit's row; those of frames have more."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -238,7 +238,7 @@ def _discriminator_optimizer(settings: EncoderSettings) -> optax.GradientTransfo
 
 
 def encoder_phase(settings: EncoderSettings) -> Phase:
-    """The one phase of a step with the whole loss; its constants are `Judges`.
+    """The encoder's phase of a step with the whole loss; its constants are `Judges`.
 
     Metrics: ``loss``, the sum over the passes; of the last pass those terms that have a weight,
     without it, and ``psnr``, of the data's images and the samples together; ``stage``.

@@ -27,6 +27,7 @@ from jaxface.morphable.attributes import NamedParameter, named_parameter
 from jaxface.morphable.bases import basis_of
 from jaxface.nets import Generator, LatentDirections
 from jaxface.nets.edits.linear_directions import directions_of
+from jaxface.training.beginning import needed_network
 from jaxface.training.recipe import Recipe
 from jaxface.vocabulary import Basis
 
@@ -185,10 +186,5 @@ def _read_samples(
 
 
 def _required(settings: Any, networks: Mapping[str, Any], *roles: str) -> list[Any]:
-    for role in roles:
-        if role not in networks:
-            raise UsageError(
-                f"train direction: {type(settings).__name__} needs a {role}; name a suite that has "
-                "one in the configuration"
-            )
-    return [networks[role] for role in roles]
+    why = f"{type(settings).__name__} fits to what it gives"
+    return [needed_network("direction", networks, role, why=why) for role in roles]

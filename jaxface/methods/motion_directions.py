@@ -30,6 +30,7 @@ from jaxface.methods.ridge import ridge
 from jaxface.morphable.motion import measured, motion_names
 from jaxface.nets import Generator, LatentDirections
 from jaxface.nets.edits.linear_directions import directions_of
+from jaxface.training.beginning import needed_network
 from jaxface.training.recipe import Recipe
 from jaxface.vocabulary import ANGLES
 
@@ -91,16 +92,13 @@ class MotionDirectionSettings:
           UsageError: a network is missing, or a motion does not vary.
         """
         del held_out
-        for role in ("generator", *ROLES):
-            if role not in networks:
-                raise UsageError(
-                    f"train direction: MotionDirectionSettings needs a {role}; name a suite that "
-                    "has one in the configuration"
-                )
-        reader = MotionReader(*(networks[role] for role in ROLES))
+        generator = needed_network("direction", networks, "generator", why="it draws samples")
+        why = "it reads their motion"
+        reader = MotionReader(
+            *(needed_network("direction", networks, role, why=why) for role in ROLES)
+        )
 
         def find(_: Any) -> dict[str, LatentDirections]:
-            generator = networks["generator"]
             latents, values = read_samples(self, generator, reader, key)
             covariance = covariance_of_w(self, generator, key)
             try:

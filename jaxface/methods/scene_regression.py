@@ -34,6 +34,7 @@ from jaxface.nets.stylegan2 import grown
 from jaxface.nets.stylegan2.mapping import MappingNetwork
 from jaxface.training import averaged
 from jaxface.training.averaged import AveragedState
+from jaxface.training.beginning import needed_network
 from jaxface.training.loop import Phase
 from jaxface.training.recipe import Recipe
 from jaxface.training.recipe import Stage as RecipeStage
@@ -144,11 +145,9 @@ class RegressionSettings:
         """
         perceptual_network = None
         if any(stage.reconstruction.perceptual_weights for stage in self.stages):
-            if "perceptual" not in networks:
-                raise UsageError(
-                    "regression: perceptual_weights need a network of role 'perceptual'"
-                )
-            perceptual_network = networks["perceptual"]
+            perceptual_network = needed_network(
+                "regression", networks, "perceptual", why="perceptual_weights are of its layers"
+            )
         state_key, eval_key = jax.random.split(key)
         init = jax.jit(lambda key, generator: initial_state(self, key, generator))
         state = init(state_key, networks.get("generator"))

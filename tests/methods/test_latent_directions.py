@@ -187,9 +187,9 @@ def test_directions_of_a_suite_are_refused_in_one_line(generator, monkeypatch):
 
     read = jax.tree_util.Partial(reading)
     for settings, networks, message in (
-        (GANSpaceSettings(), {}, "GANSpaceSettings needs a generator"),
+        (GANSpaceSettings(), {}, "role 'generator': GANSpaceSettings"),
         (GANSpaceSettings(10, 5), {"generator": generator}, "1 to 4 components"),
-        (BoundarySettings(), {"generator": generator}, "needs a reconstruction"),
+        (BoundarySettings(), {"generator": generator}, "role 'reconstruction'"),
         (
             BoundarySettings(("smle",), 10),
             {"generator": generator, "reconstruction": read},

@@ -201,7 +201,7 @@ def test_motions_without_a_direction_are_refused():
     with pytest.raises(ValueError, match="at least 6 samples"):
         MotionDirectionSettings(samples=5)
     recipe = MotionDirectionSettings().recipe
-    with pytest.raises(UsageError, match="needs a generator"):
+    with pytest.raises(UsageError, match="role 'generator'"):
         recipe(key=jax.random.key(0), networks={}, held_out=None)
 
 

@@ -37,6 +37,7 @@ from jaxface.nets import DirectionMatrix, DirectionMatrixConfig, Generator
 from jaxface.runtime.distributed import gathered
 from jaxface.training import averaged
 from jaxface.training.averaged import AveragedState
+from jaxface.training.beginning import needed_network
 from jaxface.training.loop import Phase
 from jaxface.training.recipe import Recipe, Stage
 from jaxface.vocabulary import ANGLES
@@ -89,18 +90,18 @@ def frozen_models(settings: MatrixSettings, networks: Mapping[str, Any]) -> Mode
     Raises:
       UsageError: a network or data is missing.
     """
-    distance = PERCEPTUAL_ROLES[settings.losses.perceptual]
-    for role in ("generator", "recognition", distance):
-        if role not in networks:
-            raise UsageError(
-                f"direction matrix: training needs a network of role {role!r}; name its file in "
-                "the configuration's networks, or a suite that has it"
-            )
+
+    def needed(role: str, why: str) -> Any:
+        return needed_network("direction matrix", networks, role, why=why)
+
+    perceptual = settings.losses.perceptual
     models = Models(
-        generator=networks["generator"],
+        generator=needed("generator", "it draws"),
         faces=faces_of(networks, angles=settings.angle_reading),
-        recognition=networks["recognition"],
-        distance=distance_network(settings.losses.perceptual, networks[distance]),
+        recognition=needed("recognition", "the identity loss needs it"),
+        distance=distance_network(
+            perceptual, needed(PERCEPTUAL_ROLES[perceptual], "the perceptual loss needs it")
+        ),
     )
     kinds = {stage.kind for stage in settings.stages}
     for kind, name in (("mixed", "portraits"), ("paired", "pairs")):
@@ -108,12 +109,8 @@ def frozen_models(settings: MatrixSettings, networks: Mapping[str, Any]) -> Mode
             data = getattr(settings, name)
             if data is None:
                 raise UsageError(f"direction matrix: a {kind} stage needs data; set method.{name}")
-            if "encoder" not in networks:
-                raise UsageError(
-                    f"direction matrix: a {kind} stage embeds portraits with a network of role "
-                    "'encoder'; name its file in the configuration's networks"
-                )
-            codes = embed(models.generator, networks["encoder"], data, settings.embedded)
+            network = needed("encoder", f"a {kind} stage embeds portraits with it")
+            codes = embed(models.generator, network, data, settings.embedded)
             models = dataclasses.replace(models, **{name: codes})
     return models
 

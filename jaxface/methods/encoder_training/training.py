@@ -35,6 +35,7 @@ from jaxface.methods.encoder_training.settings import ENCODERS, TERMS, EncoderSe
 from jaxface.metrics import psnr
 from jaxface.nets import LPIPS, Generator, InDomainEncoder, WEncoder
 from jaxface.nets.encoders.styles import read_portraits
+from jaxface.training.beginning import needed_network
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
 from jaxface.training.optimizers import adam_with_warmup_cosine
@@ -341,9 +342,7 @@ def inversion_scores(
 
 def _judges(settings: EncoderSettings, networks: Mapping[str, Any]) -> Judges:
     def get(role: str, what: str) -> Any:
-        if role not in networks:
-            raise UsageError(f"encoder: {what} needs a network of role {role!r}")
-        return networks[role]
+        return needed_network("encoder", networks, role, why=f"{what} needs it")
 
     lpips = recognition = None
     if settings.lpips_weight:

@@ -47,7 +47,7 @@ from jaxface.nets import (
     NaiveEncoder,
 )
 from jaxface.nets.encoders.styles import read_portraits
-from jaxface.training.beginning import network_to_begin_with
+from jaxface.training.beginning import needed_network, network_to_begin_with
 from jaxface.training.ema import ema_decay, update_ema
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
@@ -317,12 +317,7 @@ def frozen_networks(settings: LatentDifferenceSettings, networks: Mapping[str, A
     """
 
     def needed(role: str, why: str) -> Any:
-        if role not in networks:
-            raise UsageError(
-                f"latent_difference: training needs a network of role {role!r}: {why}; name its "
-                "file in the configuration's networks, or a suite that has it"
-            )
-        return networks[role]
+        return needed_network("latent_difference", networks, role, why=why)
 
     reads = settings.points == "network"
     normal = settings.wish == "normalised"

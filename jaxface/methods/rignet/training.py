@@ -32,6 +32,7 @@ from jaxface.nets import RigNet, RigNetConfig
 from jaxface.runtime.devices import apart, beside
 from jaxface.training import averaged
 from jaxface.training.averaged import AveragedState
+from jaxface.training.beginning import needed_network
 from jaxface.training.loop import Phase
 from jaxface.training.optimizers import adam_with_warmup_cosine
 from jaxface.training.recipe import Recipe, single_stage_recipe
@@ -127,18 +128,13 @@ class RigNetSettings:
         Raises:
           UsageError: a network is missing or does not fit, or the held-out latents are no pairs.
         """
-        for role in ("generator", "reconstruction"):
-            if role not in networks:
-                raise UsageError(
-                    f"rignet: training needs a network of role {role!r}; name its file in the "
-                    "configuration's networks, or a suite that has it"
-                )
-        generator = networks["generator"]
+        generator = needed_network("rignet", networks, "generator", why="it draws")
+        why = "it reads the faces that are edited"
+        reader = needed_network("rignet", networks, "reconstruction", why=why)
         if self.known_scenes:
-            basis = basis_of(networks["reconstruction"])
+            basis = basis_of(reader)
             world_of_samples("rignet", generator, basis)
         models_key, state_key = jax.random.split(key)
-        reader = networks["reconstruction"]
         frozen = frozen_models(generator, reader, models_key, resolution=self.resolution)
         state = initial_state(self, frozen, state_key, networks.get(self.trains))
         score = sample_images = None

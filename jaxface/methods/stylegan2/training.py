@@ -22,12 +22,11 @@ import jax.numpy as jnp
 import optax
 from flax import nnx, struct
 
-from jaxface.errors import UsageError
 from jaxface.methods.scene_regression import scene_latents, targets_at
 from jaxface.methods.stylegan2 import losses
 from jaxface.methods.stylegan2.settings import StyleGAN2Settings
 from jaxface.nets import Discriminator, Generator
-from jaxface.training.beginning import network_to_begin_with
+from jaxface.training.beginning import needed_network, network_to_begin_with
 from jaxface.training.ema import ema_decay, update_average
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
@@ -345,8 +344,9 @@ def training_recipe(
 ) -> Recipe:
     """What `StyleGAN2Settings.recipe` makes."""
     weighted = settings.reconstruction_weight and settings.reconstruction.perceptual_weights
-    if weighted and "perceptual" not in networks:
-        raise UsageError("stylegan2: perceptual_weights need a network of role 'perceptual'")
+    if weighted:
+        why = "perceptual_weights are of its layers"
+        needed_network("stylegan2", networks, "perceptual", why=why)
     state_key, z_key = jax.random.split(key)
     state = initial_state(settings, state_key, networks)
     z = jax.random.normal(z_key, (_SHOWN, settings.generator.z_dim))

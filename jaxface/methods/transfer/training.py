@@ -20,7 +20,7 @@ from jaxface.methods.transfer.scores import Judges, merit, validation
 from jaxface.methods.transfer.settings import TransferSettings
 from jaxface.nets import LPIPS, Generator, TransferNetwork
 from jaxface.nets.stylegan2.generator import with_synthesis
-from jaxface.training.beginning import network_to_begin_with
+from jaxface.training.beginning import needed_network, network_to_begin_with
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
 from jaxface.training.ranger import ranger
@@ -62,7 +62,7 @@ def transfer_recipe(
     Raises:
       UsageError: a network is missing or does not fit.
     """
-    generator = _needed(networks, "generator", "it draws")
+    generator = needed_network("transfer", networks, "generator", why="it draws")
     frozen = _frozen(settings, networks)
     network = start_network(settings, generator, networks, key)
     state = initial_state(settings, network, generator)
@@ -121,7 +121,9 @@ def _fresh(
     network_key, mapper_key = jax.random.split(key)
     network = TransferNetwork(settings.network, rngs=nnx.Rngs(network_key))
     if settings.encoder_start == "recognition":
-        body = _needed(networks, "recognition", 'encoder_start="recognition" copies it').body
+        body = needed_network(
+            "transfer", networks, "recognition", why='encoder_start="recognition" copies it'
+        ).body
         ours, theirs = (nnx.state(each) for each in (network.encoder.body, body))
         shapes = [jax.tree.map(jnp.shape, state) for state in (ours, theirs)]
         if shapes[0] != shapes[1]:
@@ -227,18 +229,13 @@ def _finished(state: TransferState) -> dict[str, Any]:
 def _frozen(settings: TransferSettings, networks: Mapping[str, Any]) -> Frozen:
     weights, lpips, recognition = settings.weights, None, None
     if weights["perceptual"] or weights["perceptual_crop"]:
-        lpips = _needed(networks, settings.distance, "the perceptual terms need it")
+        lpips = needed_network(
+            "transfer", networks, settings.distance, why="the perceptual terms need it"
+        )
         if settings.distance == "perceptual":
             lpips = LPIPS.of_trunk(lpips)
     if weights["identity"]:
-        recognition = _needed(networks, "recognition", "the identity term needs it")
-    return Frozen(lpips, recognition)
-
-
-def _needed(networks: Mapping[str, Any], role: str, why: str) -> Any:
-    if role not in networks:
-        raise UsageError(
-            f"transfer: training needs a network of role {role!r}: {why}; name its file in the "
-            "configuration's networks, or a suite that has it"
+        recognition = needed_network(
+            "transfer", networks, "recognition", why="the identity term needs it"
         )
-    return networks[role]
+    return Frozen(lpips, recognition)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxface.media.images import (
-    from_uint8,
+    as_float,
     read_image,
     resize,
     to_square,
@@ -53,7 +53,7 @@ def read_images(images: Any, size: int) -> tuple[np.ndarray, list[str]]:
     array = np.asarray(images)
     if array.ndim != 4 or array.shape[1] != array.shape[2] or array.shape[3] != 3:
         raise ValueError(f"expected images [N, H, H, 3], got {list(array.shape)}.")
-    array = from_uint8(array) if array.dtype == np.uint8 else array.astype(np.float32)
+    array = as_float(array).astype(np.float32)
     array = array if array.shape[1] == size else np.asarray(resize(array, size))
     return array, [f"image_{number}" for number in range(len(array))]
 

@@ -268,7 +268,7 @@ def _track(text: str, found: Any, likeness: Any) -> tuple[Any, Any]:
         )
     if likeness is None:
         raise UsageError("--track: the suite has no network that could compare a photograph")
-    return likeness.of_picture(text, found.find_faces), {"like": sha256(text)}
+    return likeness.of_image(text, found.find_faces), {"like": sha256(text)}
 
 
 def _fraction(text: str) -> Fraction:

@@ -299,6 +299,11 @@ def from_uint8(images: Any) -> Any:
     return xp.asarray(images, xp.float32) * xp.float32(2 / 255) - 1
 
 
+def as_float(images: Any) -> Any:
+    """Images in [-1, 1] of what may be 0..255: uint8 by `from_uint8`, others as they are."""
+    return from_uint8(images) if images.dtype == np.uint8 else images
+
+
 def to_uint8(images: Any) -> Any:
     """[-1, 1] to 0..255, rounded to nearest and clipped; the inverse of `from_uint8`."""
     xp = np if isinstance(images, np.ndarray) else jnp

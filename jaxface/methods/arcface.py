@@ -26,7 +26,7 @@ from flax import nnx, struct
 from jaxface.data.sources import DataSource
 from jaxface.errors import UsageError
 from jaxface.losses.angular_margin import angular_margin_loss
-from jaxface.media.images import from_uint8
+from jaxface.media.images import as_float, from_uint8
 from jaxface.metrics import true_accept_rate, verification_accuracy, verification_pairs
 from jaxface.nets import IRSE, IRSEConfig
 from jaxface.training.augmentation import blur_and_noise
@@ -171,8 +171,7 @@ def recognition_phase(settings: ArcFaceSettings) -> Phase:
 
     def step(state: ArcFaceState, constants, batch: Batch, key: jax.Array):
         del constants
-        images = batch["image"]
-        images = from_uint8(images) if images.dtype == jnp.uint8 else images
+        images = as_float(batch["image"])
         images = blur_and_noise(images, key, noise=settings.noise, blur=settings.blur)
         graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)
         trained = (params, state.centres)

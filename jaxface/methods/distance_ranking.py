@@ -21,7 +21,7 @@ from flax import nnx, struct
 
 from jaxface.data.ranked_renders import CHANGES
 from jaxface.errors import UsageError
-from jaxface.media.images import from_uint8
+from jaxface.media.images import as_float
 from jaxface.nets import LPIPS, VGG16
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
@@ -114,7 +114,7 @@ def ranking_phase(settings: DistanceSettings) -> Phase:
 
     def step(state: RankingState, constants: Any, batch: Batch, key: jax.Array):
         del constants, key
-        images = tuple(_floats(batch[name]) for name in ("reference", "near", "far"))
+        images = tuple(as_float(batch[name]) for name in ("reference", "near", "far"))
         graphdef, heads, trunk = nnx.split(state.distance, is_head, ...)
         (loss, right), grads = mean_gradients(
             lambda heads, part, _: loss_fn(nnx.merge(graphdef, heads, trunk), part),
@@ -139,12 +139,8 @@ def _rescaled(heads: Any) -> Any:
 
 def ranked_right(distance: LPIPS, triplets: Mapping[str, jax.Array]) -> jax.Array:
     """Whether a distance orders N triplets as they are, [N]; images as in `DistanceSettings`."""
-    reference, near, far = (_floats(triplets[name]) for name in ("reference", "near", "far"))
+    reference, near, far = (as_float(triplets[name]) for name in ("reference", "near", "far"))
     return distance(reference, near) < distance(reference, far)
-
-
-def _floats(images: jax.Array) -> jax.Array:
-    return from_uint8(images) if images.dtype == jnp.uint8 else images
 
 
 def is_head(path: tuple[Any, ...], value: Any) -> bool:

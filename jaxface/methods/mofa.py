@@ -37,7 +37,7 @@ import optax
 from flax import nnx, struct
 
 from jaxface.errors import UsageError
-from jaxface.media.images import from_uint8
+from jaxface.media.images import as_float
 from jaxface.methods.face_errors import scores_of
 from jaxface.morphable import (
     LANDMARKS_66,
@@ -403,8 +403,7 @@ def reconstruction_phase(settings: MoFASettings) -> Phase:
 
     def step(state: AveragedState, constants: Models, batch: Batch, key: jax.Array):
         del key
-        images = batch["image"]
-        images = from_uint8(images) if images.dtype == jnp.uint8 else images
+        images = as_float(batch["image"])
         truth = (batch["face"],) if settings.learns_from_truth else ()
         state, loss, terms = averaged.train_step(
             state,

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx, struct
 
-from jaxface.media.images import from_uint8
+from jaxface.media.images import as_float, from_uint8
 from jaxface.nets import VGG16, VGGConfig
 from jaxface.training.loop import Phase
 from jaxface.training.microbatches import mean_gradients
@@ -127,8 +127,7 @@ def feature_phase(settings: FeatureSettings) -> Phase:
 
     def step(state: FeatureState, constants, batch: Batch, key: jax.Array):
         del constants
-        images = batch["image"]
-        images = from_uint8(images) if images.dtype == jnp.uint8 else images
+        images = as_float(batch["image"])
         images = images + settings.noise * jax.random.normal(key, images.shape)
         factors = batch["factors"][:, : settings.num_factors]
         graphdef, params = nnx.split(state.reader, nnx.Param)

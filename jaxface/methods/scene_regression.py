@@ -26,7 +26,7 @@ from jaxface.errors import UsageError
 from jaxface.losses import perceptual
 from jaxface.losses.pyramid import pyramid_l1
 from jaxface.losses.regions import box_weights
-from jaxface.media.images import from_uint8
+from jaxface.media.images import as_float
 from jaxface.metrics import psnr
 from jaxface.morphable.annotation import feature_boxes
 from jaxface.nets import Generator, GeneratorConfig
@@ -264,7 +264,7 @@ def reconstruction_loss(
 
 def targets_at(images: jax.Array, resolution: int) -> jax.Array:
     """A batch's images as float32 in [-1, 1], averaged down to `resolution`."""
-    images = from_uint8(images) if images.dtype == jnp.uint8 else images
+    images = as_float(images)
     return perceptual.downsample(images, resolution)
 
 

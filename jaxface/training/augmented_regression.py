@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from jaxface.media.images import from_uint8
+from jaxface.media.images import as_float
 from jaxface.training import averaged
 from jaxface.training.augmentation import blur_and_noise
 from jaxface.training.averaged import AveragedState
@@ -54,8 +53,7 @@ def regression_phase(
 
     def step(state: AveragedState, constants, batch: Batch, key: jax.Array):
         del constants
-        images = batch["image"]
-        images = from_uint8(images) if images.dtype == jnp.uint8 else images
+        images = as_float(batch["image"])
         images = blur_and_noise(images, key, noise=settings.noise, blur=settings.blur)
         state, loss, _ = averaged.train_step(
             state,

@@ -58,11 +58,13 @@ def test_rgb_png_is_exact_and_has_no_notes():
 
 def test_uint8_round_trip_covers_every_value():
     values = np.arange(256, dtype=np.uint8)
-    as_float = images.from_uint8(values)
-    assert as_float[0] == -1
-    assert as_float[-1] == 1
-    np.testing.assert_array_equal(images.to_uint8(as_float), values)
-    np.testing.assert_array_equal(images.to_uint8(jnp.asarray(as_float)), values)
+    floats = images.from_uint8(values)
+    assert floats[0] == -1
+    assert floats[-1] == 1
+    np.testing.assert_array_equal(images.to_uint8(floats), values)
+    np.testing.assert_array_equal(images.to_uint8(jnp.asarray(floats)), values)
+    np.testing.assert_array_equal(images.as_float(values), floats)
+    assert images.as_float(floats) is floats
 
 
 def test_sixteen_bit_greyscale_keeps_its_precision():

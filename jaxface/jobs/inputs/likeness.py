@@ -12,7 +12,7 @@ from jaxface.errors import UsageError
 from jaxface.media.alignment import crop_face, ffhq_transform
 from jaxface.media.detection import FindFaces, find_landmarks
 from jaxface.media.image_errors import ImageError
-from jaxface.media.images import from_uint8, read_image
+from jaxface.media.images import from_uint8, read_image, to_uint8
 from jaxface.nets.recognition.crops import portrait_embeddings
 from jaxface.suite import Suite, identity_network
 
@@ -60,7 +60,7 @@ class Likeness:
         found = np.asarray(_embed(self.network, jnp.asarray(np.stack(padded))))[: len(crops)]
         return found / np.linalg.norm(found, axis=1, keepdims=True).clip(1e-12)
 
-    def of_picture(self, path: str, find_faces: FindFaces) -> np.ndarray:
+    def of_image(self, path: str, find_faces: FindFaces) -> np.ndarray:
         """The embedding [D] of a photograph's largest face.
 
         Raises:
@@ -72,7 +72,7 @@ class Likeness:
         except ImageError as error:
             raise UsageError(f"{path}: {error}") from error
         largest = max(landmarks, key=lambda points: float(np.prod(np.ptp(points, axis=0))))
-        pixels = np.rint((np.asarray(image.pixels) + 1) * 127.5).astype(np.uint8)
+        pixels = np.asarray(to_uint8(image.pixels))
         return self(pixels, largest[None])[0]
 
 

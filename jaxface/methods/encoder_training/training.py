@@ -11,7 +11,7 @@ from flax import nnx, struct
 
 from jaxface.errors import UsageError
 from jaxface.losses import identity
-from jaxface.media.images import from_uint8
+from jaxface.media.images import as_float, from_uint8
 from jaxface.methods import encoder as encoders
 from jaxface.methods.adversarial_training import (
     BETAS,
@@ -223,8 +223,7 @@ def penalty_phase(settings: EncoderSettings) -> Phase:
 
 def _compared(settings: EncoderSettings, batch: Batch) -> jax.Array:
     """A batch's portraits at the side where images are compared."""
-    images = batch["image"]
-    images = from_uint8(images) if images.dtype == jnp.uint8 else images
+    images = as_float(batch["image"])
     return read_portraits("encoder", images, settings.side)
 
 
@@ -298,8 +297,7 @@ def _phase(
         return total, (rest, means)
 
     def step(state: EncoderState, constants: Judges, batch: Batch, key: jax.Array):
-        images = batch["image"]
-        images = from_uint8(images) if images.dtype == jnp.uint8 else images
+        images = as_float(batch["image"])
         items = items_of(constants.generator, images, key)
         stage = progressive_stage(settings, state.step)
         graphdef, params, rest = nnx.split(state.network, nnx.Param, ...)

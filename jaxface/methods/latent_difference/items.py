@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxface.media.images import from_uint8
+from jaxface.media.images import as_float
 from jaxface.methods import encoder
 from jaxface.methods.latent_difference.landmarks import normalised, other_of
 from jaxface.methods.latent_difference.losses import Frozen, Items
@@ -47,8 +47,7 @@ def items_of(
 
 def portraits_of(batch: Mapping[str, jax.Array]) -> jax.Array:
     """A batch's portraits, [N, R, R, 3] in [-1, 1]."""
-    images = batch["image"]
-    return from_uint8(images) if images.dtype == jnp.uint8 else images
+    return as_float(batch["image"])
 
 
 def points_of(

@@ -20,7 +20,7 @@ from flax import struct
 
 from jaxface.losses import identity, photometric
 from jaxface.losses.perceptual import downsample
-from jaxface.media.images import from_uint8
+from jaxface.media.images import as_float
 from jaxface.methods.pvp.features import Layout, features_of
 from jaxface.methods.pvp.settings import CODE_CROP, MapperSettings
 from jaxface.morphable.gaze import gaze_degrees
@@ -157,7 +157,7 @@ def mapper_losses(
       The weighted sum [N], and its terms without weights, [N] by name.
     """
     weights, terms = settings.weights, {}
-    target = from_uint8(batch.images) if batch.images.dtype == jnp.uint8 else batch.images
+    target = as_float(batch.images)
     image = downsample(drawn.image, target.shape[1])
     if weights["perceptual"]:
         assert frozen.lpips is not None

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxface.losses import identity, photometric
 from jaxface.losses.motion_contrast import motion_contrast
-from jaxface.media.images import from_uint8
+from jaxface.media.images import as_float
 from jaxface.methods.transfer.settings import TransferSettings
 from jaxface.nets import IRSE, LPIPS, Generator, TransferNetwork
 from jaxface.nets.encoders.styles import read_generated, read_portraits
@@ -162,5 +162,5 @@ def _embedded(settings: TransferSettings, recognition: IRSE, images: jax.Array) 
 
 
 def _portraits(images: Any, side: int) -> jax.Array:
-    images = from_uint8(images) if images.dtype == jnp.uint8 else images
+    images = as_float(images)
     return read_portraits("transfer", images, side)

@@ -4,28 +4,32 @@
     batch = next(data.batches(8, ("w_plus", "pose", "expression"), seed=0))
 
 A batch holds, of K frames of each of N clips in no order, ``w_plus`` float32 [N, K, L, w_dim],
-their codes by the suite's encoder; and ``pose`` [N, K, 3] and ``expression`` [N, K, E], what its
-reader sees in them (`jaxface.methods.pvp.features.Features`). Frames are encoded and read once and
-stay on disk (`jaxface.data.identity_codes`).
+their codes by the suite's encoder, or one frame's moved to all; and ``pose`` [N, K, 3] and
+``expression`` [N, K, E], what its reader sees in them (`jaxface.methods.pvp.features.Features`).
+Frames are encoded and read once and stay on disk (`jaxface.data.identity_codes`).
 """
 
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxface.data.clip_view import ClipView
-from jaxface.data.identity_codes import IdentityCodes, encoded
-from jaxface.data.pipelines import ArraySource, DataError, Item, batches
+from jaxface.data.identity_codes import Encode, IdentityCodes, encoded
+from jaxface.data.pipelines import ArraySource, DataError, Item, Source, batches
 from jaxface.data.sources import DataIterator
 from jaxface.data.transfer_pairs import digest_of
+from jaxface.media.images import from_uint8
 from jaxface.methods import encoder
 from jaxface.methods.direction_matrix.faces import reading_roles, suite_faces
 from jaxface.methods.pvp.features import ANGLES, features_of
+from jaxface.methods.pvp.pivots import MOVING_ROLES, moved
+from jaxface.runtime.chunks import by_chunks
+from jaxface.settings import check_words
 from jaxface.suite import Suite, load_suite
 
 FIELDS = ("w_plus", "pose", "expression")
@@ -41,6 +45,9 @@ class CodedClips:
       suite: name or folder of the suite whose encoder and reader are asked.
       frames: K.
       inversion: how frames are encoded.
+      pivots: "inverted": each frame's code is its own; "moved": it is that of the frame in the
+        middle of its clip, moved to the frame's pose and expression. As avatars have their key
+        frames (`jaxface.methods.pvp.PVPSettings.pivots`).
       directory: of the codes, as many GB as 2,048 bytes times rows of W+ times frames.
       chunk: frames encoded together.
     """
@@ -49,10 +56,12 @@ class CodedClips:
     suite: str = "embedded"
     frames: int = 80
     inversion: encoder.Settings = dataclasses.field(default_factory=encoder.Settings)
+    pivots: Literal["inverted", "moved"] = "inverted"
     directory: str = "codes"
     chunk: int = 16
 
     def __post_init__(self):
+        check_words(self)
         if min(self.frames, self.chunk) < 1:
             raise ValueError(
                 f"CodedClips: expected frames and chunk >= 1, got {self.frames} and {self.chunk}."
@@ -110,8 +119,11 @@ class CodedClips:
 
     def _codes(self, split: str) -> IdentityCodes:
         suite = load_suite(self.suite)
-        suite.require(self.inversion.roles())
-        roles = (*self.inversion.roles(), *reading_roles(suite))
+        places, source = self._places(split), self._view(split).source
+        needed = self.inversion.roles()
+        moves = self.pivots == "moved"
+        suite.require({**needed, **MOVING_ROLES} if moves else needed)
+        roles = sorted({*needed, *reading_roles(suite), *(MOVING_ROLES if moves else ())})
         origin = {
             "data": digest_of(self.path),
             "split": split,
@@ -119,12 +131,15 @@ class CodedClips:
             "inversion": dataclasses.asdict(self.inversion),
             "fields": FIELDS,
             "angles": ANGLES,
+            "pivots": self.pivots,
         }
         return encoded(
             self.directory,
-            self._view(split).source,
-            np.concatenate([np.asarray(rows) for rows in self._places(split)]),
-            _encode(suite, self.inversion),
+            source,
+            np.concatenate([np.asarray(rows) for rows in places]),
+            _moving(suite, self.inversion, source, places, self.chunk)
+            if moves
+            else _encode(suite, self.inversion),
             origin=origin,
             chunk=self.chunk,
         )
@@ -143,7 +158,8 @@ def _drawn(
     return {name: np.stack([codes.get(name, int(row)) for row in rows]) for name in fields}
 
 
-def _encode(suite: Suite, inversion: encoder.Settings) -> Any:
+def _encode(suite: Suite, inversion: encoder.Settings) -> Encode:
+    """A code, and what is read, of each frame."""
     faces = suite_faces(suite)
     networks = inversion.networks(suite, jax.random.key(0))
 
@@ -152,4 +168,30 @@ def _encode(suite: Suite, inversion: encoder.Settings) -> Any:
         features = features_of(faces.motion(faces.read(images)))
         return {"w_plus": encoder.encode(inversion, networks, images), **features._asdict()}
 
-    return lambda images: compiled(faces, networks, jnp.asarray(images))
+    return lambda images, rows: compiled(faces, networks, jnp.asarray(images))
+
+
+def _moving(
+    suite: Suite,
+    inversion: encoder.Settings,
+    source: Source,
+    places: Sequence[range],
+    chunk: int,
+) -> Encode:
+    """The code of each clip's middle, moved to its frames, and what is read of these."""
+    faces = suite_faces(suite)
+    networks = inversion.networks(suite, jax.random.key(0))
+    compiled = jax.jit(encoder.encode, static_argnums=0)
+    read = jax.jit(lambda faces, images: faces.motion(faces.read(images)))
+    middles = np.stack([source[rows[len(rows) // 2]]["image"] for rows in places])
+    begin = by_chunks(
+        lambda part: compiled(inversion, networks, from_uint8(part)), middles, size=chunk
+    )
+    firsts = np.array([rows.start for rows in places])
+
+    def encode(images: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
+        motion = read(faces, jnp.asarray(images))
+        clips = np.searchsorted(firsts, rows, side="right") - 1
+        return {"w_plus": moved(suite, begin[clips], motion), **features_of(motion)._asdict()}
+
+    return encode

@@ -29,6 +29,8 @@ from jaxface.runtime.progress import working
 SHARD = 4096
 """Codes in a file, at most."""
 
+Encode = Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]
+
 
 @dataclasses.dataclass(frozen=True)
 class IdentityCodes:
@@ -77,7 +79,7 @@ def encoded(
     directory: str | os.PathLike[str],
     source: Source,
     rows: np.ndarray,
-    encode: Callable[[np.ndarray], Mapping[str, Any]],
+    encode: Encode,
     *,
     origin: Mapping[str, Any],
     chunk: int,
@@ -88,7 +90,8 @@ def encoded(
       directory: of all codes.
       source: has the records, with ``image``.
       rows: which, [N], each once.
-      encode: images [chunk, R, R, 3] in [-1, 1] to arrays [chunk, ...] by name.
+      encode: images [chunk, R, R, 3] in [-1, 1] and their records [chunk] to arrays [chunk, ...]
+        by name.
       origin: JSON that says what the codes are of: data, networks, settings.
       chunk: images encoded together; the last ones are filled up.
 
@@ -123,12 +126,12 @@ def encoded(
 def _shard(
     source: Source,
     rows: np.ndarray,
-    encode: Callable[[np.ndarray], Mapping[str, Any]],
+    encode: Encode,
     chunk: int,
 ) -> dict[str, np.ndarray]:
     def encoded(part: np.ndarray) -> dict[str, Any]:
         images = from_uint8(np.stack([source[int(row)]["image"] for row in part]))
-        return dict(encode(images))
+        return dict(encode(images, part))
 
     joined = by_chunks(encoded, rows, size=chunk)
     return {name: np.ascontiguousarray(array) for name, array in joined.items()} | {"row": rows}

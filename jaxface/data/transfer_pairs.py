@@ -344,7 +344,8 @@ def _encode(suite: Suite, inversion: encoder.Settings, reader: str | None) -> An
     networks = inversion.networks(suite, jax.random.key(0))
     compiled = jax.jit(encoder.encode, static_argnums=0)
 
-    def encode(images: np.ndarray) -> dict[str, Any]:
+    def encode(images: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
+        del rows
         found = {"w_plus": compiled(inversion, networks, images)}
         if reader is not None:
             found["angles"] = head_angles(suite.network(reader), images)

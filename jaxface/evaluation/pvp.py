@@ -25,8 +25,8 @@ from jaxface.evaluation.pvp_variants import starts
 from jaxface.evaluation.suite_world import suite_world
 from jaxface.keys import item_keys
 from jaxface.media.images import from_uint8, to_uint8
-from jaxface.methods import inversion, pti
-from jaxface.methods.pvp import Avatar, PVPSettings, pvp_preset
+from jaxface.methods import encoder, inversion, pti
+from jaxface.methods.pvp import Avatar, PVPSettings
 from jaxface.methods.pvp.avatar import render_rate
 from jaxface.methods.pvp.personalise import see
 from jaxface.methods.pvp.scores import per_frame
@@ -68,15 +68,19 @@ def drawn_rows(
 
 
 _PTI = pti.PivotalTuning(
-    pvp_preset("embedded").pivot,
+    encoder.Settings(),
     dataclasses.replace(pti.PTI_EMBEDDED.tuning, steps=200),
 )
 """PTI at the encoder's code of one frame."""
 
 
+JUDGES = ("reconstruction", "landmarks", "recognition", "encoder")
+"""Roles of a suite that judge."""
+
+
 def description(suite: Suite, protocol: Protocol, settings: PVPSettings) -> dict[str, Any]:
     """Everything that decides the numbers, in JSON's types."""
-    roles = ("generator", "encoder", "reconstruction", "landmarks", "recognition", "perceptual")
+    roles = sorted({*settings.roles(), *JUDGES, "avatar_prior"})
     found = {
         "evaluation": "pvp",
         "protocol": protocol.to_json(),
@@ -113,9 +117,8 @@ def run(
       UsageError: no such preset, or a folder that was begun with another description.
       SuiteError: the suite lacks a network.
     """
-    judges = dict.fromkeys(("reconstruction", "landmarks", "recognition", "encoder"), "It judges")
     protocol, settings = Protocol(persons, frames), settings_of(preset, iterations=iterations)
-    suite.require({**settings.roles(), **judges})
+    suite.require({**settings.roles(), **dict.fromkeys(JUDGES, "It judges")})
     decided = description(suite, protocol, settings)
     with workspace.claim(workspace.folder, decided):
         found = _measure(suite, workspace, protocol, settings, ablations=ablations)

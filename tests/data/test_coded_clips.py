@@ -2,13 +2,16 @@
 
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 
 from jaxface.data import coded_clips
 from jaxface.data.clip_view import Place
 from jaxface.data.coded_clips import CodedClips
 from jaxface.data.pipelines import DataError
+from jaxface.morphable.motion import Motion
 from jaxface.suite import Suite
 
 LENGTHS = {"train": (12, 5, 20, 9), "test": (4, 10)}
@@ -27,9 +30,14 @@ class Records:
         return {"image": np.full((SIZE, SIZE, 3), index, np.uint8)}
 
 
-def of_row(images):
+def number_of(images):
+    """The records that images are of."""
+    return jnp.round((jnp.asarray(images)[:, 0, 0, 0] + 1) * 127.5)
+
+
+def of_row(images, rows):
     """Codes, poses and expressions that are the frame's number."""
-    number = np.round((np.asarray(images)[:, 0, 0, 0] + 1) * 127.5).astype(np.float32)
+    number = np.asarray(number_of(images))
     codes = np.broadcast_to(number[:, None, None], (len(number), 2, 3))
     return {"w_plus": codes, "pose": np.stack([number, -number], 1), "expression": number[:, None]}
 
@@ -98,3 +106,32 @@ def test_what_cannot_be_drawn_is_told(views, tmp_path):
         CodedClips("clips", directory=str(tmp_path)).batches(2, ("image",), seed=0)
     with pytest.raises(ValueError, match="frames and chunk"):
         CodedClips("clips", frames=0)
+
+
+def test_moved_codes_begin_with_the_middle_of_their_own_clip(views, tmp_path, monkeypatch):
+    @struct.dataclass
+    class Faces:
+        def read(self, images):
+            return images
+
+        def motion(self, images):
+            number = number_of(images)
+            return Motion(number[:, None] * jnp.ones(3), None, number[:, None], basis="basel")
+
+    def begun(settings, networks, images):
+        return number_of(images)[:, None, None] * np.ones((1, 2, 3))
+
+    monkeypatch.setattr(coded_clips, "load_suite", lambda name: Suite("some", {}))
+    monkeypatch.setattr(coded_clips, "suite_faces", lambda suite: Faces())
+    monkeypatch.setattr(coded_clips.encoder, "encode", begun)
+    monkeypatch.setattr(coded_clips.encoder.Settings, "networks", lambda *_: None)
+    monkeypatch.setattr(coded_clips, "moved", lambda suite, codes, motion: codes)
+    monkeypatch.setattr(coded_clips, "reading_roles", lambda suite: ())
+    monkeypatch.setattr(Suite, "require", lambda *_: None)
+    monkeypatch.setattr(Suite, "digest", lambda *_: "0")
+    data = CodedClips("clips", frames=8, directory=str(tmp_path), chunk=4, pivots="moved")
+    batch = next(data.batches(3, ("w_plus", "expression"), seed=0))
+    for codes, rows in zip(batch["w_plus"], batch["expression"][..., 0], strict=True):
+        assert len(np.unique(codes)) == 1
+        clip = next(place.rows for place in views["train"].places if rows[0] in place.rows)
+        assert codes[0, 0, 0] == clip[len(clip) // 2]

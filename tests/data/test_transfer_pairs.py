@@ -47,7 +47,7 @@ def number_of(images):
     return np.asarray(images)[..., 0, 0, 0] + 256.0 * np.asarray(images)[..., 0, 0, 1]
 
 
-def row_code(images):
+def row_code(images, rows=None):
     """A code that is the frame's number, and an angle that grows with it."""
     number = number_of(np.round((np.asarray(images) + 1) * 127.5))
     codes = np.broadcast_to(number[:, None, None], (len(number), 2, 3))
@@ -150,7 +150,7 @@ def test_batches_come_back(view, tmp_path):
 def test_codes_are_encoded_once(view, tmp_path, monkeypatch):
     calls = []
 
-    def counted(images):
+    def counted(images, rows):
         calls.append(len(images))
         return row_code(images)
 
@@ -173,7 +173,7 @@ def test_encoding_goes_on_where_it_was_killed(view, tmp_path, monkeypatch):
     monkeypatch.setattr(identity_codes, "SHARD", 8)
     calls = []
 
-    def killed(images):
+    def killed(images, rows):
         calls.append(images)
         if len(calls) == 4:
             raise KeyboardInterrupt

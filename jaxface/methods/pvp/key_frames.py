@@ -50,6 +50,17 @@ def clustered(motion: Motion, *, angles: int = 2) -> np.ndarray:
     return values[:, moving] / deviation[moving]
 
 
+def middle(motion: Motion, *, angles: int) -> int:
+    """The frame whose pose and expression are nearest to the mean, of those that move in a clip.
+
+    Args:
+      motion: of T frames.
+      angles: of the head's that count; see `clustered`.
+    """
+    values = clustered(motion, angles=angles)
+    return int(np.square(values - values.mean(axis=0)).sum(axis=1).argmin())
+
+
 def choose_key_frames(
     settings: KeyFrameSettings,
     motion: Motion,

@@ -25,8 +25,9 @@ from jaxface.methods.direction_matrix.faces import FlameFaces, suite_faces
 from jaxface.methods.inversion import generator_in
 from jaxface.methods.pvp.avatar import Avatar
 from jaxface.methods.pvp.features import Features, Layout, features_of
-from jaxface.methods.pvp.key_frames import KeyFrames, choose_key_frames
+from jaxface.methods.pvp.key_frames import KeyFrames, choose_key_frames, middle
 from jaxface.methods.pvp.losses import Batch, Frozen, embedded
+from jaxface.methods.pvp.pivots import moved
 from jaxface.methods.pvp.regions import eyes_and_mouth
 from jaxface.methods.pvp.settings import PVPSettings
 from jaxface.methods.pvp.training import Training, fresh_mappers, prior_mappers, with_noise
@@ -181,21 +182,36 @@ class Personalisation:
     def pivots(
         self, key_frames: np.ndarray, *, progress: Callable[[int, int], None] | None = None
     ) -> np.ndarray:
-        """The codes of key frames, [K, L, w_dim], by the settings' inverter."""
+        """The codes of key frames, [K, L, w_dim], as the settings say."""
+        if self.settings.pivots == "inverted":
+            return self._inverted(key_frames, size=CHUNK, progress=progress)
+        motion = self.seen.motion[key_frames]
+        place = middle(motion, angles=self.settings.mappers.angles)
+        code = self._inverted(key_frames[[place]], size=1)
+        return moved(self.suite, code, motion, progress=progress)
+
+    def _inverted(
+        self,
+        frames: np.ndarray,
+        *,
+        size: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """The codes of frames by the settings' inverter, so many at a time."""
         found = []
-        for places, count in chunks(len(key_frames), CHUNK):
-            rows = key_frames[places]
+        for places, count in chunks(len(frames), size):
+            rows = frames[places]
             result = inversion.invert(
                 self.settings.pivot,
                 self.suite,
                 from_uint8(np.asarray(self.images[rows])),
                 keys=item_keys(self._key, [f"frame-{row}" for row in rows]),
                 networks_key=samples_key(self._key),
-                mask=np.arange(CHUNK) < count,
+                mask=np.arange(size) < count,
             )
             found.append(result.w_plus[:count])
             if progress is not None:
-                progress(int(places[count - 1]) + 1, len(key_frames))
+                progress(int(places[count - 1]) + 1, len(frames))
         return np.concatenate(found)
 
     def tuning(self, key_frames: np.ndarray, pivots: np.ndarray) -> Tuning:

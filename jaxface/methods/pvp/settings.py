@@ -11,7 +11,9 @@ from typing import Any, Literal
 from jaxface.errors import UsageError, did_you_mean
 from jaxface.methods import encoder, pti
 from jaxface.methods.inversion import Inverter
+from jaxface.methods.pie.reenactment import EMBEDDED_ENCODER as MOVED
 from jaxface.methods.pvp.features import Layout
+from jaxface.methods.pvp.pivots import MOVING_ROLES
 from jaxface.runtime.devices import Dtype
 from jaxface.settings import check_words
 
@@ -171,6 +173,8 @@ class PVPSettings:
     Attributes:
       key_frames: see `KeyFrameSettings`.
       pivot: how key frames are embedded: e4e in the paper.
+      pivots: "inverted": each key frame is, as published; "moved": one is, the nearest to their
+        mean pose and expression, and the suite's RigNets move its code to those of the others.
       tuning: of the one generator over all key frames (equation 5). Its `steps` are the updates
         that each key frame takes part in (epochs), and the tuning ends when the mean LPIPS of an
         epoch is below its `stop_below`. L_R is the mean over `samples` key frames of each batch,
@@ -187,6 +191,7 @@ class PVPSettings:
 
     key_frames: KeyFrameSettings = dataclasses.field(default_factory=KeyFrameSettings)
     pivot: Inverter = encoder.E4E
+    pivots: Literal["inverted", "moved"] = "inverted"
     tuning: pti.Settings = dataclasses.field(
         default_factory=lambda: dataclasses.replace(pti.PAPER, stop_below=0.03)
     )
@@ -230,6 +235,9 @@ class PVPSettings:
         weights = self.mappers.weights
         found = {**self.pivot.roles(), "generator": "It is tuned to the person"}
         found[self.tuning.distance] = "The tuning compares images by it"
+        if self.pivots == "moved":
+            because = "Pivots are moved by it; pivots=inverted embeds every key frame"
+            found |= dict.fromkeys(MOVING_ROLES, because)
         if weights["perceptual"]:
             found[self.mappers.distance] = "The mappers' perceptual loss needs it"
         if self.mappers.start == "prior":
@@ -274,7 +282,8 @@ of 70,000, and the mappers see as many frames as in the paper. Not published."""
 EMBEDDED = dataclasses.replace(
     FAST,
     key_frames=KeyFrameSettings(count=96, restarts=5),
-    pivot=encoder.Settings(),
+    pivot=MOVED.inversion,
+    pivots="moved",
     tuning=dataclasses.replace(
         FAST.tuning, distance="perceptual", lpips_weight=0.1, steps=40, samples=1
     ),
@@ -284,6 +293,7 @@ EMBEDDED = dataclasses.replace(
         distance="perceptual",
         perceptual_weight=1.0,
         identity_crop="network",
+        angles=3,
     ),
 )
 """For the embedded suites on two cores, which have no LPIPS network: its form on their perceptual

@@ -46,12 +46,17 @@ def either(request):
 def test_are_small_and_say_where_they_come_from():
     own = ["generator", "rignet_expression", "rignet_illumination", "rignet_pose"]
     others = ["landmarks", "perceptual", "recognition", "reconstruction"]
+    others_3 = ["landmarks", "perceptual", "reconstruction"]
     encoders = ["encoder", "in_domain_encoder"]
     drawn = ["avatar_prior", "latent_difference", "transfer"]
     for name, stems, shared in (
         ("embedded", [*own, *others, "direction_matrix", *encoders, *drawn], []),
         ("embedded-128", own, others),
-        ("embedded-3", ["attributes", "generator", "landmarks", "perceptual", "reconstruction"], []),
+        (
+            "embedded-3",
+            ["attributes", "generator", "landmarks", "perceptual", "reconstruction"],
+            [],
+        ),
     ):
         files = {path.name for path in (ASSETS / name).iterdir()}
         assert files - {"shared.json"} == {f"{stem}.safetensors" for stem in stems}

@@ -5,7 +5,9 @@ generator where that is of no matter to it, and with a share of the mappers' ste
 begin with the suite's prior are compared with those that begin with nothing, of every person.
 """
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from jaxface.evaluation.parts import Parts
 from jaxface.evaluation.pvp_avatars import learned
 from jaxface.evaluation.pvp_judging import edited, scored
 from jaxface.evaluation.pvp_protocol import WorldClip
+from jaxface.methods.pvp import PRETRAINED as PRETRAINED_PRESET
 from jaxface.methods.pvp import PVPSettings
 from jaxface.settings import apply_overrides
 from jaxface.suite import Suite
@@ -34,7 +37,8 @@ PRETRAINED: Mapping[str, tuple[str, float]] = {
     "prior": ("prior", 1.0),
 }
 """How mappers begin, and for what share of the preset's steps they are trained, by name; beside the
-avatars themselves, which begin with nothing and have all."""
+avatars themselves, which begin with nothing and have all. Those that begin with the prior have the
+pivots and the learning rate of `jaxface.methods.pvp.PRETRAINED`."""
 
 ABLATED_STEPS = 1 / 3
 """Share of the mappers' steps that every avatar of the ablations has, the whole one too."""
@@ -98,8 +102,7 @@ def starts(
     told = {"nothing": settings.mappers.steps}
     for name, (start, share) in PRETRAINED.items():
         told[name] = max(1, round(settings.mappers.steps * share))
-        changes = (f"mappers.start={start}", f"mappers.steps={told[name]}")
-        changed = apply_overrides(settings, changes)
+        changed = started(settings, start, told[name])
         each[name] = []
         for number, clip in enumerate(clips):
 
@@ -112,7 +115,8 @@ def starts(
                 workspace.say(f"pre-trained mappers, person {number + 1}: {name}")
                 home = workspace.folder / "avatars" / f"p{number}"
                 place = home.with_name(f"p{number}-{name}")
-                avatar, _ = learned(suite, changed, clip, place, like=home)
+                like = home if changed.pivots == settings.pivots else _moved_like(home)
+                avatar, _ = learned(suite, changed, clip, place, like=like)
                 drawn = avatar.drawn(avatar.clip[rows])
                 return scored(suite, clip, rows, clip.mattes(rows), drawn)
 
@@ -123,3 +127,20 @@ def starts(
         | {"steps": told[name]}
         for name, scores in each.items()
     }
+
+
+def started(settings: PVPSettings, start: str, steps: int) -> PVPSettings:
+    """An avatar's settings with mappers that begin so and have so many steps."""
+    if start == "prior":
+        preset = PRETRAINED_PRESET
+        mappers = dataclasses.replace(preset.mappers, steps=steps)
+        return dataclasses.replace(
+            settings, pivot=preset.pivot, pivots=preset.pivots, mappers=mappers
+        )
+    return apply_overrides(settings, (f"mappers.start={start}", f"mappers.steps={steps}"))
+
+
+def _moved_like(home: Path) -> Path | None:
+    """A finished job of the same person over moved pivots, if there is one."""
+    made = (home.with_name(f"{home.name}-{name}") for name in PRETRAINED if "prior" in name)
+    return next((place for place in made if (place / "avatar").is_dir()), None)

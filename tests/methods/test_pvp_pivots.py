@@ -10,7 +10,7 @@ from jaxface.errors import SuiteError
 from jaxface.evaluation.pvp_protocol import world_clip
 from jaxface.media.images import to_uint8
 from jaxface.methods import encoder
-from jaxface.methods.pvp import EMBEDDED, PAPER
+from jaxface.methods.pvp import PAPER, PRETRAINED
 from jaxface.methods.pvp.key_frames import middle
 from jaxface.methods.pvp.personalise import Personalisation, see, split_frames
 from jaxface.morphable.motion import Motion
@@ -33,8 +33,8 @@ def test_who_lacks_rignets_is_told_the_other_way():
     files = {name: file for name, file in shipped.files.items() if "rignet" not in name}
     suite = Suite("mine", files)
     with pytest.raises(SuiteError, match=r"rignet_pose(.|\n)*pivots=inverted"):
-        suite.require(EMBEDDED.roles())
-    suite.require(dataclasses.replace(EMBEDDED, pivots="inverted").roles())
+        suite.require(PRETRAINED.roles())
+    suite.require(dataclasses.replace(PRETRAINED, pivots="inverted").roles())
     assert not any(role.startswith("rignet") for role in PAPER.roles())
 
 
@@ -42,7 +42,7 @@ def test_who_lacks_rignets_is_told_the_other_way():
 def test_moved_pivots_show_the_pose_of_their_frames():
     suite = load_suite("embedded")
     images = world_clip(2, 100, size=64, of=world("2.0.0")).images[::10]
-    settings = dataclasses.replace(EMBEDDED, held_out=0.0)
+    settings = dataclasses.replace(PRETRAINED, held_out=0.0)
     seen = see(suite, images)
     split = split_frames(settings, np.arange(10) / 25)
     rows = np.arange(10)

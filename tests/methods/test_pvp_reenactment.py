@@ -30,7 +30,7 @@ QUICK = {
 @pytest.mark.slow
 def test_one_line_makes_an_avatar_that_is_kept(tmp_path):
     images = world_clip(0, 20, size=64, of=world("2.0.0")).images
-    avatar = jaxface.personalise(images, held_out=0.0, **QUICK)
+    avatar = jaxface.personalise(images, held_out=0.0, **QUICK).avatar
     assert avatar.drawn(avatar.clip[:3]).shape == (3, 64, 64, 3)
     assert len(avatar.training) == 20
     times = [Fraction(frame, 25) for frame in range(20)]

@@ -52,11 +52,7 @@ def test_are_small_and_say_where_they_come_from():
     for name, stems, shared in (
         ("embedded", [*own, *others, "direction_matrix", *encoders, *drawn], []),
         ("embedded-128", own, others),
-        (
-            "embedded-3",
-            ["attributes", "generator", "landmarks", "perceptual", "reconstruction"],
-            [],
-        ),
+        ("embedded-3", ["attributes", "generator", *others_3], []),
     ):
         files = {path.name for path in (ASSETS / name).iterdir()}
         assert files - {"shared.json"} == {f"{stem}.safetensors" for stem in stems}

@@ -192,7 +192,7 @@ def pvp_report(suite: Suite, protocol: Protocol, found: Mapping[str, Any]) -> st
         lines += [
             "## Mappers that are pre-trained over many persons",
             "",
-            "Means over the persons, whom the prior has not seen; from the prior over moved pivots.",
+            "Means over persons whom the prior has not seen; from the prior over moved pivots.",
             "",
             *table,
             "",

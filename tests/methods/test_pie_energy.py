@@ -224,8 +224,9 @@ def test_the_whole_energy_descends_and_compiles_once(suite, problem, batch):
     np.testing.assert_allclose(batch.losses["edit"], terms["edit"], rtol=1e-4)
     again = pie.invert(suite, images[::-1], keys=keys[::-1], settings=DIRECT)
     assert again.compile_seconds == 0
-    # One program, the same rows in other places: samples are a portrait's own.
-    np.testing.assert_array_equal(again.w_plus[::-1], batch.w_plus)
+    # One program, the same rows in other places: samples are a portrait's own. Another's would be
+    # tenths away; some CPUs' matrix products round by where a row stands.
+    np.testing.assert_allclose(again.w_plus[::-1], batch.w_plus, rtol=0, atol=2e-6)
 
 
 @pytest.mark.slow

@@ -100,7 +100,8 @@ def test_begins_with_the_network_of_a_generator_with_fewer_rows(models, state, r
 def test_latents_are_their_items_own(models, w_plus):
     np.testing.assert_array_equal(w_plus, w_plus[:, :1] * np.ones((1, 6, 1)))
     backwards = draw_latents(models.generator, keys_of("train")[::-1])
-    np.testing.assert_array_equal(backwards[::-1], w_plus)
+    # Another item's would be units away; some CPUs' matrix products round by where a row stands.
+    np.testing.assert_allclose(backwards[::-1], w_plus, rtol=0, atol=5e-6)
     draw = jax.jit(sample_latents, static_argnums=2)
     mixed = np.asarray(draw(models.generator, keys_of("train"), 0.6))
     shares = []

@@ -194,7 +194,8 @@ def test_style_mixing_cuts_between_the_rows(networks):
 
     own = generator.mapping(z)
     plain, _, cut = mix(generator, KEY, probability=0.0)
-    np.testing.assert_allclose(plain, own, rtol=1e-6)  # the same in two compilations
+    # The same in two compilations, whose matrix products round apart.
+    np.testing.assert_allclose(plain, own, rtol=1e-6, atol=2e-8)
     assert cut == generator.num_ws == 4
     cuts = []
     for seed in range(24):

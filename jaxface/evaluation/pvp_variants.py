@@ -16,8 +16,7 @@ from jaxface.evaluation.parts import Parts
 from jaxface.evaluation.pvp_avatars import learned
 from jaxface.evaluation.pvp_judging import edited, scored
 from jaxface.evaluation.pvp_protocol import WorldClip
-from jaxface.methods.pvp import PRETRAINED as PRETRAINED_PRESET
-from jaxface.methods.pvp import PVPSettings
+from jaxface.methods.pvp import PVPSettings, pvp_preset
 from jaxface.settings import apply_overrides
 from jaxface.suite import Suite
 
@@ -132,7 +131,7 @@ def starts(
 def started(settings: PVPSettings, start: str, steps: int) -> PVPSettings:
     """An avatar's settings with mappers that begin so and have so many steps."""
     if start == "prior":
-        preset = PRETRAINED_PRESET
+        preset = pvp_preset("pretrained")
         mappers = dataclasses.replace(preset.mappers, steps=steps)
         return dataclasses.replace(
             settings, pivot=preset.pivot, pivots=preset.pivots, mappers=mappers
@@ -142,5 +141,6 @@ def started(settings: PVPSettings, start: str, steps: int) -> PVPSettings:
 
 def _moved_like(home: Path) -> Path | None:
     """A finished job of the same person over moved pivots, if there is one."""
-    made = (home.with_name(f"{home.name}-{name}") for name in PRETRAINED if "prior" in name)
+    names = (name for name, (start, _) in PRETRAINED.items() if start == "prior")
+    made = (home.with_name(f"{home.name}-{name}") for name in names)
     return next((place for place in made if (place / "avatar").is_dir()), None)

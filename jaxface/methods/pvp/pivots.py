@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxface.methods.pie.reenactment import RigNetReenactment, RigNetworks
@@ -56,6 +55,5 @@ def moved(
 
 @jax.jit
 def _move(networks: RigNetworks, generator: Generator, w_plus: Any, motion: Motion) -> jax.Array:
-    motion = jax.tree.map(jnp.asarray, motion)
-    wanted, codes = motion, jnp.asarray(w_plus)
-    return MOVER.move(networks, generator, codes, motion, wanted, noise="const").w_plus
+    # Of the codes' own motion a mover reads the basis alone, which is that of the wanted one.
+    return MOVER.move(networks, generator, w_plus, motion, motion, noise="const").w_plus
